@@ -1,0 +1,1 @@
+"""What is read off certificate records: metrics, tables, figures. Imports no jax."""

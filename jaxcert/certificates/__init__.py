@@ -1,0 +1,1 @@
+"""One procedure a file: `make(network, **config.certify) -> Certifier`."""

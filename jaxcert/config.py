@@ -1,0 +1,160 @@
+"""Configurations: names and numbers, and where they become functions.
+
+A config file is Python with `get_config(arg="") -> ConfigDict`. `config.method.name =
+"lot"` means `jaxcert.methods.lot.make(**the other keys)`: file name = config name =
+import path, so a search finds everything and a wrong key names the keys there are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import runpy
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcert.errors import InputError
+
+
+def base() -> ConfigDict:
+    """Sections and defaults that every config file starts from."""
+    config = ConfigDict()
+    config.seed = 0
+    config.model = ConfigDict(dict(name="", image_shape=(8, 8, 1), num_classes=10))
+    config.method = ConfigDict(dict(name=""))
+    config.data = ConfigDict(
+        dict(
+            # digits | mnist | cifar10 | cifar100 | tfds:<name> | npz:, npy:, folder:<path>
+            name="digits",
+            dir="",  # folder of the archives; empty: $JAXCERT_DATA or ~/.cache/jaxcert
+            download=True,  # fetch an archive that is not there
+            batch=256,
+            epochs=1,
+            epoch_images=0,  # images of any origin per epoch; 0: the real training set's
+            generated="",  # npz of generated images, or a folder of their shards
+            generated_share=0.7,  # of each batch: int(share * batch) generated images
+            generated_count=0,  # sub-set drawn by seed; 0: all generated images
+            order="continuous",  # continuous | wang: how the sources are walked
+            placement="auto",  # auto | host | device
+            augment=ConfigDict(dict(crop=0, crop_fill="zero", flip=False, cutout=0)),
+        )
+    )
+    config.optim = ConfigDict(
+        dict(
+            name="sgd",  # sgd | adamw | nadam
+            lr=0.1,
+            momentum=0.9,
+            weight_decay=0.0,
+            schedule="cosine",  # constant | cosine | multistep | warmup_cosine
+            milestones=(0.5, 0.75),  # of all steps; each divides the rate by 10
+            warmup_epochs=0,
+            clip_norm=0.0,  # 0: off
+            accumulate=1,  # micro-batches per optimizer step
+            lookahead=False,
+        )
+    )
+    config.ema = 0.0  # decay of the averaged weights; 0: off
+    config.precision = "highest"  # of float32 matrix products: highest | default
+    config.log = ConfigDict(dict(every_steps=50, tensorboard=False, wandb=""))
+    config.checkpoint = ConfigDict(dict(every_epochs=1, keep=2))
+    config.eval = ConfigDict(dict(every_epochs=0, images=1000))
+    config.certify = ConfigDict(
+        dict(
+            name="",
+            batch=100,
+            radii=(0.0, 0.25, 0.5, 0.75, 1.0),
+            seed=0,
+            after_training=False,
+        )
+    )
+    config.reference = ConfigDict(dict(paper="", table="", clean=0.0, certified=0.0))
+    config.tiny = ConfigDict()  # overrides by dotted key that shrink the run to seconds
+    return config
+
+
+def load(argument: str) -> ConfigDict:
+    """`configs/lot/cifar10.py:m,400` -> its config. Raises InputError for a missing or
+    broken file."""
+    path, _, row = argument.partition(":")
+    if not Path(path).is_file():
+        raise InputError(f"no config file {path}: `ls configs/*/` lists them.")
+    namespace = runpy.run_path(path)
+    if "get_config" not in namespace:
+        raise InputError(f"{path} has no get_config(arg=''): it is no config file.")
+    return namespace["get_config"](row)
+
+
+def tiny(config: ConfigDict) -> ConfigDict:
+    """The config with its `tiny` overrides applied: the same run, shrunk to seconds."""
+    small = ConfigDict(config.to_dict(), convert_dict=True)
+    small.update_from_flattened_dict(config.tiny.to_dict())
+    return small
+
+
+def save(config: ConfigDict, path: str | Path) -> None:
+    Path(path).write_text(json.dumps(config.to_dict(), indent=1, default=list) + "\n")
+
+
+def read(workdir: str | Path) -> ConfigDict:
+    """config.json of a workdir. Raises InputError if there is none or it cannot be
+    read."""
+    path = Path(workdir) / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"{workdir} is no workdir: it has no config.json; train into it first."
+        )
+    try:
+        return ConfigDict(_tuples(json.loads(path.read_text())), convert_dict=True)
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{path} is damaged: it is not JSON; restore it or train again."
+        ) from None
+
+
+def build(package: str, section: ConfigDict, **context: Any) -> Any:
+    """`build("methods", config.method, model=...)` -> jaxcert.methods.<name>.make(...).
+
+    Raises InputError for an unknown name or key, listing those there are.
+    """
+    arguments = dict(section.to_dict())
+    name = arguments.pop("name")
+    names = _modules(package)
+    if name not in names:
+        raise InputError(
+            f"no {package[:-1]} is called {name!r}; there are {', '.join(names)}."
+        )
+    make = importlib.import_module(f"jaxcert.{package}.{name}").make
+    parameters = inspect.signature(make).parameters
+    unknown = [key for key in arguments if key not in parameters]
+    if unknown:
+        known = [k for k in parameters if k not in context]
+        raise InputError(
+            f"{package} {name} knows no key {unknown[0]!r}; it has {', '.join(known)}."
+        )
+    return make(**{k: v for k, v in context.items() if k in parameters}, **arguments)
+
+
+def _modules(package: str) -> list[str]:
+    folder = importlib.import_module(f"jaxcert.{package}")
+    names = [
+        m.name
+        for m in pkgutil.iter_modules(folder.__path__)
+        if not m.name.startswith("_")
+    ]
+    return [
+        n
+        for n in names
+        if hasattr(importlib.import_module(f"jaxcert.{package}.{n}"), "make")
+    ]
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""Images: sources, the mixture plan, its two executors, augmentation on the device."""

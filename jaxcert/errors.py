@@ -1,0 +1,51 @@
+"""The one exception of user input, and how a command ends on it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong. The message is one sentence: the fault and its
+    fix."""
+
+
+def exit_cleanly(command: Callable[[], int | None]) -> int:
+    """Run a command; a fault of the input becomes one sentence on stderr and a non-zero
+    status.
+
+    A bug of ours still ends in a traceback. Returns the exit status: 0, 2 (input), 1
+    (the machine: disk full, no permission) or 130 (Ctrl-C).
+    """
+    try:
+        return command() or 0
+    except InputError as error:
+        return _say(str(error), 2)
+    except KeyboardInterrupt:
+        return _say(
+            "interrupted; what was finished is kept, the same command continues.", 130
+        )
+    except BrokenPipeError:  # `... | head`: nobody reads on, nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            where = f" while writing {error.filename}" if error.filename else ""
+            return _say(
+                f"the disk is full{where}; what was complete is kept: "
+                "free space and run the same command again.",
+                1,
+            )
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            return _say(
+                f"{error.filename}: {error.strerror}; choose a writable place.", 1
+            )
+        raise
+
+
+def _say(sentence: str, status: int) -> int:
+    print(f"\njaxcert: {sentence}", file=sys.stderr, flush=True)
+    return status

@@ -1,0 +1,157 @@
+"""The signatures that everything plugs into.
+
+Data flows one way: source -> mixture -> batch -> augment -> loss -> state -> checkpoint
+-> certificate -> record -> analysis. Images are NHWC; a network's input is in [0, 1]
+(its normalisation is inside), so every Lipschitz constant and every radius is in that
+scale.
+
+Letters: B batch, N data set, K classes, H W C image, m noisy copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxcert.records import Certificates
+
+Array = jax.Array
+Key = jax.Array  # a jax.random key
+Keys = jax.Array  # [B] of them
+PyTree = Any
+
+Batch = dict[str, Any]
+"""image: uint8 or float32 in [0, 1], [B,H,W,C]; label int32 [B]; real bool [B] (False:
+generated); index int32 [B], the position in the REAL training set, -1 for generated
+images."""
+
+LogitsFn = Callable[[Key, Array], Array]
+"""(key, image [B,H,W,C]) -> logits [B,K]; pure. What attacks are written against."""
+
+VoteFn = Callable[[Keys, Array], Array]
+"""(keys [B], noisy image [B,H,W,C]) -> class int32 [B]; pure. -1: the output was not
+finite, which never counts as a vote for a class. What every certificate of smoothing is
+written against."""
+
+
+class Model(NamedTuple):
+    """Pure functions of a network; what a network does not have is None.
+
+    Its parameters and its state are nested dicts of arrays. A forward pass runs in the
+    precision of `x`: float64 images give a float64 forward pass on the same float32
+    parameters.
+    """
+
+    init: Callable[[Key], tuple[PyTree, PyTree]]
+    """key -> (params, state); state is everything a forward pass may update."""
+
+    apply: Callable[..., tuple[Array, PyTree]]
+    """(params, state, x [B,H,W,C], *, train=False, key=None) -> (logits [B,K], state).
+    With train=False the given state itself is returned: evaluation cannot disturb
+    training."""
+
+    prepare: Callable[[PyTree, PyTree], PyTree]
+    """(params, state) -> state with what evaluation reads and training recomputes
+    (explicit orthogonal kernels). Called once before a certification, in the precision
+    of `params`."""
+
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    norm: str | None = None
+    """'l2' | 'linf' for Lipschitz networks: the norm that the two functions below speak
+    of."""
+
+    lipschitz: Callable[..., tuple[Array, PyTree]] | None = None
+    """(params, state, *, train=False) -> (pairwise [K,K], state): differentiable
+    ESTIMATE of the Lipschitz constant of z_i - z_j. It may lie below the truth (power
+    iteration), so it serves losses and `radius_paper`, never `radius`."""
+
+    lipschitz_bound: Callable[[PyTree, PyTree], Any] | None = None
+    """(params, prepared state) -> float64 [K,K]: proven upper bound of the same
+    constants, computed on the host, not differentiable; inf where nothing could be
+    proven."""
+
+    interval_margins: Callable[..., Array] | None = None
+    """(params, state, lower, upper, label [B]) -> [B,K]: lower bounds on z_label - z_j
+    in the box."""
+
+
+class Run(NamedTuple):
+    """What a method may know of the run: papers count in epochs."""
+
+    steps_per_epoch: int
+    total_steps: int
+    data_size: int
+    """images of the real training set, N"""
+
+
+class Refresh(NamedTuple):
+    """Tables of a method that are recomputed between epochs."""
+
+    due: Callable[[int], bool]
+    """epoch (from 0) -> whether `fn` runs before its first step"""
+    fn: Callable[..., PyTree]
+    """(train_state, sweep, key) -> extra"""
+
+
+class Method(NamedTuple):
+    """What a training paper adds to the loop.
+
+    `sweep()` yields the real training set once, in order, augmented, as batches.
+    """
+
+    loss: Callable[..., tuple[Array, tuple[PyTree, dict[str, Array]]]]
+    """(params, state, extra, batch, key, step, phase) -> (scalar, (state, metrics));
+    pure and traced; batch['image'] is float32 in [0, 1], already augmented."""
+
+    init_extra: Callable[[], PyTree] = tuple
+    """() -> tables the method owns (example weights, soft labels)"""
+
+    phase: Callable[[int], str | None] = lambda step: None
+    """step -> name of a differently COMPILED step; on the host, static"""
+
+    refresh: Refresh | None = None
+    calibrate: Callable[[TrainState, Callable[[], Iterable[Batch]]], PyTree] | None = (
+        None
+    )
+    """(train_state, sweep) -> the model state to evaluate with"""
+
+
+class TrainState(NamedTuple):
+    """All that a checkpoint holds. Randomness is fold_in(run key, step): no key is
+    stored."""
+
+    step: Array  # int32 [], micro-batches seen
+    params: PyTree
+    model_state: PyTree
+    extra: PyTree
+    opt_state: PyTree
+    ema: PyTree | None  # averaged params, or None
+
+
+class Network(NamedTuple):
+    """A trained network as certificates take it: read from a checkpoint's evaluation
+    item."""
+
+    model: Model
+    params: PyTree
+    state: PyTree
+
+
+class Certifier(NamedTuple):
+    """A certificate procedure, ready to run.
+
+    The header is known before any work, so a record file of another request is refused
+    at once.
+    """
+
+    header: dict[str, Any]
+    """method, norm, alpha (0: deterministic), sigma, procedure, pairwise_bound: see
+    records.py"""
+
+    certify: Callable[[Key, Any, Any, Any], Certificates]
+    """(key, image uint8 or float in [0, 1] [B,H,W,C], label [B], index [B]) -> B rows.
+    Row i draws from fold_in(key, index[i]): it does not depend on batching, order,
+    device count or an interruption. B bounds what an interruption loses."""

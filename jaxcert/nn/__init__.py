@@ -1,0 +1,1 @@
+"""Flax modules; with `jaxcert.models` the only place that imports flax."""

@@ -1,0 +1,398 @@
+"""The certificate record: one header, then one JSON line per image. Imports numpy
+alone.
+
+Every certificate of the library fills `Certificates`, and analysis reads nothing else.
+On disk (`certificates.jsonl`) the first line is the header; every other line is one
+image with its evidence: vote counts for smoothing, logits for Lipschitz networks, so
+that a second program can re-check the radius. Lines are appended and synced per batch;
+a file cut off in the middle of a line loses that line only. float64 survives the round
+trip.
+
+The table of Cohen et al. (2019), `idx label predict radius correct time`, is read by
+`load` and written by `write_tsv`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcert.errors import InputError
+
+FORMAT = "jaxcert-certificates-1"
+ABSTAIN, ERROR = -1, -2
+
+IDENTITY = (
+    "method norm alpha sigma procedure pairwise_bound dataset split num_classes checkpoint"
+).split()
+"""Header keys that say what was asked for. Rows of headers that differ here never share
+a file."""
+
+
+class Certificates(NamedTuple):
+    """Rows of N images; arrays are numpy."""
+
+    index: np.ndarray
+    """int64 [N], position in the data set's own order"""
+    label: np.ndarray
+    """int32 [N]"""
+    predicted: np.ndarray
+    """int32 [N]; -1 abstains, -2 an error such as a NaN; the radius of both is 0"""
+    radius: np.ndarray
+    """float64 [N]: no valid image at distance < radius in `norm` changes the PREDICTED
+    class"""
+    n: np.ndarray
+    """int64 [N], samples used (1 if deterministic)"""
+    seconds: np.ndarray
+    """float64 [N]"""
+    radius_paper: np.ndarray | None = None
+    """float64 [N], what the original code would print: for comparison with published
+    tables only"""
+    p_lower: np.ndarray | None = None
+    """float64 [N], lower confidence bound of the predicted class' probability"""
+    counts: np.ndarray | None = None
+    """int64 [N,K], votes of the estimation stage"""
+    logits: np.ndarray | None = None
+    """float64 [N,K]"""
+    header: dict[str, Any] = {}
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool [N]; abstentions and errors are wrong."""
+        return self.predicted == self.label
+
+
+_ROW_FIELDS = ("radius_paper", "p_lower", "counts", "logits")
+
+
+def identity(header: dict[str, Any]) -> dict[str, Any]:
+    """The part of a header that says what was asked for."""
+    return json.loads(json.dumps({k: header[k] for k in IDENTITY if k in header}))
+
+
+class Writer:
+    """Appends rows to a record file and continues one that was interrupted.
+
+    `done` holds the indices already there. Raises InputError if the file belongs to
+    another request or has a line that is no row.
+    """
+
+    def __init__(self, path: str | Path, header: dict[str, Any]):
+        self.path = Path(path)
+        self.header = {"format": FORMAT, **header}
+        self.done: set[int] = set()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and self.path.stat().st_size:
+            self._continue()
+        self._file = open(self.path, "ab", buffering=0)
+        if not self._file.tell():
+            self._append([json.dumps(self.header)])
+
+    def append(self, rows: Certificates) -> None:
+        """Write rows and sync them to disk; on a full disk the file keeps its complete
+        lines only."""
+        self._append([json.dumps(row) for row in _rows_to_json(rows)])
+        self.done.update(int(i) for i in rows.index)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _continue(self) -> None:
+        data = self.path.read_bytes()
+        complete = data.rfind(b"\n") + 1
+        if complete < len(data):  # killed in the middle of a line
+            os.truncate(self.path, complete)
+        if not complete:
+            return
+        old = load(self.path)
+        wanted, found = identity(self.header), identity(old.header)
+        for key in IDENTITY:
+            if wanted.get(key) != found.get(key):
+                raise InputError(
+                    f"{self.path} holds certificates with {key} {_short(found.get(key))}, this run "
+                    f"asks for {_short(wanted.get(key))}: name another file with --out."
+                )
+        self.done = {int(i) for i in old.index}
+
+    def _append(self, lines: Sequence[str]) -> None:
+        data = "".join(line + "\n" for line in lines).encode()
+        start = os.fstat(self._file.fileno()).st_size
+        try:
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), start)
+            error.filename = str(self.path)
+            raise
+
+
+def load(path: str | Path) -> Certificates:
+    """Read a record file, or a table of locuslab/smoothing (told apart by the first
+    line).
+
+    Radii of a table are kept as printed. Raises InputError naming file, line and fault.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"no record file {path}: run `python -m jaxcert.certify` first."
+        )
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no record file: it is not text.") from None
+    if not text.strip():
+        raise InputError(f"{path} is empty: delete it and certify again.")
+    complete = text[: text.rfind("\n") + 1] if "\n" in text else text
+    if text.lstrip().startswith("{"):
+        return _check(path, _from_json(path, complete.splitlines()))
+    return _check(path, _from_tsv(path, text.splitlines()))
+
+
+def concatenate(parts: Iterable[Certificates]) -> Certificates:
+    """Rows of several records of one request, sorted by index."""
+    parts = list(parts)
+    columns = {}
+    for name in Certificates._fields[:-1]:
+        values = [getattr(part, name) for part in parts]
+        columns[name] = (
+            None if any(v is None for v in values) else np.concatenate(values)
+        )
+    order = np.argsort(columns["index"], kind="stable")
+    return Certificates(
+        **{k: None if v is None else v[order] for k, v in columns.items()},
+        header=parts[0].header,
+    )
+
+
+def write_tsv(certificates: Certificates, path: str | Path) -> None:
+    """`idx label predict radius correct time`, then `nA n p_lower` where there are
+    votes.
+
+    The radius is printed with three significant digits, rounded DOWN (the originals
+    round to nearest, which overstates it by up to half a unit of the third digit).
+    """
+    c = certificates
+    votes = c.counts is not None and c.p_lower is not None
+    with open(path, "w") as file:
+        file.write(
+            "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+            + "\tnA\tn\tp_lower" * votes
+            + "\n"
+        )
+        for i in range(len(c.index)):
+            predicted = max(int(c.predicted[i]), ABSTAIN)
+            fields = [
+                int(c.index[i]),
+                int(c.label[i]),
+                predicted,
+                floor_digits(float(c.radius[i])),
+                int(c.correct[i]),
+                timedelta(seconds=float(c.seconds[i])),
+            ]
+            if votes:
+                fields += [
+                    int(c.counts[i].max()),
+                    int(c.n[i]),
+                    repr(float(c.p_lower[i])),
+                ]
+            file.write("\t".join(str(f) for f in fields) + "\n")
+
+
+def floor_digits(value: float, digits: int = 3) -> str:
+    """A non-negative number with `digits` significant digits, never above the number
+    itself."""
+    if value <= 0 or not math.isfinite(value):
+        return "0.0" if value <= 0 else str(value)
+    scale = digits - 1 - math.floor(math.log10(value))
+    floored = math.floor(value * 10.0**scale) / 10.0**scale
+    text = f"{floored:.{max(scale, 0)}f}"
+    while float(text) > value:  # a product rounded up across an integer
+        floored -= 10.0**-scale
+        text = f"{floored:.{max(scale, 0)}f}"
+    return text
+
+
+def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
+    for i in range(len(rows.index)):
+        row = {
+            "index": int(rows.index[i]),
+            "label": int(rows.label[i]),
+            "predicted": int(rows.predicted[i]),
+            "radius": float(rows.radius[i]),
+            "n": int(rows.n[i]),
+            "seconds": round(float(rows.seconds[i]), 6),
+        }
+        for name in _ROW_FIELDS:
+            column = getattr(rows, name)
+            if column is not None and np.isfinite(column[i]).all():
+                row[name] = column[i].tolist()
+        yield row
+
+
+def _from_json(path: Path, lines: Sequence[str]) -> Certificates:
+    rows = []
+    header: dict[str, Any] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            value = json.loads(line)
+            if number == 1:
+                header = value
+                if header.get("format") != FORMAT:
+                    raise ValueError
+            else:
+                rows.append(value)
+                float(value["radius"]), int(value["index"]), int(value["label"])
+                int(value["predicted"]), int(value["n"]), float(value["seconds"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            what = "the header of a record" if number == 1 else "a certificate"
+            raise InputError(
+                f"{path}, line {number} is not {what}: delete that line (its image is certified "
+                "again) or name another file with --out."
+            ) from None
+    column = {name: [row[name] for row in rows] for name in ("radius", "seconds")}
+    optional = {}
+    for name in _ROW_FIELDS:
+        values = [row.get(name) for row in rows]
+        if any(v is not None for v in values):
+            optional[name] = _stack(path, name, values)
+    return Certificates(
+        index=np.array([row["index"] for row in rows], np.int64),
+        label=np.array([row["label"] for row in rows], np.int32),
+        predicted=np.array([row["predicted"] for row in rows], np.int32),
+        radius=np.array(column["radius"], np.float64),
+        n=np.array([row["n"] for row in rows], np.int64),
+        seconds=np.array(column["seconds"], np.float64),
+        header=header,
+        **optional,
+    )
+
+
+def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
+    """Rows without the field (errors) become NaN, or zero counts."""
+    example = np.asarray(next(v for v in values if v is not None))
+    missing = (
+        np.zeros(example.shape) if name == "counts" else np.full(example.shape, np.nan)
+    )
+    try:
+        stacked = np.stack(
+            [missing if v is None else np.asarray(v, np.float64) for v in values]
+        )
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{path}: the rows' {name} differ in length or type."
+        ) from None
+    return stacked.astype(np.int64) if name == "counts" else stacked
+
+
+def _from_tsv(path: Path, lines: Sequence[str]) -> Certificates:
+    names = lines[0].split("\t")
+    needed = ["idx", "label", "predict", "correct", "time"]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise InputError(
+            f"{path} is neither a record nor a table of locuslab/smoothing: "
+            f"its first line lacks {', '.join(missing)}."
+        )
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip():
+            continue
+        fields = line.split("\t")
+        try:
+            row = dict(zip(names, fields, strict=True))
+            rows.append(
+                (
+                    int(row["idx"]),
+                    int(row["label"]),
+                    int(row["predict"]),
+                    float(row.get("radius", 0.0)),
+                    _seconds(row["time"]),
+                    int(row["n"]) if "n" in row else 0,
+                    float(row["p_lower"]) if "p_lower" in row else math.nan,
+                )
+            )
+        except ValueError:
+            raise InputError(
+                f"{path}, line {number} does not fit the header {names}."
+            ) from None
+    if not rows:
+        raise InputError(f"{path} has a header and no rows.")
+    index, label, predicted, radius, seconds, n, p_lower = (
+        np.array(c) for c in zip(*rows, strict=True)
+    )
+    return Certificates(
+        index=index.astype(np.int64),
+        label=label.astype(np.int32),
+        predicted=predicted.astype(np.int32),
+        radius=radius.astype(np.float64),
+        n=n.astype(np.int64),
+        seconds=seconds.astype(np.float64),
+        p_lower=None if "p_lower" not in names else p_lower.astype(np.float64),
+        header={"format": "tsv", "method": "smoothing", "norm": "l2"},
+    )
+
+
+def _seconds(text: str) -> float:
+    """`12.3` or `0:00:12.300000`, with `1 day, ` before it where it took that long."""
+    days, _, clock = text.rpartition(", ")
+    seconds = 0.0
+    for part in clock.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds + (86400 * int(days.split()[0]) if days else 0)
+
+
+def _check(path: Path, c: Certificates) -> Certificates:
+    """Refuse rows that contradict themselves: they were not written by a certifier."""
+    classes = c.header.get("num_classes")
+    faults = [
+        (
+            np.isnan(c.radius) | (c.radius < 0),
+            "a radius that is negative or not a number",
+        ),
+        ((c.predicted < 0) & (c.radius != 0), "a radius without a prediction"),
+        (c.predicted < ERROR, "an unknown prediction"),
+        (c.label < 0, "a negative label"),
+    ]
+    if classes:
+        faults.append(
+            (
+                (c.label >= classes) | (c.predicted >= classes),
+                f"a class above {classes - 1}",
+            )
+        )
+    if c.counts is not None:
+        faults.append(
+            ((c.counts < 0).any(1) | (c.counts.sum(1) > c.n), "more votes than samples")
+        )
+    duplicate = np.ones(len(c.index), bool)
+    duplicate[np.unique(c.index, return_index=True)[1]] = False
+    faults.append((duplicate, "an image that was there before"))
+    for bad, what in faults:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(
+                f"{path}, row {row + 1} (image {int(c.index[row])}) has {what}: delete that line and "
+                "certify the image again."
+            )
+    return c
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 100 else text[:97] + "..."
