@@ -1,0 +1,166 @@
+"""FLOPs and bytes of each workload, and the least time a device can take for them.
+
+Pure Python, counted from the architectures; a FLOP is a real multiplication or addition,
+M = 1e6. floor = max(FLOPs / rate, bytes / bandwidth). A row reports the fraction
+floor / measured seconds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+IMAGE = 3 * 32 * 32
+
+
+class Ceilings(NamedTuple):
+    """FLOP/s by kind of product, and bytes/s of a copy (read + write)."""
+
+    rates: dict[str, float]
+    bandwidth: float
+
+
+H200 = Ceilings(dict(bfloat16=790e12, tf32x3=130e12, float32=67e12), 4.3e12)
+"""bfloat16 and bandwidth measured with random data, float32 by data sheet, tf32x3
+(float32 by three TF32 products) a third of half the bfloat16 rate."""
+
+
+class Conv(NamedTuple):
+    """k x k convolution whose OUTPUT is side x side."""
+
+    side: int
+    c_in: int
+    c_out: int
+    kernel: int
+    stride: int = 1
+    reads_residual: bool = False
+
+
+def seconds(
+    flops: float, n_bytes: float, ceilings: Ceilings, *, rate: str = "float32"
+) -> float:
+    return max(flops / ceilings.rates[rate], n_bytes / ceilings.bandwidth)
+
+
+# --- ResNets for 32x32 images ------------------------------------------------------
+
+
+def resnet_convs(depth: int, *, side: int = 32) -> list[Conv]:
+    """Depth 6n + 2: stem, three stages of n basic blocks with 16, 32, 64 channels."""
+    blocks = (depth - 2) // 6
+    convs = [Conv(side, 3, 16, 3)]
+    for stage, width in enumerate((16, 32, 64)):
+        out = side >> stage
+        for block in range(blocks):
+            first = stage > 0 and block == 0
+            c_in, stride = (width // 2, 2) if first else (width, 1)
+            convs.append(Conv(out, c_in, width, 3, stride))
+            if first:
+                convs.append(Conv(out, c_in, width, 1, 2))
+            convs.append(Conv(out, width, width, 3, reads_residual=True))
+    return convs
+
+
+def resnet_parameters(depth: int, *, classes: int = 10) -> int:
+    convs = resnet_convs(depth)
+    weights = sum(c.kernel**2 * c.c_in * c.c_out for c in convs)
+    return weights + sum(2 * c.c_out for c in convs) + 64 * classes + classes
+
+
+def resnet_macs(depth: int, *, side: int = 32, classes: int = 10) -> int:
+    convs = resnet_convs(depth, side=side)
+    macs = sum((c.side * c.kernel) ** 2 * c.c_in * c.c_out for c in convs)
+    return macs + 64 * classes
+
+
+def resnet_conv_outputs(depth: int, *, side: int = 32) -> int:
+    """Elements written by all convolutions."""
+    return sum(c.side**2 * c.c_out for c in resnet_convs(depth, side=side))
+
+
+def certify(depth: int, samples: int, *, itemsize: int, side: int = 32):
+    """(flops, bytes) of `samples` forward passes with the noise made on the chip.
+
+    Convolution, bias, ReLU and residual sum are one kernel: it reads its input and, at
+    the end of a block, the residual; it writes its output.
+    """
+    elements = 0
+    for c in resnet_convs(depth, side=side):
+        out = c.side**2 * c.c_out
+        elements += (c.side * c.stride) ** 2 * c.c_in + out + c.reads_residual * out
+    return 2.0 * resnet_macs(depth, side=side) * samples, elements * itemsize * samples
+
+
+TRAIN_PASSES = 15.5
+"""Times a convolution's output crosses the memory in a training step: forward 4.5 (conv
+reads and writes, normalisation reads and writes, half a residual), backward 11 (sums for
+the normalisation 2, its gradient 3, input gradient 2, weight gradient 2, residual 2)."""
+
+
+def train(depth: int, images: int, *, itemsize: int, side: int = 32):
+    """(flops, bytes) of forward and backward: three forward passes of products."""
+    elements = TRAIN_PASSES * resnet_conv_outputs(depth, side=side)
+    macs = resnet_macs(depth, side=side)
+    return 6.0 * macs * images, elements * itemsize * images
+
+
+# --- LOT -----------------------------------------------------------------------------
+
+
+class Torus(NamedTuple):
+    """LOT convolution on a padded torus of side x side."""
+
+    side: int
+    c_in: int
+    c_out: int
+
+    @property
+    def complex_frequencies(self) -> float:
+        """of the half spectrum: one of each conjugate pair"""
+        return (self.side**2 - self.real_frequencies) / 2
+
+    @property
+    def real_frequencies(self) -> int:
+        """self-conjugate: 0 and, on even sides, the Nyquist lines' crossings"""
+        return 1 if self.side % 2 else 4 if self.side > 1 else 1
+
+
+def lot_layers(blocks: int, *, width: int = 32, classes: int = 10) -> list[Torus]:
+    """LipConvNet with five stages on 32x32 images, and its 1x1 head."""
+    layers, c_in = [], 3
+    for stage in range(5):
+        side, c = 32 >> stage, width << stage
+        for _ in range(blocks - 1):
+            layers.append(Torus(side + 2, c_in, c))
+            c_in = c
+        pad = 0 if stage == 4 else 2
+        layers.append(Torus(side // 2 + pad, 4 * c_in, 2 * c))
+        c_in = 2 * c
+    return layers + [Torus(1, c_in, classes)]
+
+
+def lot_as_written(layers: list[Torus], batch: int) -> tuple[float, float]:
+    """Real FLOPs (orthogonalisation, application), forward, of the published form.
+
+    Full spectrum, complex products of 8 FLOPs per term; F F^H, ten Newton steps of three
+    products, Z F.
+    """
+    orthogonal = apply = 0.0
+    for t in layers:
+        terms = 30 * t.c_out**3 + 2 * t.c_out**2 * t.c_in
+        orthogonal += 8.0 * t.side**2 * terms
+        apply += 8.0 * t.side**2 * t.c_in * t.c_out * batch
+    return orthogonal, apply
+
+
+def lot_least(layers: list[Torus], batch: int) -> float:
+    """Real FLOPs, forward, of the same function with its symmetry used.
+
+    One frequency of each conjugate pair, a complex product by three real ones,
+    self-conjugate frequencies real; the first step needs two products fewer (Z = I), the
+    last one fewer.
+    """
+    flops = 0.0
+    for t in layers:
+        terms = 27 * t.c_out**3 + 2 * t.c_out**2 * t.c_in + t.c_in * t.c_out * batch
+        flops += (6.0 * t.complex_frequencies + 2.0 * t.real_frequencies) * terms
+    return flops

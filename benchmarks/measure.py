@@ -1,0 +1,188 @@
+"""Measure one row: build, compare the outputs, time in turn, reduce to ratios.
+
+Sides answer in turn and the order reverses every round, so slow drifts of the machine
+meet all of them. A ratio is jaxcert's time over the peer's of the SAME round; the row
+quotes the median over rounds: CPU seconds on a CPU (they hold on a loaded machine), wall
+seconds on a GPU.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import processes
+from benchmarks.floors import Ceilings, seconds
+from benchmarks.processes import Failed, Worker
+from benchmarks.suite import Row, relative_error
+
+ROUNDS = dict(cpu=(7, 11), gpu=(5, 10))
+SHORTEST = dict(cpu=0.3, gpu=0.2)
+"""seconds of a timed stretch; faster jobs are repeated within it"""
+
+
+def row(
+    row: Row,
+    workers: list[Worker],
+    *,
+    cell: str,
+    device: str,
+    deadline: float,
+    folder: Path,
+    tiny: bool,
+    ceilings: Ceilings | None,
+    save: Callable[[dict[str, Any]], None],
+) -> None:
+    """Fill a result and `save` it after each stage, so that a cut leaves what was done.
+
+    The first worker is the reference. A peer that fails leaves the row without it; the
+    reference's failure or an overrun is raised for the caller to mark.
+    """
+    result: dict[str, Any] = dict(
+        cell=cell,
+        workload=row.workload,
+        shape=row.shape,
+        dtype=row.dtype,
+        status="cut",
+        sides={},
+    )
+    save(result)
+    workers = _build(result, row, workers, cell, device=device, deadline=deadline)
+    save(result)
+    workers = _compare(result, row, workers, deadline=deadline, folder=folder)
+    save(result)
+    rounds = _rounds(workers, device=device, deadline=deadline, tiny=tiny)
+    _reduce(result, row, rounds, device=device, ceilings=ceilings)
+    least = 2 if tiny else ROUNDS[device][0]
+    if result["status"] == "cut" and len(rounds["wall"]) >= least:
+        result["status"] = "ok"
+    save(result)
+
+
+def _build(result, row, workers, cell, *, device, deadline) -> list[Worker]:
+    built = []
+    for worker in workers:
+        request = dict(do="build", cell=cell, row=row._asdict(), device=device)
+        answer = _try(result, worker, workers[0], deadline, **request)
+        if answer:
+            result["sides"][worker.side] = dict(compile_s=answer["compile_s"])
+            built.append(worker)
+    return built
+
+
+def _compare(result, row, workers, *, deadline, folder) -> list[Worker]:
+    """Outputs of every side against the reference's; a mismatch voids the row."""
+    files: list[Path] = []
+    agreement, kept = {}, []
+    for worker in workers:
+        reference = str(files[0]) if files else ""
+        file = folder / f"output-{worker.side}.npz"
+        request = dict(do="output", reference=reference, to=str(file))
+        answer = _try(result, worker, workers[0], deadline, **request)
+        if not answer:
+            continue
+        kept.append(worker)
+        if not answer["names"]:
+            return workers
+        files.append(file)
+        if reference:
+            agreement[worker.side] = _errors(files[0], file, row.tolerance)
+    for file in files:
+        file.unlink()
+    if agreement:
+        result["agreement"] = agreement
+    if not all(a["ok"] for a in agreement.values()):
+        result["status"] = "mismatch"
+    return kept
+
+
+def _errors(reference: Path, file: Path, tolerance: float) -> dict[str, Any]:
+    with np.load(reference) as a, np.load(file) as b:
+        names = [name for name in b.files if not name.startswith("input_")]
+        errors = {name: relative_error(b[name], a[name]) for name in names}
+    worst = max(errors, key=errors.get)
+    error = min(errors[worst], 1e30)  # infinity is no JSON
+    return dict(
+        error=error, where=worst, tolerance=tolerance, ok=errors[worst] <= tolerance
+    )
+
+
+def _rounds(workers, *, device, deadline, tiny) -> dict[str, list[dict[str, float]]]:
+    """wall, cpu and peak_bytes of every side, per round; as many as fit, up to 11."""
+    rounds: dict[str, list[dict[str, float]]] = dict(wall=[], cpu=[], peak_bytes=[])
+    request = dict(do="time", times=1, device=device)
+    once = [
+        processes.ask(w, deadline=deadline, **request)["wall"] for w in workers
+    ]  # warm
+    times = 1 if tiny else max(1, round(SHORTEST[device] / min(once)))
+    request["times"] = times
+    most = 2 if tiny else ROUNDS[device][1]
+    slowest = 1.3 * times * sum(once)
+    while len(rounds["wall"]) < most:
+        start = time.monotonic()
+        if start + slowest > deadline:
+            break
+        order = workers if len(rounds["wall"]) % 2 == 0 else workers[::-1]
+        answers = {
+            w.side: processes.ask(w, deadline=deadline, **request) for w in order
+        }
+        for name, values in rounds.items():
+            values.append({side: a[name] for side, a in answers.items()})
+        slowest = 1.3 * (time.monotonic() - start)
+    return rounds
+
+
+def _reduce(result, row, rounds, *, device, ceilings) -> None:
+    result["rounds"] = len(rounds["wall"])
+    if not rounds["wall"]:
+        return
+    sides = list(rounds["wall"][0])
+    first = sides[0] if "jaxcert" not in sides else "jaxcert"
+    for side in sides:
+        entry = result["sides"].setdefault(side, {})
+        for clock in ("wall", "cpu"):
+            entry[clock] = _spread([r[side] for r in rounds[clock]])
+        entry["peak_bytes"] = max(int(r[side]) for r in rounds["peak_bytes"])
+    others = [side for side in sides if side != first]
+    wall = {s: _ratio(rounds["wall"], first, s) for s in others}
+    cpu = {s: _ratio(rounds["cpu"], first, s) for s in others}
+    if others:
+        result["ratio"] = cpu if device == "cpu" else wall
+        result["wall_ratio"] = wall
+        result["loaded"] = device == "cpu" and any(
+            abs(wall[s]["median"] / cpu[s]["median"] - 1) > 0.1 for s in others
+        )
+    median = result["sides"][first]["wall"]["median"]
+    if row.items:
+        result["items_per_s"] = row.items / median
+    if row.flops:
+        result["flops_per_s"] = row.flops / median
+    if row.bytes:
+        result["bytes_per_s"] = row.bytes / median
+    if ceilings and (row.flops or row.bytes):
+        floor = seconds(row.flops, row.bytes, ceilings, rate=row.rate)
+        result["floor"] = dict(seconds=floor, fraction=floor / median)
+
+
+def _ratio(rounds, a: str, b: str) -> dict[str, float]:
+    return _spread([r[a] / max(r[b], 1e-9) for r in rounds])
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return dict(median=statistics.median(values), min=min(values), max=max(values))
+
+
+def _try(result, worker, reference, deadline, **request) -> dict[str, Any] | None:
+    """A peer's failure is noted; the reference's is raised."""
+    try:
+        return processes.ask(worker, deadline=deadline, **request)
+    except Failed as error:
+        if worker is reference:
+            raise
+        result["sides"].setdefault(worker.side, {})["error"] = str(error)
+        return None

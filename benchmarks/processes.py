@@ -1,0 +1,115 @@
+"""Worker processes: start, ask with a deadline, end by their own id."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Overrun(Exception):
+    """The deadline passed before the answer came."""
+
+
+class Failed(Exception):
+    """The worker answered with an error, or died."""
+
+
+class Worker(NamedTuple):
+    side: str
+    process: subprocess.Popen
+    buffer: bytearray
+
+
+def start(side: str, *, device: str, core: int | None, folder: Path) -> Worker:
+    """One side in a process; on a CPU pinned to `core` and single-threaded.
+
+    `side`: peer, strong, or anything that begins with jaxcert.
+    """
+    env = {**os.environ, "PYTHONPATH": _path()}
+    if device == "cpu":
+        env |= dict(
+            JAX_PLATFORMS="cpu",
+            CUDA_VISIBLE_DEVICES="",
+            OMP_NUM_THREADS="1",
+            MKL_NUM_THREADS="1",
+            OPENBLAS_NUM_THREADS="1",
+            XLA_FLAGS="--xla_cpu_multi_thread_eigen=false",
+        )
+    else:
+        env |= dict(
+            JAX_PLATFORMS="cuda,cpu",
+            XLA_PYTHON_CLIENT_PREALLOCATE="false",
+            XLA_PYTHON_CLIENT_MEM_FRACTION=".4",
+            JAX_COMPILATION_CACHE_DIR=str(folder / "cache"),
+            JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+        )
+    with open(folder / f"{side}.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=env,
+            cwd=ROOT,
+            bufsize=0,
+            start_new_session=True,
+        )
+    if core is not None:  # before its first import: threads inherit it
+        os.sched_setaffinity(process.pid, {core})
+    return Worker(side, process, bytearray())
+
+
+def send(worker: Worker, **request: Any) -> None:
+    try:
+        worker.process.stdin.write((json.dumps(request) + "\n").encode())
+    except BrokenPipeError:
+        raise Failed(f"{worker.side} ended") from None
+
+
+def receive(worker: Worker, *, deadline: float) -> dict[str, Any]:
+    """The next answer. Raises Overrun at `deadline` (of time.monotonic), or Failed."""
+    fd = worker.process.stdout.fileno()
+    while b"\n" not in worker.buffer:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            raise Overrun(worker.side)
+        data = os.read(fd, 1 << 16)
+        if not data:
+            raise Failed(f"{worker.side} ended with {worker.process.wait()}")
+        worker.buffer.extend(data)
+    line, _, rest = bytes(worker.buffer).partition(b"\n")
+    worker.buffer[:] = rest
+    answer = json.loads(line)
+    if "error" in answer:
+        raise Failed(answer["error"])
+    return answer
+
+
+def ask(worker: Worker, *, deadline: float, **request: Any) -> dict[str, Any]:
+    send(worker, **request)
+    return receive(worker, deadline=deadline)
+
+
+def stop(worker: Worker) -> None:
+    """End the worker and what it started (loader processes share its session)."""
+    try:
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    worker.process.wait()
+    worker.process.stdin.close()
+    worker.process.stdout.close()
+
+
+def _path() -> str:
+    old = os.environ.get("PYTHONPATH")
+    return f"{ROOT}{os.pathsep}{old}" if old else str(ROOT)

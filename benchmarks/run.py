@@ -1,0 +1,278 @@
+"""Run the benchmark suite: one table, one JSON file.
+
+python -m benchmarks.run --device cpu|gpu --budget 540 --out FILE
+
+Cells run in the order of their value, each within its time box; one that overruns is
+ended, marked, and the next one starts. FILE is rewritten after every stage of a row, so
+a run that is cut leaves a valid file. On a CPU all sides are pinned to one core. The run
+is void if the same version timed twice differs by more than 3% in the median, or the
+machine is loaded; it is written all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import floors, measure, processes, table
+from benchmarks.processes import Failed, Overrun, Worker
+from benchmarks.suite import PLAN, Cell, Row
+
+VOID_STATUS = 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _options(argv)
+    result = run(
+        device=options.device,
+        cells=options.cells.split(",") if options.cells else [c.name for c in PLAN],
+        budget=options.budget,
+        out=Path(options.out),
+        tiny=options.tiny,
+    )
+    print("\n" + table.text(result))
+    print(f"\nwritten: {options.out}")
+    if result["void"]:
+        print(f"this run is VOID and must not be quoted: {result['void']}")
+        return VOID_STATUS
+    bad = [r for r in result["rows"] if r["status"] not in ("ok", "cut")]
+    return 1 if bad else 0
+
+
+def run(
+    *, device: str, cells: list[str], budget: float, out: Path, tiny: bool = False
+) -> dict[str, Any]:
+    """Run the named cells for at most `budget` seconds; the JSON that is in `out`."""
+    end = time.monotonic() + budget
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.parent if device == "gpu" else Path(tempfile.mkdtemp())
+    result = _header(device, tiny, budget)
+    team = Team(device, folder)
+    try:
+        for cell in (c for c in PLAN if c.name in cells):
+            if not tiny:
+                team.stop()  # fresh processes: peak memory is the cell's own
+            deadline = min(end, time.monotonic() + cell.box[device])
+            _cell(cell, result, team, deadline=deadline, tiny=tiny, out=out)
+    finally:
+        team.stop()
+    result["void"] = "" if tiny else _void(result)
+    _write(result, out)
+    return result
+
+
+class Team:
+    """Running workers by side; the only state of a run besides its result."""
+
+    def __init__(self, device: str, folder: Path):
+        self.device, self.folder = device, folder
+        self.core = max(os.sched_getaffinity(0)) if device == "cpu" else None
+        self.workers: dict[str, Worker] = {}
+
+    def get(
+        self, sides: tuple[str, ...], result: dict[str, Any], *, deadline: float
+    ) -> list[Worker]:
+        """Workers of these sides, started if need be; they import at the same time."""
+        new = [side for side in sides if side not in self.workers]
+        for side in new:
+            self.workers[side] = processes.start(
+                side, device=self.device, core=self.core, folder=self.folder
+            )
+            processes.send(self.workers[side], do="hello", device=self.device)
+        for side in new:
+            answer = processes.receive(self.workers[side], deadline=deadline)
+            result["versions"] |= answer["versions"]
+            if side == "jaxcert":
+                result["device_name"] = _device_name(self.device, answer["name"])
+        return [self.workers[side] for side in sides]
+
+    def stop(self) -> None:
+        for worker in self.workers.values():
+            processes.stop(worker)
+        self.workers.clear()
+
+
+def _cell(
+    cell: Cell,
+    result: dict[str, Any],
+    team: Team,
+    *,
+    deadline: float,
+    tiny: bool,
+    out: Path,
+) -> None:
+    module = importlib.import_module(f"benchmarks.{cell.name}")
+    device = result["device"]
+    for row in module.rows(device, tiny):
+        place = len(result["rows"])
+
+        def save(entry: dict[str, Any], place: int = place) -> None:
+            result["rows"][place:] = [entry]
+            result["load"] = max(result["load"], os.getloadavg()[0])
+            _write(result, out)
+
+        label = f"{cell.name}: {row.workload} {row.shape}"
+        started = time.monotonic()
+        if started >= deadline:
+            result["skipped"][label] = "no time left"
+            _write(result, out)
+            continue
+        try:
+            workers = team.get(_sides(row), result, deadline=deadline)
+            measure.row(
+                row,
+                workers,
+                cell=cell.name,
+                device=device,
+                deadline=deadline,
+                folder=team.folder,
+                tiny=tiny,
+                ceilings=_ceilings(result),
+                save=save,
+            )
+        except (Overrun, Failed) as error:
+            team.stop()
+            _mark(result, place, label, error)
+            _write(result, out)
+        status = result["rows"][place]["status"] if place < len(result["rows"]) else ""
+        print(f"{label}: {status} {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _sides(row: Row) -> tuple[str, ...]:
+    torch = importlib.util.find_spec("torch") is not None
+    return tuple(s for s in row.sides if torch or s.startswith("jaxcert"))
+
+
+def _mark(result: dict[str, Any], place: int, label: str, error: Exception) -> None:
+    """A row that ran over its box stays `cut`; one that failed says why."""
+    if isinstance(error, Overrun):
+        if place >= len(result["rows"]):
+            result["skipped"][label] = "no time left"
+    elif place < len(result["rows"]):
+        result["rows"][place]["status"] = f"failed: {error}"
+    else:
+        result["skipped"][label] = f"failed: {error}"
+
+
+def _ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
+    """On a GPU those that this run measured, else the H200's; none on a CPU."""
+    if result["device"] == "cpu":
+        return None
+    rates, bandwidth = dict(floors.H200.rates), floors.H200.bandwidth
+    for row in result["rows"]:
+        kind = row["shape"].get("ceiling")
+        if kind == "copy" and "bytes_per_s" in row:
+            bandwidth = row["bytes_per_s"]
+        elif kind and "flops_per_s" in row:
+            rates[kind] = row["flops_per_s"]
+    return floors.Ceilings(rates, bandwidth)
+
+
+def _void(result: dict[str, Any]) -> str:
+    faults = []
+    if result["device"] == "cpu" and result["load"] > result["cores"] + 1:
+        faults.append(f"load average {result['load']:.1f} on {result['cores']} cores")
+    for row in result["rows"]:
+        for spread in row.get("ratio", {}).values():
+            if row["cell"] == "aa" and abs(spread["median"] - 1) > 0.03:
+                faults.append(f"the same version twice gave {spread['median']:.3f}")
+    return "; ".join(faults)
+
+
+def _header(device: str, tiny: bool, budget: float) -> dict[str, Any]:
+    return dict(
+        format="jaxcert-benchmarks-1",
+        device=device,
+        device_name="unknown",
+        tiny=tiny,
+        budget=budget,
+        commit=_commit(),
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        cores=len(os.sched_getaffinity(0)),
+        load=os.getloadavg()[0],
+        versions={},
+        flags=_flags(device),
+        void="not finished",
+        rows=[],
+        skipped={},
+    )
+
+
+def _flags(device: str) -> str:
+    if device == "gpu":
+        return "defaults; jax without preallocation, at most 40% of the memory"
+    return "one core, OMP_NUM_THREADS=1, --xla_cpu_multi_thread_eigen=false"
+
+
+def _device_name(device: str, name: str) -> str:
+    if device == "gpu":
+        return name
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return name
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=processes.ROOT, capture_output=True, text=True
+        ).stdout.strip()
+
+    try:
+        changed = "+" if git("status", "--porcelain") else ""
+        return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
+    except OSError:
+        return "unknown"
+
+
+def _write(result: dict[str, Any], out: Path) -> None:
+    """Whole or not at all, whatever kills the run."""
+    part = out.with_name(out.name + ".part")
+    part.write_text(json.dumps(_rounded(result), indent=1) + "\n")
+    os.replace(part, out)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list) else value
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ",".join(c.name for c in PLAN)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--budget", type=float, default=540, help="seconds in all")
+    parser.add_argument("--out", required=True, help="JSON file of the results")
+    parser.add_argument("--cells", default="", help=f"some of {names}; default all")
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="smallest sizes: are the outputs of all sides equal? Times mean nothing",
+    )
+    options = parser.parse_args(argv)
+    unknown = set(filter(None, options.cells.split(","))) - set(names.split(","))
+    if unknown:
+        parser.error(f"no cell is called {sorted(unknown)[0]!r}; there are {names}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

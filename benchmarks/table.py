@@ -1,0 +1,98 @@
+"""The table of a result file: `python -m benchmarks.table FILE`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HEAD = (
+    "workload",
+    "size",
+    "dtype",
+    "jaxcert",
+    "peer",
+    "strong",
+    "/ peer",
+    "/ strong",
+    "floor",
+    "rate",
+    "error",
+    "status",
+)
+
+
+def text(result: dict[str, Any]) -> str:
+    """Markdown: what ran, then one line per row. A ratio below 1: jaxcert is ahead."""
+    lines = [
+        f"{result['device_name']} ({result['device']}), commit {result['commit']}, "
+        f"load {result['load']:.1f} on {result['cores']} cores. Medians; ratio of "
+        f"{'CPU' if result['device'] == 'cpu' else 'wall'} seconds [min, max]. "
+        + (f"VOID: {result['void']}" if result["void"] else ""),
+        "",
+        _line(HEAD),
+        _line(["---"] * len(HEAD)),
+    ]
+    lines += [_line(_cells(row)) for row in result["rows"]]
+    lines += [f"{name}: {why}" for name, why in result["skipped"].items()]
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    sides = row["sides"]
+    clock = [s for s in ("jaxcert", "peer", "strong")]
+    times = [_seconds(sides.get(s, {}).get("wall")) for s in clock]
+    if "jaxcert-again" in sides:
+        times[1] = _seconds(sides["jaxcert-again"].get("wall"))
+    ratios = row.get("ratio", {})
+    again = ratios.get("jaxcert-again")
+    errors = [a["error"] for a in row.get("agreement", {}).values()]
+    flags = " (loaded)" if row.get("loaded") else ""
+    return [
+        row["workload"],
+        " ".join(f"{k}={v}" for k, v in row["shape"].items()),
+        row["dtype"],
+        *times,
+        _ratio(ratios.get("peer", again)),
+        _ratio(ratios.get("strong")),
+        f"{row['floor']['fraction']:.2f}" if "floor" in row else "",
+        _rate(row),
+        f"{max(errors):.0e}" if errors else "",
+        row["status"] + flags,
+    ]
+
+
+def _rate(row: dict[str, Any]) -> str:
+    for name, unit in (("items_per_s", "/s"), ("flops_per_s", "FLOP/s")):
+        if name in row:
+            return _scaled(row[name]) + unit
+    return _scaled(row["bytes_per_s"]) + "B/s" if "bytes_per_s" in row else ""
+
+
+def _scaled(value: float) -> str:
+    for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.3g} {letter}"
+    return f"{value:.3g} "
+
+
+def _seconds(spread: dict[str, float] | None) -> str:
+    if spread is None:
+        return ""
+    value = spread["median"]
+    return f"{value:.3g} s" if value >= 0.1 else f"{1e3 * value:.3g} ms"
+
+
+def _ratio(spread: dict[str, float] | None) -> str:
+    if spread is None:
+        return ""
+    return f"{spread['median']:.2f} [{spread['min']:.2f}, {spread['max']:.2f}]"
+
+
+def _line(cells) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    print(text(json.loads(Path(sys.argv[1]).read_text())))

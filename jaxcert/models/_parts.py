@@ -1,0 +1,68 @@
+"""Layers that the classifiers of smoothing share, with PyTorch's conventions."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import random
+
+from jaxcert.errors import InputError
+
+FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""N(0, 2 / (k k c_out)), the convolutions of the CIFAR ResNets"""
+
+FAN_IN = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""uniform(-1, 1) / sqrt(inputs), PyTorch's default for weights"""
+
+
+def conv(features: int, *, size: int = 3, stride: int = 1, dtype, name: str) -> nn.Conv:
+    """Convolution without bias, padded by (size - 1) / 2 on EVERY side: XLA's "SAME"
+    pads stride 2 by (0, 1), which is another network."""
+    return nn.Conv(
+        features,
+        (size, size),
+        strides=stride,
+        padding=(size - 1) // 2,
+        use_bias=False,
+        kernel_init=FAN_OUT,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def dense(features: int, *, inputs: int, dtype, name: str) -> nn.Dense:
+    return nn.Dense(
+        features,
+        kernel_init=FAN_IN,
+        bias_init=bias_init(inputs),
+        dtype=dtype,
+        name=name,
+    )
+
+
+def bias_init(inputs: int):
+    """PyTorch's default: uniform(-1, 1) / sqrt(inputs of the layer)."""
+    bound = 1 / math.sqrt(inputs)
+
+    def init(key, shape, dtype=jnp.float32):
+        return random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def normalize(x, mean, std):
+    """(x - mean) / std per channel, in the type of x [B,H,W,C]."""
+    return (x - np.asarray(mean, x.dtype)) / np.asarray(std, x.dtype)
+
+
+def check_channels(image_shape, mean, std) -> None:
+    """Raises InputError unless mean and std have one positive entry per channel."""
+    channels = image_shape[-1]
+    if len(mean) != channels or len(std) != channels or min(std) <= 0:
+        raise InputError(
+            f"mean {tuple(mean)} and std {tuple(std)} do not fit images of "
+            f"{channels} channels: give {channels} numbers each, std above 0."
+        )

@@ -1,0 +1,154 @@
+"""LipConvNet: the network of LOT (and SOC, Cayley, BRO) with a choice of orthogonal layer.
+
+Singla and Feizi (2021); Xu, Li and Li (2022), section 5. Five stages; each halves the side
+and doubles the channels with its last layer, a stride-2 one; the others have stride 1.
+N = stages * blocks layers: LipConvnet-10, 20, 40 are blocks 2, 4, 8. The last stage works
+on 2x2 images with 1x1 kernels. Residual variant: x <- (x + layer(x)) / 2 in the layers
+between the first and the last of a stage.
+
+Small images take fewer stages: 8x8 digits three. The side must be 2^stages.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Model
+from jaxcert.nn import adapter
+from jaxcert.nn.activations import ACTIVATIONS
+from jaxcert.nn.heads import LLN
+
+SQRT2 = math.sqrt(2.0)
+
+
+def make(
+    *,
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    num_classes: int = 10,
+    blocks: int = 2,
+    stages: int = 5,
+    width: int = 32,
+    conv: str = "lot",
+    activation: str = "maxmin",
+    head: str = "orthogonal",
+    residual: bool = False,
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465),
+    std: float = 0.2507,
+) -> Model:
+    """1-Lipschitz network (times 1/std) in l2; images [B,H,W,C] in [0,1] -> logits [B,K].
+
+    conv: file in jaxcert/nn with `Conv` and `Dense`; activation: maxmin, hh1, hh2;
+    head: orthogonal or lln (last-layer normalisation, for many classes).
+    Raises InputError where a layer is undefined.
+    """
+    side, columns, channels = image_shape
+    if side != columns or side != 2**stages:
+        raise InputError(
+            f"lip_convnet with {stages} stages halves the side to 1 and needs images of "
+            f"{2**stages}x{2**stages}, not {side}x{columns}: set model.stages or pad the images."
+        )
+    if len(mean) != channels:
+        raise InputError(f"model.mean has {len(mean)} values for {channels} channels.")
+    if activation not in ACTIVATIONS:
+        raise InputError(
+            f"no activation {activation!r}; there are {', '.join(ACTIVATIONS)}."
+        )
+    if head not in ("orthogonal", "lln"):
+        raise InputError(f"no head {head!r}; there are orthogonal, lln.")
+    features = width * 2**stages
+    if head == "orthogonal" and num_classes > features:
+        raise InputError(
+            f"an orthogonal head has at most its {features} inputs as classes, not "
+            f"{num_classes}: use model.head=lln."
+        )
+    if std <= 0:
+        raise InputError(f"model.std must be positive, not {std}.")
+    try:
+        importlib.import_module(f"jaxcert.nn.{conv}").Conv  # noqa: B018
+    except (ModuleNotFoundError, AttributeError):
+        raise InputError(
+            f"no orthogonal layer is called {conv!r} in jaxcert/nn."
+        ) from None
+    module = LipConvNet(
+        conv=conv,
+        blocks=blocks,
+        stages=stages,
+        width=width,
+        activation=activation,
+        head=head,
+        num_classes=num_classes,
+        residual=residual,
+        mean=tuple(mean),
+        std=std,
+    )
+    return adapter.from_linen(
+        module, image_shape=image_shape, num_classes=num_classes, norm="l2"
+    )
+
+
+class LipConvNet(nn.Module):
+    conv: str
+    blocks: int
+    stages: int
+    width: int
+    activation: str
+    head: str
+    num_classes: int
+    residual: bool
+    mean: tuple[float, ...]
+    std: float
+
+    def setup(self):
+        layers = importlib.import_module(f"jaxcert.nn.{self.conv}")
+        act = ACTIVATIONS[self.activation]
+        for stage in range(1, self.stages + 1):
+            width = self.width * 2 ** (stage - 1)
+            last = stage == self.stages
+            convs = [layers.Conv(width) for _ in range(self.blocks - 1)]
+            convs.append(layers.Conv(2 * width, kernel_size=1 if last else 3, stride=2))
+            setattr(self, f"conv{stage}", convs)
+            setattr(self, f"act{stage}", [act() for _ in convs])
+        features = self.width * 2**self.stages
+        if self.head == "lln":
+            self.last = LLN(self.num_classes, features)
+        else:
+            self.last = layers.Dense(self.num_classes)
+
+    def __call__(self, x, train=False):
+        x = (x - jnp.asarray(self.mean, x.dtype)) / self.std
+        for convs, acts in self._stages():
+            for i, (conv, act) in enumerate(zip(convs, acts, strict=True)):
+                y = act(conv(x))
+                x = (x + y) / 2 if self._is_residual(i) else y
+        return self.last(x.reshape(x.shape[0], -1))
+
+    def lipschitz(self, train=False):
+        """[K,K]: every layer counts as exactly 1-Lipschitz, as in the paper."""
+        if self.head == "lln":
+            return self.last.pairwise() / self.std
+        return jnp.full((self.num_classes, self.num_classes), SQRT2 / self.std)
+
+    def lipschitz_bound(self):
+        """float64 [K,K] from the prepared kernels: the product of their proven norms."""
+        bound = 1.0 / self.std
+        for convs, _ in self._stages():
+            for i, conv in enumerate(convs):
+                layer = conv.bound()
+                bound *= (1.0 + layer) / 2 if self._is_residual(i) else layer
+        if self.head == "lln":
+            return bound * self.last.pairwise_bound()
+        head = SQRT2 * self.last.bound()
+        return np.full((self.num_classes, self.num_classes), bound * head)
+
+    def _stages(self):
+        for stage in range(1, self.stages + 1):
+            yield getattr(self, f"conv{stage}"), getattr(self, f"act{stage}")
+
+    def _is_residual(self, layer: int) -> bool:
+        return self.residual and 0 < layer < self.blocks - 1

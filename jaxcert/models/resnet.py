@@ -1,0 +1,114 @@
+"""CIFAR ResNets of depth 6n + 2 (He et al. 2016), the base classifiers of smoothing.
+
+    stem 3x3 -> 3 stages of n basic blocks, `width`, 2 and 4 `width` channels
+             -> mean over pixels -> linear
+    block: relu(shortcut(x) + bn2(conv2(relu(bn1(conv1(x))))))
+
+As in the code that Cohen et al. (2019) and their successors train, and not as in the
+paper: where a block changes the shape (stride 2 in its first convolution), the shortcut
+is a strided 1x1 convolution and a batch normalisation. Input is in [0, 1]; the
+normalisation by `mean` and `std` is the first layer. Depth 110 has 1,730,714
+parameters.
+
+The blocks after the first of a stage are equal, so they are one block with stacked
+weights [n - 1, ...], scanned: a depth of 110 compiles like 14.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Model
+from jaxcert.models._parts import check_channels, conv, dense, normalize
+from jaxcert.nn.adapter import from_linen
+from jaxcert.nn.batch_norm import BatchNorm
+
+
+def make(
+    depth: int = 110,
+    num_classes: int = 10,
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    width: int = 16,
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465),
+    std: tuple[float, ...] = (0.2023, 0.1994, 0.2010),
+    dtype: str = "float32",
+) -> Model:
+    """dtype "bfloat16": weights and activations between the normalisation and the mean
+    over pixels; statistics and logits stay float32. Float64 images make all of it
+    float64. Raises InputError for a depth that is not 6n + 2."""
+    if depth < 8 or depth % 6 != 2:
+        raise InputError(f"depth {depth} is not 6n + 2: take 8, 20, 56 or 110.")
+    if dtype not in ("float32", "bfloat16"):
+        raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
+    check_channels(image_shape, mean, std)
+    module = ResNet(depth // 6, num_classes, width, tuple(mean), tuple(std), dtype)
+    return from_linen(module, image_shape=image_shape, num_classes=num_classes)
+
+
+class ResNet(nn.Module):
+    """[B,H,W,C] in [0, 1] -> logits [B,K]; `blocks` per stage."""
+
+    blocks: int
+    num_classes: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        wide = x.dtype
+        x = normalize(x, self.mean, self.std)
+        x = x if wide == jnp.float64 else x.astype(self.dtype)
+        x = conv(self.width, dtype=x.dtype, name="stem")(x)
+        x = nn.relu(BatchNorm(name="stem_bn")(x, train))
+        for stage in range(3):
+            features, stride = self.width * 2**stage, 1 if stage == 0 else 2
+            x = Block(features, stride, name=f"stage{stage + 1}_first")(x, train)
+            if self.blocks > 1:
+                rest = Block(features, name=f"stage{stage + 1}_rest")
+                x = _repeat(rest, x, train, times=self.blocks - 1)
+        x = x.astype(wide).mean((1, 2))
+        return dense(self.num_classes, inputs=x.shape[-1], dtype=wide, name="head")(x)
+
+
+class Block(nn.Module):
+    features: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        y = conv(self.features, stride=self.stride, dtype=x.dtype, name="conv1")(x)
+        y = nn.relu(BatchNorm(name="bn1")(y, train))
+        y = conv(self.features, dtype=x.dtype, name="conv2")(y)
+        y = BatchNorm(name="bn2")(y, train)
+        if y.shape != x.shape:
+            project = conv(
+                self.features,
+                size=1,
+                stride=self.stride,
+                dtype=x.dtype,
+                name="shortcut",
+            )
+            x = BatchNorm(name="shortcut_bn")(project(x), train)
+        return nn.relu(x + y)
+
+
+def _repeat(block: Block, x, train: bool, *, times: int):
+    """The block `times` times, each with its own slice of the stacked weights."""
+    scan = nn.scan(
+        lambda block, x, _: (block(x, train), None),
+        variable_axes={"params": 0, "batch_stats": 0},
+        split_rngs={"params": True},
+        length=times,
+        unroll=times if _unrolls() else 1,
+    )
+    return scan(block, x, None)[0]
+
+
+def _unrolls() -> bool:
+    """Gradients of convolutions in a loop are 70 times slower on a CPU."""
+    return jax.default_backend() == "cpu"

@@ -1,0 +1,83 @@
+"""The seam between flax and the rest: a linen module becomes an `interfaces.Model`.
+
+No other function calls linen's `apply`. A module takes `(x, train)` and may define
+`lipschitz(train) -> [K,K]` and `lipschitz_bound() -> float64 [K,K]`. Collections:
+`params`; `prepared`, explicit kernels that `prepare` writes once and evaluation reads;
+every other one (`batch_stats`, power-iteration vectors) is state that a training pass may
+update.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcert.interfaces import Model
+
+
+def from_linen(
+    module: nn.Module,
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    norm: str | None = None,
+) -> Model:
+    """Pure functions of `module`; image_shape is (H, W, C)."""
+    shape = (1, *image_shape)
+
+    def init(key):
+        variables = dict(module.init(key, jnp.zeros(shape), train=False))
+        params = variables.pop("params")
+        variables.pop("prepared", None)
+        return params, variables
+
+    def apply(params, state, x, *, train=False, key=None, **inputs):
+        variables = {"params": params, **state}
+        if not train:
+            return module.apply(variables, x, train=False, **inputs), state
+        keys = None if key is None else {"dropout": key}
+        logits, updated = module.apply(
+            variables, x, train=True, mutable=list(state), rngs=keys, **inputs
+        )
+        return logits, dict(updated)
+
+    def prepare(params, state):
+        dtype = jax.tree.leaves(params)[0].dtype
+        _, prepared = module.apply(
+            {"params": params, **state},
+            jnp.zeros(shape, dtype),
+            train=False,
+            mutable=["prepared"],
+        )
+        return {**state, **prepared}
+
+    def lipschitz(params, state, *, train=False):
+        variables = {"params": params, **state}
+        if not train:
+            return module.apply(variables, train=False, method="lipschitz"), state
+        pairwise, updated = module.apply(
+            variables, train=True, method="lipschitz", mutable=list(state)
+        )
+        return pairwise, dict(updated)
+
+    def lipschitz_bound(params, state) -> np.ndarray:
+        host = jax.tree.map(np.asarray, {"params": params, **state})
+        return np.asarray(module.apply(host, method="lipschitz_bound"), np.float64)
+
+    def has(name: str, function: Any) -> Any:
+        return function if hasattr(module, name) else None
+
+    return Model(
+        init=init,
+        apply=apply,
+        prepare=prepare,
+        num_classes=num_classes,
+        image_shape=tuple(image_shape),
+        norm=norm,
+        lipschitz=has("lipschitz", lipschitz),
+        lipschitz_bound=has("lipschitz_bound", lipschitz_bound),
+    )

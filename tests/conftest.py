@@ -1,0 +1,51 @@
+"""Shared by all tests: where golden arrays are, and how to look at them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+_HERE = Path(__file__).parent
+
+
+def golden_dir(area: str) -> Path:
+    """Folder of the arrays of one area: tests/golden, or the one in $JAXCERT_GOLDEN_DIR."""
+    return Path(os.environ.get("JAXCERT_GOLDEN_DIR", _HERE / "golden")) / area
+
+
+def golden_files(area: str, pattern: str) -> list[Path]:
+    """Files of an area by pattern (sizes are part of some names), at least one."""
+    files = sorted(golden_dir(area).glob(pattern))
+    assert files, f"no {pattern} in {golden_dir(area)}"
+    return files
+
+
+class Golden(dict):
+    """Arrays of one file; `unread()` lists those that no test has looked at."""
+
+    def __init__(self, path: Path):
+        with np.load(path, allow_pickle=False) as file:
+            super().__init__({name: file[name] for name in file.files})
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str):
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def unread(self, *but: str) -> list[str]:
+        skipped = tuple(but)
+        return sorted(n for n in self if n not in self._read and not n.startswith(skipped))
+
+
+@pytest.fixture
+def x64():
+    """Double precision inside one test."""
+    import jax
+
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,147 @@
+"""LipConvNet against the original, whole network: logits, radii, loss, gradients."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Golden, golden_files
+
+from jaxcert.errors import InputError
+from jaxcert.methods import lot
+from jaxcert.models import lip_convnet
+from jaxcert.ops import margins
+
+
+def _ours(name, blocks):
+    if "last_layer" in name:
+        return "last", "kernel" if name.endswith("weight") else "bias"
+    stage, layer = _position(name, blocks)
+    kind = "act" if "activation" in name else "conv"
+    leaf = {"weight": "kernel"}.get(name.split(".")[-1], name.split(".")[-1])
+    return f"{kind}{stage}_{layer}", leaf
+
+
+def _position(name, blocks):
+    stage, rest = re.match(r"p\.layer(\d)\.(.*)", name).groups()
+    if rest[0].isdigit():
+        return int(stage), int(rest.split(".")[0])
+    if rest.startswith("in_block"):
+        return int(stage), 0
+    if rest.startswith("hidden_block"):
+        return int(stage), 1 + int(rest.split(".")[1])
+    return int(stage), blocks - 1  # out_block
+
+
+def _layout(value):
+    if value.ndim == 4 and value.shape[0] == 1 and value.shape[2:] == (1, 1):
+        return jnp.asarray(value.reshape(-1))  # theta of an activation
+    if value.ndim == 4:
+        return jnp.asarray(value.transpose(2, 3, 1, 0))
+    return jnp.asarray(value.T)
+
+
+def _network(g):
+    residual = any("in_block" in name for name in g)
+    names = [n for n in g if n.endswith("conv.weight") and "layer1" in n]
+    blocks = len(names)
+    first = g[next(n for n in names if "in_block" in n or ".0." in n)]
+    head = g["p.last_layer.weight"]
+    hh1 = any("theta" in n for n in g)
+    model = lip_convnet.make(
+        num_classes=head.shape[0],
+        blocks=blocks,
+        width=first.shape[0] // (2 if blocks == 1 else 1),
+        activation="hh1" if hh1 else "maxmin",
+        head="orthogonal" if head.ndim == 4 else "lln",
+        residual=residual,
+    )
+    params, order = {}, []
+    for name in sorted(n for n in g if n.startswith("p.")):
+        module, leaf = _ours(name, blocks)
+        params.setdefault(module, {})[leaf] = _layout(g[name])
+        order.append((module, leaf))
+    return model, params, order
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("pattern", ["lipconvnet_*.npz", "lipresnet_*.npz"])
+def test_whole_network_equals_the_original(x64, pattern):
+    for path in golden_files("lipschitz_l2", pattern):
+        g = Golden(path)
+        model, params, order = _network(g)
+        params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
+        # the original rounds its normalised input to float32; ours is exact
+        mean = np.array((0.4914, 0.4822, 0.4465))
+        x = np.moveaxis(g["x01_u8"], 1, -1) / 255.0
+        normalised = ((x - mean) / 0.2507).astype(np.float32)
+        x = jnp.asarray(normalised.astype(np.float64) * 0.2507 + mean)
+        label = jnp.asarray(g["labels"])
+        gamma_name = next(n for n in g if n.startswith("loss_gamma"))
+        gamma = float(gamma_name.removeprefix("loss_gamma"))
+
+        def loss(params, model=model, x=x, label=label, gamma=gamma):
+            logits, _ = model.apply(params, {}, x, train=True)
+            pairwise, _ = model.lipschitz(params, {}, train=True)
+            value, radius = lot.regularised_loss(logits, pairwise, label, gamma=gamma)
+            return value, (logits, radius)
+
+        (value, (logits, cert)), grads = jax.jit(
+            jax.value_and_grad(loss, has_aux=True)
+        )(params)
+        scale = np.abs(g["logits"]).max()
+        np.testing.assert_allclose(logits, g["logits"], atol=1e-8 * scale)
+        np.testing.assert_allclose(cert, g["train_cert"], atol=1e-8)
+        np.testing.assert_allclose(value, g[gamma_name], rtol=1e-8)
+        norms = [np.linalg.norm(grads[m][leaf]) for m, leaf in order]
+        np.testing.assert_allclose(norms, g["grad_l2_norms"], rtol=1e-8, atol=1e-12)
+        ours = np.asarray(grads["conv1_0"]["kernel"]).transpose(3, 2, 0, 1)
+        np.testing.assert_allclose(
+            ours, g["g_first"], atol=1e-8 * np.abs(g["g_first"]).max()
+        )
+
+        state = jax.jit(model.prepare)(params, {})
+        evaluated, _ = jax.jit(model.apply)(params, state, x)
+        np.testing.assert_allclose(evaluated, g["eval_logits"], atol=1e-8 * scale)
+        pairwise = model.lipschitz(params, state)[0]
+        radius = margins.radius(evaluated, pairwise, evaluated.argmax(-1))
+        np.testing.assert_allclose(radius, g["eval_radius"], rtol=1e-7, atol=1e-9)
+        bound = model.lipschitz_bound(params, state)
+        off = ~np.eye(model.num_classes, dtype=bool)
+        ratio = bound[off] / np.asarray(pairwise)[off]
+        assert (ratio <= 1 + 1e-9).all() and (ratio > 0.9).all()
+        assert not g.unread()
+
+
+@pytest.mark.parametrize(
+    "wrong,message",
+    [
+        (dict(image_shape=(28, 28, 3)), "32x32"),
+        (dict(activation="relu"), "relu"),
+        (dict(head="dense"), "lln"),
+        (dict(width=1, num_classes=100), "head=lln"),
+        (dict(conv="nothing"), "nothing"),
+        (dict(image_shape=(32, 32, 1)), "channels"),
+        (dict(std=0.0), "positive"),
+    ],
+)
+def test_shapes_without_a_network_are_refused_with_the_fix(wrong, message):
+    with pytest.raises(InputError, match=message):
+        lip_convnet.make(**wrong)
+
+
+def test_lipschitz_constant_holds_between_random_pairs():
+    model = lip_convnet.make(
+        image_shape=(4, 4, 1), stages=2, width=2, num_classes=3, mean=(0.5,), std=0.5
+    )
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    x = jax.random.uniform(jax.random.key(1), (2, 64, 4, 4, 1))
+    apply = jax.jit(lambda x: model.apply(params, state, x)[0])
+    z = [apply(x[i]) for i in range(2)]
+    gap = jnp.linalg.norm((x[0] - x[1]).reshape(64, -1), axis=1)
+    difference = (z[0] - z[1])[:, :, None] - (z[0] - z[1])[:, None]
+    pairwise = model.lipschitz(params, state)[0]
+    assert (jnp.abs(difference) <= gap[:, None, None] * pairwise + 1e-5).all()
