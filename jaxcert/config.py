@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import pkgutil
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,19 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcert.errors import InputError
+
+_HARMLESS = (
+    "certify.",
+    "eval.",
+    "log.",
+    "checkpoint.",
+    "reference.",
+    "tiny.",
+    "data.dir",
+    "data.download",
+    "data.placement",
+)
+"""Keys that may change between the sessions of one run."""
 
 
 def base() -> ConfigDict:
@@ -32,6 +45,7 @@ def base() -> ConfigDict:
             name="digits",
             dir="",  # folder of the archives; empty: $JAXCERT_DATA or ~/.cache/jaxcert
             download=True,  # fetch an archive that is not there
+            pad=0,  # zero-pad images to this side (an isometry); 0: as they are
             batch=256,
             epochs=1,
             epoch_images=0,  # images of any origin per epoch; 0: the real training set's
@@ -40,7 +54,9 @@ def base() -> ConfigDict:
             generated_count=0,  # sub-set drawn by seed; 0: all generated images
             order="continuous",  # continuous | wang: how the sources are walked
             placement="auto",  # auto | host | device
-            augment=ConfigDict(dict(crop=0, crop_fill="zero", flip=False, cutout=0)),
+            augment=ConfigDict(
+                dict(crop=0, crop_fill="zero", flip=False, cutout=0, generated_crop=-1)
+            ),  # pixels; generated_crop -1: as the real images
         )
     )
     config.optim = ConfigDict(
@@ -59,20 +75,25 @@ def base() -> ConfigDict:
     )
     config.ema = 0.0  # decay of the averaged weights; 0: off
     config.precision = "highest"  # of float32 matrix products: highest | default
-    config.log = ConfigDict(dict(every_steps=50, tensorboard=False, wandb=""))
+    config.log = ConfigDict(dict(every_steps=50))
     config.checkpoint = ConfigDict(dict(every_epochs=1, keep=2))
-    config.eval = ConfigDict(dict(every_epochs=0, images=1000))
+    # every_epochs 0: only at the end; certify: overrides of config.certify, to be cheaper
+    config.eval = ConfigDict(dict(every_epochs=0, certify=ConfigDict()))
     config.certify = ConfigDict(
         dict(
             name="",
-            batch=100,
-            radii=(0.0, 0.25, 0.5, 0.75, 1.0),
+            split="test",
+            start=0,
+            stop=0,  # 0: to the end
+            step=1,
+            batch=100,  # an interruption loses at most these
             seed=0,
+            radii=(0.0, 0.25, 0.5, 0.75, 1.0),
             after_training=False,
         )
     )
     config.reference = ConfigDict(dict(paper="", table="", clean=0.0, certified=0.0))
-    config.tiny = ConfigDict()  # overrides by dotted key that shrink the run to seconds
+    config.tiny = ConfigDict()  # overrides, nested, that shrink the run to seconds
     return config
 
 
@@ -91,7 +112,7 @@ def load(argument: str) -> ConfigDict:
 def tiny(config: ConfigDict) -> ConfigDict:
     """The config with its `tiny` overrides applied: the same run, shrunk to seconds."""
     small = ConfigDict(config.to_dict(), convert_dict=True)
-    small.update_from_flattened_dict(config.tiny.to_dict())
+    small.update(config.tiny.to_dict())
     return small
 
 
@@ -113,6 +134,28 @@ def read(workdir: str | Path) -> ConfigDict:
         raise InputError(
             f"{path} is damaged: it is not JSON; restore it or train again."
         ) from None
+
+
+def check_images(model: Any, source: Any) -> None:
+    """Raises InputError where a network (config.model) does not fit the data set."""
+    found = tuple(source.image.shape[1:])
+    if found != model.image_shape or source.num_classes != model.num_classes:
+        raise InputError(
+            f"config.model is for {_shape(model.image_shape)} images of {model.num_classes} "
+            f"classes, {source.name} has {_shape(found)} and {source.num_classes}: set "
+            "model.image_shape and model.num_classes (data.pad pads images)."
+        )
+
+
+def differences(one: ConfigDict, other: ConfigDict) -> list[str]:
+    """Dotted keys in which two configs train different runs."""
+    flat = [dict(_flat(c.to_dict())) for c in (one, other)]
+    keys = sorted(set(flat[0]) | set(flat[1]))
+    return [
+        f"{k} ({flat[0].get(k)} there, {flat[1].get(k)} here)"
+        for k in keys
+        if flat[0].get(k) != flat[1].get(k) and not k.startswith(_HARMLESS)
+    ]
 
 
 def build(package: str, section: ConfigDict, **context: Any) -> Any:
@@ -139,17 +182,12 @@ def build(package: str, section: ConfigDict, **context: Any) -> Any:
 
 
 def _modules(package: str) -> list[str]:
-    folder = importlib.import_module(f"jaxcert.{package}")
-    names = [
-        m.name
-        for m in pkgutil.iter_modules(folder.__path__)
-        if not m.name.startswith("_")
-    ]
-    return [
-        n
-        for n in names
-        if hasattr(importlib.import_module(f"jaxcert.{package}.{n}"), "make")
-    ]
+    folder = Path(__file__).parent / package
+    return sorted(
+        f.stem
+        for f in folder.glob("[!_]*.py")
+        if re.search(r"^def make\(", f.read_text(), re.MULTILINE)
+    )
 
 
 def _tuples(value: Any) -> Any:
@@ -158,3 +196,17 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}
     return value
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs = []
+    for key, value in section.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + key, value))
+    return pairs
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

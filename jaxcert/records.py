@@ -9,11 +9,12 @@ a file cut off in the middle of a line loses that line only. float64 survives th
 trip.
 
 The table of Cohen et al. (2019), `idx label predict radius correct time`, is read by
-`load` and written by `write_tsv`.
+`load` and written by `to_tsv`.
 """
 
 from __future__ import annotations
 
+import decimal
 import json
 import math
 import os
@@ -69,7 +70,10 @@ class Certificates(NamedTuple):
         return self.predicted == self.label
 
 
-_ROW_FIELDS = ("radius_paper", "p_lower", "counts", "logits")
+_ROW_FIELDS = {"radius_paper": 0, "p_lower": 0, "counts": 1, "logits": 1}
+"""What a row may have, and its axes."""
+_INTEGERS = {"index": 63, "label": 31, "predicted": 31, "n": 63}
+"""What it must have, and bits."""
 
 
 def identity(header: dict[str, Any]) -> dict[str, Any]:
@@ -180,38 +184,37 @@ def concatenate(parts: Iterable[Certificates]) -> Certificates:
     )
 
 
-def write_tsv(certificates: Certificates, path: str | Path) -> None:
+def to_tsv(certificates: Certificates) -> str:
     """`idx label predict radius correct time`, then `nA n p_lower` where there are
     votes.
 
     The radius is printed with three significant digits, rounded DOWN (the originals
-    round to nearest, which overstates it by up to half a unit of the third digit).
+    round to nearest, which overstates it by up to half a unit of the third digit). An
+    error becomes an abstention, the only word that the table has for it.
     """
     c = certificates
     votes = c.counts is not None and c.p_lower is not None
-    with open(path, "w") as file:
-        file.write(
-            "idx\tlabel\tpredict\tradius\tcorrect\ttime"
-            + "\tnA\tn\tp_lower" * votes
-            + "\n"
-        )
-        for i in range(len(c.index)):
-            predicted = max(int(c.predicted[i]), ABSTAIN)
-            fields = [
-                int(c.index[i]),
-                int(c.label[i]),
-                predicted,
-                floor_digits(float(c.radius[i])),
-                int(c.correct[i]),
-                timedelta(seconds=float(c.seconds[i])),
-            ]
-            if votes:
-                fields += [
-                    int(c.counts[i].max()),
-                    int(c.n[i]),
-                    repr(float(c.p_lower[i])),
-                ]
-            file.write("\t".join(str(f) for f in fields) + "\n")
+    names = "idx label predict radius correct time" + " nA n p_lower" * votes
+    lines = ["\t".join(names.split())]
+    for i in range(len(c.index)):
+        fields = [
+            int(c.index[i]),
+            int(c.label[i]),
+            max(int(c.predicted[i]), ABSTAIN),
+            floor_digits(float(c.radius[i])),
+            int(c.correct[i]),
+            timedelta(seconds=float(c.seconds[i])),
+        ]
+        if votes:
+            agreeing = int(c.counts[i].max())
+            fields += [agreeing, int(c.n[i]), repr(float(c.p_lower[i]))]
+        lines.append("\t".join(str(f) for f in fields))
+    return "\n".join(lines) + "\n"
+
+
+def write_tsv(certificates: Certificates, path: str | Path) -> None:
+    """The table of `to_tsv` in a file."""
+    Path(path).write_text(to_tsv(certificates))
 
 
 def floor_digits(value: float, digits: int = 3) -> str:
@@ -219,13 +222,8 @@ def floor_digits(value: float, digits: int = 3) -> str:
     itself."""
     if value <= 0 or not math.isfinite(value):
         return "0.0" if value <= 0 else str(value)
-    scale = digits - 1 - math.floor(math.log10(value))
-    floored = math.floor(value * 10.0**scale) / 10.0**scale
-    text = f"{floored:.{max(scale, 0)}f}"
-    while float(text) > value:  # a product rounded up across an integer
-        floored -= 10.0**-scale
-        text = f"{floored:.{max(scale, 0)}f}"
-    return text
+    context = decimal.Context(prec=digits, rounding=decimal.ROUND_FLOOR)
+    return f"{context.create_decimal_from_float(value):f}"
 
 
 def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
@@ -257,9 +255,14 @@ def _from_json(path: Path, lines: Sequence[str]) -> Certificates:
                     raise ValueError
             else:
                 rows.append(value)
-                float(value["radius"]), int(value["index"]), int(value["label"])
-                int(value["predicted"]), int(value["n"]), float(value["seconds"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+                for name, bits in _INTEGERS.items():
+                    if type(value[name]) is not int or abs(value[name]) >> bits:
+                        raise ValueError
+                for name in ("radius", "seconds"):
+                    if type(value[name]) is str:
+                        raise ValueError
+                    float(value[name])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             what = "the header of a record" if number == 1 else "a certificate"
             raise InputError(
                 f"{path}, line {number} is not {what}: delete that line (its image is certified "
@@ -285,19 +288,22 @@ def _from_json(path: Path, lines: Sequence[str]) -> Certificates:
 
 def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
     """Rows without the field (errors) become NaN, or zero counts."""
-    example = np.asarray(next(v for v in values if v is not None))
-    missing = (
-        np.zeros(example.shape) if name == "counts" else np.full(example.shape, np.nan)
-    )
+    votes = name == "counts"
     try:
-        stacked = np.stack(
-            [missing if v is None else np.asarray(v, np.float64) for v in values]
-        )
+        given = [None if v is None else np.array(v, np.float64) for v in values]
+        shape = next(v.shape for v in given if v is not None)
+        missing = np.full(shape, 0.0 if votes else np.nan)
+        stacked = np.stack([missing if v is None else v for v in given])
+        if stacked.ndim != 1 + _ROW_FIELDS[name]:
+            raise ValueError
+        if votes and not np.array_equal(stacked, np.floor(stacked)):
+            raise ValueError
     except (ValueError, TypeError):
         raise InputError(
-            f"{path}: the rows' {name} differ in length or type."
+            f"{path}: the rows' {name} differ in length or type: delete the file and "
+            "certify again."
         ) from None
-    return stacked.astype(np.int64) if name == "counts" else stacked
+    return stacked.astype(np.int64) if votes else stacked
 
 
 def _from_tsv(path: Path, lines: Sequence[str]) -> Certificates:
@@ -316,6 +322,8 @@ def _from_tsv(path: Path, lines: Sequence[str]) -> Certificates:
         fields = line.split("\t")
         try:
             row = dict(zip(names, fields, strict=True))
+            if int(row["correct"]) != (row["label"] == row["predict"]):
+                raise ValueError
             rows.append(
                 (
                     int(row["idx"]),
@@ -359,38 +367,52 @@ def _seconds(text: str) -> float:
 
 def _check(path: Path, c: Certificates) -> Certificates:
     """Refuse rows that contradict themselves: they were not written by a certifier."""
-    classes = c.header.get("num_classes")
+    _check_header(path, c.header)
+    duplicate = np.ones(len(c.index), bool)
+    duplicate[np.unique(c.index, return_index=True)[1]] = False
+    no_radius = np.isnan(c.radius) | (c.radius < 0)
     faults = [
-        (
-            np.isnan(c.radius) | (c.radius < 0),
-            "a radius that is negative or not a number",
-        ),
+        (no_radius, "a radius that is negative or not a number"),
         ((c.predicted < 0) & (c.radius != 0), "a radius without a prediction"),
         (c.predicted < ERROR, "an unknown prediction"),
         (c.label < 0, "a negative label"),
+        (c.n < 0, "a negative number of samples"),
+        (duplicate, "an image that was there before"),
     ]
-    if classes:
-        faults.append(
-            (
-                (c.label >= classes) | (c.predicted >= classes),
-                f"a class above {classes - 1}",
-            )
-        )
+    if c.p_lower is not None:
+        faults.append(((c.p_lower < 0) | (c.p_lower > 1), "a p_lower that is no share"))
     if c.counts is not None:
-        faults.append(
-            ((c.counts < 0).any(1) | (c.counts.sum(1) > c.n), "more votes than samples")
-        )
-    duplicate = np.ones(len(c.index), bool)
-    duplicate[np.unique(c.index, return_index=True)[1]] = False
-    faults.append((duplicate, "an image that was there before"))
+        extra = (c.counts < 0).any(1) | (c.counts.sum(1) > c.n)
+        faults.append((extra, "more votes than samples"))
+    widths = [v.shape[1] for v in (c.counts, c.logits) if v is not None]
+    for classes in [c.header.get("num_classes"), *widths]:
+        if classes is not None:
+            above = (c.label >= classes) | (c.predicted >= classes)
+            faults.append((above, f"a class above {classes - 1}"))
     for bad, what in faults:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise InputError(
-                f"{path}, row {row + 1} (image {int(c.index[row])}) has {what}: delete that line and "
-                "certify the image again."
+                f"{path}, line {row + 2} (image {int(c.index[row])}) has {what}: delete "
+                "that line and certify the image again."
             )
     return c
+
+
+def _check_header(path: Path, header: dict[str, Any]) -> None:
+    """The numbers that analysis computes with."""
+    ranges = dict(
+        alpha=(float, 0, 1), sigma=(float, 0, math.inf), num_classes=(int, 1, math.inf)
+    )
+    for name, (kind, low, high) in ranges.items():
+        value = header.get(name)
+        if value is None:
+            continue
+        if type(value) not in (int, kind) or not low <= value < high:
+            raise InputError(
+                f"{path}, line 1 has {name} {_short(value)}: restore the file or "
+                "certify again into another one with --out."
+            )
 
 
 def _short(value: Any) -> str:

@@ -49,7 +49,7 @@ def smoothing_radius(
     inside = special.betainccinv(n - k + 1, np.maximum(k, 1), alpha)
     tail = np.where(k == n, -np.expm1(np.log(alpha) / n), inside)
     tail = np.where(k == 0, 1.0, np.minimum(tail * (1 + _SLACK), 1.0))
-    quantile = -special.ndtri(np.minimum(tail, 0.5))
+    quantile = np.where(tail < 0.5, -special.ndtri(np.minimum(tail, 0.5)), 0.0)
     return np.asarray(sigma, np.float64) * quantile * (1 - 4 * np.finfo(float).eps)
 
 

@@ -104,7 +104,7 @@ def _repeat(block: Block, x, train: bool, *, times: int):
         variable_axes={"params": 0, "batch_stats": 0},
         split_rngs={"params": True},
         length=times,
-        unroll=times if _unrolls() else 1,
+        unroll=times if _unrolls() and not block.is_initializing() else 1,
     )
     return scan(block, x, None)[0]
 

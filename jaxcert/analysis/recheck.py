@@ -1,0 +1,136 @@
+"""A second look at every radius: recomputed from the evidence in the record.
+
+The certifier's own numbers are not trusted, only its evidence: vote counts (smoothing)
+or logits (Lipschitz networks), and what the header says of the procedure.
+
+CERTIFY: k = votes for the PREDICTED class, p_lower = Clopper-Pearson bound of k of n at
+    the header's alpha, radius <= sigma Phi^-1(p_lower); without a radius no prediction.
+PREDICT: the predicted class has most votes and passes the test; radius = 0.
+Lipschitz: radius <= min_j (z_y - z_j - 2 s) / pairwise[y, j], y the predicted class,
+    z its logits, s = procedure.logit_slack (how far each logit may be off), pairwise
+    [K,K] (or one number for all pairs) the proven bounds of the header.
+
+This finds a wrong formula, a wrong row or a damaged file. It cannot tell whether votes
+and logits are those of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcert.certificates import statistics
+from jaxcert.errors import InputError
+from jaxcert.records import Certificates
+
+_ROUNDING = 1e-13
+"""In units of sigma. Another version of scipy may differ by a few ulp; statistics rounds
+down by ten times more."""
+
+
+class Recheck(NamedTuple):
+    """checked: rows with evidence. failing: positions (not indices) of the rows that do
+    not hold. proven: float64 [N], the radius that the evidence proves, nan where there
+    is none. reason: why there is nothing to check, else empty."""
+
+    checked: int
+    failing: np.ndarray
+    proven: np.ndarray
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Nothing contradicts the evidence (there may be none)."""
+        return not len(self.failing)
+
+
+def recheck(c: Certificates) -> Recheck:
+    """Compare every row with what its evidence proves.
+
+    Raises InputError if the header lacks what its evidence needs, or has nonsense
+    there.
+    """
+    check, reason = _check_for(c)
+    certified = c.predicted >= 0
+    proven = np.full(len(c.index), np.nan)
+    if check is None:
+        return Recheck(0, np.zeros(0, np.int64), proven, reason)
+    rows = np.flatnonzero(certified)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        proven[rows], holds = check(c, rows)
+    return Recheck(len(rows), rows[~holds], proven)
+
+
+def _check_for(c: Certificates) -> tuple[Callable | None, str]:
+    procedure = _procedure(c).get("name")
+    if c.counts is not None:
+        checks = {"certify": _certify, "predict": _predict}
+        if procedure in checks:
+            return checks[procedure], ""
+        return None, f"no re-check is known for the procedure {procedure!r}"
+    if c.logits is not None and c.header.get("pairwise_bound") is not None:
+        return _lipschitz, ""
+    return None, "the record holds no votes and no logits"
+
+
+def _certify(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    alpha, sigma = _number(c, "alpha", c.header), _number(c, "sigma", c.header)
+    k, n = c.counts[rows, c.predicted[rows]], c.n[rows]
+    proven = statistics.smoothing_radius(k, n, alpha, sigma)
+    holds = (proven > 0) & (c.radius[rows] <= proven + _ROUNDING * sigma)
+    if "n" in _procedure(c):  # stopping when it suits is not what alpha allows for
+        holds &= n == _number(c, "n", _procedure(c))
+    if c.p_lower is not None:
+        p_lower = statistics.clopper_pearson_lower(k, n, alpha)
+        holds &= c.p_lower[rows] <= p_lower + _ROUNDING
+    return proven, holds
+
+
+def _predict(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    second, first = np.sort(c.counts[rows], 1)[:, -2:].T
+    top = c.counts[rows, c.predicted[rows]] == first
+    sure = statistics.predict_pvalue(first, second) <= _number(c, "alpha", c.header)
+    return np.zeros(len(rows)), top & sure & (c.radius[rows] == 0)
+
+
+def _lipschitz(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    logits, y = c.logits[rows], c.predicted[rows]
+    slack = _number(c, "logit_slack", {"logit_slack": 0.0} | _procedure(c))
+    pairwise = _pairwise(c, logits.shape[1])[y]
+    margin = logits[np.arange(len(rows)), y][:, None] - logits
+    others = np.arange(logits.shape[1]) != y[:, None]
+    ratio = (margin - 2 * slack) / pairwise
+    ratio = np.where(np.isnan(ratio), 0.0, ratio)  # 0 / 0 and inf / inf prove nothing
+    proven = np.maximum(np.where(others, ratio, np.inf).min(1), 0.0)
+    # what two subtractions and a division may be off
+    bound = proven * (1 + 4 * np.finfo(float).eps)
+    return proven, (margin >= 0).all(1) & (c.radius[rows] <= bound)
+
+
+def _pairwise(c: Certificates, classes: int) -> np.ndarray:
+    try:
+        bound = np.asarray(c.header["pairwise_bound"], np.float64)
+        pairwise = np.broadcast_to(bound, (classes, classes))
+        off_diagonal = pairwise[~np.eye(classes, dtype=bool)]
+    except (ValueError, TypeError):
+        off_diagonal = np.array([np.nan])
+    if not (off_diagonal >= 0).all() or bound.ndim not in (0, 2):
+        raise InputError(
+            f"the record's pairwise_bound is no bound for {classes} classes: certify "
+            "again."
+        )
+    return pairwise
+
+
+def _procedure(c: Certificates) -> dict[str, Any]:
+    procedure = c.header.get("procedure")
+    return procedure if isinstance(procedure, dict) else {}
+
+
+def _number(c: Certificates, name: str, where: dict[str, Any]) -> float:
+    value = where.get(name)
+    if type(value) not in (int, float) or not 0 <= value < np.inf:
+        raise InputError(f"the record's header has {name} {value!r}: certify again.")
+    return value

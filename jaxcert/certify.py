@@ -1,0 +1,130 @@
+"""Certify the test images of a trained network.
+
+    python -m jaxcert.certify --workdir runs/quickstart
+    python -m jaxcert.certify --workdir runs/rs --config.certify.n=10000 \\
+        --config.certify.step=20 --out runs/rs/every_20th.jsonl
+
+The config is the workdir's own; `--config.certify...` changes the procedure or the images
+(`split`, `start`, `stop`, `step`). Rows are appended batch by batch: the same command
+continues an interrupted run.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+import jaxcert
+from jaxcert import config as configs
+from jaxcert import records
+from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.progress import Progress
+
+SELECTION = (
+    "batch",
+    "split",
+    "start",
+    "stop",
+    "step",
+    "seed",
+    "radii",
+    "after_training",
+)
+"""Keys of config.certify that choose images; the others go to the certificate."""
+
+
+def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None = None):
+    """Certify config.certify's images with the newest checkpoint -> records.Certificates.
+
+    Appends to `out`, by default `<workdir>/certificates.jsonl`, skipping images that are
+    there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
+    """
+    import jax
+
+    from jaxcert.data import sources
+    from jaxcert.training import checkpoint, sharding
+
+    chosen = config.certify
+    data = config.data
+    source = sources.open(
+        data.name, chosen.split, dir=data.dir, download=data.download, pad=data.pad
+    )
+    model = configs.build("models", config.model)
+    configs.check_images(model, source)
+    index = _selected(chosen, len(source.label))
+    mesh = sharding.data_mesh()
+    loaded = checkpoint.load_network(model, workdir, mesh=mesh)
+    certifier = certifier_of(config, loaded.network, mesh)
+    header = {
+        **certifier.header,
+        "dataset": source.name,
+        "split": chosen.split,
+        "num_classes": source.num_classes,
+        "checkpoint": loaded.digest,
+        "seed": chosen.seed,
+        "step": loaded.step,
+        "config": config.to_dict(),
+        "versions": {"jaxcert": jaxcert.__version__, "jax": jax.__version__},
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "host": platform.machine(),
+        "date": date.today().isoformat(),
+    }
+    path = Path(out or Path(workdir) / "certificates.jsonl")
+    key = jax.random.key(chosen.seed)
+    with records.Writer(path, header) as writer:
+        todo = [i for i in index if i not in writer.done]
+        done = right = len(index) - len(todo)
+        right = 0
+        with Progress("certify", len(index), "images", start=done) as line:
+            for at in range(0, len(todo), chosen.batch):
+                rows = todo[at : at + chosen.batch]
+                result = certifier.certify(
+                    key, source.image[rows], source.label[rows], rows
+                )
+                writer.append(result)
+                right += int(result.correct.sum())
+                seen = at + len(rows)
+                line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
+    return records.load(path)
+
+
+def certifier_of(config: ConfigDict, network, mesh):
+    """config.certify without the keys that choose images -> Certifier."""
+    section = ConfigDict(
+        {k: v for k, v in config.certify.items() if k not in SELECTION}
+    )
+    return configs.build("certificates", section, network=network, mesh=mesh)
+
+
+def _selected(chosen: ConfigDict, size: int) -> list[int]:
+    if chosen.batch < 1 or chosen.step < 1 or chosen.start < 0 or chosen.stop < 0:
+        raise InputError(
+            "certify.batch and certify.step must be at least 1, start and stop at least 0 "
+            f"(0: to the end), not {chosen.batch}, {chosen.step}, {chosen.start}, {chosen.stop}."
+        )
+    index = list(range(chosen.start, min(chosen.stop or size, size), chosen.step))
+    if not index:
+        raise InputError(
+            f"certify.start={chosen.start} and stop={chosen.stop} leave none of {size} images."
+        )
+    return index
+
+
+def main(argv: list[str] | None = None) -> int:
+    from jaxcert import cli
+
+    args = cli.parse(argv, __doc__, needs="workdir", takes_out=True)
+    certify(args.config, args.workdir, out=args.out)
+    from jaxcert.report import report
+
+    path = args.out or Path(args.workdir) / "certificates.jsonl"
+    print(report([path], radii=args.config.certify.radii))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_cleanly(main))

@@ -1,0 +1,93 @@
+"""Command lines: `--config FILE[:row]`, `--workdir`, and `--config.key=value` overrides."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxcert import config as configs
+from jaxcert.errors import InputError
+
+
+def parse(
+    argv: list[str] | None, doc: str, *, needs: str, takes_out: bool = False
+) -> argparse.Namespace:
+    """Arguments of a command, with the resolved `config` and `workdir`.
+
+    needs: 'config' (a config file; workdir defaults to runs/<its name>) or 'workdir' (whose
+    config.json is read). Overrides are typed by the value they replace. Raises InputError.
+    """
+    summary, _, epilog = doc.partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary,
+        epilog=epilog + "\nAny value of the config: --config.section.key=value",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if needs == "config":
+        parser.add_argument("--config", help="config file, a row of it after a colon")
+        parser.add_argument("--workdir", help="where the run lives (runs/<config>)")
+        parser.add_argument(
+            "--distributed",
+            metavar="HOST:PORT,N,I",
+            help="this is process I of N; HOST:PORT is process 0 ('auto': ask the cluster)",
+        )
+    else:
+        parser.add_argument("--workdir", help="folder of a trained run")
+    if takes_out:
+        parser.add_argument("--out", help="record file (WORKDIR/certificates.jsonl)")
+    args, rest = parser.parse_known_args(argv)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells of every file
+    if getattr(args, needs) is None:
+        example = "configs/quickstart.py" if needs == "config" else "runs/quickstart"
+        raise InputError(f"--{needs} is missing; for example --{needs} {example}.")
+    wrong = [word for word in rest if not word.startswith("--config.")]
+    if wrong:
+        raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
+    if needs == "config":
+        args.workdir = (
+            args.workdir or f"runs/{Path(args.config.partition(':')[0]).stem}"
+        )
+        config = configs.load(args.config)
+    else:
+        config = configs.read(args.workdir)
+    args.config = override(config, rest)
+    return args
+
+
+def override(config: ConfigDict, words: list[str]) -> ConfigDict:
+    """The config with `--config.optim.lr=0.01` and the like applied."""
+    for word in words:
+        _check_key(config, word.removeprefix("--config.").partition("=")[0])
+    values, arguments = flags.FlagValues(), ["jaxcert", *words]
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=arguments
+        )
+        values(arguments)
+    except (flags.Error, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"{said.rstrip('.')}: give a value of the same type."
+        ) from None
+    return values.config
+
+
+def _check_key(config: ConfigDict, key: str) -> None:
+    section = config
+    for part in key.split("."):
+        if not isinstance(section, ConfigDict) or part not in section:
+            known = sorted(section) if isinstance(section, ConfigDict) else []
+            near = difflib.get_close_matches(part, known, 1)
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"there are {', '.join(known)}."
+            )
+            raise InputError(f"--config.{key}: there is no key {part!r}; {hint}")
+        section = section[part]

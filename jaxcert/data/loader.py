@@ -1,0 +1,221 @@
+"""Two executors of one plan: batches assembled on the host, or gathered on the device.
+
+Both take image numbers from `mixture.plan` and yield the same uint8 batches, sharded over
+the mesh axis 'data'; the training step does not know which one runs. Nothing but the step
+number is state: a loader started at step s continues the run exactly.
+
+host: Grain runs over step numbers, one element is one batch, and prefetches two; the next
+    batch is on its way to the devices while the current one is used.
+device: all images lie on every device; a step sends B numbers and one jitted gather runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcert.data.mixture import Mixture, plan
+from jaxcert.data.sources import Source
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Batch
+
+_CHUNK = 1 << 14  # images copied at a time
+
+
+def batches(
+    real: Source,
+    generated: Source | None,
+    mixture: Mixture,
+    start: int,
+    *,
+    mesh: Mesh,
+    total: int,
+    placement: str = "auto",
+    weights: np.ndarray | None = None,
+) -> Iterator[Batch]:
+    """Batches number start..total-1 as global arrays sharded over 'data'.
+
+    image uint8 or float32 [B,H,W,C], label int32 [B], real bool [B], index int32 [B] (-1
+    for generated images). Process k of P assembles slots kB/P..(k+1)B/P of the one global
+    batch. `placement` 'auto' is 'device' where all images take less than a quarter of the
+    device's memory, 'host' otherwise and on CPUs. `weights`: see `mixture.plan`.
+
+    Raises InputError for an unknown placement, a batch that the devices do not divide, or
+    sources that do not fit together.
+    """
+    _check(real, generated, mixture.batch, mesh)
+    if placement not in ("auto", "host", "device"):
+        raise InputError(
+            f"data.placement is {placement!r}: give 'auto', 'host' or 'device'."
+        )
+    if placement == "auto":
+        placement = "device" if _fits(real, generated, mesh) else "host"
+    planned = partial(plan, mixture, weights=weights)
+    run = _on_device if placement == "device" else _on_host
+    return run(real, generated, planned, range(start, total), mesh=mesh)
+
+
+def sweep(real: Source, batch: int, *, mesh: Mesh) -> Iterator[Batch]:
+    """The real set once, in order, in batches as above.
+
+    The last batch is filled up with images from the start of the set, which carry index -1
+    and real False: mask by index >= 0 before writing to a table of N entries. Raises
+    InputError for a batch that the devices do not divide.
+    """
+    _check(real, None, batch, mesh)
+    size = len(real.label)
+
+    def planned(step: int) -> tuple[np.ndarray, np.ndarray]:
+        position = step * batch + np.arange(batch)
+        return (position >= size).astype(np.int8), position % size
+
+    def host(step: int) -> Batch:
+        return _assemble(real, real, planned, step)
+
+    return _ahead(map(host, range(-(-size // batch))), _sharding(mesh), batch)
+
+
+def _on_host(
+    real: Source,
+    generated: Source | None,
+    planned: Callable,
+    steps: range,
+    *,
+    mesh: Mesh,
+) -> Iterator[Batch]:
+    import grain
+
+    dataset = grain.MapDataset.range(steps.start, steps.stop).map(
+        partial(_assemble, real, generated, planned)
+    )
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    size = len(planned(steps.start)[0])
+    return _ahead(iter(dataset.to_iter_dataset(options)), _sharding(mesh), size)
+
+
+def _assemble(
+    real: Source, generated: Source | None, planned: Callable, step: int
+) -> Batch:
+    """This process' slots of one batch, as numpy arrays."""
+    source, index = (_own_slots(x) for x in planned(int(step)))
+    image = np.empty((len(index), *real.image.shape[1:]), real.image.dtype)
+    label = np.empty(len(index), np.int32)
+    for number, origin in enumerate((real, generated)):
+        here = np.flatnonzero(source == number)
+        if len(here):
+            image[here] = origin.image[index[here]]
+            label[here] = origin.label[index[here]]
+    return _batch(image, label, source == 0, index)
+
+
+def _ahead(
+    host: Iterator[Batch], sharding: NamedSharding, size: int
+) -> Iterator[Batch]:
+    """Host batches on the devices, one ahead of the one that is used."""
+
+    def put(x: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(sharding, x, (size, *x.shape[1:]))
+
+    pending = None
+    for batch in host:
+        following = jax.tree.map(put, batch)
+        if pending is not None:
+            yield pending
+        pending = following
+    if pending is not None:
+        yield pending
+
+
+def _on_device(
+    real: Source,
+    generated: Source | None,
+    planned: Callable,
+    steps: range,
+    *,
+    mesh: Mesh,
+) -> Iterator[Batch]:
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    origins = [real] if generated is None else [real, generated]
+
+    def resident(x: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(everywhere, x, x.shape)
+
+    image = resident(_joined([origin.image for origin in origins]))
+    label = resident(np.concatenate([origin.label for origin in origins]))
+    sharding, size = _sharding(mesh), len(planned(steps.start)[0])
+
+    @partial(jax.jit, out_shardings=sharding)
+    def gather(image: Any, label: Any, source: Any, index: Any) -> Batch:
+        at = index + source.astype(jnp.int32) * len(real.label)
+        return _batch(image[at], label[at], source == 0, index)
+
+    for step in steps:
+        source, index = (
+            jax.make_array_from_process_local_data(sharding, _own_slots(x), (size,))
+            for x in (planned(step)[0], planned(step)[1].astype(np.int32))
+        )
+        yield gather(image, label, source, index)
+
+
+def _batch(image: Any, label: Any, real: Any, index: Any) -> Batch:
+    xp = np if isinstance(image, np.ndarray) else jnp
+    index = xp.where(real, index, -1).astype(np.int32)
+    return {"image": image, "label": label, "real": real, "index": index}
+
+
+def _joined(parts: list[Any]) -> np.ndarray:
+    """Images of all parts in one array, read in order and bit by bit (maps stay maps)."""
+    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    joined = np.empty(shape, parts[0].dtype)
+    row = 0
+    for part in parts:
+        for first in range(0, len(part), _CHUNK):
+            chunk = part[np.arange(first, min(first + _CHUNK, len(part)))]
+            joined[row : row + len(chunk)] = chunk
+            row += len(chunk)
+    return joined
+
+
+def _own_slots(x: np.ndarray) -> np.ndarray:
+    share = len(x) // jax.process_count()
+    return x[jax.process_index() * share :][:share]
+
+
+def _sharding(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def _fits(real: Source, generated: Source | None, mesh: Mesh) -> bool:
+    device = mesh.local_devices[0]
+    memory = (device.memory_stats() or {}).get("bytes_limit", 0)
+    origins = [real] if generated is None else [real, generated]
+    needed = sum(int(np.prod(o.image.shape)) * o.image.dtype.itemsize for o in origins)
+    return device.platform != "cpu" and needed < memory / 4
+
+
+def _check(real: Source, generated: Source | None, batch: int, mesh: Mesh) -> None:
+    if batch % mesh.shape["data"]:
+        raise InputError(
+            f"data.batch is {batch}, which {mesh.shape['data']} devices do not divide: "
+            "give a multiple of their number."
+        )
+    if generated is None:
+        return
+    kinds = [(o.image.shape[1:], np.dtype(o.image.dtype)) for o in (real, generated)]
+    if kinds[0] != kinds[1]:
+        words = [f"{dtype} {'x'.join(map(str, shape))}" for shape, dtype in kinds]
+        raise InputError(
+            f"the generated images are {words[1]}, the real ones {words[0]}: "
+            "give generated images of the same shape and kind."
+        )
+    if generated.num_classes > real.num_classes:
+        raise InputError(
+            f"the generated images have labels up to {generated.num_classes - 1}, but "
+            f"{real.name} has {real.num_classes} classes: give images made for {real.name}."
+        )

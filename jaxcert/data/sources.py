@@ -1,0 +1,203 @@
+"""Data sets by name, as arrays.
+
+`digits` comes with the library: Optical Recognition of Handwritten Digits, E. Alpaydin and
+C. Kaynak (1998), UCI Machine Learning Repository, CC BY 4.0; the 1,797 grey images of 8x8
+pixels that scikit-learn ships, grey levels v of 0..16 stored as round(255 v / 16), with a
+stratified split into 1,000 for training and 797 for testing.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcert.data import archives, files, tfds
+from jaxcert.errors import InputError
+
+NAMES = (
+    "digits, mnist, cifar10, cifar100, tfds:<name>, npz:<folder>, npy:<folder> and "
+    "folder:<folder>"
+)
+
+_CHUNK = 1 << 14  # images looked at together
+
+
+class Source(NamedTuple):
+    """N images with labels, in their own order."""
+
+    image: Any
+    """uint8, or float32 in [0, 1], [N,H,W,C]: an array, or what is indexed like one by an
+    array of positions without lying in memory"""
+    label: np.ndarray
+    """int32 [N]"""
+    num_classes: int
+    name: str
+
+
+def open(
+    name: str, split: str, *, dir: str = "", download: bool = True, pad: int = 0
+) -> Source:
+    """One split, 'train' or 'test', of a data set.
+
+    name: digits | mnist | cifar10 | cifar100 | tfds:<name>[:config] | npz:, npy: or
+        folder:<path> (see `jaxcert.data.files`)
+    dir: where archives are; empty: $JAXCERT_DATA or ~/.cache/jaxcert (tfds: its default)
+    download: fetch an archive that is not there
+    pad: side to which images are filled up with black, 0: as they are. An isometry, so
+        radii keep their meaning.
+
+    Raises InputError for an unknown name or split, data that is missing or damaged, images
+    that are neither uint8 nor floats in [0, 1], or labels that do not fit them.
+    """
+    if split not in ("train", "test"):
+        raise InputError(f"there is no split {split!r}: give 'train' or 'test'.")
+    kind, _, rest = name.partition(":")
+    folder = Path(
+        dir or os.environ.get("JAXCERT_DATA", "~/.cache/jaxcert")
+    ).expanduser()
+    path = Path(rest).expanduser()
+    classes = 0
+    if name == "digits":
+        image, label, classes = *_digits(split), 10
+    elif name == "mnist":
+        image, label = archives.read_mnist(split, folder=folder, fetch=download)
+        classes = 10
+    elif name in ("cifar10", "cifar100"):
+        image, label = archives.read_cifar(name, split, folder=folder, fetch=download)
+        classes = int(name.removeprefix("cifar"))
+    elif kind == "tfds" and rest:
+        image, label, classes = tfds.read(rest, split, dir=dir)
+    elif kind in ("npz", "npy", "folder") and rest:
+        image, label, classes = _own(kind, path, split)
+    else:
+        raise InputError(f"no data set is called {name!r}: there are {NAMES}.")
+    return _pad(checked(image, label, num_classes=classes, name=name), pad)
+
+
+def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> Source:
+    """The arrays as a Source, after a look at all of their labels and, for floats, pixels.
+
+    image [N,H,W,C] or [N,H,W]; num_classes 0: the largest label + 1. Raises InputError.
+    """
+    if image.ndim == 3:
+        image = image[..., None]
+    if image.ndim != 4:
+        raise InputError(
+            f"{name} has images of shape {image.shape}: give [N,H,W,C] or [N,H,W]."
+        )
+    if label.shape != image.shape[:1]:
+        raise InputError(
+            f"{name} has {len(image):,} images and labels of shape {label.shape}: give one "
+            "label per image."
+        )
+    if not len(label):
+        raise InputError(f"{name} has no images: give at least one.")
+    if label.dtype.kind not in "iu":
+        raise InputError(f"{name} has {label.dtype} labels: give whole numbers.")
+    low, high = int(label.min()), int(label.max())
+    if low < 0 or (num_classes and high >= num_classes):
+        raise InputError(
+            f"{name} has the label {low if low < 0 else high}: give labels in "
+            f"0..{(num_classes or high + 1) - 1}."
+        )
+    if image.dtype != np.uint8:
+        image = _unit_floats(image, name)
+    return Source(image, np.asarray(label, np.int32), num_classes or high + 1, name)
+
+
+def check_model(
+    source: Source, *, image_shape: tuple[int, int, int], num_classes: int
+) -> None:
+    """Raises InputError unless images and labels are those a model takes."""
+    if tuple(source.image.shape[1:]) != tuple(image_shape):
+        raise InputError(
+            f"{source.name} has images of {_times(source.image.shape[1:])}, the model takes "
+            f"{_times(image_shape)}: set config.model.image_shape, or config.data.pad."
+        )
+    if source.num_classes > num_classes:
+        raise InputError(
+            f"{source.name} has {source.num_classes} classes, the model {num_classes}: set "
+            "config.model.num_classes."
+        )
+
+
+def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
+    with resources.as_file(resources.files("jaxcert.data") / "digits.npz") as path:
+        with np.load(path, allow_pickle=False) as file:
+            chosen = file[split]
+            return file["image"][chosen], file["label"][chosen].astype(np.int32)
+
+
+def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
+    """Both splits share the classes: the largest label of either, + 1."""
+    if not path.is_dir():
+        raise InputError(
+            f"{kind}:{path} is no folder: give one with "
+            + {
+                "npz": "train.npz and test.npz.",
+                "npy": "train_image.npy, train_label.npy and those of test.",
+                "folder": "train/<class>/ and test/<class>/.",
+            }[kind]
+        )
+    if kind == "folder":
+        image, label = files.read_folder(path, split)
+        return image, label, sum(p.is_dir() for p in (path / "train").iterdir())
+    if kind == "npz":
+        image, label = files.read_npz(path / f"{split}.npz")
+        others = [path / f"{s}.npz" for s in ("train", "test") if s != split]
+        labels = [files.read_npz(p)[1] for p in others if p.is_file()]
+    else:
+        image, label = files.read_npy(path, split)
+        others = [s for s in ("train", "test") if s != split]
+        labels = [
+            files.read_npy(path, s)[1]
+            for s in others
+            if (path / f"{s}_label.npy").is_file()
+        ]
+    highest = [
+        int(x.max()) for x in (label, *labels) if x.size and x.dtype.kind in "iu"
+    ]
+    return image, label, max(highest, default=-1) + 1
+
+
+def _unit_floats(image: Any, name: str) -> np.ndarray:
+    """float32 in memory: floats of any width are rare and small enough."""
+    if image.dtype.kind != "f":
+        raise InputError(
+            f"{name} has {image.dtype} images: give uint8, or floats in [0, 1]."
+        )
+    for first in range(0, len(image), _CHUNK):
+        chunk = image[first : first + _CHUNK]
+        outside = ~((chunk >= 0) & (chunk <= 1))  # true for NaN as well
+        if outside.any():
+            value = chunk[outside][0]
+            raise InputError(
+                f"{name} has a pixel {value} in image {first + np.argwhere(outside)[0, 0]}: "
+                "give floats in [0, 1], or uint8."
+            )
+    return np.asarray(image, np.float32)
+
+
+def _pad(source: Source, side: int) -> Source:
+    height, width = source.image.shape[1:3]
+    if not side or height == width == side:
+        return source
+    if side < max(height, width):
+        raise InputError(
+            f"config.data.pad is {side}, but {source.name} has images of {height} x {width}: "
+            "give a larger side, or 0."
+        )
+    before = (side - height) // 2, (side - width) // 2
+    widths = [
+        (b, side - size - b) for b, size in zip(before, (height, width), strict=True)
+    ]
+    image = np.pad(source.image, [(0, 0), *widths, (0, 0)])
+    return source._replace(image=image)
+
+
+def _times(shape) -> str:
+    return " x ".join(str(n) for n in shape)

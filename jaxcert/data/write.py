@@ -1,0 +1,224 @@
+"""Shards of images on disk, and the conversion of an npz file into them.
+
+A folder holds `images.json` and files shard-00000.array_record, ... Each ArrayRecord record
+is `per_record` images: their labels as little-endian int32, then their pixels. A shard
+appears by a rename once it is whole, so a folder that was being written when the machine
+went down holds whole shards only, and the same command continues after the last of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcert.data import files
+from jaxcert.data.progress import reporter
+from jaxcert.data.sources import checked
+from jaxcert.errors import InputError
+
+FORMAT = "jaxcert-images-1"
+HEADER = "images.json"
+
+_CHUNK = 1 << 13  # images converted at a time
+
+
+class Writer:
+    """Appends uint8 images [n,H,W,C] with labels [n] to a folder of shards.
+
+    `request` says what is being written (JSON). A folder with the same request is
+    continued: `written` images are there already, `done` says whether that is all. Raises
+    InputError if the folder belongs to another request.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        request: dict[str, Any],
+        per_record: int = 64,
+        per_shard: int = 1 << 16,
+    ):
+        self.folder = Path(folder)
+        self.header: dict[str, Any] = {
+            "format": FORMAT,
+            "image_shape": list(image_shape),
+            "num_classes": num_classes,
+            "per_record": per_record,
+            "per_shard": -(-per_shard // per_record) * per_record,
+            "request": json.loads(json.dumps(request)),
+        }
+        self.written = 0
+        self.done = False
+        self._file: Any = None
+        self._in_shard = 0
+        self._image = np.empty((0, *image_shape), np.uint8)
+        self._label = np.empty(0, np.int32)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / HEADER).exists() or shards(self.folder):
+            self._continue()
+        else:
+            self._write_header(done=False)
+
+    def append(self, image: np.ndarray, label: np.ndarray) -> None:
+        """Images become safe one shard at a time; what is pending is lost by a crash."""
+        size = self.header["per_record"]
+        self._image = np.concatenate([self._image, image])
+        self._label = np.concatenate([self._label, label.astype(np.int32)])
+        whole = len(self._label) // size * size
+        for first in range(0, whole, size):
+            self._record(slice(first, first + size))
+        self._image, self._label = self._image[whole:], self._label[whole:]
+
+    def close(self) -> None:
+        """Finish the last shard and mark the folder as whole."""
+        if len(self._label):
+            self._record(slice(None))
+        self._finish_shard()
+        self._write_header(done=True, count=self.written)
+        self.done = True
+
+    def _record(self, rows: slice) -> None:
+        from array_record.python import array_record_module
+
+        if self._file is None:
+            self._file = array_record_module.ArrayRecordWriter(
+                str(self._shard().with_suffix(".part")), "group_size:1,uncompressed"
+            )
+        label = self._label[rows].astype("<i4")
+        self._file.write(label.tobytes() + self._image[rows].tobytes())
+        self._in_shard += len(label)
+        if self._in_shard == self.header["per_shard"]:
+            self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        part = self._shard().with_suffix(".part")
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self._shard())
+        self.written += self._in_shard
+        self._in_shard = 0
+
+    def _shard(self) -> Path:
+        number = self.written // self.header["per_shard"]
+        return self.folder / f"shard-{number:05d}.array_record"
+
+    def _continue(self) -> None:
+        found = read_header(self.folder)
+        for key, value in self.header.items():
+            if found.get(key) != value:
+                raise InputError(
+                    f"{self.folder} holds images with {key} {found.get(key)}, not {value}: "
+                    "name another folder by --out."
+                )
+        self.done = found["done"]
+        if self.done:
+            self.written = found["count"]
+            return
+        for number, path in enumerate(shards(self.folder)):
+            # Only the very last shard is shorter; then just the header was missing.
+            if images_in(path, self.header) < self.header["per_shard"]:
+                path.unlink()
+                break
+            self.written = (number + 1) * self.header["per_shard"]
+
+    def _write_header(self, **more: Any) -> None:
+        part = self.folder / (HEADER + ".part")
+        part.write_text(json.dumps({**self.header, **more}, indent=1) + "\n")
+        part.replace(self.folder / HEADER)
+
+
+def convert(
+    path: str | Path,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    per_record: int = 64,
+    per_shard: int = 1 << 16,
+) -> int:
+    """Write the images of an npz file as shards, in an order shuffled by `seed`.
+
+    Published files are sorted by class; here every prefix is a uniform sample. The npz is
+    mapped and gathered from, never read whole. Returns the number of images. Raises
+    InputError for a bad npz (see `files.read_npz`) or a folder with other images.
+    """
+    path = Path(path)
+    source = checked(*files.read_npz(path), num_classes=0, name=str(path))
+    if source.image.dtype != np.uint8:
+        raise InputError(f"{path} has float images: save them as uint8.")
+    size = len(source.label)
+    writer = Writer(
+        folder,
+        image_shape=source.image.shape[1:],
+        num_classes=source.num_classes,
+        request={"npz": path.name, "bytes": path.stat().st_size, "seed": seed},
+        per_record=per_record,
+        per_shard=per_shard,
+    )
+    if writer.done:
+        return writer.written
+    order = np.random.default_rng(seed).permutation(size)
+    report = reporter(f"convert {path.name}", size)
+    for first in range(writer.written, size, _CHUNK):
+        rows = order[first : first + _CHUNK]
+        by_place = np.argsort(rows)  # the file is read forwards
+        image = np.empty((len(rows), *source.image.shape[1:]), np.uint8)
+        image[by_place] = source.image[rows[by_place]]
+        writer.append(image, source.label[rows])
+        report(first + len(rows))
+    writer.close()
+    return writer.written
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("shard-*.array_record"))
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """The header of a folder of shards. Raises InputError if there is none."""
+    try:
+        header = json.loads((folder / HEADER).read_text())
+        good = header["format"] == FORMAT and {"done", "per_shard"} <= set(header)
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        good = False
+    if not good:
+        raise InputError(
+            f"{folder} has no {HEADER} of ours: it is no folder of generated images; write "
+            "one by `python -m jaxcert.convert`."
+        )
+    return header
+
+
+def images_in(path: Path, header: dict[str, Any]) -> int:
+    """Images in one shard. Raises InputError if it is damaged."""
+    reader = open_shard(path)
+    try:
+        records = reader.num_records()
+        if not records:
+            return 0
+        last = len(reader.read([records - 1])[0])
+    finally:
+        reader.close()
+    per_image = 4 + int(np.prod(header["image_shape"]))
+    return (records - 1) * header["per_record"] + last // per_image
+
+
+def open_shard(path: Path) -> Any:
+    """An ArrayRecord reader. Raises InputError for a file that is none."""
+    from array_record.python import array_record_module
+
+    try:
+        reader = array_record_module.ArrayRecordReader(str(path))
+        reader.num_records()
+        return reader
+    except (ValueError, RuntimeError, OSError, IndexError):
+        raise InputError(f"{path} is damaged: remove it and convert again.") from None

@@ -1,0 +1,296 @@
+"""Train a network into a workdir; the same command continues an interrupted run exactly.
+
+    python -m jaxcert.train --config configs/quickstart.py --workdir runs/quickstart
+    python -m jaxcert.train --config configs/lot/cifar10.py:s --config.optim.lr=0.05
+
+The workdir gets config.json, metrics.jsonl and checkpoints/. With
+config.certify.after_training the run ends with certificates.jsonl and a report.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxcert import config as configs
+from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.progress import Progress
+
+
+def train(config: ConfigDict, workdir: str | Path) -> Any:
+    """Train `config` into `workdir` -> the final TrainState.
+
+    Continues from the newest checkpoint there; the result is bit for bit that of an
+    uninterrupted run on as many devices. Raises InputError for impossible settings, a
+    workdir of another config, a damaged checkpoint, or a loss that is not finite (the last
+    good checkpoint stays).
+    """
+    import jax
+
+    from jaxcert.data.augment import augment
+    from jaxcert.training import optim, sharding, step
+    from jaxcert.training.checkpoint import Checkpoints
+    from jaxcert.training.metrics import MetricWriter
+
+    workdir = Path(workdir)
+    jax.config.update("jax_default_matmul_precision", _precision(config.precision))
+    mesh = sharding.data_mesh()
+    data = open_data(config)
+    model = configs.build("models", config.model)
+    configs.check_images(model, data.real)
+    method = configs.build("methods", config.method, model=model, run=data.run)
+    tx = optim.make(data.run, **config.optim)
+    claim(workdir, config)
+    key = jax.random.key(config.seed)
+    state = sharding.replicate(
+        step.init_state(
+            model, method, tx, key=jax.random.fold_in(key, 2**31), ema=config.ema
+        ),
+        mesh,
+    )
+    checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+    if checkpoints.latest() is not None:
+        state = checkpoints.restore(state, mesh)
+    start = int(state.step)
+    moves = dict(config.data.augment)
+    moves["generated_crop"] = (
+        None if moves["generated_crop"] < 0 else moves["generated_crop"]
+    )
+    run_step = step.compile(
+        method, tx, augment=partial(augment, **moves), mesh=mesh, ema=config.ema
+    )
+    sweep = partial(data.sweep, mesh, partial(augment, **moves), key)
+    per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
+    batches = data.batches(start, _weights(state), mesh)
+    writer = MetricWriter(workdir, resume_step=start)
+    totals, pending = None, None
+
+    def save(t: int) -> None:
+        model_state = state.model_state
+        if method.calibrate:
+            model_state = method.calibrate(state, sweep)
+        checkpoints.save(state, model_state)
+
+    try:
+        with Progress("train", total, "steps", start=start) as line:
+            for t in range(start, total):
+                epoch = t // per_epoch
+                if method.refresh and t % per_epoch == 0 and method.refresh.due(epoch):
+                    extra = method.refresh.fn(state, sweep, jax.random.fold_in(key, t))
+                    state = state._replace(extra=sharding.replicate(extra, mesh))
+                    batches = data.batches(t, _weights(state), mesh)
+                state, totals = run_step(
+                    state, totals, next(batches), key, phase=method.phase(t)
+                )
+                done = t + 1
+                ends_epoch = done % per_epoch == 0 or done == total
+                saves = done == total or _due(
+                    config.checkpoint.every_epochs, done, per_epoch
+                )
+                if pending and (saves or done % config.log.every_steps == 1):
+                    line.update(*_log(writer, pending))
+                    pending = None
+                if done % config.log.every_steps == 0 or saves or done == total:
+                    pending, totals = (
+                        (done, ends_epoch and done / per_epoch, totals),
+                        None,
+                    )
+                if saves:
+                    line.update(*_log(writer, pending))
+                    pending = None
+                    save(done)
+                if done < total and _due(config.eval.every_epochs, done, per_epoch):
+                    _evaluate(config, model, state, mesh, writer, done)
+    finally:
+        checkpoints.close()
+        writer.close()
+    return state
+
+
+class Data(NamedTuple):
+    """The training images of a config."""
+
+    real: Any
+    run: Any
+    batches: Callable
+    """(start, weights, mesh) -> iterator of batches from step `start`"""
+    sweep: Callable
+    """(mesh, augment, key) -> the real training set once, in order, augmented"""
+
+
+def open_data(config: ConfigDict) -> Data:
+    """Open config.data: real images, generated ones, their mixture. Raises InputError."""
+    import jax
+
+    from jaxcert.data import generated as generated_sets
+    from jaxcert.data import loader, mixture, sources
+    from jaxcert.interfaces import Run
+
+    data = config.data
+    if data.epochs < 1:
+        raise InputError(f"data.epochs must be at least 1, not {data.epochs}.")
+    real = sources.open(
+        data.name, "train", dir=data.dir, download=data.download, pad=data.pad
+    )
+    generated = None
+    if data.generated:
+        generated = generated_sets.open_generated(
+            data.generated, count=data.generated_count, seed=config.seed
+        )
+    plan = mixture.make(
+        len(real.label),
+        len(generated.label) if generated else 0,
+        batch=data.batch,
+        share=data.generated_share,
+        epoch_images=data.epoch_images,
+        seed=config.seed,
+        order=data.order,
+    )
+    total = data.epochs * plan.steps_per_epoch
+    run = Run(plan.steps_per_epoch, total, len(real.label))
+
+    def batches(start, weights, mesh):
+        return loader.batches(
+            real,
+            generated,
+            plan,
+            start,
+            mesh=mesh,
+            total=total,
+            placement=data.placement,
+            weights=weights,
+        )
+
+    def sweep(mesh, augment, key):
+        moved = jax.jit(augment)
+        for number, batch in enumerate(loader.sweep(real, data.batch, mesh=mesh)):
+            yield moved(jax.random.fold_in(key, number), batch)
+
+    return Data(real, run, batches, sweep)
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Write config.json, or check that the one there is of the same run."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    if (workdir / "config.json").exists():
+        different = configs.differences(configs.read(workdir), config)
+        if different:
+            raise InputError(
+                f"{workdir} holds a run of another config, different in {different[0]}: name "
+                "another --workdir."
+            )
+    configs.save(config, workdir / "config.json")
+
+
+def _log(writer, pending) -> tuple[int, str]:
+    """Read the totals of an interval, write them; InputError if a step was not finite."""
+    import jax
+
+    done, epoch, totals = pending
+    totals = jax.device_get(totals)
+    if totals.bad_step < done:
+        raise InputError(
+            f"the loss or its gradient was not finite at step {int(totals.bad_step)}; the "
+            "last good checkpoint is kept: lower optim.lr or set optim.clip_norm."
+        )
+    means = {k: float(v) / int(totals.steps) for k, v in totals.sums.items()}
+    writer.write(done, "train", means)
+    shown = [f"{k} {means[k]:.4g}" for k in ("loss", "accuracy") if k in means]
+    if epoch:
+        shown.insert(0, f"epoch {epoch:.0f}")
+    return done, ", ".join(shown)
+
+
+def _evaluate(config, model, state, mesh, writer, done: int) -> None:
+    """The certificate of config.eval on a slice of train and test."""
+    from jaxcert import certify
+    from jaxcert.analysis import metrics
+    from jaxcert.data import sources
+    from jaxcert.interfaces import Network
+
+    import jax  # isort: skip
+    import numpy as np  # isort: skip
+
+    cheap = ConfigDict(config.to_dict(), convert_dict=True)
+    cheap.certify.update(config.eval.certify)
+    params = state.params if state.ema is None else state.ema
+    certifier = certify.certifier_of(
+        cheap, Network(model, params, state.model_state), mesh
+    )
+    for split in ("train", "test"):
+        data = config.data
+        source = sources.open(data.name, split, dir=data.dir, pad=data.pad)
+        index = np.arange(len(source.label))[
+            cheap.certify.start : cheap.certify.stop or None
+        ]
+        index = index[:: cheap.certify.step]
+        rows = certifier.certify(
+            jax.random.key(0), source.image[index], source.label[index], index
+        )
+        values = metrics.certified_accuracy(rows, cheap.certify.radii)
+        shown = {
+            f"certified_{r:g}": float(v) for r, v in zip(cheap.certify.radii, values)
+        }
+        writer.write(done, split, shown)
+
+
+def _weights(state):
+    import numpy as np
+
+    extra = state.extra
+    if not isinstance(extra, dict) or "weights" not in extra:
+        return None
+    weights = np.asarray(extra["weights"].addressable_data(0))
+    return weights if weights.any() else None
+
+
+def _due(every_epochs: int, done: int, per_epoch: int) -> bool:
+    return every_epochs > 0 and done % (every_epochs * per_epoch) == 0
+
+
+def _precision(name: str) -> str | None:
+    if name not in ("highest", "default"):
+        raise InputError(f"precision must be highest or default, not {name!r}.")
+    return None if name == "default" else name
+
+
+def main(argv: list[str] | None = None) -> int:
+    from jaxcert import cli
+
+    args = cli.parse(argv, __doc__, needs="config")
+    if args.distributed:
+        _join(args.distributed)
+    train(args.config, args.workdir)
+    import jax
+
+    if args.config.certify.after_training and jax.process_index() == 0:
+        from jaxcert import certify
+
+        return certify.main(["--workdir", args.workdir])
+    return 0
+
+
+def _join(address: str) -> None:
+    """HOST:PORT,N,I, or 'auto' on a cluster that jax knows."""
+    import jax
+
+    if address == "auto":
+        jax.distributed.initialize()
+        return
+    try:
+        host, count, number = address.split(",")
+        count, number = int(count), int(number)
+    except ValueError:
+        raise InputError(
+            f"--distributed wants HOST:PORT,N,I or auto, not {address!r}."
+        ) from None
+    jax.distributed.initialize(host, num_processes=count, process_id=number)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_cleanly(main))

@@ -1,0 +1,199 @@
+"""Optimizers and schedules in the semantics of the papers' PyTorch code.
+
+Everything that optax has is optax; NAdam (PyTorch's, with its momentum schedule),
+Lookahead (timm's) and the clipping of torch (which divides by norm + 1e-6) differ from
+optax's of the same name. Schedules count optimizer steps: with `accumulate` a step is
+several micro-batches.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Run
+
+
+def make(
+    run: Run,
+    *,
+    name: str = "sgd",
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    schedule: str = "cosine",
+    milestones: tuple[float, ...] = (0.5, 0.75),
+    warmup_epochs: int = 0,
+    clip_norm: float = 0.0,
+    accumulate: int = 1,
+    lookahead: bool = False,
+) -> optax.GradientTransformation:
+    """name: sgd | adamw | nadam; schedule: constant | cosine | multistep | warmup_cosine.
+
+    weight_decay is added to the gradient (torch), but for adamw. momentum is SGD's.
+    Raises InputError for unknown names and impossible numbers.
+    """
+    if lr <= 0 or weight_decay < 0 or clip_norm < 0 or accumulate < 1:
+        raise InputError(
+            "optim needs lr > 0, weight_decay >= 0, clip_norm >= 0 and accumulate >= 1, not "
+            f"{lr}, {weight_decay}, {clip_norm} and {accumulate}."
+        )
+    steps = max(run.total_steps // accumulate, 1)
+    per_epoch = max(run.steps_per_epoch // accumulate, 1)
+    rate = {
+        "constant": lambda: optax.constant_schedule(lr),
+        "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
+        "multistep": lambda: multistep(lr, steps, milestones),
+        "warmup_cosine": lambda: warmup_cosine(lr, steps, warmup_epochs * per_epoch),
+    }
+    if schedule not in rate:
+        raise InputError(f"no schedule {schedule!r}; there are {', '.join(rate)}.")
+    rate = rate[schedule]()
+    decayed = optax.add_decayed_weights(weight_decay)
+    optimizer = {
+        "sgd": lambda: optax.chain(decayed, optax.sgd(rate, momentum or None)),
+        "adamw": lambda: optax.adamw(rate, weight_decay=weight_decay),
+        "nadam": lambda: optax.chain(decayed, nadam(rate)),
+    }
+    if name not in optimizer:
+        raise InputError(f"no optimizer {name!r}; there are {', '.join(optimizer)}.")
+    tx = optimizer[name]()
+    if clip_norm:
+        tx = optax.chain(clip_by_global_norm(clip_norm), tx)
+    if lookahead:
+        tx = with_lookahead(tx, sync_every=per_epoch)
+    return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
+
+
+def multistep(lr: float, steps: int, milestones: tuple[float, ...]) -> optax.Schedule:
+    """lr / 10 from each milestone on, a fraction of all steps, rounded down."""
+    boundaries: dict[int, float] = {}
+    for fraction in milestones:
+        at = math.floor(fraction * steps + 1e-9)
+        boundaries[at] = boundaries.get(at, 1.0) * 0.1
+    return optax.piecewise_constant_schedule(lr, boundaries)
+
+
+def warmup_cosine(lr: float, steps: int, warmup: int) -> optax.Schedule:
+    """Linear to lr, then cosine to 1e-5 lr; one step ahead, as Hu et al. (2023) count."""
+
+    def schedule(count):
+        i = count + 1.0
+        cosine = 0.5 * (1 + jnp.cos(math.pi * (i - warmup) / max(steps - warmup, 1)))
+        return lr * jnp.where(i < warmup, i / max(warmup, 1), jnp.maximum(cosine, 1e-5))
+
+    return schedule
+
+
+class NadamState(NamedTuple):
+    count: jax.Array
+    m: optax.Updates
+    v: optax.Updates
+    product: jax.Array
+    """of mu_1 ... mu_t"""
+
+
+def nadam(
+    learning_rate: optax.Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    momentum_decay: float = 4e-3,
+) -> optax.GradientTransformation:
+    """PyTorch's NAdam (Dozat 2016), whose momentum warms up.
+
+    mu_t = b1 (1 - 0.96^(momentum_decay t) / 2), M_t = mu_1 ... mu_t,
+    theta -= lr [mu_{t+1} m_t / (1 - M_{t+1}) + (1 - mu_t) g_t / (1 - M_t)]
+             / (sqrt(v_t / (1 - b2^t)) + eps).
+    """
+
+    def mu(t):
+        return b1 * (1 - 0.5 * 0.96 ** (momentum_decay * t))
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        dtype = jax.tree.leaves(params)[0].dtype
+        count = jnp.zeros((), jnp.int32)
+        return NadamState(
+            count, zeros, jax.tree.map(jnp.copy, zeros), jnp.ones((), dtype)
+        )
+
+    def update(grads, state, params=None):
+        t = state.count + 1
+        product = state.product * mu(t)
+        after = product * mu(t + 1)
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.v, grads)
+        lr = learning_rate(state.count)
+
+        def step(g, m, v):
+            ahead = mu(t + 1) / (1 - after) * m + (1 - mu(t)) / (1 - product) * g
+            return -lr * ahead / (jnp.sqrt(v / (1 - b2**t)) + eps)
+
+        updates = jax.tree.map(step, grads, m, v)
+        return updates, NadamState(t, m, v, product.astype(state.product.dtype))
+
+    return optax.GradientTransformation(init, update)
+
+
+class LookaheadState(NamedTuple):
+    count: jax.Array
+    slow: optax.Params
+    inner: optax.OptState
+
+
+def with_lookahead(
+    inner: optax.GradientTransformation,
+    *,
+    sync_every: int = 0,
+    k: int = 6,
+    alpha: float = 0.5,
+) -> optax.GradientTransformation:
+    """timm's Lookahead (Zhang et al. 2019): every k steps slow += alpha (fast - slow).
+
+    The slow copy is made at the first synchronisation, which therefore changes nothing.
+    One more synchronisation ends every epoch of `sync_every` steps (0: none). The params
+    of the loop are the fast weights; moments of `inner` are kept.
+    """
+
+    def init(params):
+        slow = jax.tree.map(jnp.copy, params)
+        return LookaheadState(jnp.zeros((), jnp.int32), slow, inner.init(params))
+
+    def update(grads, state, params):
+        updates, inner_state = inner.update(grads, state.inner, params)
+        count = state.count + 1
+        sync = count % k == 0
+        first = count == k
+        if sync_every:
+            sync |= count % sync_every == 0
+            first = count == min(k, sync_every)
+
+        def mix(slow, param, change):
+            fast = param + change
+            slow = jnp.where(first, fast, slow)
+            return jnp.where(sync, slow + alpha * (fast - slow), slow)
+
+        slow = jax.tree.map(mix, state.slow, params, updates)
+        updates = jax.tree.map(
+            lambda s, p, u: jnp.where(sync, s - p, u), slow, params, updates
+        )
+        return updates, LookaheadState(count, slow, inner_state)
+
+    return optax.GradientTransformation(init, update)
+
+
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """g * min(1, max_norm / (|g| + 1e-6)), the clipping of torch."""
+
+    def update(grads, state, params=None):
+        factor = jnp.minimum(1.0, max_norm / (optax.tree.norm(grads) + 1e-6))
+        return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -1,0 +1,36 @@
+"""Devices: one mesh axis `data`; the state is replicated, batches are split.
+
+This is what pmap does since it became jit over a mesh: XLA adds the all-reduce of the
+gradient. Batch statistics are global and random numbers do not depend on the device count.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def data_mesh() -> Mesh:
+    """All devices of all processes along `data`."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree, mesh: Mesh):
+    """Host arrays, equal on every process, onto every device."""
+    sharding = replicated(mesh)
+
+    def put(leaf):
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda i: leaf[i])
+
+    return jax.tree.map(put, tree)
+
+
+def to_host(tree):
+    """Replicated device arrays -> numpy, also where other processes hold shards."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)

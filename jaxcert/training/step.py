@@ -1,0 +1,121 @@
+"""The training step: one jit over the `data` mesh axis for every method.
+
+    k_aug, k_loss = split(fold_in(key, step))
+    loss, grads   = method.loss(params, ..., augment(k_aug, batch), k_loss, step, phase)
+    params        = params + tx(grads);  ema = decay ema + (1 - decay) params
+
+The state and the running totals are donated. Metrics are summed on the device and read
+once per interval; the first step whose loss or gradient was not finite is among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxcert.interfaces import Array, Batch, Key, Method, Model, TrainState
+from jaxcert.training import sharding
+
+NEVER = np.iinfo(np.int32).max
+
+
+class Totals(NamedTuple):
+    """Sums over the steps since they were last read."""
+
+    steps: Array
+    bad_step: Array
+    """int32, first step with a loss or gradient that was not finite; NEVER if none"""
+    sums: dict[str, Array]
+
+
+def init_state(
+    model: Model,
+    method: Method,
+    tx: optax.GradientTransformation,
+    *,
+    key: Key,
+    ema: float,
+) -> TrainState:
+    params, model_state = model.init(key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state=model_state,
+        extra=method.init_extra(),
+        opt_state=tx.init(params),
+        # a copy: a donated state must not hold one buffer twice
+        ema=jax.tree.map(jnp.copy, params) if ema else None,
+    )
+
+
+def compile(
+    method: Method,
+    tx: optax.GradientTransformation,
+    *,
+    augment: Callable[[Key, Batch], Batch],
+    mesh: Mesh,
+    ema: float = 0.0,
+) -> Callable[..., tuple[TrainState, Totals]]:
+    """step(state, totals, batch, key, *, phase) -> (state, totals), jitted.
+
+    `phase` is static: each name compiles its own step. ema: decay of the averaged
+    weights, 0 for none.
+    """
+    everywhere = sharding.replicated(mesh)
+
+    def step(state, totals, batch, key, phase):
+        k_aug, k_loss = jax.random.split(jax.random.fold_in(key, state.step))
+        batch = augment(k_aug, batch)
+
+        def loss(params):
+            return method.loss(
+                params, state.model_state, state.extra, batch, k_loss, state.step, phase
+            )
+
+        (value, (model_state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = state.ema
+        if ema:
+            average = jax.tree.map(
+                lambda a, p: ema * a + (1 - ema) * p, average, params
+            )
+        norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+        metrics = {"loss": value, **metrics, "grad_norm": norm}
+        totals = Totals(
+            steps=totals.steps + 1,
+            bad_step=jnp.minimum(totals.bad_step, jnp.where(finite, NEVER, state.step)),
+            sums={k: totals.sums.get(k, 0.0) + v for k, v in metrics.items()},
+        )
+        state = TrainState(
+            state.step + 1, params, model_state, state.extra, opt_state, average
+        )
+        return state, totals
+
+    jitted = jax.jit(
+        step, static_argnums=4, donate_argnums=(0, 1), out_shardings=everywhere
+    )
+
+    def run(state, totals, batch, key, *, phase=None):
+        if totals is None:
+            shapes = jax.eval_shape(
+                lambda *a: step(*a, phase)[1], state, _empty({}), batch, key
+            )
+            totals = sharding.replicate(_empty(shapes.sums), mesh)
+        return jitted(state, totals, batch, key, phase)
+
+    return run
+
+
+def _empty(sums) -> Totals:
+    zeros = {k: np.zeros((), s.dtype) for k, s in sums.items()}
+    return Totals(np.zeros((), np.int32), np.array(NEVER, np.int32), zeros)
