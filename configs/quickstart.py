@@ -18,6 +18,7 @@ def get_config(arg=""):
         conv="lot",
         activation="hh1",
         head="orthogonal",
+        residual=False,
         mean=(0.3,),
         std=0.25,
     )

@@ -92,7 +92,9 @@ def base() -> ConfigDict:
             after_training=False,
         )
     )
-    config.reference = ConfigDict(dict(paper="", table="", clean=0.0, certified=0.0))
+    config.reference = ConfigDict(
+        dict(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
+    )  # published numbers, in percent, for the report
     config.tiny = ConfigDict()  # overrides, nested, that shrink the run to seconds
     return config
 

@@ -1,0 +1,248 @@
+"""Certified accuracy as text for a terminal, and as CSV.
+
+Shares are printed in percent with one binomial standard error, so that nobody reads a
+difference into noise: with 500 images one standard error is up to 2.2 points.
+"""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jaxcert.analysis.metrics import Summary
+from jaxcert.analysis.recheck import Recheck
+from jaxcert.records import Certificates
+
+UNITS = "pixels in [0, 1]"
+_NAME_WIDTH = 22
+
+
+class Reference(NamedTuple):
+    """Published numbers. certified: radius -> share of images."""
+
+    source: str
+    certified: dict[float, float]
+
+
+class Entry(NamedTuple):
+    """One record of a report."""
+
+    name: str
+    certificates: Certificates
+    summary: Summary
+    recheck: Recheck
+    reference: Reference | None = None
+
+
+def text(entries: Sequence[Entry], *, width: int = 100) -> str:
+    """Aligned table, radii as columns, in as many blocks as `width` asks for, then a
+    paragraph per record."""
+    radii = entries[0].summary.radii
+    marked = _best(entries)
+    columns = [
+        [radius_text(r), *(_cells(entries, i, marked))] for i, r in enumerate(radii)
+    ]
+    fixed = [["", *_labels(entries)], ["images", *_counts(entries)]]
+    fixed.append(["abstain", *_abstentions(entries)])
+    norm = entries[0].certificates.header.get("norm", "l2")
+    lines = [f"certified accuracy in % (±standard error) at {norm} radius ({UNITS})"]
+    if marked:
+        lines[0] += "; * best at that radius"
+    for block in _blocks(fixed, columns, width):
+        lines += ["", *_aligned(block)]
+    for entry in entries:
+        lines += ["", *_paragraph(entry, width)]
+    return "\n".join(lines) + "\n"
+
+
+def csv(entries: Sequence[Entry]) -> str:
+    """One row per record, full precision, shares as fractions."""
+    file = io.StringIO()
+    writer = csv_module.writer(file, lineterminator="\n")
+    for i, entry in enumerate(entries):
+        row = _csv_row(entry)
+        if i == 0:
+            writer.writerow(row)
+        writer.writerow(["" if v is None else v for v in row.values()])
+    return file.getvalue()
+
+
+def radius_text(radius: float) -> str:
+    """0.25 -> '0.25', 36/255 -> '36/255', 0.123456 -> '0.1235'."""
+    steps = round(radius * 255)
+    decimal = abs(radius * 1000 - round(radius * 1000)) < 1e-9
+    if not decimal and abs(radius * 255 - steps) < 1e-9:
+        return f"{steps}/255"
+    return f"{radius:.4g}"
+
+
+def percent(share: float, error: float | None = None) -> str:
+    """0.657 -> '65.7', with its error '65.7 ±0.5'."""
+    text = f"{100 * share:.1f}"
+    return text if error is None else f"{text} ±{100 * error:.1f}"
+
+
+def describe(header: dict[str, Any]) -> str:
+    """How the certificates were made, in one line."""
+    procedure = header.get("procedure")
+    procedure = procedure if isinstance(procedure, dict) else {}
+    if header.get("format") == "tsv":
+        return "a table of randomized smoothing; it does not say sigma, alpha or n"
+    words = [str(header.get("method", "unknown method"))]
+    if procedure.get("name") and procedure["name"] != header.get("method"):
+        words.append(str(procedure["name"]))
+    if header.get("sigma"):
+        words.append(f"{procedure.get('noise', 'gaussian')} noise")
+        words.append(f"sigma {header['sigma']:g}")
+    words += [f"{key} {procedure[key]}" for key in ("n0", "n") if key in procedure]
+    if header.get("alpha"):
+        words.append(f"each wrong with probability at most {header['alpha']:g}")
+    elif "alpha" in header:
+        words.append("deterministic")
+    return ", ".join(words)
+
+
+def evidence(entry: Entry) -> str:
+    """Outcome of the re-check, in one sentence."""
+    recheck, c = entry.recheck, entry.certificates
+    if recheck.reason:
+        return f"Radii were not re-checked: {recheck.reason}."
+    if recheck.holds:
+        return f"All {recheck.checked} predictions and radii follow from the evidence."
+    images = ", ".join(str(int(c.index[i])) for i in recheck.failing[:5])
+    more = ", ..." if len(recheck.failing) > 5 else ""
+    return (
+        f"{len(recheck.failing)} of {recheck.checked} certificates exceed their evidence "
+        f"(images {images}{more})."
+    )
+
+
+def average_radius(entry: Entry) -> str:
+    """ACR with what must be read beside it."""
+    s = entry.summary
+    text = f"{s.acr:.3f} ±{s.acr_error:.3f}"
+    beside = []
+    if s.trivial_acr is not None:
+        beside.append(f"a constant classifier has {s.trivial_acr:.3f}")
+    if s.acr_share is not None:
+        beside.append(f"{percent(s.acr_share)} % of it is from p_lower > 0.99")
+    return f"{text} ({'; '.join(beside)})" if beside else text
+
+
+def _labels(entries: Sequence[Entry]) -> list[str]:
+    labels = []
+    for entry in entries:
+        name = entry.name
+        short = name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
+        labels += [short] + ["  published"] * (entry.reference is not None)
+    return labels
+
+
+def _counts(entries: Sequence[Entry]) -> list[str]:
+    return _with_gaps(entries, [str(e.summary.images) for e in entries])
+
+
+def _abstentions(entries: Sequence[Entry]) -> list[str]:
+    return _with_gaps(entries, [percent(e.summary.abstention) for e in entries])
+
+
+def _with_gaps(entries: Sequence[Entry], cells: list[str]) -> list[str]:
+    rows = []
+    for entry, cell in zip(entries, cells, strict=True):
+        rows += [cell] + [""] * (entry.reference is not None)
+    return rows
+
+
+def _cells(entries: Sequence[Entry], i: int, marked: list[float]) -> list[str]:
+    rows = []
+    for entry in entries:
+        s = entry.summary
+        best = marked and s.certified[i] == marked[i] > 0
+        cell = percent(s.certified[i], s.certified_error[i])
+        rows.append(cell + ("*" if best else " " if marked else ""))
+        if entry.reference is not None:
+            share = entry.reference.certified.get(float(s.radii[i]))
+            rows.append("" if share is None else percent(share).ljust(len(cell)))
+    return rows
+
+
+def _best(entries: Sequence[Entry]) -> list[float]:
+    """Largest certified accuracy per radius, if there is a choice."""
+    if len(entries) < 2:
+        return []
+    return [max(column) for column in zip(*(e.summary.certified for e in entries))]
+
+
+def _blocks(fixed: list[list[str]], columns: list[list[str]], width: int):
+    def size(column):
+        return 2 + max(len(cell) for cell in column)
+
+    block, left = list(fixed), width - sum(size(c) for c in fixed)
+    for column in columns:
+        if size(column) > left and len(block) > len(fixed):
+            yield block
+            block, left = [fixed[0]], width - size(fixed[0])
+        block.append(column)
+        left -= size(column)
+    yield block
+
+
+def _aligned(columns: list[list[str]]) -> list[str]:
+    padded = []
+    for i, column in enumerate(columns):
+        size = max(len(cell) for cell in column)
+        padded.append([c.rjust(size) if i else c.ljust(size) for c in column])
+    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+
+
+def _paragraph(entry: Entry, width: int) -> list[str]:
+    s, header = entry.summary, entry.certificates.header
+    positive = [i for i, r in enumerate(s.radii) if r > 0][:1]
+    facts = [describe(header)]
+    facts += [
+        f"certified at {radius_text(s.radii[i])} for a wrong class: "
+        f"{percent(s.wrong_certified[i])} %"
+        for i in positive
+    ]
+    if s.error:
+        facts.append(f"could not be evaluated: {percent(s.error)} %")
+    facts.append(
+        f"radius of the correct images: mean {s.mean_radius:.3g}, "
+        f"median {s.median_radius:.3g}"
+    )
+    facts.append(evidence(entry))
+    if entry.reference is not None:
+        facts.append(f"published: {entry.reference.source}")
+    facts.append(f"average radius (never compare by it alone): {average_radius(entry)}")
+    lines = [entry.name]
+    for fact in facts:
+        lines += textwrap.wrap(
+            fact, width, initial_indent="  ", subsequent_indent="    "
+        )
+    return lines
+
+
+def _csv_row(entry: Entry) -> dict[str, Any]:
+    s, header = entry.summary, entry.certificates.header
+    row = {"record": entry.name}
+    for key in ("method", "norm", "sigma", "alpha", "dataset", "split"):
+        row[key] = header.get(key)
+    row |= {"images": s.images, "abstention": s.abstention, "error": s.error}
+    for i, radius in enumerate(s.radii):
+        at = radius_text(radius)
+        row[f"certified_{at}"] = float(s.certified[i])
+        row[f"standard_error_{at}"] = float(s.certified_error[i])
+        row[f"wrong_certified_{at}"] = float(s.wrong_certified[i])
+    row |= {
+        "mean_radius": s.mean_radius,
+        "median_radius": s.median_radius,
+        "checked": entry.recheck.checked,
+        "exceeding_evidence": len(entry.recheck.failing),
+        "acr": s.acr,
+        "acr_trivial": s.trivial_acr,
+        "acr_share_above_0.99": s.acr_share,
+    }
+    return row
