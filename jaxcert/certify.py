@@ -54,7 +54,9 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
         data.name, chosen.split, dir=data.dir, download=data.download, pad=data.pad
     )
     model = configs.build("models", config.model)
-    configs.check_images(model, source)
+    sources.check_model(
+        source, image_shape=model.image_shape, num_classes=model.num_classes
+    )
     index = _selected(chosen, len(source.label))
     mesh = sharding.data_mesh()
     loaded = checkpoint.load_network(model, workdir, mesh=mesh)
@@ -77,18 +79,17 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     key = jax.random.key(chosen.seed)
     with records.Writer(path, header) as writer:
         todo = [i for i in index if i not in writer.done]
-        done = right = len(index) - len(todo)
-        right = 0
-        with Progress("certify", len(index), "images", start=done) as line:
-            for at in range(0, len(todo), chosen.batch):
-                rows = todo[at : at + chosen.batch]
-                result = certifier.certify(
-                    key, source.image[rows], source.label[rows], rows
-                )
-                writer.append(result)
-                right += int(result.correct.sum())
-                seen = at + len(rows)
-                line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
+        done, right = len(index) - len(todo), 0
+        line = Progress("certify", len(index), start=done)
+        for at in range(0, len(todo), chosen.batch):
+            rows = todo[at : at + chosen.batch]
+            result = certifier.certify(
+                key, source.image[rows], source.label[rows], rows
+            )
+            writer.append(result)
+            right += int(result.correct.sum())
+            seen = at + len(rows)
+            line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
     return records.load(path)
 
 

@@ -33,6 +33,9 @@ def parse(
         parser.add_argument("--config", help="config file, a row of it after a colon")
         parser.add_argument("--workdir", help="where the run lives (runs/<config>)")
         parser.add_argument(
+            "--tiny", action="store_true", help="the same run, shrunk to seconds"
+        )
+        parser.add_argument(
             "--distributed",
             metavar="HOST:PORT,N,I",
             help="this is process I of N; HOST:PORT is process 0 ('auto': ask the cluster)",
@@ -54,6 +57,7 @@ def parse(
             args.workdir or f"runs/{Path(args.config.partition(':')[0]).stem}"
         )
         config = configs.load(args.config)
+        config = configs.tiny(config) if args.tiny else config
     else:
         config = configs.read(args.workdir)
     args.config = override(config, rest)

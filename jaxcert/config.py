@@ -55,8 +55,10 @@ def base() -> ConfigDict:
             order="continuous",  # continuous | wang: how the sources are walked
             placement="auto",  # auto | host | device
             augment=ConfigDict(
-                dict(crop=0, crop_fill="zero", flip=False, cutout=0, generated_crop=-1)
-            ),  # pixels; generated_crop -1: as the real images
+                dict(
+                    crop=0, crop_fill="zero", flip=False, cutout=0, generated_crop=None
+                )
+            ),  # pixels; generated_crop None: as the real images
         )
     )
     config.optim = ConfigDict(
@@ -138,17 +140,6 @@ def read(workdir: str | Path) -> ConfigDict:
         ) from None
 
 
-def check_images(model: Any, source: Any) -> None:
-    """Raises InputError where a network (config.model) does not fit the data set."""
-    found = tuple(source.image.shape[1:])
-    if found != model.image_shape or source.num_classes != model.num_classes:
-        raise InputError(
-            f"config.model is for {_shape(model.image_shape)} images of {model.num_classes} "
-            f"classes, {source.name} has {_shape(found)} and {source.num_classes}: set "
-            "model.image_shape and model.num_classes (data.pad pads images)."
-        )
-
-
 def differences(one: ConfigDict, other: ConfigDict) -> list[str]:
     """Dotted keys in which two configs train different runs."""
     flat = [dict(_flat(c.to_dict())) for c in (one, other)]
@@ -208,7 +199,3 @@ def _flat(section: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             pairs.append((prefix + key, value))
     return pairs
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -7,43 +7,41 @@ import time
 
 
 class Progress:
-    """`with Progress("certify", 1000, "images") as line: line.update(17, "72 % so far")`.
+    """`line = Progress("certify", 1000)`, then `line.update(17, "72 % so far")` and so on.
 
-    On a terminal the line is rewritten in place; in a log file a new one appears every
-    half minute. `start` is what an earlier run had done: it does not count as speed.
+    On a terminal the line is rewritten in place, in a log file a new one appears every ten
+    seconds; work done within a second prints nothing. total 0: unknown. start: what an
+    earlier run had done, which does not count as speed.
     """
 
-    def __init__(self, what: str, total: int, unit: str, *, start: int = 0):
-        self._what, self._total, self._unit = what, total, unit
-        self._start, self._began = start, time.monotonic()
+    def __init__(self, what: str, total: int, unit: str = "images", *, start: int = 0):
+        self._what, self._total, self._unit, self._start = what, total, unit, start
+        self._began = self._last = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._last, self._done, self._note = 0.0, start, ""
+        self._shown = False
 
     def update(self, done: int, note: str = "") -> None:
-        """`done` of the total, counted from zero and including `start`."""
-        self._done, self._note = done, note
+        """`done` of the total, including `start`."""
         now = time.monotonic()
-        if now - self._last > (0.2 if self._terminal else 30.0):
-            self._last = now
-            self._print()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if self._done > self._start:
-            self._print()
+        finished = done == self._total and (self._shown or now - self._began > 1.0)
+        if now - self._last < (1.0 if self._terminal else 10.0) and not finished:
+            return
+        self._last, self._shown = now, True
+        rate = (done - self._start) / max(now - self._began, 1e-9)
+        text = f"{self._what}: {done:,}"
+        text += f" of {self._total:,} {self._unit}" if self._total else f" {self._unit}"
+        text += f", {rate:,.3g}/s" if rate < 100 else f", {rate:,.0f}/s"
+        if rate and done < self._total:
+            text += f", {clock((self._total - done) / rate)} left"
+        text += f", {note}" if note else ""
         if self._terminal:
-            sys.stderr.write("\n")
-
-    def _print(self) -> None:
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        rate = (self._done - self._start) / seconds
-        left = clock((self._total - self._done) / rate) if rate else "?"
-        text = f"{self._what} {self._done}/{self._total} {self._unit}, {rate:.3g}/s, {left} left"
-        text += f", {self._note}" if self._note else ""
-        sys.stderr.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
-        sys.stderr.flush()
+            text = f"\r{text}\033[K"
+        print(
+            text,
+            end="\n" if finished or not self._terminal else "",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def clock(seconds: float) -> str:

@@ -32,6 +32,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     """
     import jax
 
+    from jaxcert.data import sources
     from jaxcert.data.augment import augment
     from jaxcert.training import optim, sharding, step
     from jaxcert.training.checkpoint import Checkpoints
@@ -42,7 +43,9 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     mesh = sharding.data_mesh()
     data = open_data(config)
     model = configs.build("models", config.model)
-    configs.check_images(model, data.real)
+    sources.check_model(
+        data.real, image_shape=model.image_shape, num_classes=model.num_classes
+    )
     method = configs.build("methods", config.method, model=model, run=data.run)
     tx = optim.make(data.run, **config.optim)
     claim(workdir, config)
@@ -70,42 +73,40 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     writer = MetricWriter(workdir, resume_step=start)
     totals, pending = None, None
 
-    def save(t: int) -> None:
+    def save() -> None:
         model_state = state.model_state
         if method.calibrate:
             model_state = method.calibrate(state, sweep)
         checkpoints.save(state, model_state)
 
+    line = Progress("train", total, "steps", start=start)
     try:
-        with Progress("train", total, "steps", start=start) as line:
-            for t in range(start, total):
-                epoch = t // per_epoch
-                if method.refresh and t % per_epoch == 0 and method.refresh.due(epoch):
-                    extra = method.refresh.fn(state, sweep, jax.random.fold_in(key, t))
-                    state = state._replace(extra=sharding.replicate(extra, mesh))
-                    batches = data.batches(t, _weights(state), mesh)
-                state, totals = run_step(
-                    state, totals, next(batches), key, phase=method.phase(t)
-                )
-                done = t + 1
-                ends_epoch = done % per_epoch == 0 or done == total
-                saves = done == total or _due(
-                    config.checkpoint.every_epochs, done, per_epoch
-                )
-                if pending and (saves or done % config.log.every_steps == 1):
-                    line.update(*_log(writer, pending))
-                    pending = None
-                if done % config.log.every_steps == 0 or saves or done == total:
-                    pending, totals = (
-                        (done, ends_epoch and done / per_epoch, totals),
-                        None,
-                    )
-                if saves:
-                    line.update(*_log(writer, pending))
-                    pending = None
-                    save(done)
-                if done < total and _due(config.eval.every_epochs, done, per_epoch):
-                    _evaluate(config, model, state, mesh, writer, done)
+        for t in range(start, total):
+            if (
+                t % per_epoch == 0
+                and method.refresh
+                and method.refresh.due(t // per_epoch)
+            ):
+                extra = method.refresh.fn(state, sweep, jax.random.fold_in(key, t))
+                state = state._replace(extra=sharding.replicate(extra, mesh))
+                batches = data.batches(t, _weights(state), mesh)
+            phase = method.phase(t)
+            state, totals = run_step(state, totals, next(batches), key, phase=phase)
+            done = t + 1
+            saves = done == total or _due(
+                config.checkpoint.every_epochs, done, per_epoch
+            )
+            if pending:  # read one step late: the next one is already under way
+                line.update(*_log(writer, pending))
+                pending = None
+            if done % config.log.every_steps == 0 or saves:
+                pending, totals = (done, totals), None
+            if saves:
+                line.update(*_log(writer, pending))
+                pending = None
+                save()
+            if done < total and _due(config.eval.every_epochs, done, per_epoch):
+                _evaluate(config, model, state, mesh, writer, done)
     finally:
         checkpoints.close()
         writer.close()
@@ -191,7 +192,7 @@ def _log(writer, pending) -> tuple[int, str]:
     """Read the totals of an interval, write them; InputError if a step was not finite."""
     import jax
 
-    done, epoch, totals = pending
+    done, totals = pending
     totals = jax.device_get(totals)
     if totals.bad_step < done:
         raise InputError(
@@ -201,20 +202,18 @@ def _log(writer, pending) -> tuple[int, str]:
     means = {k: float(v) / int(totals.steps) for k, v in totals.sums.items()}
     writer.write(done, "train", means)
     shown = [f"{k} {means[k]:.4g}" for k in ("loss", "accuracy") if k in means]
-    if epoch:
-        shown.insert(0, f"epoch {epoch:.0f}")
     return done, ", ".join(shown)
 
 
 def _evaluate(config, model, state, mesh, writer, done: int) -> None:
     """The certificate of config.eval on a slice of train and test."""
+    import jax
+    import numpy as np
+
     from jaxcert import certify
     from jaxcert.analysis import metrics
     from jaxcert.data import sources
     from jaxcert.interfaces import Network
-
-    import jax  # isort: skip
-    import numpy as np  # isort: skip
 
     cheap = ConfigDict(config.to_dict(), convert_dict=True)
     cheap.certify.update(config.eval.certify)

@@ -39,7 +39,9 @@ class Golden(dict):
 
     def unread(self, *but: str) -> list[str]:
         skipped = tuple(but)
-        return sorted(n for n in self if n not in self._read and not n.startswith(skipped))
+        return sorted(
+            n for n in self if n not in self._read and not n.startswith(skipped)
+        )
 
 
 @pytest.fixture

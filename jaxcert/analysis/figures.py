@@ -25,7 +25,7 @@ from jaxcert.records import Certificates
 _INK = "#010203"  # stands for currentColor
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
-_POINTS = 400
+_POINTS = 250
 NORMS = {"l2": r"$\ell_2$", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$"}
 
 
@@ -61,7 +61,7 @@ def p_lower_curves(names: Sequence[str], records: Sequence[Certificates]) -> str
 
 
 def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(5.8, 3.6), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)

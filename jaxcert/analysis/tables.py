@@ -12,12 +12,14 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxcert.analysis.metrics import Summary
 from jaxcert.analysis.recheck import Recheck
 from jaxcert.records import Certificates
 
 UNITS = "pixels in [0, 1]"
-_NAME_WIDTH = 22
+_NAME_WIDTH = 20
 
 
 class Reference(NamedTuple):
@@ -41,15 +43,13 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     """Aligned table, radii as columns, in as many blocks as `width` asks for, then a
     paragraph per record."""
     radii = entries[0].summary.radii
-    marked = _best(entries)
-    columns = [
-        [radius_text(r), *(_cells(entries, i, marked))] for i, r in enumerate(radii)
-    ]
+    best = best_shares(entries)
+    columns = [[radius_text(r), *_cells(entries, i, best)] for i, r in enumerate(radii)]
     fixed = [["", *_labels(entries)], ["images", *_counts(entries)]]
     fixed.append(["abstain", *_abstentions(entries)])
     norm = entries[0].certificates.header.get("norm", "l2")
     lines = [f"certified accuracy in % (±standard error) at {norm} radius ({UNITS})"]
-    if marked:
+    if best is not None:
         lines[0] += "; * best at that radius"
     for block in _blocks(fixed, columns, width):
         lines += ["", *_aligned(block)]
@@ -85,6 +85,11 @@ def percent(share: float, error: float | None = None) -> str:
     return text if error is None else f"{text} ±{100 * error:.1f}"
 
 
+def published_percent(share: float) -> str:
+    """With the digits it was published with, at most two."""
+    return f"{100 * share:.2f}".removesuffix("0")
+
+
 def describe(header: dict[str, Any]) -> str:
     """How the certificates were made, in one line."""
     procedure = header.get("procedure")
@@ -103,6 +108,20 @@ def describe(header: dict[str, Any]) -> str:
     elif "alpha" in header:
         words.append("deterministic")
     return ", ".join(words)
+
+
+def best_shares(entries: Sequence[Entry]) -> np.ndarray | None:
+    """Largest certified accuracy per radius [R]; None unless there are several records
+    of the same images."""
+    first = entries[0].certificates
+    same = all(
+        np.array_equal(e.certificates.index, first.index)
+        and np.array_equal(e.certificates.label, first.label)
+        for e in entries
+    )
+    if len(entries) < 2 or not same:
+        return None
+    return np.max([e.summary.certified for e in entries], axis=0)
 
 
 def evidence(entry: Entry) -> str:
@@ -156,24 +175,19 @@ def _with_gaps(entries: Sequence[Entry], cells: list[str]) -> list[str]:
     return rows
 
 
-def _cells(entries: Sequence[Entry], i: int, marked: list[float]) -> list[str]:
+def _cells(entries: Sequence[Entry], i: int, best: np.ndarray | None) -> list[str]:
     rows = []
     for entry in entries:
         s = entry.summary
-        best = marked and s.certified[i] == marked[i] > 0
         cell = percent(s.certified[i], s.certified_error[i])
-        rows.append(cell + ("*" if best else " " if marked else ""))
+        if best is not None:
+            cell += "*" if s.certified[i] == best[i] > 0 else " "
+        rows.append(cell)
         if entry.reference is not None:
             share = entry.reference.certified.get(float(s.radii[i]))
-            rows.append("" if share is None else percent(share).ljust(len(cell)))
+            text = "" if share is None else published_percent(share)
+            rows.append(text.ljust(len(cell)))
     return rows
-
-
-def _best(entries: Sequence[Entry]) -> list[float]:
-    """Largest certified accuracy per radius, if there is a choice."""
-    if len(entries) < 2:
-        return []
-    return [max(column) for column in zip(*(e.summary.certified for e in entries))]
 
 
 def _blocks(fixed: list[list[str]], columns: list[list[str]], width: int):

@@ -53,7 +53,7 @@ def make(
     n: int = 100_000,
     alpha: float = 0.001,
     procedure: str = "certify",
-    chunk: int | None = None,
+    chunk: int = 0,
     mesh: Mesh | None = None,
 ) -> Certifier:
     """The certifier of a classifier; arguments as in `certifier`."""
@@ -81,18 +81,18 @@ def certifier(
     n: int = 100_000,
     alpha: float = 0.001,
     procedure: str = "certify",
-    chunk: int | None = None,
+    chunk: int = 0,
     mesh: Mesh | None = None,
 ) -> Certifier:
     """CERTIFY or PREDICT (no n0, radius 0) with any base classifier.
 
     vote: a `jax.tree_util.Partial` keeps its arrays arguments of the compiled program
-    instead of constants in it. sigma and the radii are in pixels of [0, 1]. chunk:
-    noisy copies per forward pass (speed only). mesh: one image per device of its axis
-    'data' at a time. Raises InputError for a sigma, alpha, n0, n or procedure that
-    cannot certify anything.
+    instead of constants in it. sigma and the radii are in pixels of [0, 1]. chunk: noisy
+    copies per forward pass (speed only; 0: chosen for the device). mesh: one image per
+    device of its axis 'data' at a time. Raises InputError for a sigma, alpha, n0, n or
+    procedure that cannot certify anything.
     """
-    _check(sigma, n0, n, alpha, procedure)
+    _check(sigma, n0, n, alpha, procedure, chunk)
     vote = vote if isinstance(vote, Partial) else Partial(vote)
     if mesh is not None:
         vote = jax.device_put(vote, NamedSharding(mesh, P()))
@@ -232,15 +232,18 @@ def _default_chunk() -> int:
     return 20 if jax.default_backend() == "cpu" else 1000
 
 
-def _check(sigma: float, n0: int, n: int, alpha: float, procedure: str) -> None:
+def _check(sigma, n0, n, alpha, procedure, chunk) -> None:
     if procedure not in ("certify", "predict"):
         raise InputError(f"procedure {procedure!r} is neither 'certify' nor 'predict'.")
     if not sigma > 0:
         raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
     if not 0 < alpha < 1:
         raise InputError(f"alpha {alpha} is no probability of error: try 0.001.")
-    if n0 < 1 or n < 1:
-        raise InputError(f"n0 {n0} and n {n} are numbers of samples: give 1 or more.")
+    if n0 < 1 or n < 1 or chunk < 0:
+        raise InputError(
+            f"n0 {n0}, n {n} and chunk {chunk} are numbers of samples: give n0 and n at "
+            "least 1, chunk 0 (chosen for the device) or more."
+        )
     if procedure == "certify" and statistics.max_radius(n, alpha, sigma) == 0:
         enough = statistics.min_n_for_any_radius(alpha)
         raise InputError(

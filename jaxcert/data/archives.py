@@ -187,10 +187,9 @@ def read_mnist(split: str, *, folder: Path, fetch: bool) -> Arrays:
 
 
 def _missing(name: str, folder: Path, file: str) -> InputError:
-    what = "there is no folder" if not folder.exists() else f"no {name} is in"
     return InputError(
-        f"{what} {folder}: put {file} there, name its folder by --config.data.dir or "
-        "$JAXCERT_DATA, or leave --config.data.download on."
+        f"no {name} is in {folder}: put {file} there, name its folder by --config.data.dir "
+        "or $JAXCERT_DATA, or leave --config.data.download on."
     )
 
 

@@ -1,9 +1,9 @@
 """Augmentation on the device: random crop, mirror and cutout, a function of the key.
 
 Every image draws its own crop offset, mirror and hole, so a batch does not depend on how it
-is spread over devices. Crop and mirror are one gather from the uint8 image, which is several
-times faster than a dynamic slice per image. Cutout: DeVries and Taylor, Improved
-Regularization of Convolutional Neural Networks with Cutout (2017).
+is spread over devices. Crop and mirror together are one gather from the uint8 image. Cutout:
+DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout
+(2017), with black for their mean pixel.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def augment(
     image = batch["image"]
     generated_crop = crop if generated_crop is None else generated_crop
     _check(
-        image.shape, crop_fill, crop=crop, generated_crop=generated_crop, hole=cutout
+        image.shape, crop_fill, crop=crop, generated_crop=generated_crop, cutout=cutout
     )
     key_crop, key_flip, key_hole = jax.random.split(key, 3)
     if crop or generated_crop or flip:

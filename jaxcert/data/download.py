@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from jaxcert.data.progress import reporter
 from jaxcert.errors import InputError
+from jaxcert.progress import Progress
 
 _BLOCK = 1 << 20
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -60,12 +60,12 @@ def _receive(url: str, part: Path, name: str) -> None:
             have = 0
         missing = response.headers.get("Content-Length")
         total = have + int(missing) if missing else 0
-        report = reporter(f"download {name}", total, unit="bytes")
+        line = Progress(f"download {name}", total, unit="bytes")
         with open(part, "ab" if have else "wb") as file:
             while block := response.read(_BLOCK):
                 file.write(block)
                 have += len(block)
-                report(have)
+                line.update(have)
     if have < total:
         raise http.client.IncompleteRead(b"", total - have)
 

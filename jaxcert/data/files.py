@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcert.data.progress import reporter
 from jaxcert.errors import InputError
+from jaxcert.progress import Progress
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -78,7 +78,7 @@ def read_folder(folder: Path, split: str) -> Arrays:
     from PIL import Image, UnidentifiedImageError
 
     files = _pictures(folder, split)
-    report = reporter(f"read {folder / split}", len(files))
+    line = Progress(f"read {folder / split}", len(files))
     image: np.ndarray | None = None
     for number, (path, _) in enumerate(files):
         try:
@@ -98,7 +98,7 @@ def read_folder(folder: Path, split: str) -> Arrays:
                 "(height, width, channels): bring all to one size and kind."
             )
         image[number] = pixels
-        report(number + 1)
+        line.update(number + 1)
     return image, np.array([label for _, label in files], np.int32)
 
 

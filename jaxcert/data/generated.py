@@ -10,15 +10,15 @@ rule: `count` does this. Sub-sets of one seed are nested, the 1M are among the 5
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jaxcert.data import files, write
-from jaxcert.data.progress import reporter
 from jaxcert.data.sources import Source, checked
 from jaxcert.errors import InputError
+from jaxcert.progress import Progress
 
 _RECORDS = 256  # read at a time
 
@@ -86,7 +86,7 @@ def _shards(folder: Path, count: int, seed: int) -> Source:
     _check_memory(folder, len(rows) * int(np.prod(shape)))
     image = np.empty((len(rows), *shape), np.uint8)
     label = np.empty(len(rows), np.int32)
-    report = reporter(f"read {folder}", size)
+    line = Progress(f"read {folder}", size)
     seen = taken = 0
     for path in write.shards(folder):
         for part in _blocks(path, shape):
@@ -94,7 +94,7 @@ def _shards(folder: Path, count: int, seed: int) -> Source:
             chosen = rows[taken:last] - seen
             image[taken:last], label[taken:last] = part[0][chosen], part[1][chosen]
             seen, taken = seen + len(part[1]), last
-            report(seen)
+            line.update(seen)
     if seen != size:
         raise InputError(
             f"{folder} holds {seen:,} images, not the {size:,} of its {write.HEADER}: a "
@@ -103,23 +103,22 @@ def _shards(folder: Path, count: int, seed: int) -> Source:
     return checked(image, label, num_classes=header["num_classes"], name=str(folder))
 
 
-def _blocks(path: Path, shape: tuple[int, ...]) -> Any:
+def _blocks(
+    path: Path, shape: tuple[int, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Images [n,H,W,C] and labels [n] of some records at a time, in order."""
     pixels = int(np.prod(shape))
-    reader = write.open_shard(path)
-    try:
+    with write.open_shard(path) as reader:
         records = reader.num_records()
         for first in range(0, records, _RECORDS):
             image, label = [], []
             for data in reader.read(first, min(first + _RECORDS, records)):
                 n, rest = divmod(len(data), 4 + pixels)
                 if rest:
-                    raise InputError(f"{path} is damaged: write the folder again.")
+                    raise ValueError
                 label.append(np.frombuffer(data, "<i4", n))
                 image.append(np.frombuffer(data, np.uint8, offset=4 * n))
             yield np.concatenate(image).reshape(-1, *shape), np.concatenate(label)
-    finally:
-        reader.close()
 
 
 def _check_memory(folder: Path, needed: int) -> None:

@@ -56,9 +56,18 @@ def batches(
         )
     if placement == "auto":
         placement = "device" if _fits(real, generated, mesh) else "host"
+    weights = None if weights is None else np.asarray(weights, np.float64)
     planned = partial(plan, mixture, weights=weights)
     run = _on_device if placement == "device" else _on_host
-    return run(real, generated, planned, range(start, total), mesh=mesh)
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return run(
+        real,
+        generated,
+        planned,
+        range(start, total),
+        size=mixture.batch,
+        sharding=sharding,
+    )
 
 
 def sweep(real: Source, batch: int, *, mesh: Mesh) -> Iterator[Batch]:
@@ -78,7 +87,8 @@ def sweep(real: Source, batch: int, *, mesh: Mesh) -> Iterator[Batch]:
     def host(step: int) -> Batch:
         return _assemble(real, real, planned, step)
 
-    return _ahead(map(host, range(-(-size // batch))), _sharding(mesh), batch)
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return _ahead(map(host, range(-(-size // batch))), batch, sharding)
 
 
 def _on_host(
@@ -87,7 +97,8 @@ def _on_host(
     planned: Callable,
     steps: range,
     *,
-    mesh: Mesh,
+    size: int,
+    sharding: NamedSharding,
 ) -> Iterator[Batch]:
     import grain
 
@@ -95,8 +106,7 @@ def _on_host(
         partial(_assemble, real, generated, planned)
     )
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    size = len(planned(steps.start)[0])
-    return _ahead(iter(dataset.to_iter_dataset(options)), _sharding(mesh), size)
+    return _ahead(iter(dataset.to_iter_dataset(options)), size, sharding)
 
 
 def _assemble(
@@ -115,7 +125,7 @@ def _assemble(
 
 
 def _ahead(
-    host: Iterator[Batch], sharding: NamedSharding, size: int
+    host: Iterator[Batch], size: int, sharding: NamedSharding
 ) -> Iterator[Batch]:
     """Host batches on the devices, one ahead of the one that is used."""
 
@@ -138,9 +148,10 @@ def _on_device(
     planned: Callable,
     steps: range,
     *,
-    mesh: Mesh,
+    size: int,
+    sharding: NamedSharding,
 ) -> Iterator[Batch]:
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    everywhere = NamedSharding(sharding.mesh, PartitionSpec())
     origins = [real] if generated is None else [real, generated]
 
     def resident(x: np.ndarray) -> jax.Array:
@@ -148,19 +159,19 @@ def _on_device(
 
     image = resident(_joined([origin.image for origin in origins]))
     label = resident(np.concatenate([origin.label for origin in origins]))
-    sharding, size = _sharding(mesh), len(planned(steps.start)[0])
 
     @partial(jax.jit, out_shardings=sharding)
     def gather(image: Any, label: Any, source: Any, index: Any) -> Batch:
         at = index + source.astype(jnp.int32) * len(real.label)
         return _batch(image[at], label[at], source == 0, index)
 
+    def send(x: np.ndarray) -> jax.Array:
+        own = _own_slots(x)
+        return jax.make_array_from_process_local_data(sharding, own, (size,))
+
     for step in steps:
-        source, index = (
-            jax.make_array_from_process_local_data(sharding, _own_slots(x), (size,))
-            for x in (planned(step)[0], planned(step)[1].astype(np.int32))
-        )
-        yield gather(image, label, source, index)
+        source, index = planned(step)
+        yield gather(image, label, send(source), send(index.astype(np.int32)))
 
 
 def _batch(image: Any, label: Any, real: Any, index: Any) -> Batch:
@@ -185,10 +196,6 @@ def _joined(parts: list[Any]) -> np.ndarray:
 def _own_slots(x: np.ndarray) -> np.ndarray:
     share = len(x) // jax.process_count()
     return x[jax.process_index() * share :][:share]
-
-
-def _sharding(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def _fits(real: Source, generated: Source | None, mesh: Mesh) -> bool:

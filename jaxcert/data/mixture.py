@@ -86,11 +86,11 @@ def plan(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Batch number `step`: (source int8 [B], 0 real and 1 generated; index int64 [B]).
 
-    With `weights` (float [N], not negative, not all 0) the real images are drawn with
-    replacement, in proportion to them.
+    With `weights` (float [N], not negative) the real images are drawn with replacement, in
+    proportion to them; weights that are all 0 have not been set yet and count as None.
     """
     m = mixture
-    if weights is not None:
+    if weights is not None and np.any(weights):
         real = _weighted(m, step, np.asarray(weights, np.float64))
     elif m.order == "wang":
         real = _epoch_slice(m, step)
@@ -137,7 +137,8 @@ def _weighted(m: Mixture, step: int, weights: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng([m.seed, _WEIGHTED, step])
     total = np.cumsum(weights)
     draws = rng.random(m.batch - m.generated_per_batch) * total[-1]
-    return np.searchsorted(total, draws, side="right")
+    below = np.nextafter(total[-1], 0)  # a product may round up to the total
+    return np.searchsorted(total, np.minimum(draws, below), side="right")
 
 
 @lru_cache(maxsize=4)  # of two sources, the last two passes each

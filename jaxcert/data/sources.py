@@ -56,17 +56,15 @@ def open(
     if split not in ("train", "test"):
         raise InputError(f"there is no split {split!r}: give 'train' or 'test'.")
     kind, _, rest = name.partition(":")
-    folder = Path(
-        dir or os.environ.get("JAXCERT_DATA", "~/.cache/jaxcert")
-    ).expanduser()
     path = Path(rest).expanduser()
     classes = 0
     if name == "digits":
         image, label, classes = *_digits(split), 10
     elif name == "mnist":
-        image, label = archives.read_mnist(split, folder=folder, fetch=download)
+        image, label = archives.read_mnist(split, folder=_folder(dir), fetch=download)
         classes = 10
     elif name in ("cifar10", "cifar100"):
+        folder = _folder(dir)
         image, label = archives.read_cifar(name, split, folder=folder, fetch=download)
         classes = int(name.removeprefix("cifar"))
     elif kind == "tfds" and rest:
@@ -123,6 +121,19 @@ def check_model(
             f"{source.name} has {source.num_classes} classes, the model {num_classes}: set "
             "config.model.num_classes."
         )
+
+
+def _folder(dir: str) -> Path:
+    """Where archives are. A folder that was named must exist: a slip of the pen should not
+    start a download into a new one."""
+    named = dir or os.environ.get("JAXCERT_DATA", "")
+    folder = Path(named or "~/.cache/jaxcert").expanduser()
+    if named and not folder.exists():
+        raise InputError(
+            f"there is no folder {folder}: create it, or correct --config.data.dir or "
+            "$JAXCERT_DATA."
+        )
+    return folder
 
 
 def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxcert.data.progress import reporter
 from jaxcert.errors import InputError
+from jaxcert.progress import Progress
 
 _CHUNK = 512  # records read at a time
 
@@ -59,7 +59,7 @@ def read(name: str, split: str, *, dir: str = "") -> tuple[np.ndarray, np.ndarra
 
 def _arrays(source, name: str) -> tuple[np.ndarray, np.ndarray]:
     size = len(source)
-    report = reporter(f"read {name}", size)
+    line = Progress(f"read {name}", size)
     label = np.empty(size, np.int32)
     image: np.ndarray | None = None
     for first in range(0, size, _CHUNK):
@@ -74,5 +74,5 @@ def _arrays(source, name: str) -> tuple[np.ndarray, np.ndarray]:
                     "data set of one size."
                 )
             image[row], label[row] = pixels, record["label"]
-        report(rows.stop)
+        line.update(rows.stop)
     return image, label

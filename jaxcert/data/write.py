@@ -8,17 +8,20 @@ went down holds whole shards only, and the same command continues after the last
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcert.data import files
-from jaxcert.data.progress import reporter
 from jaxcert.data.sources import checked
 from jaxcert.errors import InputError
+from jaxcert.progress import Progress
 
 FORMAT = "jaxcert-images-1"
 HEADER = "images.json"
@@ -91,7 +94,8 @@ class Writer:
                 str(self._shard().with_suffix(".part")), "group_size:1,uncompressed"
             )
         label = self._label[rows].astype("<i4")
-        self._file.write(label.tobytes() + self._image[rows].tobytes())
+        with _disk_errors(self._shard().with_suffix(".part")):
+            self._file.write(label.tobytes() + self._image[rows].tobytes())
         self._in_shard += len(label)
         if self._in_shard == self.header["per_shard"]:
             self._finish_shard()
@@ -99,9 +103,10 @@ class Writer:
     def _finish_shard(self) -> None:
         if self._file is None:
             return
-        self._file.close()
-        self._file = None
         part = self._shard().with_suffix(".part")
+        with _disk_errors(part):
+            self._file.close()
+        self._file = None
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         part.replace(self._shard())
@@ -167,14 +172,14 @@ def convert(
     if writer.done:
         return writer.written
     order = np.random.default_rng(seed).permutation(size)
-    report = reporter(f"convert {path.name}", size)
+    line = Progress(f"convert {path.name}", size)
     for first in range(writer.written, size, _CHUNK):
         rows = order[first : first + _CHUNK]
         by_place = np.argsort(rows)  # the file is read forwards
         image = np.empty((len(rows), *source.image.shape[1:]), np.uint8)
         image[by_place] = source.image[rows[by_place]]
         writer.append(image, source.label[rows])
-        report(first + len(rows))
+        line.update(first + len(rows))
     writer.close()
     return writer.written
 
@@ -200,25 +205,37 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 def images_in(path: Path, header: dict[str, Any]) -> int:
     """Images in one shard. Raises InputError if it is damaged."""
-    reader = open_shard(path)
-    try:
+    with open_shard(path) as reader:
         records = reader.num_records()
-        if not records:
-            return 0
-        last = len(reader.read([records - 1])[0])
-    finally:
-        reader.close()
+        last = len(reader.read([records - 1])[0]) if records else 0
+    if not records:
+        return 0
     per_image = 4 + int(np.prod(header["image_shape"]))
     return (records - 1) * header["per_record"] + last // per_image
 
 
-def open_shard(path: Path) -> Any:
-    """An ArrayRecord reader. Raises InputError for a file that is none."""
+@contextmanager
+def open_shard(path: Path) -> Iterator[Any]:
+    """An ArrayRecord reader. Raises InputError where the file turns out to be damaged."""
     from array_record.python import array_record_module
 
     try:
         reader = array_record_module.ArrayRecordReader(str(path))
-        reader.num_records()
-        return reader
-    except (ValueError, RuntimeError, OSError, IndexError):
-        raise InputError(f"{path} is damaged: remove it and convert again.") from None
+        yield reader
+        reader.close()
+    except (ValueError, RuntimeError, IndexError):
+        raise InputError(
+            f"{path} is cut off or damaged: remove the folder and write it again."
+        ) from None
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full disk as the exception that Python's own files raise."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = os.strerror(errno.ENOSPC)
+        if text not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, text, str(path)) from None

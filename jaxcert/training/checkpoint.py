@@ -21,7 +21,6 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network, PyTree, TrainState
 from jaxcert.training import sharding
 
-
 _FAULTS = (OSError, ValueError, KeyError, TypeError)
 """What orbax and tensorstore raise for files that are missing, cut off or altered."""
 

@@ -1,0 +1,273 @@
+"""A report as one HTML file: no script, nothing loaded from elsewhere.
+
+Certified accuracies come first and the average certified radius last, on purpose: see
+`metrics`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from jaxcert.analysis.figures import p_lower_curves, radius_curves
+from jaxcert.analysis.metrics import per_class
+from jaxcert.analysis.tables import (
+    UNITS,
+    Entry,
+    average_radius,
+    best_shares,
+    describe,
+    evidence,
+    percent,
+    published_percent,
+    radius_text,
+)
+
+_NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6570; --page: #fff;
+  --line: #d9dee3; --tint: #f5f7f9; --good: #0a7d55; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae;
+  --page: #14171a; --line: #343a41; --tint: #1c2126; --good: #4cc38a; --bad: #ff8f85; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.1rem 4rem; max-width: 50rem; color: var(--ink);
+  background: var(--page); font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.65rem; line-height: 1.2; margin: 0 0 .8rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.12rem; margin: 2.4rem 0 .6rem; }
+p { margin: .6rem 0; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
+.lead { font-size: 1.1rem; }
+.check { border-left: .25rem solid var(--soft); background: var(--tint);
+  padding: .5rem .8rem; margin: 1rem 0; }
+.check.good { border-color: var(--good); } .check.bad { border-color: var(--bad); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .32rem .9rem .32rem 0; border-bottom: 1px solid var(--line);
+  text-align: right; vertical-align: top; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+thead th { color: var(--soft); font-weight: 600; font-size: .9rem; vertical-align: bottom; }
+tbody th { font-weight: 400; }
+td small { color: var(--soft); }
+.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere;
+  min-width: 9rem; }
+.facts th { color: var(--soft); }
+figure { margin: 1.4rem 0 0; } figure svg { display: block; width: 100%; height: auto; }
+details { margin: .6rem 0; } summary { cursor: pointer; }
+"""
+
+
+def page(entries: Sequence[Entry]) -> str:
+    """Entries of one norm and one list of radii -> a whole HTML document."""
+    names = [e.name for e in entries]
+    alone = len(entries) == 1
+    title = f"Certified robustness: {names[0] if alone else f'{len(names)} records'}"
+    records = [e.certificates for e in entries]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        *map(_lead, entries[:alone]),
+        _checks(entries),
+    ]
+    parts += ["<h2>Certified accuracy</h2>", _accuracy_table(entries)]
+    parts.append(
+        _figure(
+            radius_curves(names, records),
+            "Certified accuracy against radius. The band is one standard error.",
+        )
+    )
+    smoothed = [(n, c) for n, c in zip(names, records, strict=True) if _sigma(c)]
+    if smoothed:
+        caption = (
+            "Share of images that are correct with a vote probability proven to be p or "
+            "more (the survival form; some papers draw 1 minus it)."
+        )
+        svg = p_lower_curves(*zip(*smoothed, strict=True))
+        parts += ["<h2>Vote probabilities</h2>", _figure(svg, caption)]
+    parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
+    parts += ["<h2>Other numbers</h2>", _facts(entries, _numbers), _NOTE]
+    parts += ["<h2>Classes</h2>", *(_classes(e, opened=alone) for e in entries)]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+_NOTE = (
+    '<p class="soft">The average radius is listed last because it misleads: with '
+    "smoothing, more samples on easy images raise it without limit, and a classifier "
+    "that always answers the same class can beat any robust one. Compare certified "
+    "accuracies.</p>"
+)
+
+
+def _lead(entry: Entry) -> str:
+    """The result in words."""
+    s, header = entry.summary, entry.certificates.header
+    data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
+    parts = []
+    for i, radius in enumerate(s.radii[:2]):
+        share = percent(s.certified[i], s.certified_error[i])
+        within = f"provably so within {_norm([entry])} radius {radius_text(radius)}"
+        parts.append(f"{share} % {within if radius else 'are classified correctly'}")
+    images = " ".join([f"{s.images:,}", *data, "images"])
+    text = f"Of {images}, {', '.join(parts)}."
+    return f'<p class="lead">{escape(text)}</p>'
+
+
+def _checks(entries: Sequence[Entry]) -> str:
+    """One box, in the colour of the worst outcome."""
+    checks = [entry.recheck for entry in entries]
+    if not all(check.holds for check in checks):
+        kind = "bad"
+    else:
+        kind = "" if any(check.reason for check in checks) else "good"
+    names = [f"{e.name}: " if len(entries) > 1 else "" for e in entries]
+    lines = [escape(n + evidence(e)) for n, e in zip(names, entries, strict=True)]
+    return f'<p class="check {kind}">{"<br>".join(lines)}</p>'
+
+
+def _accuracy_table(entries: Sequence[Entry]) -> str:
+    """Radii as rows, which suits a phone; alone, a record shows more columns."""
+    alone, best = len(entries) == 1, best_shares(entries)
+    head = ["radius"]
+    columns = [[radius_text(r) for r in entries[0].summary.radii]]
+    for entry in entries:
+        s = entry.summary
+        head.append("certified" if alone else escape(entry.name))
+        columns.append(_shares(entry, best))
+        if entry.reference is not None:
+            shares = (entry.reference.certified.get(float(r)) for r in s.radii)
+            head.append("published")
+            columns.append(["" if v is None else published_percent(v) for v in shares])
+        if alone and entry.certificates.header.get("alpha"):
+            head.append("at least*")
+            columns.append([percent(v) for v in s.certified_lower])
+        if alone:
+            head.append("wrong class")
+            columns.append([percent(v) for v in s.wrong_certified])
+    caption = f"% of images, ± one standard error; {_norm(entries)} radius in {UNITS}."
+    if best is not None:
+        caption += " Bold: best at that radius."
+    if "at least*" in head:
+        caption += (
+            " * With 99.9 % probability on these images, as every certificate may be "
+            "false with probability alpha."
+        )
+    for entry in entries:
+        if entry.reference is not None:
+            caption += f" Published: {entry.reference.source}."
+    return _table(head, zip(*columns, strict=True), caption)
+
+
+def _shares(entry: Entry, best: np.ndarray | None) -> list[str]:
+    s, cells = entry.summary, []
+    for i, (share, error) in enumerate(
+        zip(s.certified, s.certified_error, strict=True)
+    ):
+        cell = f"{percent(share)} <small>±{100 * error:.1f}</small>"
+        marked = best is not None and share == best[i] > 0
+        cells.append(f"<b>{cell}</b>" if marked else cell)
+    return cells
+
+
+def _facts(entries: Sequence[Entry], facts_of: Any) -> str:
+    """Names as rows, records as columns."""
+    facts = [facts_of(entry) for entry in entries]
+    labels = list(dict.fromkeys(label for one in facts for label in one))
+    head = ["", *(escape(e.name) for e in entries)] if len(entries) > 1 else []
+    rows = [[k, *(escape(one.get(k, "")) for one in facts)] for k in labels]
+    return _table(head, rows, kind="facts")
+
+
+def _request(entry: Entry) -> dict[str, str]:
+    c = entry.certificates
+    header = c.header
+    facts = {"procedure": describe(header)}
+    known = ("method", "alpha", "sigma", "procedure", "format", "pairwise_bound")
+    first = ("norm", "dataset", "split", "num_classes", "checkpoint")
+    for key in (*first, *(k for k in header if k not in (*first, *known))):
+        if header.get(key) is not None:
+            facts[key.replace("_", " ")] = _plain(header[key])
+    facts["images"] = f"{len(c.index):,}"
+    if c.n.max() > 1:
+        facts["samples per image"] = f"{c.n.mean():,.0f}"
+    facts["time per image"] = f"{c.seconds.mean():.3g} s"
+    return facts
+
+
+def _numbers(entry: Entry) -> dict[str, str]:
+    s = entry.summary
+    facts = {"abstained": f"{percent(s.abstention)} %"}
+    if s.error:
+        facts["could not be evaluated"] = f"{percent(s.error)} %"
+    for i, radius in enumerate(s.radii):
+        if radius > 0:
+            at = radius_text(radius)
+            facts[f"certified at {at} for a wrong class"] = (
+                f"{percent(s.wrong_certified[i])} %"
+            )
+            break
+    facts["radius of correct images"] = (
+        f"mean {s.mean_radius:.3g}, median {s.median_radius:.3g}"
+    )
+    facts["average radius over all images"] = average_radius(entry)
+    return facts
+
+
+def _classes(entry: Entry, *, opened: bool) -> str:
+    radii = entry.summary.radii
+    table = per_class(entry.certificates, radii)
+    head = ["class", "images", *(radius_text(r) for r in radii), "average radius"]
+    rows = [
+        [str(label), str(count), *(percent(v) for v in shares), f"{acr:.3f}"]
+        for label, count, shares, acr in zip(*table, strict=True)
+    ]
+    body = _table(
+        head, rows, "Certified accuracy in % of the class' images, by radius."
+    )
+    mark = " open" if opened and len(rows) <= 20 else ""
+    return f"<details{mark}><summary>{escape(entry.name)}</summary>{body}</details>"
+
+
+def _table(
+    head: Sequence[str], rows: Iterable, caption: str = "", kind: str = ""
+) -> str:
+    """Cells are HTML already."""
+    lines = [f'<p class="soft">{escape(caption)}</p>'] if caption else []
+    lines.append(f'<div class="scroll"><table class="{kind}">')
+    if head:
+        cells = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+        lines.append(f"<thead><tr>{cells}</tr></thead>")
+    lines.append("<tbody>")
+    for first, *others in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    return "\n".join([*lines, "</tbody></table></div>"])
+
+
+def _figure(svg: str, caption: str) -> str:
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(caption)}"', 1)
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _plain(value: Any) -> str:
+    """A header's value as words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _norm(entries: Sequence[Entry]) -> str:
+    norm = entries[0].certificates.header.get("norm", "l2")
+    return _NORMS.get(norm, norm)
+
+
+def _sigma(c: Any) -> float | None:
+    return c.header.get("sigma")

@@ -1,0 +1,238 @@
+"""Print what certificates say: `python -m jaxcert.report PATH [PATH ...]`.
+
+A PATH is a workdir with a certificates.jsonl, a record file, or a table of
+locuslab/smoothing. For one workdir report.html and report.csv are written into it as
+well. Every radius is re-checked against the evidence of its record; the exit status is
+not 0 if one exceeds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcert import records
+from jaxcert.analysis import tables
+from jaxcert.analysis.metrics import summary
+from jaxcert.analysis.recheck import recheck
+from jaxcert.analysis.tables import Entry, Reference
+from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.records import Certificates
+
+RECORD = "certificates.jsonl"
+
+_EXAMPLE = """\
+examples:
+  python -m jaxcert.report runs/lot
+  python -m jaxcert.report runs/gaussian runs/macer --radii 0,0.25,0.5 --format html \\
+      --out compared.html
+  python -m jaxcert.report runs/lot --radii 0,36/255,72/255 --format csv
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = _parser()
+    return exit_cleanly(lambda: _run(parser.parse_args(argv)))
+
+
+def report(
+    paths: Sequence[str | Path], *, radii: Sequence[float] | None = None
+) -> list[Entry]:
+    """Read, measure and re-check records of one norm.
+
+    radii: where to state certified accuracy; by default those of the workdirs' configs,
+    else a usual grid of the norm. Raises InputError if a record cannot be read, is
+    empty or certifies in another norm than the first.
+    """
+    certificates = [_load(path) for path in paths]
+    norms = list(dict.fromkeys(c.header.get("norm", "l2") for c in certificates))
+    if len(norms) > 1:
+        raise InputError(
+            f"the records certify in {' and '.join(norms)}, whose radii do not compare: "
+            "report them one at a time."
+        )
+    configs = [_config(path) for path in paths]
+    if radii is None:
+        radii = _configured_radii(configs, certificates) or _usual_radii(certificates)
+    radii = np.unique(np.asarray(radii, np.float64))
+    return [
+        Entry(
+            name=name,
+            certificates=c,
+            summary=summary(c, radii),
+            recheck=recheck(c),
+            reference=_reference(config),
+        )
+        for name, c, config in zip(_names(paths), certificates, configs, strict=True)
+    ]
+
+
+def render(entries: Sequence[Entry], form: str) -> str:
+    """The report as 'text', 'csv', 'html' or 'tsv' (the table of locuslab/smoothing)."""
+    return _FORMS[form](entries)
+
+
+def _html(entries: Sequence[Entry]) -> str:
+    from jaxcert.analysis.page import page  # matplotlib takes a second to import
+
+    return page(entries)
+
+
+def _tsv(entries: Sequence[Entry]) -> str:
+    if len(entries) > 1:
+        raise InputError("a tsv table holds one record: give one PATH.")
+    return records.to_tsv(entries[0].certificates)
+
+
+_FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
+    "text": tables.text,
+    "csv": tables.csv,
+    "html": _html,
+    "tsv": _tsv,
+}
+
+
+def _run(options: argparse.Namespace) -> None:
+    radii = _parse_radii(options.radii) if options.radii else None
+    entries = report(options.paths, radii=radii)
+    document = render(entries, options.format or "text")
+    if options.out:
+        Path(options.out).write_text(document, encoding="utf-8")
+    else:
+        sys.stdout.write(document)
+        sys.stdout.flush()
+    workdir = Path(options.paths[0])
+    if len(entries) == 1 and workdir.is_dir() and not (options.format or options.out):
+        for form in ("html", "csv"):
+            path = workdir / f"report.{form}"
+            path.write_text(render(entries, form), encoding="utf-8")
+            print(f"wrote {path}", file=sys.stderr)
+    _fail_if_exceeding(entries, options.paths)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxcert.report",
+        description="Certified accuracy of one or more certificate records, with every "
+        "radius re-checked against its evidence. For one workdir, report.html and "
+        "report.csv are written into it as well.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="workdir, record file, or table of locuslab/smoothing",
+    )
+    parser.add_argument("--format", choices=list(_FORMS), help="default: text")
+    parser.add_argument(
+        "--radii", help="comma-separated, fractions allowed: 0,36/255,1"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="write there, not to the terminal"
+    )
+    return parser
+
+
+def _load(path: str | Path) -> Certificates:
+    path = Path(path)
+    c = records.load(path / RECORD if path.is_dir() else path)
+    if not len(c.index):
+        raise InputError(f"{path} holds no certificate yet: finish `jaxcert.certify`.")
+    return c
+
+
+def _config(path: str | Path) -> dict[str, Any]:
+    """config.json of a workdir, {} for files and folders without one."""
+    if not (Path(path) / "config.json").is_file():
+        return {}
+    from jaxcert.config import read
+
+    return read(path).to_dict()
+
+
+def _names(paths: Sequence[str | Path]) -> list[str]:
+    names = [
+        Path(p).resolve().name if Path(p).is_dir() else Path(p).stem for p in paths
+    ]
+    return names if len(set(names)) == len(names) else [str(p) for p in paths]
+
+
+def _reference(config: dict[str, Any]) -> Reference | None:
+    """`reference` of a config: paper, table, clean and certified in percent; certified
+    belongs to the radii above 0 of `certify.radii`, in order (one number: the first)."""
+    given = config.get("reference") or {}
+    if not (given.get("clean") or given.get("certified")):
+        return None
+    radii = [r for r in config.get("certify", {}).get("radii", ()) if r > 0]
+    shares = np.atleast_1d(np.asarray(given.get("certified") or (), np.float64)) / 100
+    certified = dict(zip(map(float, radii), map(float, shares), strict=False))
+    if given.get("clean"):
+        certified[0.0] = given["clean"] / 100
+    source = ", ".join(str(given[k]) for k in ("paper", "table") if given.get(k))
+    return Reference(source or "the config's reference", certified)
+
+
+def _configured_radii(
+    configs: Sequence[dict[str, Any]], certificates: Sequence[Certificates]
+) -> list[float]:
+    radii: list[float] = []
+    for config, c in zip(configs, certificates, strict=True):
+        procedure = c.header.get("procedure")
+        sections = (config.get("certify"), procedure)
+        for section in sections:
+            if isinstance(section, dict):
+                radii += section.get("radii") or ()
+    return radii
+
+
+def _usual_radii(certificates: Sequence[Certificates]) -> list[float]:
+    """Of the literature: smoothing 0, 0.25, ...; l2 0, 36/255, ...; linf 0, 1/255,
+    2/255, 4/255, ..."""
+    largest = max(float(c.radius.max()) for c in certificates)
+    header = certificates[0].header
+    if header.get("norm") == "linf":
+        grid = [0.0, *(2**i / 255 for i in range(8))]
+    elif header.get("sigma") or header.get("method") == "smoothing":
+        grid = [0.25 * i for i in range(21)]
+    else:
+        return [0.0, 36 / 255, 72 / 255, 108 / 255, 1.0]
+    return [r for r in grid if r <= largest] or [0.0]
+
+
+def _parse_radii(text: str) -> list[float]:
+    radii = []
+    for part in text.split(","):
+        try:
+            above, _, below = part.partition("/")
+            radius = float(above) / float(below or 1)
+        except (ValueError, ZeroDivisionError):
+            radius = math.nan
+        if not 0 <= radius < math.inf:
+            raise InputError(
+                f"--radii has {part.strip()!r}: give numbers from 0 up, such as "
+                "0,0.25,36/255."
+            )
+        radii.append(radius)
+    return radii
+
+
+def _fail_if_exceeding(entries: Sequence[Entry], paths: Sequence[str]) -> None:
+    for entry, path in zip(entries, paths, strict=True):
+        if not entry.recheck.holds:
+            raise InputError(
+                f"error: {len(entry.recheck.failing)} radii exceed their evidence in "
+                f"{path}: do not trust that record, certify again."
+            )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

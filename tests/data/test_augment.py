@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcert.data import augment as module
+from jaxcert.errors import InputError
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(1, 256, (6, 5, 7, 3), dtype=np.uint8)
+
+
+def augment(key, batch, **settings):
+    return jax.jit(partial(module.augment, **settings))(key, batch)
+
+
+def _batch(image, real=None):
+    size = len(image)
+    return {
+        "image": jnp.asarray(image),
+        "label": jnp.zeros(size, jnp.int32),
+        "real": jnp.ones(size, bool) if real is None else jnp.asarray(real),
+        "index": jnp.arange(size),
+    }
+
+
+@pytest.mark.parametrize(("fill", "mode"), [("zero", "constant"), ("edge", "edge")])
+def test_crop_and_mirror_equal_padding_then_slicing(fill, mode):
+    pad = 2
+    shift = RNG.integers(-pad, pad + 1, (6, 2))
+    mirror = np.array([False, True] * 3)
+    moved = jax.jit(module._move, static_argnames="fill")(
+        jnp.asarray(IMAGE), jnp.asarray(shift), jnp.asarray(mirror), fill=fill
+    )
+    for i, (dy, dx) in enumerate(shift + pad):
+        padded = np.pad(IMAGE[i], [(pad, pad), (pad, pad), (0, 0)], mode=mode)
+        expected = padded[dy : dy + 5, dx : dx + 7]
+        expected = expected[:, ::-1] if mirror[i] else expected
+        np.testing.assert_array_equal(np.asarray(moved[i]), expected)
+
+
+def test_nothing_asked_for_is_nothing_but_scaling():
+    batch = augment(jax.random.key(0), _batch(IMAGE))
+    np.testing.assert_array_equal(
+        np.asarray(batch["image"]), IMAGE.astype(np.float32) / np.float32(255)
+    )
+    assert batch["image"].dtype == jnp.float32
+
+
+def test_every_shift_and_both_mirrors_occur_evenly():
+    size = 1800
+    image = np.zeros((size, 5, 5, 1), np.uint8)
+    image[:, 2, 2], image[:, 2, 3] = 200, 100  # a dot, and which side is right
+    out = augment(jax.random.key(1), _batch(image), crop=1, flip=True)["image"]
+    out = np.asarray(out)[..., 0]
+    dot = out.reshape(size, -1).argmax(1)
+    position, mirrored = np.divmod(dot, 5), np.zeros(size, bool)
+    for i in range(size):
+        y, x = position[0][i], position[1][i]
+        mirrored[i] = out[i, y, x - 1] > 0
+    counts = np.bincount((position[0] - 1) * 3 + position[1] - 1, minlength=9)
+    # 9 cells of 200 each: 4.5 standard deviations
+    assert (abs(counts - size / 9) < 4.5 * np.sqrt(size * 8 / 81)).all()
+    assert abs(mirrored.sum() - size / 2) < 4.5 * np.sqrt(size / 4)
+
+
+def test_generated_images_may_have_a_crop_of_their_own():
+    image = np.zeros((400, 9, 9, 1), np.uint8)
+    image[:, 4, 4] = 255
+    real = np.arange(400) < 200
+    batch = _batch(image, real)
+    out = augment(jax.random.key(2), batch, crop=3, generated_crop=1)["image"]
+    dot = np.asarray(out).reshape(400, -1).argmax(1)
+    distance = np.maximum(abs(dot // 9 - 4), abs(dot % 9 - 4))
+    assert distance[real].max() == 3
+    assert distance[~real].max() == 1
+
+
+def test_cutout_is_one_black_square_cut_off_at_the_border():
+    image = np.full((300, 8, 8, 1), 255, np.uint8)
+    out = augment(jax.random.key(3), _batch(image), cutout=4)["image"]
+    black = np.asarray(out)[..., 0] == 0
+    areas = black.sum((1, 2))
+    assert areas.max() == 16 and areas.min() >= 4
+    rows, columns = black.any(2).sum(1), black.any(1).sum(1)
+    np.testing.assert_array_equal(areas, rows * columns)
+
+
+def test_float_images_keep_their_values():
+    image = RNG.random((4, 5, 5, 1)).astype(np.float32)
+    out = augment(jax.random.key(0), _batch(image), crop=1, crop_fill="edge", flip=True)
+    assert np.isin(np.asarray(out["image"]), image).all()
+
+
+@pytest.mark.parametrize(
+    "bad", [dict(crop=1, crop_fill="mirror"), dict(crop=5), dict(cutout=-1)]
+)
+def test_bad_settings_are_one_sentence(bad):
+    with pytest.raises(InputError, match=r"^data\.augment[^\n]*: give [^\n]*\.$"):
+        module.augment(jax.random.key(0), _batch(IMAGE), **bad)

@@ -1,0 +1,149 @@
+"""kill -9 and the same command again end bit for bit where an uninterrupted run ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxcert import config as configs
+from jaxcert import train as train_command
+from jaxcert.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "jaxcert.train",
+    "--config",
+    "configs/lot/digits.py",
+    "--tiny",
+]
+SETTINGS = [
+    "--config.data.epochs=8",
+    "--config.data.epoch_images=80",
+    "--config.data.batch=20",
+    "--config.log.every_steps=3",
+    "--config.ema=0.9",
+    "--config.checkpoint.every_epochs=1",
+]
+
+
+def start(workdir, *extra):
+    return subprocess.Popen(
+        [*COMMAND, *SETTINGS, "--workdir", str(workdir), *extra],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def digests(workdir):
+    """Of the newest checkpoint: state and evaluation item."""
+    steps = [
+        int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()
+    ]
+    meta = workdir / "checkpoints" / str(max(steps)) / "meta" / "metadata"
+    return max(steps), json.loads(meta.read_text())["digest"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole")
+    process = start(workdir)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said[-3000:]
+    return workdir
+
+
+def test_killed_runs_end_bit_for_bit_where_the_whole_run_ends(whole, tmp_path):
+    kills = 0
+    for epoch in (
+        1,
+        4,
+    ):  # as soon as the checkpoint of this epoch is there or half there
+        process = start(tmp_path)
+        pattern = re.compile(rf"{4 * epoch}(\.orbax.*)?$")
+        while process.poll() is None:
+            folder = tmp_path / "checkpoints"
+            if folder.is_dir() and any(pattern.match(p.name) for p in folder.iterdir()):
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        process.wait()
+        process.stderr.close()
+    assert kills == 2
+    process = start(tmp_path)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said[-3000:]
+    assert digests(tmp_path) == digests(whole)
+    lines = [(d / "metrics.jsonl").read_text() for d in (tmp_path, whole)]
+    last = [json.loads(text.splitlines()[-1]) for text in lines]
+    assert last[0] == last[1]
+    steps = [json.loads(line)["step"] for line in lines[0].splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def finished(whole, tmp_path):
+    """A copy of the finished run to damage."""
+    import shutil
+
+    shutil.copytree(whole, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def small(**changes):
+    config = configs.tiny(configs.load(str(ROOT / "configs/lot/digits.py")))
+    config.data.update(epochs=8, epoch_images=80, batch=20)
+    config.log.every_steps, config.ema, config.checkpoint.every_epochs = 3, 0.9, 1
+    for key, value in changes.items():
+        section, name = key.split("__")
+        config[section][name] = value
+    return config
+
+
+def test_half_written_checkpoint_is_not_loaded(whole, tmp_path):
+    run = finished(whole, tmp_path)
+    (run / "checkpoints" / "99.orbax-checkpoint-tmp").mkdir()
+    before = digests(run)
+    train_command.train(small(), run)
+    assert digests(run) == before
+
+
+def test_altered_checkpoint_is_refused_by_name(whole, tmp_path):
+    run = finished(whole, tmp_path)
+    step, _ = digests(run)
+    for data in (run / "checkpoints" / str(step) / "state").rglob("d/*"):
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 255
+        data.write_bytes(content)
+    with pytest.raises(InputError, match=rf"checkpoints/{step} is damaged"):
+        train_command.train(small(), run)
+
+
+def test_workdir_of_another_config_is_refused_naming_the_key(whole, tmp_path):
+    run = finished(whole, tmp_path)
+    with pytest.raises(InputError, match=r"optim\.lr \(0\.1 there, 0\.2 here\)"):
+        train_command.train(small(optim__lr=0.2), run)
+    train_command.train(small(certify__batch=7), run)  # of no importance to training
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
+    whole, tmp_path
+):
+    config = small(optim__lr=1e30, checkpoint__every_epochs=1)
+    config.optim.clip_norm = 0.0
+    with pytest.raises(InputError, match="not finite at step"):
+        train_command.train(config, tmp_path / "bad")
+    saved = [
+        p for p in (tmp_path / "bad" / "checkpoints").iterdir() if p.name.isdigit()
+    ]
+    assert not saved
