@@ -43,11 +43,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def report(
+    paths: Sequence[str | Path],
+    *,
+    radii: Sequence[float] | None = None,
+    form: str = "text",
+) -> str:
+    """The report on some records as 'text', 'csv', 'html' or 'tsv' (the table of
+    locuslab/smoothing). Arguments and errors as in `entries`."""
+    return render(entries(paths, radii=radii), form)
+
+
+def entries(
     paths: Sequence[str | Path], *, radii: Sequence[float] | None = None
 ) -> list[Entry]:
     """Read, measure and re-check records of one norm.
 
-    radii: where to state certified accuracy; by default those of the workdirs' configs,
+    radii: where to state certified accuracy; by default those of the runs' configs,
     else a usual grid of the norm. Raises InputError if a record cannot be read, is
     empty or certifies in another norm than the first.
     """
@@ -58,7 +69,7 @@ def report(
             f"the records certify in {' and '.join(norms)}, whose radii do not compare: "
             "report them one at a time."
         )
-    configs = [_config(path) for path in paths]
+    configs = [_config(*pair) for pair in zip(paths, certificates, strict=True)]
     if radii is None:
         radii = _configured_radii(configs, certificates) or _usual_radii(certificates)
     radii = np.unique(np.asarray(radii, np.float64))
@@ -74,21 +85,21 @@ def report(
     ]
 
 
-def render(entries: Sequence[Entry], form: str) -> str:
-    """The report as 'text', 'csv', 'html' or 'tsv' (the table of locuslab/smoothing)."""
-    return _FORMS[form](entries)
+def render(found: Sequence[Entry], form: str) -> str:
+    """Entries in one of the forms of `report`."""
+    return _FORMS[form](found)
 
 
-def _html(entries: Sequence[Entry]) -> str:
+def _html(found: Sequence[Entry]) -> str:
     from jaxcert.analysis.page import page  # matplotlib takes a second to import
 
-    return page(entries)
+    return page(found)
 
 
-def _tsv(entries: Sequence[Entry]) -> str:
-    if len(entries) > 1:
+def _tsv(found: Sequence[Entry]) -> str:
+    if len(found) > 1:
         raise InputError("a tsv table holds one record: give one PATH.")
-    return records.to_tsv(entries[0].certificates)
+    return records.to_tsv(found[0].certificates)
 
 
 _FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
@@ -101,20 +112,20 @@ _FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
 
 def _run(options: argparse.Namespace) -> None:
     radii = _parse_radii(options.radii) if options.radii else None
-    entries = report(options.paths, radii=radii)
-    document = render(entries, options.format or "text")
+    found = entries(options.paths, radii=radii)
+    document = render(found, options.format or "text")
     if options.out:
         Path(options.out).write_text(document, encoding="utf-8")
     else:
         sys.stdout.write(document)
         sys.stdout.flush()
     workdir = Path(options.paths[0])
-    if len(entries) == 1 and workdir.is_dir() and not (options.format or options.out):
+    if len(found) == 1 and workdir.is_dir() and not (options.format or options.out):
         for form in ("html", "csv"):
             path = workdir / f"report.{form}"
-            path.write_text(render(entries, form), encoding="utf-8")
+            path.write_text(render(found, form), encoding="utf-8")
             print(f"wrote {path}", file=sys.stderr)
-    _fail_if_exceeding(entries, options.paths)
+    _fail_if_exceeding(found, options.paths)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -150,8 +161,10 @@ def _load(path: str | Path) -> Certificates:
     return c
 
 
-def _config(path: str | Path) -> dict[str, Any]:
-    """config.json of a workdir, {} for files and folders without one."""
+def _config(path: str | Path, c: Certificates) -> dict[str, Any]:
+    """Of the run: in the record's header, else config.json of the workdir; {} without."""
+    if isinstance(c.header.get("config"), dict):
+        return c.header["config"]
     if not (Path(path) / "config.json").is_file():
         return {}
     from jaxcert.config import read
@@ -160,25 +173,29 @@ def _config(path: str | Path) -> dict[str, Any]:
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
-    names = [
-        Path(p).resolve().name if Path(p).is_dir() else Path(p).stem for p in paths
-    ]
-    return names if len(set(names)) == len(names) else [str(p) for p in paths]
+    names = [_name(Path(path).resolve()) for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _name(path: Path) -> str:
+    if path.name == RECORD:
+        return path.parent.name
+    return path.name if path.is_dir() else path.stem
 
 
 def _reference(config: dict[str, Any]) -> Reference | None:
-    """`reference` of a config: paper, table, clean and certified in percent; certified
-    belongs to the radii above 0 of `certify.radii`, in order (one number: the first)."""
+    """`reference` of a config: paper, table, clean and, at `radius`, certified accuracy in
+    percent."""
     given = config.get("reference") or {}
-    if not (given.get("clean") or given.get("certified")):
-        return None
-    radii = [r for r in config.get("certify", {}).get("radii", ()) if r > 0]
-    shares = np.atleast_1d(np.asarray(given.get("certified") or (), np.float64)) / 100
-    certified = dict(zip(map(float, radii), map(float, shares), strict=False))
+    certified = {}
     if given.get("clean"):
         certified[0.0] = given["clean"] / 100
-    source = ", ".join(str(given[k]) for k in ("paper", "table") if given.get(k))
-    return Reference(source or "the config's reference", certified)
+    if given.get("certified"):
+        certified[float(given["radius"])] = given["certified"] / 100
+    if not certified:
+        return None
+    table = [f"Table {given['table']}"] if given.get("table") else []
+    return Reference(", ".join([str(given.get("paper", "")), *table]), certified)
 
 
 def _configured_radii(
@@ -225,8 +242,8 @@ def _parse_radii(text: str) -> list[float]:
     return radii
 
 
-def _fail_if_exceeding(entries: Sequence[Entry], paths: Sequence[str]) -> None:
-    for entry, path in zip(entries, paths, strict=True):
+def _fail_if_exceeding(found: Sequence[Entry], paths: Sequence[str]) -> None:
+    for entry, path in zip(found, paths, strict=True):
         if not entry.recheck.holds:
             raise InputError(
                 f"error: {len(entry.recheck.failing)} radii exceed their evidence in "

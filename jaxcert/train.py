@@ -233,7 +233,8 @@ def _evaluate(config, model, state, mesh, writer, done: int) -> None:
         )
         values = metrics.certified_accuracy(rows, cheap.certify.radii)
         shown = {
-            f"certified_{r:g}": float(v) for r, v in zip(cheap.certify.radii, values)
+            f"certified_{r:g}": float(v)
+            for r, v in zip(cheap.certify.radii, values, strict=True)
         }
         writer.write(done, split, shown)
 

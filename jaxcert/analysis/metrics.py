@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from jaxcert.certificates import statistics
 from jaxcert.records import ABSTAIN, ERROR, Certificates
@@ -134,7 +134,12 @@ def certified_accuracy_lower_bound(
     alpha), and the bound is accuracy - q / count. Cohen et al. (2019, appendix) bound
     q by Bernstein's inequality; the quantile itself is never looser.
     """
-    false = stats.binom.ppf(1 - rho, count, alpha) if alpha else 0.0
+    false = 0.0
+    if alpha:
+        false = np.ceil(special.bdtrik(1 - rho, count, alpha))
+        false += (
+            special.bdtr(false, count, alpha) < 1 - rho
+        )  # the root was rounded down
     return np.maximum(np.asarray(accuracy, np.float64) - false / count, 0.0)
 
 

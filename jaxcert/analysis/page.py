@@ -56,7 +56,8 @@ td small { color: var(--soft); }
   min-width: 9rem; }
 .facts th { color: var(--soft); }
 figure { margin: 1.4rem 0 0; } figure svg { display: block; width: 100%; height: auto; }
-details { margin: .6rem 0; } summary { cursor: pointer; }
+details { margin: .6rem 0; } pre { overflow-x: auto; font-size: .85rem; }
+summary { cursor: pointer; }
 """
 
 
@@ -87,6 +88,7 @@ def page(entries: Sequence[Entry]) -> str:
         svg = p_lower_curves(*zip(*smoothed, strict=True))
         parts += ["<h2>Vote probabilities</h2>", _figure(svg, caption)]
     parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
+    parts += map(_config, entries)
     parts += ["<h2>Other numbers</h2>", _facts(entries, _numbers), _NOTE]
     parts += ["<h2>Classes</h2>", *(_classes(e, opened=alone) for e in entries)]
     return (
@@ -189,7 +191,7 @@ def _request(entry: Entry) -> dict[str, str]:
     c = entry.certificates
     header = c.header
     facts = {"procedure": describe(header)}
-    known = ("method", "alpha", "sigma", "procedure", "format", "pairwise_bound")
+    known = "method alpha sigma procedure format pairwise_bound config".split()
     first = ("norm", "dataset", "split", "num_classes", "checkpoint")
     for key in (*first, *(k for k in header if k not in (*first, *known))):
         if header.get(key) is not None:
@@ -199,6 +201,15 @@ def _request(entry: Entry) -> dict[str, str]:
         facts["samples per image"] = f"{c.n.mean():,.0f}"
     facts["time per image"] = f"{c.seconds.mean():.3g} s"
     return facts
+
+
+def _config(entry: Entry) -> str:
+    config = entry.certificates.header.get("config")
+    if not config:
+        return ""
+    title = f"config of {escape(entry.name)}"
+    text = escape(json.dumps(config, indent=1))
+    return f"<details><summary>{title}</summary><pre>{text}</pre></details>"
 
 
 def _numbers(entry: Entry) -> dict[str, str]:

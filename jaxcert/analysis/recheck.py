@@ -101,12 +101,17 @@ def _lipschitz(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     pairwise = _pairwise(c, logits.shape[1])[y]
     margin = logits[np.arange(len(rows)), y][:, None] - logits
     others = np.arange(logits.shape[1]) != y[:, None]
-    ratio = (margin - 2 * slack) / pairwise
-    ratio = np.where(np.isnan(ratio), 0.0, ratio)  # 0 / 0 and inf / inf prove nothing
-    proven = np.maximum(np.where(others, ratio, np.inf).min(1), 0.0)
-    # what two subtractions and a division may be off
-    bound = proven * (1 + 4 * np.finfo(float).eps)
-    return proven, (margin >= 0).all(1) & (c.radius[rows] <= bound)
+
+    def radius(margin):
+        ratio = margin / pairwise
+        ratio = np.where(np.isnan(ratio), 0.0, ratio)  # 0 / 0, inf / inf: no proof
+        return np.maximum(np.where(others, ratio, np.inf).min(1), 0.0)
+
+    # the same sums in another order may round differently
+    rounding = 4 * np.finfo(float).eps * np.abs(logits).max(1, keepdims=True)
+    most = radius(margin - 2 * slack + rounding) * (1 + 4 * np.finfo(float).eps)
+    holds = (margin >= 0).all(1) & (c.radius[rows] <= most)
+    return radius(margin - 2 * slack), holds
 
 
 def _pairwise(c: Certificates, classes: int) -> np.ndarray:

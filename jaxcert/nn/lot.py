@@ -119,9 +119,9 @@ class Conv(nn.Module):
         if self.stride == 2:
             x = space_to_depth(x)
         k, c = self.kernel_size, x.shape[-1]
-        kernel = self.param("kernel", _init_kernel, (k, k, c, self.features))
-        bias = self.param("bias", _init_bias, (self.features,), kernel.shape)
-        q = _prepared(
+        kernel = self.param("kernel", init_kernel, (k, k, c, self.features))
+        bias = self.param("bias", init_bias, (self.features,), kernel.shape)
+        q = prepared(
             self, lambda: orthogonal_kernel(kernel.astype(x.dtype), x.shape[1])
         )
         return conv(x, q, kernel_size=k) + bias.astype(x.dtype)
@@ -139,30 +139,35 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        kernel = self.param("kernel", _init_kernel, (1, 1, x.shape[-1], self.features))
-        bias = self.param("bias", _init_bias, (self.features,), kernel.shape)
-        q = _prepared(self, lambda: orthogonal_kernel(kernel.astype(x.dtype), 1))
+        kernel = self.param("kernel", init_kernel, (1, 1, x.shape[-1], self.features))
+        bias = self.param("bias", init_bias, (self.features,), kernel.shape)
+        q = prepared(self, lambda: orthogonal_kernel(kernel.astype(x.dtype), 1))
         return x @ q.re[0].T + bias.astype(x.dtype)
 
     bound = Conv.bound
 
 
-def _prepared(module: nn.Module, compute) -> Pair:
+def prepared(module: nn.Module, compute) -> Pair:
     """The explicit kernel: stored by `Model.prepare`, read if stored, else computed."""
     if module.is_mutable_collection("prepared") or module.has_variable("prepared", "q"):
         return module.variable("prepared", "q", compute).value
     return compute()
 
 
-def _init_kernel(key, shape):
+def init_kernel(key, shape):
     k, _, c_in, c_out = shape
     if c_in == c_out:
         return jnp.zeros(shape).at[k // 2, k // 2].set(jnp.eye(c_in))
-    bound = 1 / math.sqrt(k * k * c_in)
+    return init_uniform(key, shape)
+
+
+def init_uniform(key, shape):
+    """PyTorch's default of a convolution, [k,k,C_in,C_out]."""
+    bound = 1 / math.sqrt(math.prod(shape[:3]))
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
-def _init_bias(key, shape, kernel_shape):
+def init_bias(key, shape, kernel_shape):
     k, _, c_in, c_out = kernel_shape
     bound = 0.0 if c_in == c_out else 1 / math.sqrt(k * k * c_in)
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)

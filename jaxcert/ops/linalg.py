@@ -64,17 +64,18 @@ def newton_schulz_inverse_sqrt(s: Pair, *, steps: int) -> Pair:
 
 
 def cayley(w: Array) -> Array:
-    """Orthogonal matrix [M, N] of a real one: (I + A)^-1 (I - A) over -2 R (I + A)^-1.
+    """Orthogonal matrices [..., M, N] of any real or complex ones.
 
-    For M >= N, w = [U; R] with U [N, N] and A = U - U^T + R^T R; else transposed.
+    For M >= N, w = [U; R] with U [N, N] and A = U - U^H + R^H R:
+    [(I + A)^-1 (I - A); -2 R (I + A)^-1]. For M < N transposed before and after.
     """
-    if w.shape[0] < w.shape[1]:
-        return cayley(w.T).T
-    u, r = w[: w.shape[1]], w[w.shape[1] :]
-    a = u - u.T + r.T @ r
-    eye = jnp.eye(a.shape[0], dtype=a.dtype)
+    if w.shape[-2] < w.shape[-1]:
+        return _t(cayley(_t(w)))
+    u, r = w[..., : w.shape[-1], :], w[..., w.shape[-1] :, :]
+    a = u - _t(u).conj() + _t(r).conj() @ r
+    eye = jnp.eye(a.shape[-1], dtype=a.dtype)
     inverse = jnp.linalg.inv(eye + a)
-    return jnp.concatenate([inverse @ (eye - a), -2.0 * r @ inverse])
+    return jnp.concatenate([inverse @ (eye - a), -2.0 * r @ inverse], -2)
 
 
 def safe_norm(x: Array, *, axis: int = -1) -> Array:

@@ -1,0 +1,166 @@
+"""CIFAR ResNets against the original networks, and the facts of their construction."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Golden, golden_files
+from flax import linen as nn
+from torch_names import generated, resnet_place, tensor, to_trees
+
+from jaxcert.errors import InputError
+from jaxcert.models import resnet
+from jaxcert.models._parts import dense
+
+
+def _network(weights, x):
+    blocks = {name.split(".")[1] for name in weights if name.startswith("layer1.")}
+    model = resnet.make(
+        depth=6 * len(blocks) + 2,
+        num_classes=len(weights["fc.bias"]),
+        image_shape=(*x.shape[2:], x.shape[1]),
+        width=len(weights["conv1.weight"]),
+    )
+    return model, *to_trees(weights, resnet_place)
+
+
+def _loss(model, params, state, x, y):
+    logits, state = model.apply(params, state, x, train=True)
+    picked = jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1)
+    return -picked.mean(), (logits, state)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    "path", golden_files("smoothing", "cifar_resnet*.npz"), ids=lambda p: p.stem
+)
+def test_resnet_is_the_original(path, x64, monkeypatch):
+    golden = Golden(path)
+    if "names" in golden:
+        weights = generated(golden["names"], golden["shapes"], golden["seed"])
+        first = list(weights.values())[: len(golden["checksum"])]
+        sums = [w.sum(dtype=np.float64) for w in first]
+        np.testing.assert_allclose(sums, golden["checksum"], rtol=1e-9)
+        monkeypatch.setattr(resnet, "_unrolls", lambda: False)  # compiles in a second
+    else:
+        weights = {
+            name: golden[name]
+            for name in golden
+            if name.startswith("1.") and not name.endswith("num_batches_tracked")
+        }
+    weights = {name.removeprefix("1."): array for name, array in weights.items()}
+    model, params, state = _network(weights, golden["x"])
+    x = golden["x"].transpose(0, 2, 3, 1).astype(np.float64)
+
+    logits = jax.jit(lambda x: model.apply(params, state, x)[0])(x)
+    # relative to the largest logit: others may be differences of large numbers
+    scale = np.abs(golden["logits_eval"]).max()
+    np.testing.assert_allclose(logits, golden["logits_eval"], atol=1e-9 * scale)
+
+    if "loss_train" in golden:
+        step = jax.jit(
+            jax.value_and_grad(_loss, argnums=1, has_aux=True), static_argnums=0
+        )
+        (loss, (logits, after)), grads = step(model, params, state, x, golden["y"])
+        np.testing.assert_allclose(loss, golden["loss_train"], rtol=1e-9)
+        np.testing.assert_allclose(logits, golden["logits_train"], atol=1e-9 * scale)
+        for name in golden:
+            kind, _, inner = name.partition("/")
+            if kind in ("grad", "after"):
+                ours = tensor(grads, after, inner, resnet_place, golden[name].ndim)
+                np.testing.assert_allclose(
+                    ours, golden[name], rtol=1e-8, atol=1e-11, err_msg=name
+                )
+    skipped = [name for name in golden if name.endswith("num_batches_tracked")]
+    assert golden.unread(*skipped) == []
+
+
+def _shapes(model):
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def _weights(model):
+    """Ordinary weights by numpy: compiling jax's draws takes seconds per network."""
+    random = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        z = random.standard_normal(leaf.shape).astype(np.float32)
+        if path[-1].key == "kernel":
+            return z * np.sqrt(2 / np.prod(leaf.shape[-4:-1])).astype(np.float32)
+        return 1 + 0.1 * np.abs(z)
+
+    return jax.tree_util.tree_map_with_path(draw, _shapes(model))
+
+
+def _tiny(depth=20, dtype="float32"):
+    return resnet.make(
+        depth, width=2, image_shape=(8, 8, 1), mean=(0.3,), std=(0.4,), dtype=dtype
+    )
+
+
+def test_depth_110_has_1730714_parameters():
+    params, _ = _shapes(resnet.make(depth=110))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 1_730_714
+
+
+class _TwoBlocks(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = resnet._repeat(resnet.Block(8, name="block"), x, False, times=2)
+        return dense(5, inputs=8, dtype=x.dtype, name="head")(x)
+
+
+def test_weights_are_drawn_as_in_the_original():
+    x = jnp.zeros((1, 2, 2, 8))
+    variables = jax.jit(_TwoBlocks().init)(jax.random.key(0), x)
+    params, stats = variables["params"], variables["batch_stats"]
+    first, second = kernels = params["block"]["conv1"]["kernel"]
+    # N(0, 2 / (9 * 8)); the relative error of a std from N draws is 1 / sqrt(2 N)
+    assert abs(kernels.std() / np.sqrt(2 / 72) - 1) < 4 / np.sqrt(2 * kernels.size)
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 4 / first.size**0.5
+    for leaf in params["head"].values():  # uniform(-1, 1) / sqrt(inputs)
+        assert 0.5 / np.sqrt(8) < np.abs(leaf).max() <= 1 / np.sqrt(8)
+    assert (params["block"]["bn2"]["scale"] == 1).all()
+    assert (stats["block"]["bn2"]["var"] == 1).all()
+
+
+def test_loop_over_blocks_is_the_unrolled_network(monkeypatch):
+    model = _tiny()
+    params, state = _weights(model)
+    x = np.random.default_rng(1).random((3, 8, 8, 1), np.float32)
+    outputs = []
+    for unrolls in (True, False):
+        monkeypatch.setattr(resnet, "_unrolls", lambda unrolls=unrolls: unrolls)
+        outputs.append(jax.jit(lambda x: model.apply(params, state, x, train=True))(x))
+    # one float32 rounding per layer, of numbers up to 10
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *outputs
+    )
+
+
+def test_bfloat16_stays_inside_and_close():
+    params, state = _weights(_tiny(8))
+    x = np.random.default_rng(1).random((4, 8, 8, 1), np.float32)
+    wide, narrow = (
+        jax.jit(lambda x, m=m: m.apply(params, state, x, train=True))(x)
+        for m in (_tiny(8), _tiny(8, "bfloat16"))
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {jnp.dtype("float32")}
+    # bfloat16 keeps 8 bits; 8 layers of batch statistics amplify its rounding
+    assert 0 < np.abs(wide[0] - narrow[0]).max() < 0.2 * np.abs(wide[0]).max()
+
+
+@pytest.mark.parametrize(
+    "wrong, fault",
+    [
+        (dict(depth=18), "depth 18"),
+        (dict(depth=2), "depth 2"),
+        (dict(dtype="float16"), "float16"),
+        (dict(image_shape=(8, 8, 1)), "1 channels"),
+    ],
+)
+def test_network_that_does_not_exist_is_refused(wrong, fault):
+    with pytest.raises(InputError, match=fault):
+        resnet.make(**wrong)

@@ -1,0 +1,61 @@
+"""Cayley layers against the original."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Golden, golden_files
+
+from jaxcert.nn import cayley
+
+
+def close(actual, expected, atol=1e-9):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= atol * np.abs(expected).max()
+
+
+@pytest.mark.golden
+def test_dense_equals_the_original(x64):
+    for path in golden_files("lipschitz_l2", "heads_certificates_cr*.npz"):
+        g = Golden(path)
+        weight = g["cayley_linear_weight"]
+        params = {
+            "kernel": jnp.asarray(weight.T[None, None]),
+            "bias": jnp.asarray(g["cayley_linear_bias"]),
+            "alpha": jnp.asarray(g["cayley_linear_alpha"].reshape(())),
+        }
+        layer, x = cayley.Dense(len(weight)), jnp.asarray(g["cayley_linear_x"])
+        y, vjp = jax.vjp(lambda p, x, m=layer: m.apply({"params": p}, x), params, x)
+        grads, gx = vjp(jnp.asarray(g["cayley_linear_gy"]))
+        close(y, g["cayley_linear_y"])
+        close(gx, g["cayley_linear_gx"])
+        close(grads["kernel"][0, 0].T, g["cayley_linear_g_weight"])
+        close(grads["bias"], g["cayley_linear_g_bias"])
+        close(grads["alpha"].reshape(1), g["cayley_linear_g_alpha"].reshape(1))
+
+
+@pytest.mark.golden
+def test_convolution_equals_the_original(x64):
+    for path in golden_files("lipschitz_l2", "later_layers*.npz"):
+        g = Golden(path)
+        for case in sorted({n.rsplit("_", 1)[0] for n in g if n.startswith("cayley")}):
+            if f"{case}_x" not in g:
+                continue
+            x = jnp.asarray(np.moveaxis(g[f"{case}_x"], 1, -1))
+            weight = g[f"{case}_weight"]
+            params = {
+                "kernel": jnp.asarray(weight.transpose(2, 3, 1, 0)),
+                "bias": jnp.asarray(g[f"{case}_bias"]),
+                "alpha": jnp.asarray(g[f"{case}_alpha"].reshape(())),
+            }
+            layer = cayley.Conv(len(weight), kernel_size=weight.shape[2])
+            y, vjp = jax.vjp(lambda p, x, m=layer: m.apply({"params": p}, x), params, x)
+            grads, gx = vjp(jnp.asarray(np.moveaxis(g[f"{case}_gy"], 1, -1)))
+            close(y, np.moveaxis(g[f"{case}_y"], 1, -1))
+            close(gx, np.moveaxis(g[f"{case}_gx"], 1, -1))
+            close(grads["kernel"].transpose(3, 2, 0, 1), g[f"{case}_g_weight"])
+            close(grads["bias"], g[f"{case}_g_bias"])
+            close(grads["alpha"].reshape(1), g[f"{case}_g_alpha"].reshape(1))
