@@ -19,9 +19,11 @@ class Ceilings(NamedTuple):
     bandwidth: float
 
 
-H200 = Ceilings(dict(bfloat16=790e12, tf32x3=130e12, float32=67e12), 4.3e12)
-"""bfloat16 and bandwidth measured with random data, float32 by data sheet, tf32x3
-(float32 by three TF32 products) a third of half the bfloat16 rate."""
+H200 = Ceilings(
+    dict(bfloat16=790e12, tf32=395e12, tf32x3=130e12, float32=67e12), 4.3e12
+)
+"""bfloat16 and bandwidth measured with random data, float32 by data sheet; TF32 taken as
+half of bfloat16 and tf32x3 (float32 by three TF32 products) as a third of that."""
 
 
 class Conv(NamedTuple):
@@ -124,15 +126,17 @@ class Torus(NamedTuple):
         return 1 if self.side % 2 else 4 if self.side > 1 else 1
 
 
-def lot_layers(blocks: int, *, width: int = 32, classes: int = 10) -> list[Torus]:
-    """LipConvNet with five stages on 32x32 images, and its 1x1 head."""
+def lot_layers(
+    blocks: int, *, stages: int = 5, width: int = 32, classes: int = 10
+) -> list[Torus]:
+    """LipConvNet on images of side 2^stages, and its 1x1 head."""
     layers, c_in = [], 3
-    for stage in range(5):
-        side, c = 32 >> stage, width << stage
+    for stage in range(stages):
+        side, c = 1 << (stages - stage), width << stage
         for _ in range(blocks - 1):
             layers.append(Torus(side + 2, c_in, c))
             c_in = c
-        pad = 0 if stage == 4 else 2
+        pad = 0 if stage == stages - 1 else 2
         layers.append(Torus(side // 2 + pad, 4 * c_in, 2 * c))
         c_in = 2 * c
     return layers + [Torus(1, c_in, classes)]

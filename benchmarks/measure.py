@@ -32,6 +32,7 @@ def row(
     *,
     cell: str,
     device: str,
+    soft: float,
     deadline: float,
     folder: Path,
     tiny: bool,
@@ -41,7 +42,8 @@ def row(
     """Fill a result and `save` it after each stage, so that a cut leaves what was done.
 
     The first worker is the reference. A peer that fails leaves the row without it; the
-    reference's failure or an overrun is raised for the caller to mark.
+    reference's failure or an overrun is raised for the caller to mark. After `soft` only
+    the rounds that a valid row needs are run, after `deadline` none.
     """
     result: dict[str, Any] = dict(
         cell=cell,
@@ -56,9 +58,11 @@ def row(
     save(result)
     workers = _compare(result, row, workers, deadline=deadline, folder=folder)
     save(result)
-    rounds = _rounds(workers, device=device, deadline=deadline, tiny=tiny)
+    least, most = (2, 2) if tiny else ROUNDS[device]
+    shortest = 0.0 if tiny else SHORTEST[device]
+    ends = [deadline] * least + [soft] * (most - least)
+    rounds = _rounds(workers, ends, device=device, shortest=shortest)
     _reduce(result, row, rounds, device=device, ceilings=ceilings)
-    least = 2 if tiny else ROUNDS[device][0]
     if result["status"] == "cut" and len(rounds["wall"]) >= least:
         result["status"] = "ok"
     save(result)
@@ -101,39 +105,32 @@ def _compare(result, row, workers, *, deadline, folder) -> list[Worker]:
     return kept
 
 
-def _errors(reference: Path, file: Path, tolerance: float) -> dict[str, Any]:
+def _errors(reference: Path, file: Path, tolerance: dict[str, float]) -> dict[str, Any]:
+    """The error that uses most of its tolerance."""
     with np.load(reference) as a, np.load(file) as b:
-        names = [name for name in b.files if not name.startswith("input_")]
-        errors = {name: relative_error(b[name], a[name]) for name in names}
-    worst = max(errors, key=errors.get)
-    error = min(errors[worst], 1e30)  # infinity is no JSON
-    return dict(
-        error=error, where=worst, tolerance=tolerance, ok=errors[worst] <= tolerance
-    )
+        errors = {name: relative_error(b[name], a[name]) for name in tolerance}
+    worst = max(errors, key=lambda name: errors[name] / tolerance[name])
+    error, allowed = min(errors[worst], 1e30), tolerance[worst]  # infinity is no JSON
+    return dict(error=error, where=worst, tolerance=allowed, ok=error <= allowed)
 
 
-def _rounds(workers, *, device, deadline, tiny) -> dict[str, list[dict[str, float]]]:
-    """wall, cpu and peak_bytes of every side, per round; as many as fit, up to 11."""
+def _rounds(workers, ends, *, device, shortest) -> dict[str, list[dict[str, float]]]:
+    """wall, cpu and peak_bytes of every side, per round; round i begins only if it is
+    likely to be over by ends[i]."""
     rounds: dict[str, list[dict[str, float]]] = dict(wall=[], cpu=[], peak_bytes=[])
     request = dict(do="time", times=1, device=device)
-    once = [
-        processes.ask(w, deadline=deadline, **request)["wall"] for w in workers
-    ]  # warm
-    times = 1 if tiny else max(1, round(SHORTEST[device] / min(once)))
-    request["times"] = times
-    most = 2 if tiny else ROUNDS[device][1]
-    slowest = 1.3 * times * sum(once)
-    while len(rounds["wall"]) < most:
+    once = [processes.ask(w, deadline=ends[0], **request)["wall"] for w in workers]
+    request["times"] = max(1, round(shortest / min(once)))
+    expected = request["times"] * sum(once)
+    for number, end in enumerate(ends):
         start = time.monotonic()
-        if start + slowest > deadline:
+        if start + 1.3 * expected > end:
             break
-        order = workers if len(rounds["wall"]) % 2 == 0 else workers[::-1]
-        answers = {
-            w.side: processes.ask(w, deadline=deadline, **request) for w in order
-        }
+        order = workers if number % 2 == 0 else workers[::-1]
+        answers = {w.side: processes.ask(w, deadline=ends[0], **request) for w in order}
         for name, values in rounds.items():
             values.append({side: a[name] for side, a in answers.items()})
-        slowest = 1.3 * (time.monotonic() - start)
+        expected = time.monotonic() - start
     return rounds
 
 
@@ -177,12 +174,12 @@ def _spread(values: list[float]) -> dict[str, float]:
     return dict(median=statistics.median(values), min=min(values), max=max(values))
 
 
-def _try(result, worker, reference, deadline, **request) -> dict[str, Any] | None:
+def _try(result, worker, first, deadline, **request) -> dict[str, Any] | None:
     """A peer's failure is noted; the reference's is raised."""
     try:
         return processes.ask(worker, deadline=deadline, **request)
     except Failed as error:
-        if worker is reference:
+        if worker is first:
             raise
         result["sides"].setdefault(worker.side, {})["error"] = str(error)
         return None

@@ -49,7 +49,7 @@ def start(side: str, *, device: str, core: int | None, folder: Path) -> Worker:
             JAX_PLATFORMS="cuda,cpu",
             XLA_PYTHON_CLIENT_PREALLOCATE="false",
             XLA_PYTHON_CLIENT_MEM_FRACTION=".4",
-            JAX_COMPILATION_CACHE_DIR=str(folder / "cache"),
+            JAX_COMPILATION_CACHE_DIR=str(folder.parent / "cache"),
             JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
         )
     with open(folder / f"{side}.log", "ab") as log:
@@ -90,7 +90,7 @@ def receive(worker: Worker, *, deadline: float) -> dict[str, Any]:
     worker.buffer[:] = rest
     answer = json.loads(line)
     if "error" in answer:
-        raise Failed(answer["error"])
+        raise Failed(f"{worker.side}: {answer['error']}")
     return answer
 
 

@@ -16,9 +16,9 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     if result["void"]:
         print(f"this run is VOID and must not be quoted: {result['void']}")
         return VOID_STATUS
-    bad = [r for r in result["rows"] if r["status"] not in ("ok", "cut")]
-    return 1 if bad else 0
+    return 1 if _faults(result) else 0
 
 
 def run(
@@ -54,9 +53,10 @@ def run(
     """Run the named cells for at most `budget` seconds; the JSON that is in `out`."""
     end = time.monotonic() + budget
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.parent if device == "gpu" else Path(tempfile.mkdtemp())
+    folder = out.parent / f"{out.stem}.work"
+    folder.mkdir(exist_ok=True)
     result = _header(device, tiny, budget)
-    team = Team(device, folder)
+    team = Team(device, folder, pin=device == "cpu" and not tiny)
     try:
         for cell in (c for c in PLAN if c.name in cells):
             if not tiny:
@@ -67,15 +67,17 @@ def run(
         team.stop()
     result["void"] = "" if tiny else _void(result)
     _write(result, out)
+    if not _faults(result):
+        shutil.rmtree(folder)  # the workers' logs
     return result
 
 
 class Team:
     """Running workers by side; the only state of a run besides its result."""
 
-    def __init__(self, device: str, folder: Path):
+    def __init__(self, device: str, folder: Path, *, pin: bool):
         self.device, self.folder = device, folder
-        self.core = max(os.sched_getaffinity(0)) if device == "cpu" else None
+        self.core = max(os.sched_getaffinity(0)) if pin else None
         self.workers: dict[str, Worker] = {}
 
     def get(
@@ -89,11 +91,18 @@ class Team:
             )
             processes.send(self.workers[side], do="hello", device=self.device)
         for side in new:
-            answer = processes.receive(self.workers[side], deadline=deadline)
+            try:
+                answer = processes.receive(self.workers[side], deadline=deadline)
+            except Failed as error:
+                if side.startswith("jaxcert"):
+                    raise
+                result["skipped"][side] = f"failed: {error}"
+                continue
             result["versions"] |= answer["versions"]
             if side == "jaxcert":
                 result["device_name"] = _device_name(self.device, answer["name"])
-        return [self.workers[side] for side in sides]
+        failed = result["skipped"]
+        return [self.workers[side] for side in sides if side not in failed]
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -112,11 +121,13 @@ def _cell(
 ) -> None:
     module = importlib.import_module(f"benchmarks.{cell.name}")
     device = result["device"]
-    for row in module.rows(device, tiny):
+    rows = module.rows(device, tiny)
+    for left, row in zip(range(len(rows), 0, -1), rows, strict=True):
         place = len(result["rows"])
 
         def save(entry: dict[str, Any], place: int = place) -> None:
             result["rows"][place:] = [entry]
+            _against_need(result)
             result["load"] = max(result["load"], os.getloadavg()[0])
             _write(result, out)
 
@@ -133,6 +144,7 @@ def _cell(
                 workers,
                 cell=cell.name,
                 device=device,
+                soft=started + (deadline - started) / left,
                 deadline=deadline,
                 folder=team.folder,
                 tiny=tiny,
@@ -163,6 +175,14 @@ def _mark(result: dict[str, Any], place: int, label: str, error: Exception) -> N
         result["skipped"][label] = f"failed: {error}"
 
 
+def _faults(result: dict[str, Any]) -> list[str]:
+    """What failed or computed something else; running out of time is no fault."""
+    states = [row["status"] for row in result["rows"]] + list(
+        result["skipped"].values()
+    )
+    return [s for s in states if s not in ("ok", "cut", "no time left")]
+
+
 def _ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
     """On a GPU those that this run measured, else the H200's; none on a CPU."""
     if result["device"] == "cpu":
@@ -175,6 +195,14 @@ def _ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
         elif kind and "flops_per_s" in row:
             rates[kind] = row["flops_per_s"]
     return floors.Ceilings(rates, bandwidth)
+
+
+def _against_need(result: dict[str, Any]) -> None:
+    """Images per second of the input over those of the training step."""
+    rates = {r["cell"]: r["items_per_s"] for r in result["rows"] if "items_per_s" in r}
+    for row in result["rows"]:
+        if row["cell"] == "input" and "items_per_s" in row and "train_step" in rates:
+            row["over_need"] = row["items_per_s"] / rates["train_step"]
 
 
 def _void(result: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ class Row(NamedTuple):
     shape: dict[str, Any]
     """all that both sides need to build it"""
     dtype: str
-    tolerance: float = 0.0
-    """of max |a - b| / max |b| over every output; a greater error voids the row"""
+    tolerance: dict[str, float] = {}
+    """output -> the greatest max |a - b| / max |b|; a greater error voids the row"""
     flops: float = 0.0
     bytes: float = 0.0
     rate: str = "float32"

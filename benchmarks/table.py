@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suite import SIDES
+
 HEAD = (
     "workload",
     "size",
@@ -41,8 +43,7 @@ def text(result: dict[str, Any]) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     sides = row["sides"]
-    clock = [s for s in ("jaxcert", "peer", "strong")]
-    times = [_seconds(sides.get(s, {}).get("wall")) for s in clock]
+    times = [_seconds(sides.get(s, {}).get("wall")) for s in SIDES]
     if "jaxcert-again" in sides:
         times[1] = _seconds(sides["jaxcert-again"].get("wall"))
     ratios = row.get("ratio", {})
@@ -64,9 +65,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _rate(row: dict[str, Any]) -> str:
+    need = f" ({row['over_need']:.1f}x need)" if "over_need" in row else ""
     for name, unit in (("items_per_s", "/s"), ("flops_per_s", "FLOP/s")):
         if name in row:
-            return _scaled(row[name]) + unit
+            return _scaled(row[name]) + unit + need
     return _scaled(row["bytes_per_s"]) + "B/s" if "bytes_per_s" in row else ""
 
 

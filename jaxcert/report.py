@@ -188,10 +188,15 @@ def _reference(config: dict[str, Any]) -> Reference | None:
     percent."""
     given = config.get("reference") or {}
     certified = {}
-    if given.get("clean"):
-        certified[0.0] = given["clean"] / 100
-    if given.get("certified"):
-        certified[float(given["radius"])] = given["certified"] / 100
+    try:
+        if given.get("clean"):
+            certified[0.0] = float(given["clean"]) / 100
+        if given.get("certified"):
+            certified[float(given["radius"])] = float(given["certified"]) / 100
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"the config's reference is {given}: clean, certified and radius must be numbers."
+        ) from None
     if not certified:
         return None
     table = [f"Table {given['table']}"] if given.get("table") else []

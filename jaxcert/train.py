@@ -32,85 +32,80 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     """
     import jax
 
-    from jaxcert.data import sources
-    from jaxcert.data.augment import augment
-    from jaxcert.training import optim, sharding, step
+    from jaxcert.training import sharding
     from jaxcert.training.checkpoint import Checkpoints
     from jaxcert.training.metrics import MetricWriter
 
     workdir = Path(workdir)
     jax.config.update("jax_default_matmul_precision", _precision(config.precision))
+    key = jax.random.key(config.seed)
     mesh = sharding.data_mesh()
     data = open_data(config)
-    model = configs.build("models", config.model)
-    sources.check_model(
-        data.real, image_shape=model.image_shape, num_classes=model.num_classes
-    )
-    method = configs.build("methods", config.method, model=model, run=data.run)
-    tx = optim.make(data.run, **config.optim)
+    model, method, state, run_step, sweep = _prepare(config, data, key, mesh)
     claim(workdir, config)
-    key = jax.random.key(config.seed)
-    state = sharding.replicate(
-        step.init_state(
-            model, method, tx, key=jax.random.fold_in(key, 2**31), ema=config.ema
-        ),
-        mesh,
-    )
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
     if checkpoints.latest() is not None:
         state = checkpoints.restore(state, mesh)
     start = int(state.step)
-    moves = dict(config.data.augment)
-    moves["generated_crop"] = (
-        None if moves["generated_crop"] < 0 else moves["generated_crop"]
-    )
-    run_step = step.compile(
-        method, tx, augment=partial(augment, **moves), mesh=mesh, ema=config.ema
-    )
-    sweep = partial(data.sweep, mesh, partial(augment, **moves), key)
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
     batches = data.batches(start, _weights(state), mesh)
     writer = MetricWriter(workdir, resume_step=start)
-    totals, pending = None, None
-
-    def save() -> None:
-        model_state = state.model_state
-        if method.calibrate:
-            model_state = method.calibrate(state, sweep)
-        checkpoints.save(state, model_state)
-
     line = Progress("train", total, "steps", start=start)
+    totals, pending = None, None
     try:
         for t in range(start, total):
-            if (
-                t % per_epoch == 0
-                and method.refresh
-                and method.refresh.due(t // per_epoch)
-            ):
+            if t % per_epoch == 0 and _refreshes(method, t // per_epoch):
                 extra = method.refresh.fn(state, sweep, jax.random.fold_in(key, t))
                 state = state._replace(extra=sharding.replicate(extra, mesh))
                 batches = data.batches(t, _weights(state), mesh)
             phase = method.phase(t)
             state, totals = run_step(state, totals, next(batches), key, phase=phase)
             done = t + 1
-            saves = done == total or _due(
-                config.checkpoint.every_epochs, done, per_epoch
-            )
             if pending:  # read one step late: the next one is already under way
                 line.update(*_log(writer, pending))
                 pending = None
-            if done % config.log.every_steps == 0 or saves:
+            saves = done == total or _due(config.checkpoint, done, per_epoch)
+            if saves or done % config.log.every_steps == 0:
                 pending, totals = (done, totals), None
             if saves:
-                line.update(*_log(writer, pending))
+                line.update(
+                    *_log(writer, pending)
+                )  # nothing that is not finite is saved
                 pending = None
-                save()
-            if done < total and _due(config.eval.every_epochs, done, per_epoch):
+                calibrated = method.calibrate and method.calibrate(state, sweep)
+                checkpoints.save(state, calibrated or state.model_state)
+            if done < total and _due(config.eval, done, per_epoch):
                 _evaluate(config, model, state, mesh, writer, done)
     finally:
         checkpoints.close()
         writer.close()
     return state
+
+
+def _prepare(config: ConfigDict, data: Data, key, mesh):
+    """(model, method, initial state, compiled step, sweep) of a config."""
+    import jax
+
+    from jaxcert.data import sources
+    from jaxcert.data.augment import augment
+    from jaxcert.training import optim, sharding, step
+
+    model = configs.build("models", config.model)
+    sources.check_model(
+        data.real, image_shape=model.image_shape, num_classes=model.num_classes
+    )
+    method = configs.build("methods", config.method, model=model, run=data.run)
+    tx = optim.make(data.run, **config.optim)
+    init = partial(step.init_state, model, method, tx, ema=config.ema)
+    state = jax.jit(init)(key=jax.random.fold_in(key, 2**31))
+    move = partial(augment, **config.data.augment)
+    return (
+        model,
+        method,
+        sharding.replicate(state, mesh),
+        step.compile(method, tx, augment=move, mesh=mesh, ema=config.ema),
+        partial(data.sweep, mesh, move, key),
+    )
 
 
 class Data(NamedTuple):
@@ -249,8 +244,12 @@ def _weights(state):
     return weights if weights.any() else None
 
 
-def _due(every_epochs: int, done: int, per_epoch: int) -> bool:
-    return every_epochs > 0 and done % (every_epochs * per_epoch) == 0
+def _due(section: ConfigDict, done: int, per_epoch: int) -> bool:
+    return section.every_epochs > 0 and done % (section.every_epochs * per_epoch) == 0
+
+
+def _refreshes(method, epoch: int) -> bool:
+    return method.refresh is not None and method.refresh.due(epoch)
 
 
 def _precision(name: str) -> str | None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# commands that tests start as processes compile the same programs again and again
+_CACHE = tempfile.TemporaryDirectory(prefix="jaxcert-xla-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 
 _HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ Randomized smoothing certifies an image if p_lower > 1/2, where radius = sigma *
 Phi^-1(p_lower). Shares over p_lower are computed from radius / sigma, which published
 tables have as well.
 
-The average certified radius (ACR) comes last: Sun et al. (2025) show that a classifier
+The average certified radius (ACR) comes last: Sun et al. (2024) show that a classifier
 that always answers the same class can have a larger one than any robust network, as it
 grows without bound with the number of samples on images that are easy anyway.
 """
@@ -163,7 +163,7 @@ def p_lower_survival(
 ) -> np.ndarray:
     """Share of images that are correct with p_lower >= p, p in [1/2, 1); [P].
 
-    This is the SURVIVAL form; the figures of Sun et al. (2025) draw 1 minus it. sigma:
+    This is the SURVIVAL form; the figures of Sun et al. (2024) draw 1 minus it. sigma:
     the header's if not given.
     """
     sigma = c.header["sigma"] if sigma is None else sigma

@@ -53,8 +53,8 @@ thead th { color: var(--soft); font-weight: 600; font-size: .9rem; vertical-alig
 tbody th { font-weight: 400; }
 td small { color: var(--soft); }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere;
-  min-width: 9rem; }
-.facts th { color: var(--soft); }
+  min-width: 8rem; }
+.facts tbody th { color: var(--soft); white-space: normal; max-width: 13rem; }
 figure { margin: 1.4rem 0 0; } figure svg { display: block; width: 100%; height: auto; }
 details { margin: .6rem 0; } pre { overflow-x: auto; font-size: .85rem; }
 summary { cursor: pointer; }

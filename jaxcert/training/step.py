@@ -64,8 +64,8 @@ def compile(
 ) -> Callable[..., tuple[TrainState, Totals]]:
     """step(state, totals, batch, key, *, phase) -> (state, totals), jitted.
 
-    `phase` is static: each name compiles its own step. ema: decay of the averaged
-    weights, 0 for none.
+    totals None: start new ones. `phase` is static: each name compiles its own step. ema:
+    decay of the averaged weights, 0 for none.
     """
     everywhere = sharding.replicated(mesh)
 
@@ -105,12 +105,15 @@ def compile(
         step, static_argnums=4, donate_argnums=(0, 1), out_shardings=everywhere
     )
 
+    empty: dict[str | None, Totals] = {}
+
     def run(state, totals, batch, key, *, phase=None):
-        if totals is None:
+        if phase not in empty:
             shapes = jax.eval_shape(
                 lambda *a: step(*a, phase)[1], state, _empty({}), batch, key
             )
-            totals = sharding.replicate(_empty(shapes.sums), mesh)
+            empty[phase] = _empty(shapes.sums)
+        totals = totals or sharding.replicate(empty[phase], mesh)
         return jitted(state, totals, batch, key, phase)
 
     return run

@@ -57,9 +57,9 @@ def test_two_processes_train_what_one_trains(tmp_path):
         "-m",
         "jaxcert.train",
         "--config",
-        "configs/lot/digits.py",
+        "configs/smoothing/digits_gaussian.py",
     ]
-    common += ["--tiny", "--config.data.epoch_images=300", "--config.precision=highest"]
+    common += ["--tiny", "--config.data.epoch_images=300"]
 
     def start(workdir, *extra):
         return subprocess.Popen(

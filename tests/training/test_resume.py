@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ from jaxcert import train as train_command
 from jaxcert.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+CONFIG = "configs/smoothing/digits_gaussian.py"
 COMMAND = [
     sys.executable,
     "-m",
     "jaxcert.train",
     "--config",
-    "configs/lot/digits.py",
+    CONFIG,
     "--tiny",
 ]
 SETTINGS = [
@@ -94,14 +96,12 @@ def test_killed_runs_end_bit_for_bit_where_the_whole_run_ends(whole, tmp_path):
 
 def finished(whole, tmp_path):
     """A copy of the finished run to damage."""
-    import shutil
-
     shutil.copytree(whole, tmp_path / "run")
     return tmp_path / "run"
 
 
 def small(**changes):
-    config = configs.tiny(configs.load(str(ROOT / "configs/lot/digits.py")))
+    config = configs.tiny(configs.load(str(ROOT / CONFIG)))
     config.data.update(epochs=8, epoch_images=80, batch=20)
     config.log.every_steps, config.ema, config.checkpoint.every_epochs = 3, 0.9, 1
     for key, value in changes.items():

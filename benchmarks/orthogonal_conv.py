@@ -1,0 +1,159 @@
+"""LOT: how long do an orthogonal convolution and a training step with it take?
+
+Parity mode, ten Newton steps on both sides. On a CPU one layer of each early stage; on a
+GPU the layer that dominates and the whole step of LipConvNet-40.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import floors, weights
+from benchmarks.suite import Job, Row
+
+LAYERS = ((32, 32), (64, 16), (128, 8))  # channels, side
+
+
+def rows(device: str, tiny: bool) -> list[Row]:
+    if tiny:
+        layer = _layer_row(dict(channels=4, side=4, batch=2), "step")
+        return [layer, _network_row(dict(blocks=2, stages=1, width=8, batch=3))]
+    if device == "cpu":
+        shapes = [dict(channels=c, side=n, batch=64) for c, n in LAYERS]
+        return [_layer_row(s, p) for s in shapes for p in ("step", "forward")]
+    network = dict(blocks=8, stages=5, width=32, batch=256)
+    layer = dict(channels=512, side=2, batch=256)
+    return [_layer_row(layer, "step"), _network_row(network)]
+
+
+def layers_of(shape: dict[str, Any]) -> list[floors.Torus]:
+    """LOT layers of a row."""
+    if "blocks" not in shape:
+        return [floors.Torus(shape["side"] + 2, shape["channels"], shape["channels"])]
+    return floors.lot_layers(
+        shape["blocks"], stages=shape["stages"], width=shape["width"]
+    )
+
+
+def jaxcert(row: Row, device: str) -> Job:
+    return _network(row.shape) if "blocks" in row.shape else _layer(row.shape)
+
+
+def _layer_row(shape: dict[str, Any], which: str) -> Row:
+    shape = {**shape, "pass": which}
+    passes = 3 if which == "step" else 1
+    # ten Newton steps amplify rounding on badly conditioned frequencies
+    gradients = dict(dx=1e-4, dkernel=1e-3) if which == "step" else {}
+    return Row(
+        "LOT convolution",
+        shape,
+        "float32",
+        tolerance=dict(y=1e-4, **gradients),
+        flops=passes * floors.lot_least(layers_of(shape), shape["batch"]),
+        rate="tf32x3",
+    )
+
+
+def _network_row(shape: dict[str, Any]) -> Row:
+    return Row(
+        "LOT training step",
+        shape,
+        "float32",
+        tolerance=dict(loss=1e-4, first=1e-3, last=1e-3),
+        flops=3 * floors.lot_least(layers_of(shape), shape["batch"]),
+        rate="tf32x3",
+        items=shape["batch"],
+    )
+
+
+def _layer(shape: dict[str, Any]) -> Job:
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxcert.nn import lot
+
+    b, n, c = shape["batch"], shape["side"], shape["channels"]
+    (raw,) = weights.lot(layers_of(shape))
+    arrays = (raw.kernel, weights.normal(b, n, n, c, seed=1))
+    kernel, x, out = map(jnp.asarray, (*arrays, weights.normal(b, n, n, c, seed=2)))
+
+    def forward(kernel, x):
+        return lot.conv(x, lot.orthogonal_kernel(kernel, n), kernel_size=3)
+
+    def compute(kernel, x, out):
+        if shape["pass"] == "forward":
+            return dict(y=forward(kernel, x))
+        y, pull = jax.vjp(forward, kernel, x)
+        dkernel, dx = pull(out)
+        return dict(y=y, dx=dx, dkernel=dkernel)
+
+    def run():
+        with jax.default_matmul_precision("highest"):
+            return jax.block_until_ready(compiled(kernel, x, out))
+
+    compiled = jax.jit(compute)
+    return Job(run, lambda reference: {k: np.asarray(v) for k, v in run().items()})
+
+
+def _network(shape: dict[str, Any]) -> Job:
+    """The library's own training step; the batch is already on the device."""
+    import jax
+    import numpy as np
+
+    from jaxcert.interfaces import Run, TrainState
+    from jaxcert.methods import lot as method
+    from jaxcert.models import lip_convnet
+    from jaxcert.training import optim, sharding, step
+
+    side = 2 ** shape["stages"]
+    model = lip_convnet.make(
+        image_shape=(side, side, 3),
+        blocks=shape["blocks"],
+        stages=shape["stages"],
+        width=shape["width"],
+        mean=weights.MEAN,
+        std=weights.LOT_STD,
+    )
+    run_of = Run(steps_per_epoch=196, total_steps=196, data_size=50_000)
+    loss = method.make(model, run_of, gamma=0.0)
+    tx = optim.make(run_of, schedule="constant", lr=0.1, momentum=0.9)
+    mesh = sharding.data_mesh()
+    batch = dict(
+        image=weights.images(shape["batch"], side),
+        label=weights.labels(shape["batch"]),
+    )
+    batch = sharding.replicate(batch, mesh)
+    train = step.compile(loss, tx, augment=lambda key, batch: batch, mesh=mesh)
+    key = jax.random.key(0)
+
+    def fresh():
+        raw = weights.lot(layers_of(shape))
+        names = _names(shape)
+        params = {n: a._asdict() for n, a in zip(names, raw, strict=True)}
+        start = jax.jit(tx.init)(params)
+        state = TrainState(np.zeros((), np.int32), params, {}, (), start, None)
+        return sharding.replicate(state, mesh)
+
+    def advance(state, totals):
+        with jax.default_matmul_precision("highest"):
+            return jax.block_until_ready(train(state, totals, batch, key))
+
+    carried = [fresh(), None]
+
+    def run():
+        carried[:] = advance(*carried)
+
+    def output(reference):
+        state, totals = advance(fresh(), None)
+        first, last = (state.params[_names(shape)[i]]["kernel"] for i in (0, -1))
+        found = dict(loss=totals.sums["loss"], first=first, last=last)
+        return {name: np.asarray(a) for name, a in found.items()}
+
+    return Job(run, output)
+
+
+def _names(shape: dict[str, Any]) -> list[str]:
+    """Layers of the parameter tree from the first convolution to the head."""
+    stages, blocks = range(1, shape["stages"] + 1), range(shape["blocks"])
+    return [f"conv{stage}_{i}" for stage in stages for i in blocks] + ["last"]

@@ -1,0 +1,101 @@
+"""CERTIFY of one image: noise, forward passes, counting, bound and radius."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks import floors, weights
+from benchmarks.suite import Job, Row
+
+
+def rows(device: str, tiny: bool) -> list[Row]:
+    if tiny:
+        return [_row(8, 8, 20, "float32"), _noise_row(8, 20)]
+    if device == "cpu":
+        large, small = (_row(depth, 32, 100, "float32") for depth in (110, 20))
+        return [large, small, _noise_row(32, 100)]
+    low, exact = (_row(110, 32, 100_000, d) for d in ("bfloat16", "float32"))
+    return [low, exact, _noise_row(32, 100_000)]
+
+
+def image_of(shape: dict[str, Any]) -> np.ndarray:
+    """float32 [1,H,W,3]"""
+    return weights.images(1, shape["side"])
+
+
+def jaxcert(row: Row, device: str) -> Job:
+    import jax
+
+    image, index = image_of(row.shape), iter(range(1 << 30))
+    certifier, logits = _network(row) if "depth" in row.shape else _noise_only(row)
+    key = jax.random.key(0)
+
+    def certify():
+        one = np.array([next(index)])  # another image number, other noise
+        return certifier.certify(key, image, np.zeros(1, np.int32), one)
+
+    def output(reference):
+        noise = weights.normal(32, *image.shape[1:], seed=7)
+        noisy = image + np.float32(row.shape["sigma"]) * noise
+        share = certify().counts[0] / row.shape["n"]
+        return dict(input_noisy=noisy, logits=np.asarray(logits(noisy)), share=share)
+
+    return Job(certify, output if logits else None)
+
+
+def _row(depth: int, side: int, n: int, dtype: str) -> Row:
+    flops, n_bytes = floors.certify(
+        depth, n + 100, itemsize=2 if dtype == "bfloat16" else 4, side=side
+    )
+    # the votes are other draws: their share differs by a few standard deviations
+    share = min(1.0, 10 * (0.25 / n) ** 0.5)
+    return Row(
+        f"CERTIFY ResNet-{depth}",
+        dict(depth=depth, side=side, n0=100, n=n, sigma=0.25),
+        dtype,
+        tolerance=dict(logits=0.1 if dtype == "bfloat16" else 1e-4, share=share),
+        flops=flops,
+        bytes=n_bytes,
+        rate="bfloat16" if dtype == "bfloat16" else "tf32",
+        items=n + 100,
+    )
+
+
+def _noise_row(side: int, n: int) -> Row:
+    shape = dict(side=side, n0=100, n=n, sigma=0.25)
+    return Row(
+        "noise and counting alone", shape, "float32", items=n + 100, sides=("jaxcert",)
+    )
+
+
+def _network(row: Row):
+    """(certifier, logits) of the network."""
+    import jax
+
+    from jaxcert.certificates import smoothing
+    from jaxcert.interfaces import Network
+    from jaxcert.models import resnet
+
+    depth, side = row.shape["depth"], row.shape["side"]
+    model = resnet.make(depth=depth, image_shape=(side, side, 3), dtype=row.dtype)
+    tree = jax.device_put(weights.resnet_tree(*weights.resnet(depth)))
+    certifier = smoothing.make(Network(model, *tree), **_numbers(row))
+    return certifier, jax.jit(lambda x: model.apply(*tree, x)[0])
+
+
+def _noise_only(row: Row):
+    """Certifier of a classifier that costs nothing: the sign of the image's sum."""
+    import jax.numpy as jnp
+
+    from jaxcert.certificates import smoothing
+
+    def vote(keys, image):
+        return (image.sum((1, 2, 3)) > 0).astype(jnp.int32)
+
+    return smoothing.certifier(vote, num_classes=10, **_numbers(row)), None
+
+
+def _numbers(row: Row) -> dict[str, Any]:
+    return {name: row.shape[name] for name in ("sigma", "n0", "n")}

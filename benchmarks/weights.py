@@ -1,0 +1,130 @@
+"""Weights and inputs, as numpy, that every side of a comparison starts from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import floors
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+LOT_STD = 0.2507
+
+
+class ConvNorm(NamedTuple):
+    """Convolution [k,k,C_in,C_out] and batch normalisation, running statistics too."""
+
+    kernel: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+
+
+class Affine(NamedTuple):
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+def resnet(depth: int, *, classes: int = 10) -> tuple[list[ConvNorm], Affine]:
+    """Convolutions in the order of floors.resnet_convs, and the linear head.
+
+    Branches are damped so that 54 blocks of random weights keep the activations' size
+    and noise changes the class.
+    """
+    rng = np.random.default_rng(depth)
+    damping = ((depth - 2) / 2) ** -0.5  # of as many blocks
+    layers = []
+    for c in floors.resnet_convs(depth):
+        std = np.sqrt(2 / (c.kernel**2 * c.c_in))
+        layers.append(
+            ConvNorm(
+                kernel=_normal(rng, c.kernel, c.kernel, c.c_in, c.c_out) * std,
+                scale=_near(rng, damping if c.reads_residual else 1.0, c.c_out),
+                bias=0.1 * _normal(rng, c.c_out),
+                mean=0.1 * _normal(rng, c.c_out),
+                var=_near(rng, 1.0, c.c_out),
+            )
+        )
+    return layers, Affine(_normal(rng, 64, classes) / 8, _normal(rng, classes))
+
+
+def lot(layers: list[floors.Torus]) -> list[Affine]:
+    """Raw kernels of LOT layers; k = 1 for those whose torus has no padding."""
+    rng = np.random.default_rng(len(layers))
+    out = []
+    for t in layers:
+        k = 1 if t.side == 1 else 3
+        std = 1 / np.sqrt(k * k * t.c_in)
+        kernel = _normal(rng, k, k, t.c_in, t.c_out) * np.float32(std)
+        out.append(Affine(kernel, 0.1 * _normal(rng, t.c_out)))
+    return out
+
+
+def images(count: int, side: int) -> np.ndarray:
+    """float32 [count,side,side,3] in [0, 1]"""
+    rng = np.random.default_rng(side)
+    return rng.random((count, side, side, 3), np.float32)
+
+
+def labels(count: int, *, classes: int = 10) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, classes, count).astype(np.int32)
+
+
+def normal(*shape: int, seed: int) -> np.ndarray:
+    return _normal(np.random.default_rng(seed), *shape)
+
+
+def resnet_tree(layers: list[ConvNorm], head: Affine) -> tuple[Any, Any]:
+    """(params, state) of jaxcert.models.resnet; equal blocks are stacked."""
+    rest = iter(layers)
+    stem = next(rest)
+    params = {"stem": {"kernel": stem.kernel}, "stem_bn": _scale(stem)}
+    stats = {"stem_bn": _running(stem)}
+    per_stage = (len(layers) - 3) // 6  # a stem and two shortcuts, three stages
+    for stage in (1, 2, 3):
+        blocks = [_block(rest, stage > 1 and i == 0) for i in range(per_stage)]
+        params[f"stage{stage}_first"], stats[f"stage{stage}_first"] = blocks[0]
+        if blocks[1:]:
+            params[f"stage{stage}_rest"], stats[f"stage{stage}_rest"] = _stack(
+                blocks[1:]
+            )
+    params["head"] = {"kernel": head.kernel, "bias": head.bias}
+    return params, {"batch_stats": stats}
+
+
+def _block(layers, has_shortcut: bool) -> tuple[dict, dict]:
+    names = ["conv1", "shortcut", "conv2"] if has_shortcut else ["conv1", "conv2"]
+    norms = dict(conv1="bn1", conv2="bn2", shortcut="shortcut_bn")
+    params, stats = {}, {}
+    for name in names:
+        layer = next(layers)
+        params[name] = {"kernel": layer.kernel}
+        params[norms[name]], stats[norms[name]] = _scale(layer), _running(layer)
+    return params, stats
+
+
+def _stack(trees: list[Any]) -> Any:
+    first = trees[0]
+    if isinstance(first, tuple):
+        return tuple(_stack([t[i] for t in trees]) for i in range(len(first)))
+    if isinstance(first, dict):
+        return {name: _stack([t[name] for t in trees]) for name in first}
+    return np.stack(trees)
+
+
+def _scale(layer: ConvNorm) -> dict[str, np.ndarray]:
+    return {"scale": layer.scale, "bias": layer.bias}
+
+
+def _running(layer: ConvNorm) -> dict[str, np.ndarray]:
+    return {"mean": layer.mean, "var": layer.var}
+
+
+def _near(rng, value: float, count: int) -> np.ndarray:
+    return (value * rng.uniform(0.8, 1.2, count)).astype(np.float32)
+
+
+def _normal(rng, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)

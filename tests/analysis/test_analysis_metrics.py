@@ -1,0 +1,198 @@
+"""Metrics against published logs, and against their definitions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import golden_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from jaxcert import records
+from jaxcert.analysis import metrics
+from jaxcert.records import Certificates
+
+EXACT = 1e-9
+
+
+def logs() -> list[dict]:
+    """Expected numbers of the logs that lie beside them."""
+    path = golden_dir("certify_logs") / "expected.json"
+    entries = json.loads(path.read_text()) if path.is_file() else []
+    return [e for e in entries if (path.parent / e["file"]).is_file()]
+
+
+def certificates(rows, **header) -> Certificates:
+    """rows of (label, predicted, radius)."""
+    label, predicted, radius = map(np.array, zip(*rows, strict=True))
+    n = np.full(len(rows), 1000)
+    seconds = np.zeros(len(rows))
+    return Certificates(
+        np.arange(len(rows)), label, predicted, radius, n, seconds, header=header
+    )
+
+
+MIXED = certificates(
+    [(0, 0, 1.0), (0, 1, 2.0), (1, 1, 0.5), (1, -1, 0.0), (1, -2, 0.0), (2, 2, 0.0)],
+    sigma=0.5,
+    alpha=0.001,
+)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("expected", logs(), ids=lambda e: Path(e["file"]).stem)
+class TestPublishedLog:
+    @pytest.fixture
+    def c(self, expected):
+        return records.load(golden_dir("certify_logs") / expected["file"])
+
+    def test_counts_and_rates_are_reproduced(self, expected, c):
+        assert len(c.index) == expected["num_images"]
+        assert c.correct.sum() == expected["num_correct"]
+        assert (np.diff(c.index) == expected["index_step"]).all()
+        for function, name in (
+            (metrics.clean_accuracy, "clean_accuracy"),
+            (metrics.abstention_rate, "abstain_rate"),
+            (metrics.acr, "acr"),
+            (metrics.median_radius, "median_radius_of_correct"),
+            (metrics.share_at_max_radius, "fraction_at_max_radius"),
+        ):
+            assert function(c) == pytest.approx(expected[name], abs=EXACT), name
+        assert c.radius.max() == pytest.approx(expected["max_radius"], abs=EXACT)
+
+    def test_certified_accuracy_is_reproduced(self, expected, c):
+        radii = [float(r) for r in expected["certified_accuracy"]]
+        published = list(expected["certified_accuracy"].values())
+        ours = metrics.certified_accuracy(c, radii)
+        np.testing.assert_allclose(ours, published, rtol=0, atol=EXACT)
+
+    def test_p_lower_survival_is_reproduced(self, expected, c):
+        # the file's last key, 1.000, is p = 0.9999 printed with three digits
+        p = [min(float(p), 0.9999) for p in expected["p_lower_survival"]]
+        published = list(expected["p_lower_survival"].values())
+        ours = metrics.p_lower_survival(c, p, sigma=expected["sigma"])
+        np.testing.assert_allclose(ours, published, rtol=0, atol=EXACT)
+
+    def test_average_radius_per_class_is_reproduced(self, expected, c):
+        ours = metrics.per_class(c, [0.0])
+        for label, value in expected["acr_per_class"].items():
+            row = list(ours.label).index(int(label))
+            assert ours.acr[row] == pytest.approx(value, abs=EXACT)
+
+    def test_classes_average_to_the_whole(self, expected, c):
+        radii = [0.0, 0.25, 1.0]
+        ours = metrics.per_class(c, radii)
+        whole = ours.images @ ours.certified / ours.images.sum()
+        np.testing.assert_allclose(whole, metrics.certified_accuracy(c, radii))
+        assert ours.images @ ours.acr / ours.images.sum() == pytest.approx(
+            metrics.acr(c), abs=EXACT
+        )
+
+
+def curve_of(entry: dict) -> Path:
+    return golden_dir("certify_logs") / (entry["file"] + "_acc")
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("expected", [e for e in logs() if curve_of(e).is_file()])
+def test_published_curve_is_reproduced(expected):
+    c = records.load(golden_dir("certify_logs") / expected["file"])
+    curve = np.loadtxt(curve_of(expected))
+    radii = np.arange(len(curve)) * 0.005  # what numpy.arange gives, bit for bit
+    ours = metrics.certified_accuracy(c, radii)
+    np.testing.assert_allclose(ours, curve[:, 1], rtol=0, atol=EXACT)
+
+
+def test_golden_logs_are_there():
+    if not (golden_dir("certify_logs")).is_dir():
+        pytest.skip("another folder of golden files, without logs")
+    assert logs()
+
+
+def test_abstentions_errors_and_wrong_classes_are_not_certified():
+    ours = metrics.certified_accuracy(MIXED, [0.0, 0.5, 0.75, 1.0, 1.5])
+    np.testing.assert_allclose(ours, np.array([3, 2, 1, 1, 0]) / 6)
+    assert metrics.abstention_rate(MIXED) == pytest.approx(1 / 6)
+    assert metrics.error_rate(MIXED) == pytest.approx(1 / 6)
+
+
+def test_wrong_but_certified_counts_wrong_classes_only():
+    assert metrics.wrong_but_certified(MIXED, [0.0, 2.0, 2.1]).tolist() == [1, 1, 0]
+
+
+def test_average_radius_counts_wrong_images_as_zero():
+    assert metrics.acr(MIXED) == pytest.approx(1.5 / 6)
+    assert metrics.mean_radius(MIXED) == pytest.approx(0.5)
+    assert metrics.median_radius(MIXED) == pytest.approx(0.5)
+
+
+def test_radius_of_no_correct_image_is_nan():
+    c = certificates([(0, 1, 1.0), (0, -1, 0.0)])
+    assert np.isnan(metrics.mean_radius(c)) and np.isnan(metrics.median_radius(c))
+
+
+def test_share_of_average_radius_counts_easy_images():
+    # Phi(2) = 0.977 and Phi(1) are below 0.99, Phi(3) is above
+    rows = [(0, 0, 1.5), (0, 0, 1.0), (0, 0, 0.5), (0, 1, 1.9)]
+    c = certificates(rows, sigma=0.5)
+    assert metrics.acr_share(c) == pytest.approx(0.5)
+    assert metrics.acr_share(certificates(rows)) is None
+
+
+def test_trivial_classifier_has_the_largest_radius_on_one_class():
+    radius = 0.5 * stats.norm.ppf(0.001 ** (1 / 1000))
+    assert metrics.trivial_acr(MIXED) == pytest.approx(radius / 2, rel=1e-9)
+    assert metrics.trivial_acr(MIXED._replace(header={})) is None
+
+
+def test_standard_error_is_two_points_with_five_hundred_images():
+    assert metrics.standard_error(0.5, 500) == pytest.approx(0.02236, abs=1e-5)
+    assert metrics.standard_error(1.0, 500) == 0
+
+
+def test_lower_bound_allows_for_false_certificates():
+    alpha, rho = 0.01, 0.05
+    bound = metrics.certified_accuracy_lower_bound(0.8, 300, alpha=alpha, rho=rho)
+    false = np.random.default_rng(0).binomial(300, alpha, 20_000)
+    held = (0.8 - false / 300 >= bound - EXACT).mean()
+    assert held >= 1 - rho
+    fewer = (0.8 - false / 300 >= bound + 1 / 300 - EXACT).mean()
+    assert fewer < 1 - rho, "one image more would not hold"
+    assert metrics.certified_accuracy_lower_bound(0.8, 300, alpha=0) == 0.8
+
+
+@pytest.mark.parametrize("count", [1, 500, 10_000, 100_000])
+@pytest.mark.parametrize("alpha", [0.1, 0.001, 1e-6])
+def test_lower_bound_is_the_binomial_quantile(count, alpha):
+    bound = metrics.certified_accuracy_lower_bound(1.0, count, alpha=alpha)
+    assert 1 - bound == pytest.approx(stats.binom.ppf(0.999, count, alpha) / count)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(-2, 3), st.floats(0, 4)), min_size=1
+    ),
+    st.lists(st.floats(0, 5), min_size=1, max_size=8),
+)
+def test_certified_accuracy_is_its_definition(rows, radii):
+    rows = [(y, p, r if p >= 0 else 0.0) for y, p, r in rows]
+    radii += [r for _, _, r in rows]  # the comparison must include equality
+    ours = metrics.certified_accuracy(certificates(rows), radii)
+    slow = [np.mean([y == p and r >= at for y, p, r in rows]) for at in radii]
+    np.testing.assert_allclose(ours, slow, rtol=0, atol=EXACT)
+
+
+def test_summary_agrees_with_its_functions():
+    radii = [0.0, 0.5]
+    s = metrics.summary(MIXED, radii)
+    assert s.images == 6
+    np.testing.assert_array_equal(s.certified, metrics.certified_accuracy(MIXED, radii))
+    np.testing.assert_allclose(s.wrong_certified, [1 / 6, 1 / 6])
+    values = np.array([1.0, 0, 0.5, 0, 0, 0])
+    assert s.acr_error == pytest.approx(values.std() / 6**0.5)
+    assert (s.acr, s.trivial_acr) == (metrics.acr(MIXED), metrics.trivial_acr(MIXED))

@@ -1,0 +1,182 @@
+"""The re-check accepts what the procedures print and nothing above it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxcert.analysis.recheck import recheck
+from jaxcert.certificates import statistics
+from jaxcert.errors import InputError
+from jaxcert.records import ABSTAIN, ERROR, Certificates
+
+N, ALPHA, SIGMA = 1000, 0.001, 0.5
+
+
+def smoothed(k, *, name="certify", **changed) -> Certificates:
+    """k votes of N for class 1 of 3, the others for class 0."""
+    k = np.atleast_1d(k)
+    counts = np.stack([N - k, k, 0 * k], 1)
+    radius = statistics.smoothing_radius(k, N, ALPHA, SIGMA)
+    columns = dict(
+        index=np.arange(len(k)) * 10,
+        label=np.ones(len(k), int),
+        predicted=np.where(radius > 0, 1, ABSTAIN),
+        radius=radius,
+        n=np.full(len(k), N),
+        seconds=np.zeros(len(k)),
+        p_lower=statistics.clopper_pearson_lower(k, N, ALPHA),
+        counts=counts,
+        header=dict(
+            alpha=ALPHA, sigma=SIGMA, num_classes=3, procedure=dict(name=name, n=N)
+        ),
+    )
+    return Certificates(**columns | changed)
+
+
+def lipschitz(logits, *, pairwise=2.0, slack=0.0, **changed) -> Certificates:
+    """Radii of the definition for logits [N,K]."""
+    logits = np.asarray(logits, float)
+    rows = np.arange(len(logits))
+    predicted = logits.argmax(1)
+    margin = logits[rows, predicted][:, None] - logits - 2 * slack
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = margin / np.broadcast_to(pairwise, (logits.shape[1],) * 2)[predicted]
+    ratio[rows, predicted] = np.inf
+    columns = dict(
+        index=rows,
+        label=np.zeros(len(rows), int),
+        predicted=predicted,
+        radius=np.maximum(ratio.min(1), 0.0),
+        n=np.ones(len(rows), int),
+        seconds=np.zeros(len(rows)),
+        logits=logits,
+        header=dict(
+            alpha=0,
+            pairwise_bound=np.asarray(pairwise).tolist(),
+            procedure=dict(logit_slack=slack),
+        ),
+    )
+    return Certificates(**columns | changed)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, N), min_size=1, max_size=20))
+def test_radii_of_certify_hold(k):
+    found = recheck(smoothed(k))
+    assert found.holds and not found.reason
+    assert found.checked == (smoothed(k).radius > 0).sum()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(600, N), st.floats(1e-9, 1.0))
+def test_radius_above_its_votes_fails(k, more):
+    c = smoothed([k, k])
+    c.radius[1] += more
+    found = recheck(c)
+    assert found.failing.tolist() == [1]
+    assert found.proven[1] == c.radius[0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        dict(predicted=np.array([0])),
+        dict(predicted=np.array([2])),
+        dict(counts=np.array([[0, 900, 0]]), n=np.array([900])),
+        dict(p_lower=np.array([0.999])),
+        dict(header=smoothed(1).header | dict(alpha=1e-6)),
+        dict(header=smoothed(1).header | dict(sigma=0.49)),
+        dict(counts=np.array([[0, 0, 0]])),
+    ],
+    ids="voted-less unvoted fewer-samples p_lower alpha sigma no-votes".split(),
+)
+def test_changed_evidence_of_smoothing_fails(changed):
+    assert recheck(smoothed(900)).holds
+    assert recheck(smoothed(900, **changed)).failing.tolist() == [0]
+
+
+def test_prediction_without_a_proof_fails_even_at_radius_zero():
+    c = smoothed(500, predicted=np.array([1]))
+    assert c.radius[0] == 0 and not recheck(c).holds
+
+
+def test_abstentions_and_errors_need_no_evidence():
+    c = smoothed([400, 900], predicted=np.array([ERROR, 1]))
+    found = recheck(c)
+    assert found.holds and found.checked == 1 and np.isnan(found.proven[0])
+
+
+def test_predict_must_pass_its_test_and_has_no_radius():
+    zero = dict(name="predict", radius=np.zeros(1), p_lower=None)
+    assert recheck(smoothed(560, **zero)).holds
+    assert not recheck(smoothed(530, predicted=np.array([1]), **zero)).holds
+    assert not recheck(smoothed(440, predicted=np.array([1]), **zero)).holds
+    assert not recheck(smoothed(560, **zero | dict(radius=np.ones(1) / 9))).holds
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.lists(st.floats(-9, 9), min_size=3, max_size=3), min_size=1),
+    st.floats(0, 0.1),
+)
+def test_radii_of_margins_hold(logits, slack):
+    pairwise = [[0, 1.5, 2], [1.5, 0, 3], [2, 3, 0]]
+    c = lipschitz(logits, pairwise=pairwise, slack=slack)
+    assert recheck(c).holds
+    c.radius[:] = np.nextafter(c.radius * (1 + 1e-12) + 1e-12, np.inf)
+    assert len(recheck(c).failing) == len(c.index)
+
+
+def test_margin_is_measured_to_every_class_with_its_own_bound():
+    # to class 1: 2 / 1, to class 2: 3 / 6
+    c = lipschitz([[3.0, 1.0, 0.0]], pairwise=[[0, 1, 6], [1, 0, 1], [6, 1, 0]])
+    assert recheck(c).proven[0] == 0.5
+
+
+def test_logit_slack_counts_twice():
+    c = lipschitz([[1.0, 0.0]], pairwise=1.0, slack=0.1)
+    assert recheck(c).proven[0] == pytest.approx(0.8)
+    header = c.header | dict(procedure=dict(logit_slack=0.11))
+    assert not recheck(c._replace(header=header)).holds
+
+
+def test_unbounded_pair_proves_nothing():
+    pairwise = [[0, np.inf], [np.inf, 0]]
+    assert recheck(lipschitz([[1.0, 0.0]], pairwise=pairwise)).proven[0] == 0
+
+
+def test_predicted_class_must_have_the_largest_logit():
+    c = lipschitz([[1.0, 0.0]], predicted=np.array([1]), radius=np.zeros(1))
+    assert not recheck(c).holds
+
+
+def test_missing_logits_of_a_prediction_fail():
+    c = lipschitz([[1.0, 0.0]])
+    assert not recheck(c._replace(logits=np.full((1, 2), np.nan))).holds
+
+
+@pytest.mark.parametrize("bound", [-1.0, "x", [1.0, 1.0], [[0, 1, 2]], None])
+def test_pairwise_bound_that_is_none_is_refused(bound):
+    c = lipschitz([[1.0, 0.0]])
+    c = c._replace(header=c.header | dict(pairwise_bound=bound))
+    if bound is None:
+        assert recheck(c).reason
+        return
+    with pytest.raises(InputError, match="pairwise_bound"):
+        recheck(c)
+
+
+def test_record_without_evidence_says_so():
+    found = recheck(smoothed(900, counts=None))
+    assert found.checked == 0 and "no votes" in found.reason
+    assert "'sequential'" in recheck(smoothed(900, name="sequential")).reason
+
+
+def test_header_without_alpha_is_refused():
+    c = smoothed(900)
+    header = {k: v for k, v in c.header.items() if k != "alpha"}
+    with pytest.raises(InputError, match="alpha None"):
+        recheck(c._replace(header=header))

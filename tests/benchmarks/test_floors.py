@@ -1,0 +1,64 @@
+"""FLOPs and bytes of the benchmarks against counts made by hand from the papers."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import floors
+
+
+def test_resnet_110_has_the_published_size():
+    assert floors.resnet_parameters(110) == 1_730_714
+    assert floors.resnet_macs(110) / 1e6 == pytest.approx(253.1, abs=0.05)
+    assert floors.resnet_conv_outputs(110) / 1e6 == pytest.approx(1.061, abs=5e-4)
+
+
+def test_certify_of_100k_samples_is_bound_by_memory_at_a_tenth_of_a_second():
+    flops, n_bytes = floors.certify(110, 100_000, itemsize=2)
+    assert flops / 1e12 == pytest.approx(50.6, rel=0.01)
+    assert n_bytes / 100_000 / 1e6 == pytest.approx(5.3, rel=0.01)
+    least = floors.seconds(flops, n_bytes, floors.H200, rate="bfloat16")
+    assert least == n_bytes / floors.H200.bandwidth == pytest.approx(0.12, rel=0.05)
+
+
+def test_certify_grows_with_the_samples_and_the_item():
+    once, double = (floors.certify(20, n, itemsize=2) for n in (10, 20))
+    assert double == (2 * once[0], 2 * once[1])
+    assert floors.certify(20, 10, itemsize=4) == (once[0], 2 * once[1])
+
+
+def test_training_epoch_of_resnet_110():
+    flops, n_bytes = floors.train(110, 50_000, itemsize=2)
+    assert flops / 1e12 == pytest.approx(76, rel=0.01)
+    assert n_bytes / 50_000 / 1e6 == pytest.approx(33, rel=0.01)
+
+
+def test_lot_m_as_written_stage_by_stage():
+    layers = floors.lot_layers(4)
+    assert len(layers) == 21
+    expected = {32: (28.5, 5.1), 64: (88, 13.6), 128: (218, 16.8), 256: (628, 24.2)}
+    expected |= {512: (2233, 43.0), 1024: (292, 4.3)}
+    for channels, counts in expected.items():
+        stage = [layer for layer in layers if layer.c_out == channels]
+        found = floors.lot_as_written(stage, 256)
+        assert [f / 1e9 for f in found] == pytest.approx(counts, rel=0.01)
+
+
+@pytest.mark.parametrize("blocks, step", [(2, 5.9), (4, 10.8), (8, 20.5)])
+def test_lot_training_steps_as_written(blocks, step):
+    forward = sum(floors.lot_as_written(floors.lot_layers(blocks), 256))
+    assert 3 * forward / 1e12 == pytest.approx(step, rel=0.01)
+
+
+def test_symmetry_saves_two_thirds_of_lot_l():
+    # 6.3 by the published estimate, which neglects that small sides have odd neighbours
+    least = 3 * floors.lot_least(floors.lot_layers(8), 256) / 1e12
+    assert least == pytest.approx(6.3, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "side, real, pairs", [(1, 1, 0), (2, 4, 0), (3, 1, 4), (4, 4, 6)]
+)
+def test_frequencies_of_a_torus(side, real, pairs):
+    torus = floors.Torus(side, 1, 1)
+    assert (torus.real_frequencies, torus.complex_frequencies) == (real, pairs)

@@ -1,0 +1,101 @@
+"""The benchmark command: do all sides compute the same, is its file always valid?"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import measure, run, suite, table
+
+ROOT = Path(__file__).parents[2]
+PEERS = {"peer", "strong"} if importlib.util.find_spec("torch") else set()
+
+
+def benchmark(tmp_path, *options):
+    out = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.run", "--tiny", "--out", str(out)]
+    done = subprocess.run(
+        [*command, *options], cwd=ROOT, capture_output=True, text=True
+    )
+    return done, json.loads(out.read_text())
+
+
+def test_every_cell_runs_and_all_sides_agree(tmp_path):
+    done, result = benchmark(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["cell"] for row in result["rows"]} == {c.name for c in suite.PLAN}
+    assert not result["skipped"]
+    for row in result["rows"]:
+        assert row["status"] == "ok", row
+        assert row["rounds"] == 2
+        assert not any("error" in side for side in row["sides"].values())
+        if row["cell"] in ("smoothing", "orthogonal_conv", "train_step"):
+            compared = set(row.get("agreement", {}))
+            assert compared == PEERS or "alone" in row["workload"]
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("| ") for line in lines[-40:]) == len(result["rows"]) + 2
+
+
+def test_a_run_without_time_leaves_a_valid_file(tmp_path):
+    done, result = benchmark(tmp_path, "--budget", "0.5", "--cells", "micro,aa")
+    assert done.returncode == 0
+    states = [row["status"] for row in result["rows"]] + list(
+        result["skipped"].values()
+    )
+    assert set(states) <= {"cut", "no time left"} and len(states) > 2
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert table.text(result)
+
+
+def test_the_plan_fits_its_budget():
+    for device in ("cpu", "gpu"):
+        assert sum(cell.box[device] for cell in suite.PLAN) <= 600
+
+
+def test_an_unknown_cell_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--out", "x.json", "--cells", "nothing"])
+    assert "no cell is called 'nothing'" in capsys.readouterr().err
+
+
+def test_a_wrong_output_is_an_error_above_tolerance(tmp_path):
+    a, b = tmp_path / "a.npz", tmp_path / "b.npz"
+    np.savez(a, y=np.ones(3), z=np.ones(2))
+    np.savez(b, y=np.ones(3), z=np.array([1.0, 1.1]))
+    found = measure._errors(a, b, dict(y=1e-3, z=1e-3))
+    assert not found["ok"] and found["where"] == "z"
+    assert measure._errors(a, b, dict(y=1e-3, z=0.2))["ok"]
+
+
+def test_outputs_of_another_shape_or_not_finite_never_agree():
+    assert suite.relative_error(np.ones(2), np.ones(3)) == np.inf
+    assert suite.relative_error(np.array([1, np.nan]), np.ones(2)) == np.inf
+    assert suite.relative_error(np.ones(2), np.full(2, 4.0)) == 0.75
+
+
+def test_a_run_is_void_when_the_same_version_differs_or_the_machine_is_loaded():
+    def result(ratio, load):
+        again = {"jaxcert-again": dict(median=ratio, min=ratio, max=ratio)}
+        rows = [dict(cell="aa", ratio=again)]
+        return dict(device="cpu", rows=rows, load=load, cores=2)
+
+    assert run._void(result(1.02, 2.5)) == ""
+    assert "twice gave 1.040" in run._void(result(1.04, 2.5))
+    assert "load average 3.5" in run._void(result(1.0, 3.5))
+
+
+def test_the_ratio_is_the_median_over_rounds_of_the_same_round():
+    clock = [dict(jaxcert=2.0, peer=1.0), dict(jaxcert=3.0, peer=6.0)]
+    clock.append(dict(jaxcert=1.0, peer=1.0))
+    rounds = dict(wall=clock, cpu=clock, peak_bytes=clock)
+    result = dict(sides={})
+    row = suite.Row("w", {}, "float32", items=10)
+    measure._reduce(result, row, rounds, device="cpu", ceilings=None)
+    assert result["ratio"]["peer"] == dict(median=1.0, min=0.5, max=2.0)
+    assert result["items_per_s"] == 5.0

@@ -1,0 +1,284 @@
+"""CERTIFY and PREDICT on base classifiers whose smoothed classifier is known."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from scipy.special import ndtr
+
+from jaxcert import records
+from jaxcert.certificates import smoothing, statistics
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Model, Network
+
+KEY = jax.random.key(3)
+SHAPE = (2, 2, 1)
+SMALL = dict(num_classes=3, sigma=0.5, n0=20, n=400, alpha=0.001, chunk=64)
+
+
+def half_space(keys, x):
+    """Class 1 where the mean pixel is above 0: at distance |mean| sqrt(pixels)."""
+    return (x.mean((1, 2, 3)) > 0).astype(jnp.int32)
+
+
+def images(distance):
+    """Images at these signed l2 distances from the half-space's border."""
+    distance = np.asarray(distance, np.float32)
+    pixel = distance / math.sqrt(math.prod(SHAPE))
+    return np.broadcast_to(pixel[:, None, None, None], (len(distance), *SHAPE))
+
+
+def certify(vote, image, key=KEY, index=None, **changes):
+    certifier = smoothing.certifier(vote, **(SMALL | changes))
+    index = np.arange(len(image)) if index is None else index
+    return certifier.certify(key, image, np.zeros(len(image), np.int32), index)
+
+
+def test_radius_of_a_half_space_is_below_its_distance():
+    distance = np.repeat([-0.75, -0.25, 0.0, 0.25, 0.75], 20)
+    rows = certify(half_space, images(distance), n0=100, n=1000)
+    decided = rows.predicted >= 0
+    # each row errs with probability <= 0.001: one of 100 would be rare, two a fault
+    assert (rows.radius > np.abs(distance)).sum() <= 1
+    assert (rows.predicted == (distance > 0))[np.abs(distance) > 0].all()
+    assert decided[np.abs(distance) > 0].all()
+    assert (~decided[distance == 0]).sum() >= 18
+    # 1000 votes at p = Phi(1/2): the bound is 3 standard errors (0.02 each) below
+    assert rows.radius[np.abs(distance) == 0.25].mean() > 0.15
+    np.testing.assert_array_equal(
+        rows.radius, statistics.smoothing_radius(rows.counts.max(1), 1000, 0.001, 0.5)
+    )
+
+
+def test_votes_follow_the_law_of_the_noise():
+    distance = np.array([-0.5, 0.1, 0.6])
+    rows = certify(half_space, images(distance), n=20_000, chunk=1000)
+    share = rows.counts[:, 1] / 20_000
+    # 5 standard errors
+    np.testing.assert_allclose(share, ndtr(distance / 0.5), atol=5 * 0.5 / 20_000**0.5)
+
+
+def test_wrong_certificates_are_as_rare_as_alpha():
+    """At the border p = 1/2, so every certificate is wrong."""
+    rows = certify(half_space, images(np.zeros(300)), alpha=0.05, n=60)
+    wrong = (rows.predicted >= 0).sum()
+    # Binomial(300, <= 0.05) exceeds this with probability below 1e-6
+    assert wrong <= 36
+
+
+def test_abstaining_has_radius_zero_and_deciding_does_not():
+    rows = certify(half_space, images(np.linspace(-0.1, 0.1, 60)))
+    abstains = rows.predicted == records.ABSTAIN
+    assert 5 < abstains.sum() < 55
+    np.testing.assert_array_equal(abstains, rows.radius == 0)
+    np.testing.assert_array_equal(abstains, rows.p_lower <= 0.5)
+
+
+def test_agreeing_votes_reach_the_largest_radius():
+    rows = certify(lambda keys, x: jnp.full(len(x), 2), images([0.0]))
+    assert rows.predicted == [2]
+    assert rows.radius == statistics.max_radius(400, 0.001, 0.5)
+    np.testing.assert_array_equal(rows.counts, [[0, 0, 400]])
+
+
+def test_estimation_uses_fresh_samples_and_exactly_n():
+    """A vote that is a function of the noise alone: selection and estimation differ."""
+    certifier = dict(num_classes=50, n0=70, n=130, chunk=64)
+
+    def noise_class(keys, x):
+        return (50 * jax.scipy.stats.norm.cdf(x[:, 0, 0, 0], scale=0.5)).astype(int)
+
+    counts = np.asarray(
+        smoothing._count_votes(
+            Partial(noise_class),
+            KEY,
+            np.array([0], np.uint32),
+            images([0.0]),
+            np.float32(0.5),
+            mesh=None,
+            **certifier,
+        )
+    )[0]
+    np.testing.assert_array_equal(counts.sum(1), [70, 130])
+    # the same draws again would make estimation repeat every vote of the selection
+    assert (counts[1] < counts[0]).any()
+
+
+def test_row_does_not_depend_on_batch_order_or_packing():
+    x = images(np.linspace(-0.5, 0.5, 7))
+    whole = certify(half_space, x)
+    order = np.array([4, 0, 6, 2])
+    for chunk in (64, 150):
+        part = certify(half_space, x[order], index=order, chunk=chunk)
+        for name in ("predicted", "radius", "p_lower", "counts", "index"):
+            np.testing.assert_array_equal(
+                getattr(part, name), getattr(whole, name)[order], err_msg=name
+            )
+
+
+def test_images_of_one_batch_and_keys_have_their_own_noise():
+    same = images(np.full(4, 0.2))
+    counts = certify(half_space, same).counts
+    assert len(np.unique(counts[:, 0])) > 1
+    assert (certify(half_space, same, jax.random.key(4)).counts != counts).any()
+
+
+def test_vote_keys_are_independent_of_the_noise_and_of_each_other():
+    def coin(keys, x):
+        return jax.vmap(lambda k: jax.random.bernoulli(k))(keys).astype(jnp.int32)
+
+    counts = certify(coin, images(np.zeros(3)), n=1000).counts
+    assert (np.abs(counts[:, 0] - 500) < 5 * 0.5 * 1000**0.5).all()
+    assert len(np.unique(counts[:, 0])) > 1
+
+
+def test_unfinished_votes_count_for_no_class():
+    def sometimes(keys, x):
+        return jnp.where(x[:, 0, 0, 0] > 0, 1, -1)
+
+    rows = certify(sometimes, images([0.0, 5.0, -5.0]))
+    assert rows.predicted.tolist() == [records.ABSTAIN, 1, records.ERROR]
+    assert rows.counts[0].sum() < 400 and (rows.n == 400).all()
+    assert rows.radius[2] == 0 and np.isnan(rows.p_lower[2])
+
+
+def test_uint8_images_are_pixels_of_255():
+    pixel = np.array([0, 77, 255], np.uint8)[:, None, None, None] * np.ones(
+        (1, *SHAPE), np.uint8
+    )
+
+    np.testing.assert_array_equal(
+        certify(half_space, pixel).counts,
+        certify(half_space, (pixel / 255).astype(np.float32)).counts,
+    )
+
+
+def test_predict_abstains_at_a_tie_only():
+    rows = certify(half_space, images([-0.6, 0.0, 0.6]), procedure="predict")
+    assert rows.predicted.tolist() == [0, records.ABSTAIN, 1]
+    assert (rows.radius == 0).all() and rows.p_lower is None
+    assert (rows.counts.sum(1) == 400).all()
+
+
+def test_predict_marks_an_image_without_votes():
+    rows = certify(
+        lambda keys, x: -jnp.ones(len(x), int), images([0.0]), procedure="predict"
+    )
+    assert rows.predicted == [records.ERROR]
+
+
+def test_nothing_is_compiled_again_for_another_batch():
+    before = smoothing._count_votes._cache_size()
+    for count in (1, 3, 8):
+        certify(half_space, images(np.zeros(count)), n=333)
+    certify(half_space, images([0.0]), n=333, sigma=0.7)
+    assert smoothing._count_votes._cache_size() == before + 1
+
+
+def _linear_network(weight):
+    """Logits (-z, z, 0 - inf where z > 3), z = weight * mean pixel."""
+
+    def apply(params, state, x, *, train=False, key=None):
+        z = params * x.mean((1, 2, 3))
+        return jnp.stack([-z, z, jnp.where(z > 3, jnp.nan, -10.0)], 1), state
+
+    model = Model(lambda key: None, apply, lambda p, s: s, 3, SHAPE)
+    return Network(model, jnp.float32(weight), {})
+
+
+def test_network_votes_by_argmax_and_not_where_a_logit_is_not_finite():
+    network = _linear_network(1.0)
+    small = {k: v for k, v in SMALL.items() if k != "num_classes"}
+    certifier = smoothing.make(network, **small)
+    x = images([-2.0, 2.0, 20.0])
+    rows = certifier.certify(KEY, x, np.zeros(3, int), np.arange(3))
+    assert rows.predicted.tolist() == [0, 1, records.ERROR]
+    assert certifier.header["num_classes"] == 3
+    # other weights of the same network are arguments of the same program
+    compiled = smoothing._count_votes._cache_size()
+    flipped = smoothing.make(network._replace(params=jnp.float32(-1.0)), **small)
+    rows = flipped.certify(KEY, x[:2], np.zeros(2, int), np.arange(2))
+    assert rows.predicted.tolist() == [1, 0]
+    assert smoothing._count_votes._cache_size() == compiled
+
+
+def test_rows_survive_the_record_file_and_an_interruption(tmp_path):
+    certifier = smoothing.certifier(half_space, **SMALL)
+    x, label = images(np.linspace(-0.5, 0.5, 6)), np.array([0, 0, 0, 1, 1, 1])
+
+    def write(path, batches):
+        for batch in batches:
+            with records.Writer(path, certifier.header) as writer:
+                rows = [i for i in batch if i not in writer.done]
+                writer.append(certifier.certify(KEY, x[rows], label[rows], rows))
+        return records.load(path)
+
+    once = write(tmp_path / "once.jsonl", [range(6)])
+    twice = write(tmp_path / "twice.jsonl", [range(2), range(4), range(6)])
+    for name in ("index", "label", "predicted", "radius", "p_lower", "counts", "n"):
+        np.testing.assert_array_equal(getattr(once, name), getattr(twice, name))
+    assert once.header["procedure"] == dict(
+        name="certify", n0=20, n=400, noise="gaussian"
+    )
+
+
+DEVICES = """
+import json, jax, numpy as np, jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxcert.certificates import smoothing
+def vote(keys, x): return (x.mean((1, 2, 3)) > 0).astype(jnp.int32)
+x = np.linspace(-.3, .3, 11, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1))
+x = x.astype(np.float32)
+out = []
+for mesh in (None, Mesh(np.array(jax.devices()), ("data",))):
+    c = smoothing.certifier(vote, num_classes=2, sigma=.5, n0=20, n=400, mesh=mesh, chunk=64)
+    rows = c.certify(jax.random.key(3), x, np.zeros(11, int), np.arange(11))
+    out.append([rows.counts.tolist(), rows.radius.tolist()])
+print(json.dumps([len(jax.devices()), *out]))
+"""
+
+
+def test_one_and_eight_devices_give_the_same_rows():
+    environment = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(Path(smoothing.__file__).parents[2]),
+    }
+    out = subprocess.run(
+        [sys.executable, "-c", DEVICES],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    devices, one, eight = json.loads(out.stdout)
+    assert devices == 8
+    assert one == eight
+
+
+@pytest.mark.parametrize(
+    "wrong, fault",
+    [
+        (dict(sigma=0.0), "sigma 0.0"),
+        (dict(sigma=float("nan")), "sigma nan"),
+        (dict(alpha=0.0), "alpha 0.0"),
+        (dict(alpha=1.0), "alpha 1.0"),
+        (dict(n0=0), "n0 0"),
+        (dict(n=0), "n 0"),
+        (dict(n=9), "at least 10"),
+        (dict(n=10, procedure="predict"), "more than 10"),
+        (dict(procedure="guess"), "'guess'"),
+    ],
+)
+def test_request_that_certifies_nothing_is_refused(wrong, fault):
+    with pytest.raises(InputError, match=fault):
+        smoothing.certifier(half_space, **(SMALL | wrong))

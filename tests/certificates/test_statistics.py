@@ -1,0 +1,161 @@
+"""Bounds of smoothing against the originals, against exact arithmetic, and by what they
+mean."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, getcontext
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from conftest import Golden, golden_files
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import ndtr
+
+from jaxcert.certificates import statistics
+from jaxcert.errors import InputError
+
+CLOSE = dict(rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.golden
+def test_clopper_pearson_is_the_originals():
+    golden = Golden(golden_files("smoothing", "clopper_pearson.npz")[0])
+    k, n, alpha = golden["count"], golden["n"], golden["alpha"]
+    lower = statistics.clopper_pearson_lower(k, n, alpha)
+    radius = statistics.smoothing_radius(k, n, alpha, 1.0)
+    np.testing.assert_allclose(lower, golden["lower"], rtol=1e-9)
+    np.testing.assert_allclose(radius, golden["radius_sigma1"], **CLOSE)
+    np.testing.assert_array_equal(radius == 0, golden["abstain"])
+    assert golden.unread() == []
+
+
+@pytest.mark.golden
+def test_predict_test_is_the_originals():
+    golden = Golden(golden_files("smoothing", "predict.npz")[0])
+    pvalue = statistics.predict_pvalue(golden["count1"], golden["count2"])
+    np.testing.assert_allclose(pvalue, golden["pvalue"], rtol=1e-9)
+    for name in golden:
+        if name.startswith("abstain_alpha_"):
+            alpha = float(name.removeprefix("abstain_alpha_").replace("_", ".", 1))
+            np.testing.assert_array_equal(pvalue > alpha, golden[name])
+    assert golden.unread() == []
+
+
+@pytest.mark.golden
+def test_theory_of_radii_is_the_papers():
+    golden = Golden(golden_files("smoothing", "radius_theory.npz")[0])
+    largest = statistics.max_radius(golden["N"][:, None], golden["alpha"], 1.0)
+    np.testing.assert_allclose(largest, golden["max_radius_sigma1"], **CLOSE)
+    np.testing.assert_allclose(
+        statistics.radius_sensitivity(golden["p"], 1.0),
+        golden["dr_dp_sigma1"],
+        rtol=1e-9,
+    )
+    for acr, classes, sigma, alpha, printed, smallest in golden["thm1_cases"]:
+        n = statistics.smallest_n_above(acr, 1 / classes, sigma, alpha)
+        assert n == smallest
+        ratio = math.log(ndtr(acr * classes / sigma)) / math.log(alpha)
+        assert math.ceil(ratio) + 1 == printed  # upside down: always 2
+        assert statistics.trivial_acr(1 / classes, n, alpha, sigma) > acr
+        assert statistics.trivial_acr(1 / classes, n - 1, alpha, sigma) <= acr * (
+            1 + 1e-9
+        )
+    assert golden.unread() == []
+
+
+def _binomial_tail(k: int, n: int, p: Fraction) -> Fraction:
+    """P(Binomial(n, p) >= k), exact."""
+    return sum(
+        (math.comb(n, j) * p**j * (1 - p) ** (n - j) for j in range(k, n + 1)),
+        Fraction(0),
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 60), st.data())
+def test_lower_bound_is_proven_by_the_exact_tail(n, data):
+    k = data.draw(st.integers(1, n))
+    alpha = data.draw(st.sampled_from([0.5, 0.05, 0.001, 1e-8]))
+    lower = Fraction(float(statistics.clopper_pearson_lower(k, n, alpha)))
+    tail = _binomial_tail(k, n, lower)
+    assert tail <= Fraction(alpha)  # p_lower is not above the exact solution ...
+    assert tail >= Fraction(alpha) * Fraction(1 - 1e-9)  # ... and not far below
+
+
+@pytest.mark.parametrize(
+    "k, n", [(99_999, 100_000), (99_950, 100_000), (9_400, 10_000), (600, 1_000)]
+)
+def test_upper_tail_is_proven_by_sixty_digits(k, n):
+    """The radius implies a p; at that p as many votes have probability <= alpha."""
+    getcontext().prec = 60
+    alpha = 0.001
+    radius = float(statistics.smoothing_radius(k, n, alpha, 1.0))
+    q = Decimal(float(ndtr(-radius)))  # 1 - p
+    term, tail = (1 - q) ** n, Decimal(0)
+    for misses in range(n - k + 1):
+        tail += term
+        term *= Decimal(n - misses) / (misses + 1) * q / (1 - q)
+    # ndtr itself is good to about 1e-14, which (n - k) misses amplify
+    assert (
+        Decimal(alpha) * Decimal(1 - 1e-9) < tail < Decimal(alpha) * Decimal(1 + 1e-10)
+    )
+    assert radius < statistics.max_radius(n, alpha, 1.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 20, 60])
+@pytest.mark.parametrize("alpha", [0.05, 0.001])
+def test_bound_covers_with_its_confidence(n, alpha):
+    """By enumeration of all outcomes: P(p_lower > p) <= alpha for every p."""
+    lower = statistics.clopper_pearson_lower(np.arange(n + 1), n, alpha)
+    for p in [*np.linspace(0.02, 0.98, 13), *(lower[1:] * (1 - 1e-9))]:
+        wrong = np.flatnonzero(lower > p)
+        if len(wrong):
+            assert _binomial_tail(int(wrong[0]), n, Fraction(float(p))) <= alpha
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 10**6), st.floats(0, 1), st.floats(1e-6, 0.5), st.floats(0.01, 10)
+)
+def test_radius_agrees_with_its_bound(n, share, alpha, sigma):
+    k = round(share * n)
+    lower = statistics.clopper_pearson_lower(k, n, alpha)
+    radius = statistics.smoothing_radius(k, n, alpha, sigma)
+    more = statistics.smoothing_radius(min(k + 1, n), n, alpha, sigma)
+    assert 0 <= lower <= k / n
+    assert (radius > 0) == (lower > 0.5) or abs(lower - 0.5) < 1e-11
+    assert 0 <= radius <= more <= statistics.max_radius(n, alpha, sigma)
+    assert not np.signbit(radius)
+
+
+def test_radius_stays_accurate_where_the_bound_is_nearly_one():
+    n = 10**12  # 1 - p_lower is 7e-12 here: float64 keeps 5 digits of it in p_lower
+    tail = -math.log(0.001) / n
+    radius = statistics.max_radius(n, 0.001, 1.0)
+    assert abs(ndtr(-radius) / tail - 1) < 1e-10
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.05, 0.001, 2.0**-10, 1e-9])
+def test_fewest_samples_for_a_radius(alpha):
+    n = statistics.min_n_for_any_radius(alpha)
+    assert statistics.max_radius(n, alpha, 1.0) > 0
+    assert Fraction(1, 2) ** (n - 1) >= Fraction(alpha)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_pvalue_is_the_exact_one_rounded_up(a, b):
+    exact = min(Fraction(1), 2 * _binomial_tail(max(a, b), a + b, Fraction(1, 2)))
+    pvalue = Fraction(float(statistics.predict_pvalue(a, b)))
+    assert exact <= pvalue <= exact * Fraction(1 + 1e-10)
+
+
+@pytest.mark.parametrize(
+    "k, n, alpha", [(-1, 5, 0.1), (6, 5, 0.1), (0, 0, 0.1), (1, 5, 0.0)]
+)
+def test_impossible_votes_are_refused(k, n, alpha):
+    with pytest.raises(InputError, match="votes|alpha"):
+        statistics.clopper_pearson_lower(k, n, alpha)

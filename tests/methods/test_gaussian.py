@@ -1,0 +1,95 @@
+"""Gaussian training against the original step, and its noise."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from conftest import Golden, golden_files
+from torch_names import plain_place, tensor, to_trees
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Model, Run
+from jaxcert.methods import _smoothing, gaussian
+from jaxcert.models import small_cnn
+
+RUN = Run(steps_per_epoch=1, total_steps=1, data_size=1)
+
+
+@pytest.mark.golden
+def test_step_is_the_original(x64):
+    weights = Golden(golden_files("smoothing", "tinynet.npz")[0])
+    golden = Golden(golden_files("smoothing", "loss_gaussian.npz")[0])
+    x = golden["x"].transpose(0, 2, 3, 1)
+    noise = golden["sigma"] * golden["noise_std_normal"].transpose(0, 1, 3, 4, 2)
+    assert len(noise) == golden["m"]
+    model = small_cnn.make(
+        num_classes=len(weights["fc.bias"]),
+        image_shape=x.shape[1:],
+        width=len(weights["conv1.weight"]),
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+    )
+    params, state = to_trees(weights, plain_place)
+
+    def step(params):
+        return gaussian.objective(model, params, state, x, golden["y"], noise)
+
+    (loss, (after, metrics)), grads = jax.jit(jax.value_and_grad(step, has_aux=True))(
+        params
+    )
+    np.testing.assert_allclose(loss, golden["loss"], rtol=1e-9)
+    assert metrics["loss"] == loss
+    for name in golden:
+        kind, _, inner = name.partition("/")
+        if kind in ("grad", "after"):
+            ours = tensor(grads, after, inner, plain_place, golden[name].ndim)
+            np.testing.assert_allclose(
+                ours, golden[name], rtol=1e-9, atol=1e-11, err_msg=name
+            )
+    assert golden.unread() == []
+
+
+def _constant_model():
+    """Logits are the state, whatever the image; what it saw is its new state."""
+
+    def apply(params, state, x, *, train=False, key=None):
+        return params[None] + 0 * x.mean((1, 2)), {"seen": x}
+
+    return Model(lambda key: None, apply, lambda p, s: s, 3, (2, 2, 3))
+
+
+def test_loss_sees_m_fresh_noisy_copies_noise_major():
+    image = np.broadcast_to(np.arange(4)[:, None, None, None], (4, 9, 9, 3))
+    batch = dict(image=image.astype(np.float32), label=np.array([0, 1, 2, 0]))
+    method = gaussian.make(_constant_model(), RUN, sigma=0.25, m=3)
+    params = np.array([0.0, 1.0, 5.0], np.float32)
+    draws = []
+    for seed in (0, 1):
+        loss, (state, metrics) = method.loss(
+            params, {}, (), batch, jax.random.key(seed), 0, None
+        )
+        draws.append(np.asarray(state["seen"]).reshape(3, 4, 9, 9, 3) - image)
+    noise = np.concatenate(draws)
+    rows = noise.reshape(24, -1)
+    correlation = np.corrcoef(rows) - np.eye(24)
+    assert np.abs(correlation).max() < 5 / np.sqrt(rows.shape[1])
+    assert abs(noise.std() / 0.25 - 1) < 5 / np.sqrt(2 * noise.size)
+    np.testing.assert_allclose(metrics["accuracy"], 0.25)
+    logsumexp = np.log(np.exp(params).sum())
+    np.testing.assert_allclose(loss, logsumexp - (0 + 1 + 5 + 0) / 4, rtol=1e-5)
+
+
+def test_labels_follow_their_copies():
+    image = np.arange(6, dtype=np.float32).reshape(3, 1, 1, 2)
+    copies = _smoothing.noisy_copies(jax.random.key(0), image, 1e-6, 2)
+    label = _smoothing.repeat_labels(np.arange(3), 2)
+    np.testing.assert_allclose(copies, image[label], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(sigma=0.0), dict(sigma=-1.0), dict(sigma=1, m=0)]
+)
+def test_noise_that_is_none_is_refused(wrong):
+    with pytest.raises(InputError, match="sigma|m 0"):
+        gaussian.make(_constant_model(), RUN, **wrong)

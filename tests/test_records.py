@@ -1,0 +1,361 @@
+"""The record file: exact, continued, and refused when it is not what it should be."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxcert import records
+from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.records import Certificates, Writer
+
+HEADER = dict(
+    method="smoothing",
+    norm="l2",
+    alpha=0.001,
+    sigma=0.25,
+    num_classes=3,
+    procedure=dict(name="certify", n0=10, n=100),
+    dataset="digits",
+    split="test",
+)
+
+
+def rows(*index: int, **changed) -> Certificates:
+    size = len(index)
+    columns = dict(
+        index=np.array(index, np.int64),
+        label=np.full(size, 2, np.int32),
+        predicted=np.full(size, 2, np.int32),
+        radius=np.linspace(0.1, 0.2, size) / 3,
+        n=np.full(size, 100, np.int64),
+        seconds=np.full(size, 0.125),
+        p_lower=np.full(size, 2 / 3),
+        counts=np.tile([1, 2, 97], (size, 1)),
+    )
+    return Certificates(**columns | changed)
+
+
+def written(path, *index: int, header=HEADER):
+    with Writer(path, header) as writer:
+        writer.append(rows(*index))
+    return path
+
+
+def edited(path, number: int, **changed):
+    """The file with keys of one line (from 1) replaced."""
+    lines = path.read_text().splitlines()
+    lines[number - 1] = json.dumps(json.loads(lines[number - 1]) | changed)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+class TestRoundTrip:
+    @settings(deadline=None, max_examples=40)
+    @given(
+        st.lists(
+            st.tuples(st.floats(0, 1e300), finite, st.floats(0, 1)),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def test_float64_survives(self, tmp_path_factory, values):
+        path = tmp_path_factory.mktemp("r") / "c.jsonl"
+        radius, logit, p_lower = map(np.array, zip(*values, strict=True))
+        c = rows(*range(len(values)), radius=radius, p_lower=p_lower)
+        c = c._replace(logits=np.stack([logit, -logit, logit / 3], 1))
+        with Writer(path, HEADER) as writer:
+            writer.append(c)
+        back = records.load(path)
+        for name in Certificates._fields[:-1]:
+            ours, theirs = getattr(c, name), getattr(back, name)
+            if ours is None:
+                assert theirs is None
+            else:
+                np.testing.assert_array_equal(theirs, ours, err_msg=name)
+
+    def test_header_survives(self, tmp_path):
+        header = records.load(written(tmp_path / "c.jsonl", 1)).header
+        assert header == {"format": records.FORMAT, **HEADER}
+
+    def test_errors_keep_their_place_among_evidence(self, tmp_path):
+        c = rows(
+            3, 4, predicted=np.array([2, records.ERROR]), radius=np.array([0.1, 0.0])
+        )
+        c.p_lower[1] = np.nan
+        with Writer(tmp_path / "c.jsonl", HEADER) as writer:
+            writer.append(c)
+        back = records.load(tmp_path / "c.jsonl")
+        np.testing.assert_array_equal(back.p_lower, c.p_lower)
+        assert back.correct.tolist() == [True, False]
+
+    def test_record_without_rows_is_empty(self, tmp_path):
+        written(tmp_path / "c.jsonl")
+        assert records.load(tmp_path / "c.jsonl").index.shape == (0,)
+
+    def test_concatenated_parts_are_sorted(self):
+        both = records.concatenate([rows(5, 1), rows(3)])
+        assert both.index.tolist() == [1, 3, 5]
+        np.testing.assert_array_equal(both.radius, [0.2 / 3, 0.1 / 3, 0.1 / 3])
+        without = records.concatenate([rows(5), rows(3, counts=None)])
+        assert without.counts is None
+
+
+class TestContinue:
+    def test_second_writer_knows_what_is_done(self, tmp_path):
+        path = written(tmp_path / "c.jsonl", 4, 7)
+        with Writer(path, HEADER) as writer:
+            assert writer.done == {4, 7}
+            writer.append(rows(9))
+            assert writer.done == {4, 7, 9}
+        assert records.load(path).index.tolist() == [4, 7, 9]
+        assert path.read_text().count("format") == 1
+
+    @pytest.mark.parametrize("cut", [1, 2, 30])
+    def test_torn_last_line_is_lost_alone(self, tmp_path, cut):
+        path = written(tmp_path / "c.jsonl", 4, 7)
+        path.write_bytes(path.read_bytes()[:-cut])
+        assert records.load(path).index.tolist() == [4]
+        with Writer(path, HEADER) as writer:
+            assert writer.done == {4}
+            writer.append(rows(7))
+        assert records.load(path).index.tolist() == [4, 7]
+
+    def test_torn_header_starts_again(self, tmp_path):
+        path = written(tmp_path / "c.jsonl")
+        path.write_bytes(path.read_bytes()[:20])
+        written(path, 1)
+        assert records.load(path).index.tolist() == [1]
+
+    @pytest.mark.parametrize(
+        "key, value",
+        [
+            ("sigma", 0.5),
+            ("procedure", dict(name="certify", n0=10, n=1000)),
+            ("checkpoint", "abc"),
+            ("norm", "linf"),
+        ],
+    )
+    def test_another_request_is_refused_by_name(self, tmp_path, key, value):
+        path = written(tmp_path / "c.jsonl", 4)
+        before = path.read_bytes()
+        with pytest.raises(InputError, match=f"{key} .*--out"):
+            Writer(path, HEADER | {key: value})
+        assert path.read_bytes() == before
+
+    def test_what_does_not_identify_a_request_may_change(self, tmp_path):
+        path = written(tmp_path / "c.jsonl", 4, header=HEADER | dict(device="a"))
+        assert Writer(path, HEADER | dict(device="b")).done == {4}
+
+    def test_tuples_are_the_lists_they_become(self, tmp_path):
+        header = HEADER | dict(procedure=dict(looks=(1, 2)))
+        path = written(tmp_path / "c.jsonl", 4, header=header)
+        assert Writer(path, header).done == {4}
+
+
+class TestFullDisk:
+    def test_file_keeps_complete_lines(self, tmp_path, capsys):
+        path = tmp_path / "c.jsonl"
+        writer = Writer(path, HEADER)
+        writer.append(rows(1))
+        before = path.read_bytes()
+        writer._file = Full(writer._file, room=20)
+        assert exit_cleanly(lambda: writer.append(rows(2, 3))) == 1
+        assert path.read_bytes() == before
+        assert writer.done == {1}
+        said = capsys.readouterr().err
+        assert "disk is full" in said and str(path) in said and "Traceback" not in said
+
+    def test_kernel_limit_leaves_complete_lines(self, tmp_path):
+        path = tmp_path / "c.jsonl"
+        script = """
+import resource, sys
+sys.path[:0] = sys.argv[2:]
+import test_records as t
+writer = t.Writer(sys.argv[1], t.HEADER)
+writer.append(t.rows(1))
+size = writer.path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, size + 50))
+try:
+    writer.append(t.rows(2))
+except OSError as error:
+    print(error.filename)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script, path, *filter(None, sys.path)],
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == str(path), done.stderr
+        assert path.read_text().endswith("}\n")
+        assert records.load(path).index.tolist() == [1]
+
+
+class Full:
+    """A file on a disk with `room` bytes left."""
+
+    def __init__(self, file: io.FileIO, *, room: int):
+        self.file, self.room = file, room
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        data = data[: self.room]
+        self.room -= len(data)
+        return self.file.write(data)
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        "changed, fault",
+        [
+            (dict(radius="0.1"), "line 3 is not a certificate"),
+            (dict(radius=None), "line 3 is not a certificate"),
+            (dict(radius=10**400), "line 3 is not a certificate"),
+            (dict(index=1.5), "line 3 is not a certificate"),
+            (dict(label=2**40), "line 3 is not a certificate"),
+            (dict(radius=-0.1), "line 3 .*negative"),
+            (dict(radius=float("nan")), "line 3 .*not a number"),
+            (dict(predicted=-1), "line 3 .*radius without a prediction"),
+            (dict(predicted=-3, radius=0), "line 3 .*unknown prediction"),
+            (dict(predicted=3), "line 3 .*class above 2"),
+            (dict(label=-1), "line 3 .*negative label"),
+            (dict(p_lower=1.5), "line 3 .*p_lower"),
+            (dict(n=-1, counts=[0, 0, 0]), "line 3 .*negative number"),
+            (dict(counts=[2, 2, 97]), "line 3 .*more votes than samples"),
+            (dict(counts=[-1, 2, 97]), "line 3 .*more votes"),
+            (dict(counts=[1, 97]), "counts differ in length"),
+            (dict(counts=[0.5, 2, 97]), "counts differ in length or type"),
+            (dict(counts=5), "counts differ"),
+            (dict(logits=["a", 1, 2]), "logits differ"),
+            (dict(index=4), "line 3 .*image 4.* there before"),
+        ],
+        ids=str,
+    )
+    def test_row_that_no_certifier_writes(self, tmp_path, changed, fault):
+        path = edited(written(tmp_path / "c.jsonl", 4, 7, 8), 3, **changed)
+        with pytest.raises(InputError, match=fault):
+            records.load(path)
+        with pytest.raises(InputError, match=fault):
+            Writer(path, HEADER)
+
+    @pytest.mark.parametrize("line", ["{", "", "[1]", "null", '"x"', "{}"])
+    def test_corrupt_line_is_named(self, tmp_path, line):
+        path = written(tmp_path / "c.jsonl", 4, 7)
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
+        with pytest.raises(InputError, match="line 2 is not a certificate"):
+            records.load(path)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [dict(alpha="x"), dict(alpha=1.5), dict(sigma=-1), dict(num_classes=0)],
+    )
+    def test_header_with_nonsense(self, tmp_path, changed):
+        path = edited(written(tmp_path / "c.jsonl", 4), 1, **changed)
+        with pytest.raises(InputError, match=f"line 1 has {next(iter(changed))}"):
+            records.load(path)
+
+    def test_narrow_votes_refuse_their_classes(self, tmp_path):
+        path = written(tmp_path / "c.jsonl", 4)
+        edited(edited(path, 1, num_classes=None), 2, counts=[50, 50])
+        with pytest.raises(InputError, match="class above 1"):
+            records.load(path)
+
+    @pytest.mark.parametrize(
+        "content, fault",
+        [
+            (b"", "is empty"),
+            (b"\n\n", "is empty"),
+            (b"\xff\xfe\x00", "not text"),
+            (b'{"format": "other"}\n', "line 1 is not the header"),
+            (b"hello\n", "neither a record nor a table"),
+            (b"idx\tlabel\tpredict\tradius\tcorrect\ttime\n", "no rows"),
+        ],
+    )
+    def test_foreign_file(self, tmp_path, content, fault):
+        path = tmp_path / "c.jsonl"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=fault):
+            records.load(path)
+
+    def test_missing_file_names_the_command(self, tmp_path):
+        with pytest.raises(InputError, match="jaxcert.certify"):
+            records.load(tmp_path / "c.jsonl")
+
+
+class TestTable:
+    def test_columns_are_those_of_the_originals_and_the_evidence(self, tmp_path):
+        c = rows(4, 7, 9, predicted=np.array([2, 0, records.ERROR]))
+        c.radius[:] = 1.90573, 0.0012345, 0
+        records.write_tsv(c, tmp_path / "t.tsv")
+        first, *lines = (tmp_path / "t.tsv").read_text().splitlines()
+        names = "idx label predict radius correct time nA n p_lower"
+        assert first.split("\t") == names.split()
+        cells = [line.split("\t")[:6] for line in lines]
+        assert cells[0] == ["4", "2", "2", "1.90", "1", "0:00:00.125000"]
+        assert cells[1][3:5] == ["0.00123", "0"]
+        assert cells[2][2:4] == ["-1", "0.0"]
+
+    def test_table_reads_back(self, tmp_path):
+        c = rows(4, 7)
+        records.write_tsv(c, tmp_path / "t.tsv")
+        back = records.load(tmp_path / "t.tsv")
+        for name in ("index", "label", "predicted", "n", "p_lower", "seconds"):
+            np.testing.assert_array_equal(getattr(back, name), getattr(c, name))
+        assert (back.radius <= c.radius).all()
+
+    def test_deterministic_table_has_the_six_columns(self):
+        text = records.to_tsv(rows(4, counts=None, p_lower=None))
+        assert text.splitlines()[0].split("\t")[-1] == "time"
+
+    @settings(deadline=None, max_examples=200)
+    @given(st.floats(0, 1e6), st.integers(1, 6))
+    def test_printed_radius_is_never_above_and_close(self, value, digits):
+        printed = records.floor_digits(value, digits)
+        assert Fraction(printed) <= Fraction(value)
+        assert "e" not in printed.lower()
+        # one unit of the last digit is at most 10^(1 - digits) of the number
+        assert Fraction(value) <= Fraction(printed) * (1 + Fraction(10) ** (1 - digits))
+
+    @pytest.mark.parametrize(
+        "time, seconds",
+        [("12.5", 12.5), ("0:01:02.5", 62.5), ("1 day, 1:00:00", 90000.0)],
+    )
+    def test_times_of_all_originals_are_read(self, tmp_path, time, seconds):
+        path = tmp_path / "t.tsv"
+        head = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+        path.write_text(head + f"3\t1\t1\t0.5\t1\t{time}\n\n")
+        assert records.load(path).seconds.tolist() == [seconds]
+
+    @pytest.mark.parametrize(
+        "row",
+        ["3\t1\t1\t0.5", "3\t1\t1\tx\t1\t1", "3\t1\t1\t0.5\t0\t1", "3\t1\t1\t.5\t1\tx"],
+        ids=["short", "no-number", "correct-contradicts", "time"],
+    )
+    def test_line_that_does_not_fit_is_named(self, tmp_path, row):
+        path = tmp_path / "t.tsv"
+        head = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+        path.write_text(f"{head}1\t1\t1\t0.5\t1\t1\n{row}\n")
+        with pytest.raises(InputError, match="line 3"):
+            records.load(path)
+
+    def test_table_of_predictions_has_no_radius(self, tmp_path):
+        path = tmp_path / "t.tsv"
+        path.write_text("idx\tlabel\tpredict\tcorrect\ttime\n3\t1\t1\t1\t0.5\n")
+        assert records.load(path).radius.tolist() == [0.0]

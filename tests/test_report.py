@@ -1,0 +1,189 @@
+"""The command, from files to exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxcert import records, report
+from jaxcert.certificates import statistics
+from jaxcert.errors import InputError
+from jaxcert.records import Certificates, Writer
+
+N, ALPHA, SIGMA = 1000, 0.001, 0.5
+HEADER = dict(
+    method="smoothing",
+    norm="l2",
+    alpha=ALPHA,
+    sigma=SIGMA,
+    num_classes=2,
+    procedure=dict(name="certify", n0=10, n=N),
+)
+
+
+def workdir(path, *, file=None, too_far=0.0, **header):
+    """A workdir with one record of four images."""
+    k = np.array([400, 700, 900, N])
+    radius = statistics.smoothing_radius(k, N, ALPHA, SIGMA)
+    c = Certificates(
+        index=np.arange(4),
+        label=np.array([1, 1, 0, 1]),
+        predicted=np.where(radius > 0, 1, -1),
+        radius=radius + np.array([0, 0, 0, too_far]),
+        n=np.full(4, N),
+        seconds=np.zeros(4),
+        p_lower=statistics.clopper_pearson_lower(k, N, ALPHA),
+        counts=np.stack([N - k, k], 1),
+    )
+    with Writer(path / report.RECORD, HEADER | header) as writer:
+        writer.append(c)
+    if file is not None:
+        (path / "config.json").write_text(json.dumps(file))
+    return path
+
+
+def test_workdir_prints_text_and_writes_its_page(tmp_path, capsys):
+    path = workdir(tmp_path / "run")
+    assert report.main([str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "run" in out and "All 3 predictions and radii follow" in out
+    assert (path / "report.html").read_text().startswith("<!doctype html>")
+    assert (path / "report.csv").read_text().startswith("record,")
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "html", "tsv"])
+def test_every_format_goes_to_out(tmp_path, capsys, form):
+    path, out = workdir(tmp_path / "run"), tmp_path / "out"
+    assert report.main([str(path), "--format", form, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == ""
+    assert out.read_text() == report.report([path], form=form)
+    assert not (path / "report.html").exists(), "a named format writes nothing else"
+
+
+def test_tsv_of_a_record_reports_the_same_accuracies(tmp_path, capsys):
+    path, table = workdir(tmp_path / "run"), tmp_path / "t.tsv"
+    report.main([str(path), "--format", "tsv", "--out", str(table)])
+    ours, theirs = report.entries([path, table], radii=[0, 0.25, 0.5, 1])
+    assert ours.summary.certified.tolist() == theirs.summary.certified.tolist()
+    assert theirs.recheck.reason and not ours.recheck.reason
+
+
+def test_radius_above_its_evidence_ends_in_an_error(tmp_path, capsys):
+    path = workdir(tmp_path / "run", too_far=0.01)
+    assert report.main([str(path)]) != 0
+    printed = capsys.readouterr()
+    assert "error: 1 radii exceed their evidence" in printed.err
+    assert "images 3)" in printed.out, "the table is printed all the same"
+
+
+def test_radii_of_the_command_line_may_be_fractions(tmp_path, capsys):
+    path = workdir(tmp_path / "run")
+    report.main([str(path), "--radii", "0, 36/255,1,0", "--format", "csv"])
+    head = capsys.readouterr().out.splitlines()[0].split(",")
+    shown = [name for name in head if name.startswith("certified_")]
+    assert shown == ["certified_0", "certified_36/255", "certified_1"]
+
+
+@pytest.mark.parametrize("text", ["x", "1,,2", "-1", "1/0", "nan", "inf"])
+def test_radii_that_are_none_are_named(tmp_path, capsys, text):
+    assert report.main([str(workdir(tmp_path / "run")), f"--radii={text}"]) == 2
+    assert "--radii has" in capsys.readouterr().err
+
+
+def radii_of(*paths):
+    return report.entries(paths)[0].summary.radii.tolist()
+
+
+def test_usual_radii_depend_on_the_norm(tmp_path):
+    # the largest radius is 1.23 for all
+    smooth = workdir(tmp_path / "a")
+    assert radii_of(smooth) == [0, 0.25, 0.5, 0.75, 1]
+    exact = dict(sigma=None, method="lipschitz", procedure=dict(name="none"))
+    l2 = workdir(tmp_path / "b", **exact)
+    assert radii_of(l2) == [0, 36 / 255, 72 / 255, 108 / 255, 1]
+    linf = workdir(tmp_path / "c", **exact | dict(norm="linf"))
+    assert radii_of(linf) == [0, *(k / 255 for k in (1, 2, 4, 8, 16, 32, 64, 128))]
+
+
+def test_radii_of_the_configs_are_joined(tmp_path):
+    a = workdir(tmp_path / "a", file=dict(certify=dict(radii=[0, 0.5])))
+    b = workdir(tmp_path / "b", file=dict(certify=dict(radii=[0, 1])))
+    assert radii_of(a, b) == [0, 0.5, 1]
+
+
+REFERENCE = dict(paper="Zhu 2022", table="3", radius=0.25, clean=77.25, certified=50.0)
+
+
+@pytest.mark.parametrize("where", ["header", "file"])
+def test_published_numbers_come_from_the_config(tmp_path, where):
+    config = dict(certify=dict(radii=[0, 0.25, 0.5]), reference=REFERENCE)
+    where = dict(header=dict(config=config), file=dict(file=config))[where]
+    (entry,) = report.entries([workdir(tmp_path / "run", **where)])
+    assert entry.reference.source == "Zhu 2022, Table 3"
+    assert entry.reference.certified == {0.0: 0.7725, 0.25: 0.5}
+    assert entry.summary.radii.tolist() == [0, 0.25, 0.5]
+
+
+def test_unset_reference_is_none(tmp_path):
+    config = dict(
+        reference=dict(paper="", table="", clean=0.0, certified=0.0, radius=0.0)
+    )
+    assert report.entries([workdir(tmp_path / "run", file=config)])[0].reference is None
+
+
+def test_norms_do_not_mix(tmp_path):
+    paths = [workdir(tmp_path / "a"), workdir(tmp_path / "b", norm="linf")]
+    with pytest.raises(InputError, match="l2 and linf"):
+        report.report(paths)
+
+
+def test_equal_names_become_paths(tmp_path):
+    paths = [workdir(tmp_path / "a" / "run"), workdir(tmp_path / "b" / "run")]
+    assert [e.name for e in report.entries(paths)] == [str(p) for p in paths]
+
+
+def test_tsv_holds_one_record(tmp_path, capsys):
+    paths = [str(workdir(tmp_path / "a")), str(workdir(tmp_path / "b"))]
+    assert report.main([*paths, "--format", "tsv"]) == 2
+    assert "one PATH" in capsys.readouterr().err
+
+
+def test_faults_of_the_input_are_one_sentence(tmp_path, capsys):
+    empty = tmp_path / "empty"
+    Writer(empty / report.RECORD, HEADER).close()
+    damaged = workdir(tmp_path / "damaged")
+    (damaged / "config.json").write_text("{")
+    reference = dict(reference=REFERENCE | dict(certified=[50, 20]))
+    for path, fault in (
+        (workdir(tmp_path / "list", file=reference), "must be numbers"),
+        (tmp_path / "nothing", "no record file"),
+        (tmp_path, "no record file"),
+        (empty, "no certificate yet"),
+        (damaged, "is damaged"),
+    ):
+        assert report.main([str(path)]) == 2
+        assert fault in capsys.readouterr().err
+
+
+def test_help_shows_an_example_and_nothing_imports_jax():
+    script = (
+        "import sys, jaxcert.report as r\n"
+        "try: r.main(['--help'])\n"
+        "except SystemExit: print('jax' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "python -m jaxcert.report runs/" in done.stdout
+    assert done.stdout.strip().endswith("False")
+
+
+def test_record_files_may_be_given_directly(tmp_path):
+    path = workdir(tmp_path / "run")
+    (entry,) = report.entries([path / report.RECORD])
+    assert entry.name == "run"
+    assert entry.certificates.header["format"] == records.FORMAT
