@@ -32,10 +32,10 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {error.filename}" if error.filename else ""
             return _say(
-                f"the disk is full{where}; what was complete is kept: "
+                f"the disk or your quota is full{where}; what was complete is kept: "
                 "free space and run the same command again.",
                 1,
             )

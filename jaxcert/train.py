@@ -9,8 +9,11 @@ config.certify.after_training the run ends with certificates.jsonl and a report.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,16 +46,18 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     data = open_data(config)
     model, method, state, run_step, sweep = _prepare(config, data, key, mesh)
     claim(workdir, config)
-    checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-    if checkpoints.latest() is not None:
-        state = checkpoints.restore(state, mesh)
-    start = int(state.step)
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
-    batches = data.batches(start, _weights(state), mesh)
-    writer = MetricWriter(workdir, resume_step=start)
-    line = Progress("train", total, "steps", start=start)
     totals, pending = None, None
-    try:
+    with (
+        Checkpoints(workdir, keep=config.checkpoint.keep) as checkpoints,
+        _asked() as ends,
+    ):
+        if checkpoints.latest() is not None:
+            state = checkpoints.restore(state, mesh)
+        start = int(state.step)
+        batches = data.batches(start, _weights(state), mesh)
+        writer = MetricWriter(workdir, resume_step=start)
+        line = Progress("train", total, "steps", start=start)
         for t in range(start, total):
             if t % per_epoch == 0 and _refreshes(method, t // per_epoch):
                 extra = method.refresh.fn(state, sweep, jax.random.fold_in(key, t))
@@ -64,7 +69,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             if pending:  # read one step late: the next one is already under way
                 line.update(*_log(writer, pending))
                 pending = None
-            saves = done == total or _due(config.checkpoint, done, per_epoch)
+            saves = done == total or ends() or _due(config.checkpoint, done, per_epoch)
             if saves or done % config.log.every_steps == 0:
                 pending, totals = (done, totals), None
             if saves:
@@ -74,12 +79,42 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
                 pending = None
                 calibrated = method.calibrate and method.calibrate(state, sweep)
                 checkpoints.save(state, calibrated or state.model_state)
+            if ends():
+                raise KeyboardInterrupt
             if done < total and _due(config.eval, done, per_epoch):
                 _evaluate(config, model, state, mesh, writer, done)
-    finally:
-        checkpoints.close()
-        writer.close()
     return state
+
+
+@contextmanager
+def _asked():
+    """Whether Ctrl-C or SIGTERM came: the run then saves its step before it ends.
+
+    A second Ctrl-C ends it at once. Several processes cannot agree on a step: they end
+    at once.
+    """
+    import jax
+
+    alone = jax.process_count() == 1
+    if threading.current_thread() is not threading.main_thread() or not alone:
+        yield lambda: False
+        return
+    came = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def note(number, frame):
+        came.append(number)
+        for each in signals:
+            signal.signal(each, before[each])
+
+    for number in signals:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])
 
 
 def _prepare(config: ConfigDict, data: Data, key, mesh):

@@ -67,8 +67,10 @@ class Checkpoints:
         flat = _restore(self._manager, self.latest(), "state", _flatten(like), mesh)[0]
         return _unflatten(like, flat)
 
-    def close(self) -> None:
-        """Wait for what is being written."""
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._manager.wait_until_finished()
         self._manager.close()
 

@@ -11,25 +11,15 @@ class MetricWriter:
     """Appends to `<workdir>/metrics.jsonl`; a resumed run drops lines of steps it repeats."""
 
     def __init__(self, workdir: str | Path, *, resume_step: int):
-        path = Path(workdir) / "metrics.jsonl"
-        kept = []
-        if path.exists():
-            kept = [
-                line
-                for line in path.read_text().splitlines()
-                if _step(line) <= resume_step
-            ]
-        fresh = path.with_suffix(".tmp")
-        fresh.write_text("".join(line + "\n" for line in kept))
-        os.replace(fresh, path)
-        self._file = open(path, "a")
+        self._path = Path(workdir) / "metrics.jsonl"
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        fresh = self._path.with_suffix(".tmp")
+        fresh.write_text("".join(f"{x}\n" for x in lines if _step(x) <= resume_step))
+        os.replace(fresh, self._path)
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+        with open(self._path, "a") as file:
+            file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
 
 
 def _step(line: str) -> float:

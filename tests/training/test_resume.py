@@ -94,6 +94,20 @@ def test_killed_runs_end_bit_for_bit_where_the_whole_run_ends(whole, tmp_path):
     assert steps == sorted(set(steps))
 
 
+def test_interrupted_run_saves_its_step_and_ends_as_the_whole_run(whole, tmp_path):
+    process = start(tmp_path, "--config.checkpoint.every_epochs=0")
+    while not (tmp_path / "metrics.jsonl").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 130, said[-3000:]
+    assert "interrupted" in said and "Traceback" not in said
+    assert 0 < digests(tmp_path)[0] < 32
+    process = start(tmp_path)
+    process.communicate(timeout=300)
+    assert digests(tmp_path) == digests(whole)
+
+
 def finished(whole, tmp_path):
     """A copy of the finished run to damage."""
     shutil.copytree(whole, tmp_path / "run")
