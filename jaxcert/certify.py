@@ -120,11 +120,9 @@ def main(argv: list[str] | None = None) -> int:
 
     args = cli.parse(argv, __doc__, needs="workdir", takes_out=True)
     certify(args.config, args.workdir, out=args.out)
-    from jaxcert.report import report
+    from jaxcert import report
 
-    path = args.out or Path(args.workdir) / "certificates.jsonl"
-    print(report([path], radii=args.config.certify.radii))
-    return 0
+    return report.main([args.out or args.workdir])
 
 
 if __name__ == "__main__":
