@@ -54,7 +54,7 @@ def start(side: str, *, device: str, core: int | None, folder: Path) -> Worker:
         )
     with open(folder / f"{side}.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", side],
+            [sys.executable, "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -70,7 +70,8 @@ def start(side: str, *, device: str, core: int | None, folder: Path) -> Worker:
 
 def send(worker: Worker, **request: Any) -> None:
     try:
-        worker.process.stdin.write((json.dumps(request) + "\n").encode())
+        line = json.dumps(dict(side=worker.side, **request)) + "\n"
+        worker.process.stdin.write(line.encode())
     except BrokenPipeError:
         raise Failed(f"{worker.side} ended") from None
 
@@ -101,11 +102,9 @@ def ask(worker: Worker, *, deadline: float, **request: Any) -> dict[str, Any]:
 
 def stop(worker: Worker) -> None:
     """End the worker and what it started (loader processes share its session)."""
-    try:
+    if worker.process.poll() is None:  # else its id may be another's by now
         os.killpg(worker.process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    worker.process.wait()
+        worker.process.wait()
     worker.process.stdin.close()
     worker.process.stdout.close()
 

@@ -47,12 +47,12 @@ class Cell(NamedTuple):
 
 
 PLAN = (
-    Cell("micro", None, dict(cpu=40, gpu=40)),
-    Cell("smoothing", "smoothing_torch", dict(cpu=170, gpu=120)),
-    Cell("orthogonal_conv", "lot_torch", dict(cpu=190, gpu=150)),
-    Cell("train_step", "train_torch", dict(cpu=90, gpu=110)),
-    Cell("input", None, dict(cpu=60, gpu=60)),
+    Cell("micro", None, dict(cpu=30, gpu=40)),
     Cell("aa", None, dict(cpu=40, gpu=40)),
+    Cell("smoothing", "smoothing_torch", dict(cpu=150, gpu=120)),
+    Cell("orthogonal_conv", "lot_torch", dict(cpu=180, gpu=150)),
+    Cell("train_step", "train_torch", dict(cpu=80, gpu=110)),
+    Cell("input", None, dict(cpu=50, gpu=60)),
 )
 
 

@@ -80,7 +80,8 @@ def _row(*, dtype: str, **shape: int) -> Row:
     flops, n_bytes = floors.train(
         shape["depth"], images, itemsize=2 if low else 4, side=shape["side"]
     )
-    exact = dict(loss=1e-5, var=1e-5, stem=1e-3, head=1e-4)
+    # PyTorch's own layouts differ by 1.4e-3 in the stem's gradient, at 20 layers
+    exact = dict(loss=1e-5, var=1e-5, stem=5e-3, head=1e-4)
     rounded = dict(loss=0.02, var=0.02, stem=1.0, head=0.1)
     return Row(
         f"Gaussian training ResNet-{shape['depth']}",

@@ -1,4 +1,4 @@
-"""One side of a comparison in a process of its own: `python -m benchmarks.worker SIDE`.
+"""A process that runs one side of a comparison: `python -m benchmarks.worker`.
 
 Reads a JSON request per line and answers with a JSON line: `hello`, `build`, `output`,
 `time`. Anything a library prints goes to stderr, so answers stay readable.
@@ -21,14 +21,13 @@ from benchmarks.suite import PLAN, Job, Row
 
 
 def main() -> None:
-    side = sys.argv[1]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    jobs: list[Job] = []
+    jobs: dict[str, Job] = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = _ACTIONS[request.pop("do")](side, jobs, **request)
+            answer = _ACTIONS[request.pop("do")](jobs, **request)
         except Exception as error:  # the parent must hear of it, whatever it is
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
@@ -36,7 +35,7 @@ def main() -> None:
         answers.flush()
 
 
-def _hello(side: str, jobs: list[Job], *, device: str) -> dict[str, Any]:
+def _hello(jobs: dict[str, Job], *, side: str, device: str) -> dict[str, Any]:
     """Start the library; its versions and the device it sees."""
     if side.startswith("jaxcert"):
         import flax
@@ -61,38 +60,40 @@ def _hello(side: str, jobs: list[Job], *, device: str) -> dict[str, Any]:
 
 
 def _build(
-    side: str, jobs: list[Job], *, cell: str, row: dict[str, Any], device: str
+    jobs: dict[str, Job], *, side: str, cell: str, row: dict[str, Any], device: str
 ) -> dict[str, Any]:
     """Build a job and run it once: compilation and the first call."""
-    jobs.clear()
+    jobs.pop(side, None)
     start = time.perf_counter()
     if side.startswith("jaxcert"):
         make = importlib.import_module(f"benchmarks.{cell}").jaxcert
     else:
         peers = next(c.peers for c in PLAN if c.name == cell)
         make = getattr(importlib.import_module(f"benchmarks.peers.{peers}"), side)
-    jobs.append(make(Row(**row), device))
-    jobs[0].run()
+    jobs[side] = make(Row(**row), device)
+    jobs[side].run()
     return dict(compile_s=time.perf_counter() - start)
 
 
 def _output(
-    side: str, jobs: list[Job], *, reference: str, to: str
+    jobs: dict[str, Job], *, side: str, reference: str, to: str
 ) -> dict[str, list[str]]:
     """Write the arrays to compare to an npz file."""
-    if jobs[0].output is None:
+    if jobs[side].output is None:
         return dict(names=[])
     known: dict[str, np.ndarray] = {}
     if reference:
         with np.load(reference) as file:
             known = {name: file[name] for name in file.files}
-    arrays = jobs[0].output(known)
+    arrays = jobs[side].output(known)
     np.savez(to, **arrays)
     return dict(names=list(arrays))
 
 
-def _time(side: str, jobs: list[Job], *, times: int, device: str) -> dict[str, float]:
-    run = jobs[0].run
+def _time(
+    jobs: dict[str, Job], *, side: str, times: int, device: str
+) -> dict[str, float]:
+    run = jobs[side].run
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
         run()

@@ -24,7 +24,6 @@ def get_config(arg=""):
     )
     config.method = dict(name="lot", gamma=0.5)
     config.data.update(name="digits", batch=100, epochs=30)
-    config.data.augment.crop = 1
     config.optim.update(name="sgd", lr=0.1, momentum=0.9, schedule="cosine")
     config.checkpoint.every_epochs = 5
     config.certify.update(

@@ -45,7 +45,7 @@ def parse(
     if takes_out:
         parser.add_argument("--out", help="record file (WORKDIR/certificates.jsonl)")
     args, rest = parser.parse_known_args(argv)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells of every file
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax raises as well
     if getattr(args, needs) is None:
         example = "configs/quickstart.py" if needs == "config" else "runs/quickstart"
         raise InputError(f"--{needs} is missing; for example --{needs} {example}.")
@@ -67,31 +67,46 @@ def parse(
 def override(config: ConfigDict, words: list[str]) -> ConfigDict:
     """The config with `--config.optim.lr=0.01` and the like applied."""
     for word in words:
-        _check_key(config, word.removeprefix("--config.").partition("=")[0])
-    values, arguments = flags.FlagValues(), ["jaxcert", *words]
-    try:
-        config_flags.DEFINE_config_dict(
-            "config", config, flag_values=values, sys_argv=arguments
-        )
-        values(arguments)
-    except (flags.Error, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(
-            f"{said.rstrip('.')}: give a value of the same type."
-        ) from None
-    return values.config
-
-
-def _check_key(config: ConfigDict, key: str) -> None:
-    section = config
-    for part in key.split("."):
-        if not isinstance(section, ConfigDict) or part not in section:
-            known = sorted(section) if isinstance(section, ConfigDict) else []
-            near = difflib.get_close_matches(part, known, 1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"there are {', '.join(known)}."
+        key = word.removeprefix("--config.").partition("=")[0]
+        section, last = _place(config, key)
+        before, kind = section[last], section.get_type(last).__name__
+        values, arguments = flags.FlagValues(), ["jaxcert", word]
+        try:
+            config_flags.DEFINE_config_dict(
+                "config", config, flag_values=values, sys_argv=arguments
             )
+            values(arguments)
+            if kind == "tuple" and _numbers(before) and not _numbers(section[last]):
+                raise ValueError
+        except (flags.Error, TypeError, ValueError):
+            example = str(before).replace(" ", "")
+            raise InputError(
+                f"{word} does not fit: give a value of type {kind}, such as {example}."
+            ) from None
+    return config
+
+
+def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+    """Section and last word of a dotted key. Raises InputError if there is no such key."""
+    value, words = config, key.split(".")
+    for part in words:
+        section = value
+        if not isinstance(section, ConfigDict):
+            raise InputError(
+                f"--config.{key}: there is no key {part!r}, what it would be in is the "
+                f"value {section!r}; leave '.{part}' out."
+            )
+        if part not in section:
+            near = difflib.get_close_matches(part, list(section), 1)
+            there = ", ".join(sorted(section)) or "none"
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {there}."
             raise InputError(f"--config.{key}: there is no key {part!r}; {hint}")
-        section = section[part]
+        value = section[part]
+    if isinstance(value, ConfigDict):
+        there = ", ".join(sorted(value)) or "none"
+        raise InputError(f"--config.{key} is a section: name one of its keys, {there}.")
+    return section, words[-1]
+
+
+def _numbers(values: tuple) -> bool:
+    return all(isinstance(v, int | float) for v in values)

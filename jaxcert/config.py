@@ -12,13 +12,18 @@ import inspect
 import json
 import re
 import runpy
+import traceback
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from jaxcert.errors import InputError
 
+_NONE = inspect.Parameter.empty
 _HARMLESS = (
     "certify.",
     "eval.",
@@ -56,9 +61,13 @@ def base() -> ConfigDict:
             placement="auto",  # auto | host | device
             augment=ConfigDict(
                 dict(
-                    crop=0, crop_fill="zero", flip=False, cutout=0, generated_crop=None
+                    crop=0,
+                    crop_fill="zero",
+                    flip=False,
+                    cutout=0,
+                    generated_crop=placeholder(int),  # None: as the real images
                 )
-            ),  # pixels; generated_crop None: as the real images
+            ),  # pixels
         )
     )
     config.optim = ConfigDict(
@@ -107,21 +116,40 @@ def load(argument: str) -> ConfigDict:
     path, _, row = argument.partition(":")
     if not Path(path).is_file():
         raise InputError(f"no config file {path}: `ls configs/*/` lists them.")
-    namespace = runpy.run_path(path)
-    if "get_config" not in namespace:
-        raise InputError(f"{path} has no get_config(arg=''): it is no config file.")
-    return namespace["get_config"](row)
+    try:
+        namespace = runpy.run_path(path)
+        if "get_config" not in namespace:
+            raise InputError(f"{path} has no get_config(arg=''): it is no config file.")
+        config = namespace["get_config"](row)
+    except InputError:
+        raise
+    except Exception as error:  # a config file is code and can raise anything
+        frames = traceback.extract_tb(error.__traceback__)
+        line = [getattr(error, "lineno", 1)]
+        line += [frame.lineno for frame in frames if frame.filename == path]
+        what = " ".join(str(error).split())
+        raise InputError(
+            f"{path}, line {line[-1]}: {type(error).__name__}: {what}; correct the file."
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"get_config of {path} gives no ConfigDict: start from jaxcert.config.base()."
+        )
+    return config
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
     """The config with its `tiny` overrides applied: the same run, shrunk to seconds."""
-    small = ConfigDict(config.to_dict(), convert_dict=True)
+    small = deepcopy(config)
     small.update(config.tiny.to_dict())
     return small
 
 
 def save(config: ConfigDict, path: str | Path) -> None:
-    Path(path).write_text(json.dumps(config.to_dict(), indent=1, default=list) + "\n")
+    """As JSON; on a full disk the file that was there stays."""
+    part = Path(path).with_suffix(".part")
+    part.write_text(json.dumps(config.to_dict(), indent=1, default=list) + "\n")
+    part.replace(path)
 
 
 def read(workdir: str | Path) -> ConfigDict:
@@ -164,14 +192,27 @@ def build(package: str, section: ConfigDict, **context: Any) -> Any:
             f"no {package[:-1]} is called {name!r}; there are {', '.join(names)}."
         )
     make = importlib.import_module(f"jaxcert.{package}.{name}").make
-    parameters = inspect.signature(make).parameters
-    unknown = [key for key in arguments if key not in parameters]
+    return call(make, arguments, what=f"{package[:-1]} {name}", **context)
+
+
+def call(function: Callable, section: Any, *, what: str, **context: Any) -> Any:
+    """`function` with the keys of a section, and those of `context` that it takes.
+
+    Raises InputError for an unknown or missing key, listing those there are.
+    """
+    parameters = inspect.signature(function).parameters
+    known = [k for k in parameters if k not in context]
+    unknown = [key for key in section if key not in parameters]
     if unknown:
-        known = [k for k in parameters if k not in context]
         raise InputError(
-            f"{package} {name} knows no key {unknown[0]!r}; it has {', '.join(known)}."
+            f"{what} has no key {unknown[0]!r} but {', '.join(known) or 'none at all'}: "
+            "change the config file."
         )
-    return make(**{k: v for k, v in context.items() if k in parameters}, **arguments)
+    missing = [k for k in known if parameters[k].default is _NONE and k not in section]
+    if missing:
+        raise InputError(f"{what} needs the key {missing[0]!r}: give it in the config.")
+    given = {k: v for k, v in context.items() if k in parameters}
+    return function(**given, **section)
 
 
 def _modules(package: str) -> list[str]:

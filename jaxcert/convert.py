@@ -14,6 +14,8 @@ from jaxcert.errors import exit_cleanly
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         prog="python -m jaxcert.convert",
         description="Write the generated images of an npz file (`image` uint8 [M,H,W,C], "
         "`label`) as ArrayRecord shards in shuffled order, for --config.data.generated. "

@@ -5,7 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable
+
+_PLACES = (
+    errno.EACCES,
+    errno.EROFS,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+)
+"""Paths at which nothing can be read or written."""
 
 
 class InputError(ValueError):
@@ -20,6 +33,7 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
     A bug of ours still ends in a traceback. Returns the exit status: 0, 2 (input), 1
     (the machine: disk full, no permission) or 130 (Ctrl-C).
     """
+    warnings.formatwarning = _one_line
     try:
         return command() or 0
     except InputError as error:
@@ -39,11 +53,15 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
                 "free space and run the same command again.",
                 1,
             )
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.filename is not None and error.errno in _PLACES:
             return _say(
                 f"{error.filename}: {error.strerror}; choose a writable place.", 1
             )
         raise
+
+
+def _one_line(message, *_: object, **__: object) -> str:
+    return f"warning: {message}\n"
 
 
 def _say(sentence: str, status: int) -> int:

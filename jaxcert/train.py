@@ -40,12 +40,15 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     from jaxcert.training.metrics import MetricWriter
 
     workdir = Path(workdir)
+    refuse_another(workdir, config)
+    _check(config)
     jax.config.update("jax_default_matmul_precision", _precision(config.precision))
     key = jax.random.key(config.seed)
     mesh = sharding.data_mesh()
     data = open_data(config)
     model, method, state, run_step, sweep = _prepare(config, data, key, mesh)
-    claim(workdir, config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    configs.save(config, workdir / "config.json")
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
     totals, pending = None, None
     with (
@@ -56,7 +59,8 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             state = checkpoints.restore(state, mesh)
         start = int(state.step)
         batches = data.batches(start, _weights(state), mesh)
-        writer = MetricWriter(workdir, resume_step=start)
+        speaks = jax.process_index() == 0
+        writer = MetricWriter(workdir, resume_step=start) if speaks else None
         line = Progress("train", total, "steps", start=start)
         for t in range(start, total):
             if t % per_epoch == 0 and _refreshes(method, t // per_epoch):
@@ -67,15 +71,13 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             state, totals = run_step(state, totals, next(batches), key, phase=phase)
             done = t + 1
             if pending:  # read one step late: the next one is already under way
-                line.update(*_log(writer, pending))
+                _log(writer, line, pending)
                 pending = None
             saves = done == total or ends() or _due(config.checkpoint, done, per_epoch)
             if saves or done % config.log.every_steps == 0:
                 pending, totals = (done, totals), None
             if saves:
-                line.update(
-                    *_log(writer, pending)
-                )  # nothing that is not finite is saved
+                _log(writer, line, pending)  # nothing that is not finite is saved
                 pending = None
                 calibrated = method.calibrate and method.calibrate(state, sweep)
                 checkpoints.save(state, calibrated or state.model_state)
@@ -130,10 +132,13 @@ def _prepare(config: ConfigDict, data: Data, key, mesh):
         data.real, image_shape=model.image_shape, num_classes=model.num_classes
     )
     method = configs.build("methods", config.method, model=model, run=data.run)
-    tx = optim.make(data.run, **config.optim)
+    tx = configs.call(optim.make, config.optim, what="optim", run=data.run)
+    move = partial(augment, **config.data.augment)
+    like = jax.ShapeDtypeStruct((1, *model.image_shape), data.real.image.dtype)
+    real = jax.ShapeDtypeStruct((1,), bool)
+    jax.eval_shape(move, key, {"image": like, "real": real})  # refuse before compiling
     init = partial(step.init_state, model, method, tx, ema=config.ema)
     state = jax.jit(init)(key=jax.random.fold_in(key, 2**31))
-    move = partial(augment, **config.data.augment)
     return (
         model,
         method,
@@ -157,6 +162,7 @@ class Data(NamedTuple):
 def open_data(config: ConfigDict) -> Data:
     """Open config.data: real images, generated ones, their mixture. Raises InputError."""
     import jax
+    from jax.experimental import multihost_utils
 
     from jaxcert.data import generated as generated_sets
     from jaxcert.data import loader, mixture, sources
@@ -165,9 +171,14 @@ def open_data(config: ConfigDict) -> Data:
     data = config.data
     if data.epochs < 1:
         raise InputError(f"data.epochs must be at least 1, not {data.epochs}.")
+    several = jax.process_count() > 1
+    if several and jax.process_index() > 0:  # the first one downloads
+        multihost_utils.sync_global_devices("data")
     real = sources.open(
         data.name, "train", dir=data.dir, download=data.download, pad=data.pad
     )
+    if several and jax.process_index() == 0:
+        multihost_utils.sync_global_devices("data")
     generated = None
     if data.generated:
         generated = generated_sets.open_generated(
@@ -182,6 +193,7 @@ def open_data(config: ConfigDict) -> Data:
         seed=config.seed,
         order=data.order,
     )
+    loader.check(real, generated, data.batch, devices=jax.device_count())
     total = data.epochs * plan.steps_per_epoch
     run = Run(plan.steps_per_epoch, total, len(real.label))
 
@@ -205,21 +217,32 @@ def open_data(config: ConfigDict) -> Data:
     return Data(real, run, batches, sweep)
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Write config.json, or check that the one there is of the same run."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    if (workdir / "config.json").exists():
-        different = configs.differences(configs.read(workdir), config)
-        if different:
-            raise InputError(
-                f"{workdir} holds a run of another config, different in {different[0]}: name "
-                "another --workdir."
-            )
-    configs.save(config, workdir / "config.json")
+def refuse_another(workdir: Path, config: ConfigDict) -> None:
+    """Raises InputError if the workdir holds a run of another config."""
+    if not (workdir / "config.json").exists():
+        return
+    different = configs.differences(configs.read(workdir), config)
+    if different:
+        raise InputError(
+            f"{workdir} holds a run of another config, different in {different[0]}: name "
+            "another --workdir."
+        )
 
 
-def _log(writer, pending) -> tuple[int, str]:
-    """Read the totals of an interval, write them; InputError if a step was not finite."""
+def _check(config: ConfigDict) -> None:
+    """Numbers of the loop itself."""
+    if config.log.every_steps < 1 or config.checkpoint.keep < 1:
+        raise InputError(
+            "log.every_steps and checkpoint.keep must be at least 1, not "
+            f"{config.log.every_steps} and {config.checkpoint.keep}."
+        )
+    if not 0 <= config.ema < 1:
+        raise InputError(f"ema is a decay from 0 (off) to below 1, not {config.ema}.")
+
+
+def _log(writer, line: Progress, pending) -> None:
+    """Read the totals of an interval, write them (one process of several does); InputError
+    if a step was not finite."""
     import jax
 
     done, totals = pending
@@ -229,10 +252,12 @@ def _log(writer, pending) -> tuple[int, str]:
             f"the loss or its gradient was not finite at step {int(totals.bad_step)}; the "
             "last good checkpoint is kept: lower optim.lr or set optim.clip_norm."
         )
+    if writer is None:
+        return
     means = {k: float(v) / int(totals.steps) for k, v in totals.sums.items()}
     writer.write(done, "train", means)
     shown = [f"{k} {means[k]:.4g}" for k in ("loss", "accuracy") if k in means]
-    return done, ", ".join(shown)
+    line.update(done, ", ".join(shown))
 
 
 def _evaluate(config, model, state, mesh, writer, done: int) -> None:
@@ -266,7 +291,8 @@ def _evaluate(config, model, state, mesh, writer, done: int) -> None:
             f"certified_{r:g}": float(v)
             for r, v in zip(cheap.certify.radii, values, strict=True)
         }
-        writer.write(done, split, shown)
+        if writer is not None:
+            writer.write(done, split, shown)
 
 
 def _weights(state):

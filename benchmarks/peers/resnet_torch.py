@@ -100,4 +100,4 @@ def folded(depth: int, where: str, dtype: torch.dtype):
 
 
 def nchw(x, where: str) -> torch.Tensor:
-    return torch.from_numpy(x).to(where).permute(0, 3, 1, 2).contiguous()
+    return torch.tensor(x, device=where).permute(0, 3, 1, 2).contiguous()

@@ -29,6 +29,7 @@ printed ones to nearest.
 from __future__ import annotations
 
 import functools
+import math
 import time
 
 import jax
@@ -235,7 +236,7 @@ def _default_chunk() -> int:
 def _check(sigma, n0, n, alpha, procedure, chunk) -> None:
     if procedure not in ("certify", "predict"):
         raise InputError(f"procedure {procedure!r} is neither 'certify' nor 'predict'.")
-    if not sigma > 0:
+    if not 0 < sigma < math.inf:
         raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
     if not 0 < alpha < 1:
         raise InputError(f"alpha {alpha} is no probability of error: try 0.001.")
@@ -243,6 +244,11 @@ def _check(sigma, n0, n, alpha, procedure, chunk) -> None:
         raise InputError(
             f"n0 {n0}, n {n} and chunk {chunk} are numbers of samples: give n0 and n at "
             "least 1, chunk 0 (chosen for the device) or more."
+        )
+    if n0 + n + chunk > np.iinfo(np.int32).max:
+        raise InputError(
+            f"n0 {n0}, n {n} and chunk {chunk} are too many to count in 32 bits: give "
+            "less than 2,147,483,648 together."
         )
     if procedure == "certify" and statistics.max_radius(n, alpha, sigma) == 0:
         enough = statistics.min_n_for_any_radius(alpha)

@@ -145,8 +145,7 @@ def read_cifar(name: str, split: str, *, folder: Path, fetch: bool) -> Arrays:
     members = kind.train if split == "train" else kind.test
     contents = _members(path, list(members))
     parts = []
-    for member, md5 in members.items():
-        _compare_md5(contents[member], md5, f"{member} of {path}")
+    for member in members:
         decode = _unpickled if kind.label_key else _records
         parts.append(decode(contents[member], f"{member} of {path}", name, kind))
     image = np.concatenate([part[0] for part in parts])
@@ -156,6 +155,8 @@ def read_cifar(name: str, split: str, *, folder: Path, fetch: bool) -> Arrays:
             f"{path} has {len(image):,} images for {split}, not {_SIZES[split]:,}: "
             "it is cut off; copy it again."
         )
+    for member, md5 in members.items():
+        _compare_md5(contents[member], md5, f"{member} of {path}")
     image = image.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(image), label
 

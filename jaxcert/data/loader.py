@@ -49,7 +49,7 @@ def batches(
     Raises InputError for an unknown placement, a batch that the devices do not divide, or
     sources that do not fit together.
     """
-    _check(real, generated, mixture.batch, mesh)
+    check(real, generated, mixture.batch, devices=mesh.shape["data"])
     if placement not in ("auto", "host", "device"):
         raise InputError(
             f"data.placement is {placement!r}: give 'auto', 'host' or 'device'."
@@ -77,7 +77,7 @@ def sweep(real: Source, batch: int, *, mesh: Mesh) -> Iterator[Batch]:
     and real False: mask by index >= 0 before writing to a table of N entries. Raises
     InputError for a batch that the devices do not divide.
     """
-    _check(real, None, batch, mesh)
+    check(real, None, batch, devices=mesh.shape["data"])
     size = len(real.label)
 
     def planned(step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +89,30 @@ def sweep(real: Source, batch: int, *, mesh: Mesh) -> Iterator[Batch]:
 
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return _ahead(map(host, range(-(-size // batch))), batch, sharding)
+
+
+def check(real: Source, generated: Source | None, batch: int, *, devices: int) -> None:
+    """Raises InputError for a batch that the devices do not divide, or sources that do
+    not fit together."""
+    if batch % devices:
+        raise InputError(
+            f"data.batch is {batch}, which {devices} devices do not divide: "
+            "give a multiple of their number."
+        )
+    if generated is None:
+        return
+    kinds = [(o.image.shape[1:], np.dtype(o.image.dtype)) for o in (real, generated)]
+    if kinds[0] != kinds[1]:
+        words = [f"{dtype} {'x'.join(map(str, shape))}" for shape, dtype in kinds]
+        raise InputError(
+            f"the generated images are {words[1]}, the real ones {words[0]}: "
+            "give generated images of the same shape and kind."
+        )
+    if generated.num_classes > real.num_classes:
+        raise InputError(
+            f"the generated images have labels up to {generated.num_classes - 1}, but "
+            f"{real.name} has {real.num_classes} classes: give images made for {real.name}."
+        )
 
 
 def _on_host(
@@ -204,25 +228,3 @@ def _fits(real: Source, generated: Source | None, mesh: Mesh) -> bool:
     origins = [real] if generated is None else [real, generated]
     needed = sum(int(np.prod(o.image.shape)) * o.image.dtype.itemsize for o in origins)
     return device.platform != "cpu" and needed < memory / 4
-
-
-def _check(real: Source, generated: Source | None, batch: int, mesh: Mesh) -> None:
-    if batch % mesh.shape["data"]:
-        raise InputError(
-            f"data.batch is {batch}, which {mesh.shape['data']} devices do not divide: "
-            "give a multiple of their number."
-        )
-    if generated is None:
-        return
-    kinds = [(o.image.shape[1:], np.dtype(o.image.dtype)) for o in (real, generated)]
-    if kinds[0] != kinds[1]:
-        words = [f"{dtype} {'x'.join(map(str, shape))}" for shape, dtype in kinds]
-        raise InputError(
-            f"the generated images are {words[1]}, the real ones {words[0]}: "
-            "give generated images of the same shape and kind."
-        )
-    if generated.num_classes > real.num_classes:
-        raise InputError(
-            f"the generated images have labels up to {generated.num_classes - 1}, but "
-            f"{real.name} has {real.num_classes} classes: give images made for {real.name}."
-        )

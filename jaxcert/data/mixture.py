@@ -53,7 +53,7 @@ def make(
     """Mixture of N real and M generated images (M = 0: none, whatever the share).
 
     Raises InputError for an empty real set, a share outside [0, 1], an unknown order, a
-    batch below 1 or a negative seed.
+    batch below 1, or a negative seed or number of images.
     """
     if real_size < 1:
         raise InputError("the real training set is empty: give another data.name.")
@@ -63,6 +63,10 @@ def make(
         raise InputError(f"data.generated_share is {share}: give a share in [0, 1].")
     if order not in ("continuous", "wang"):
         raise InputError(f"data.order is {order!r}: give 'continuous' or 'wang'.")
+    if epoch_images < 0:
+        raise InputError(
+            f"data.epoch_images is {epoch_images}: give 0 (as many as real ones) or more."
+        )
     if seed < 0:
         raise InputError(f"the seed is {seed}: give 0 or more.")
     return Mixture(

@@ -157,6 +157,8 @@ def convert(
     InputError for a bad npz (see `files.read_npz`) or a folder with other images.
     """
     path = Path(path)
+    if seed < 0:
+        raise InputError(f"the seed is {seed}: give 0 or more.")
     source = checked(*files.read_npz(path), num_classes=0, name=str(path))
     if source.image.dtype != np.uint8:
         raise InputError(f"{path} has float images: save them as uint8.")

@@ -6,6 +6,8 @@ with noise 0 first, so BatchNorm sees the statistics of all copies.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -35,7 +37,7 @@ def repeat_labels(label: Array, m: int) -> Array:
 
 def check_noise(sigma: float, m: int) -> None:
     """Raises InputError for a noise that a method cannot train with."""
-    if not sigma > 0:
+    if not 0 < sigma < math.inf:
         raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
     if m < 1 or m != int(m):
         raise InputError(f"m {m} is no number of noisy copies: give 1, 2, 4 ...")

@@ -58,6 +58,16 @@ def normalize(x, mean, std):
     return (x - np.asarray(mean, x.dtype)) / np.asarray(std, x.dtype)
 
 
+def check_sizes(image_shape, num_classes: int, width: int = 1) -> None:
+    """Raises InputError unless image_shape is (H, W, C) and all sizes are at least 1."""
+    sizes = (*image_shape, num_classes, width)
+    if len(image_shape) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise InputError(
+            f"model.image_shape {tuple(image_shape)}, num_classes {num_classes} and width "
+            f"{width} make no network: give (H,W,C) and numbers from 1 up."
+        )
+
+
 def check_channels(image_shape, mean, std) -> None:
     """Raises InputError unless mean and std have one positive entry per channel."""
     channels = image_shape[-1]

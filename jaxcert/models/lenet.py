@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import FAN_IN, bias_init, dense
+from jaxcert.models._parts import FAN_IN, bias_init, check_sizes, dense
 from jaxcert.nn.adapter import from_linen
 
 
@@ -18,6 +18,7 @@ def make(
     num_classes: int = 10, image_shape: tuple[int, int, int] = (28, 28, 1)
 ) -> Model:
     """Raises InputError for images below 16x16: nothing is left after two poolings."""
+    check_sizes(image_shape, num_classes)
     if min(image_shape[:2]) < 16:
         raise InputError(f"lenet needs images of 16x16 or more, not {image_shape[:2]}.")
     module = LeNet(num_classes)

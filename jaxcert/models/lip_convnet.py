@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
+from jaxcert.models._parts import check_sizes
 from jaxcert.nn import adapter
 from jaxcert.nn.activations import ACTIVATIONS
 from jaxcert.nn.heads import LLN
@@ -47,6 +48,7 @@ def make(
     head: orthogonal or lln (last-layer normalisation, for many classes).
     Raises InputError where a layer is undefined.
     """
+    check_sizes(image_shape, num_classes, width)
     side, columns, channels = image_shape
     if side != columns or side != 2**stages:
         raise InputError(

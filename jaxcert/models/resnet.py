@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import check_channels, conv, dense, normalize
+from jaxcert.models._parts import check_channels, check_sizes, conv, dense, normalize
 from jaxcert.nn.adapter import from_linen
 from jaxcert.nn.batch_norm import BatchNorm
 
@@ -43,6 +43,7 @@ def make(
         raise InputError(f"depth {depth} is not 6n + 2: take 8, 20, 56 or 110.")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
+    check_sizes(image_shape, num_classes, width)
     check_channels(image_shape, mean, std)
     module = ResNet(depth // 6, num_classes, width, tuple(mean), tuple(std), dtype)
     return from_linen(module, image_shape=image_shape, num_classes=num_classes)

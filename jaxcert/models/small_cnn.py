@@ -9,7 +9,7 @@ from __future__ import annotations
 from flax import linen as nn
 
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import check_channels, conv, dense, normalize
+from jaxcert.models._parts import check_channels, check_sizes, conv, dense, normalize
 from jaxcert.nn.adapter import from_linen
 from jaxcert.nn.batch_norm import BatchNorm
 
@@ -22,6 +22,7 @@ def make(
     std: tuple[float, ...] = (0.37,),
 ) -> Model:
     """mean and std per channel; the defaults are those of the digits."""
+    check_sizes(image_shape, num_classes, width)
     check_channels(image_shape, mean, std)
     module = SmallCnn(num_classes, width, tuple(mean), tuple(std))
     return from_linen(module, image_shape=image_shape, num_classes=num_classes)

@@ -9,6 +9,10 @@ checkpoint into place: one that was interrupted is never seen.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +61,8 @@ class Checkpoints:
         saves = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         shapes = {name: _shapes(item) for name, item in items.items()}
         meta = ocp.args.JsonSave({"step": step, "digest": digests, "shapes": shapes})
-        self._manager.save(step, args=ocp.args.Composite(**saves, meta=meta))
+        with _disk_errors(self.path):
+            self._manager.save(step, args=ocp.args.Composite(**saves, meta=meta))
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
@@ -71,8 +76,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with _disk_errors(self.path):
+            self._manager.wait_until_finished()
+            self._manager.close()
 
 
 def load_network(model: Model, workdir: str | Path, *, mesh: Mesh) -> Loaded:
@@ -136,6 +142,19 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
     if digest(sharding.to_host(restored)) != expected:
         raise _damaged(where, "its digest differs")
     return restored, expected
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full disk as the exception that Python's own files raise."""
+    try:
+        yield
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from None
 
 
 def _damaged(where: str, error: Any) -> InputError:

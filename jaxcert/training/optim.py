@@ -38,10 +38,15 @@ def make(
     weight_decay is added to the gradient (torch), but for adamw. momentum is SGD's.
     Raises InputError for unknown names and impossible numbers.
     """
-    if lr <= 0 or weight_decay < 0 or clip_norm < 0 or accumulate < 1:
+    if not 0 < lr < math.inf or not weight_decay >= 0 or not clip_norm >= 0:
         raise InputError(
-            "optim needs lr > 0, weight_decay >= 0, clip_norm >= 0 and accumulate >= 1, not "
-            f"{lr}, {weight_decay}, {clip_norm} and {accumulate}."
+            "optim needs lr > 0, weight_decay >= 0 and clip_norm >= 0, not "
+            f"{lr}, {weight_decay} and {clip_norm}."
+        )
+    if accumulate < 1 or warmup_epochs < 0 or not 0 <= momentum < 1:
+        raise InputError(
+            "optim needs accumulate >= 1, warmup_epochs >= 0 and momentum from 0 to below "
+            f"1, not {accumulate}, {warmup_epochs} and {momentum}."
         )
     steps = max(run.total_steps // accumulate, 1)
     per_epoch = max(run.steps_per_epoch // accumulate, 1)

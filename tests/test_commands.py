@@ -1,0 +1,573 @@
+"""The commands as a user types them: bad input ends in one sentence that names fault and
+fix, with an exit status that is not 0, and nothing that was computed is lost."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcert import certify, convert, records, report, train
+from jaxcert.errors import exit_cleanly
+
+ROOT = Path(__file__).parents[1]
+CONFIG = str(ROOT / "configs/smoothing/digits_gaussian.py")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained workdir with the record of its four images."""
+    workdir = tmp_path_factory.mktemp("commands") / "run"
+    arguments = ["--config", CONFIG, "--tiny", "--workdir", str(workdir)]
+    assert exit_cleanly(lambda: train.main(arguments)) == 0
+    assert exit_cleanly(lambda: certify.main(["--workdir", str(workdir)])) == 0
+    return workdir
+
+
+@contextmanager
+def files_below(size):
+    """As on a full disk: a file that grows beyond `size` bytes cannot be written."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def ends(capsys):
+    """(command, *arguments) -> (exit status, the one sentence it ends with)."""
+
+    def call(command, *arguments):
+        capsys.readouterr()
+        status = exit_cleanly(lambda: command.main([str(a) for a in arguments]))
+        return status, sentence(capsys.readouterr().err)
+
+    return call
+
+
+def sentence(said):
+    """What a command says for itself; progress and warnings may stand before it."""
+    assert "Traceback" not in said
+    lines = [line for line in said.splitlines() if line]
+    own = [line for line in lines if line.startswith("jaxcert: ")]
+    others = [x for x in lines if not x.startswith(("train:", "certify:", "warning:"))]
+    assert others == own and len(own) <= 1, said
+    assert not own or own[0].endswith((".", "?"))
+    return own[0] if own else ""
+
+
+TRAIN = {
+    "no config": ("", "--config is missing; for example"),
+    "unknown config": ("--config=configs/nope.py", "no config file configs/nope.py"),
+    "no config file": (f"--config={__file__}", "has no get_config"),
+    "unknown row": (f"--config={CONFIG}:0.3", "no row '0.3': noise 0.25, 0.50"),
+    "unknown argument": ("--lr=1", "unknown argument '--lr=1'"),
+    "unknown key": ("--config.optim.lrr=1", "no key 'lrr'; did you mean 'lr'?"),
+    "odd key": ("--config.optim.zzz=1", "there are accumulate, clip_norm"),
+    "section": ("--config.optim=1", "is a section: name one of its keys, accumulate"),
+    "below a value": ("--config.optim.lr.x=1", "leave '.x' out"),
+    "not a number": ("--config.optim.lr=abc", "lr=abc does not fit: .* float, such as"),
+    "not whole": ("--config.data.epochs=1.5", "type int, such as 1"),
+    "no value": ("--config.data.epochs", "type int, such as 1"),
+    "not a bool": ("--config.data.download=maybe", "type bool, such as True"),
+    "words in a tuple": ("--config.model.std=(1,'a')", "type tuple, such as"),
+    "half a tuple": ("--config.model.std=(1,", "type tuple, such as"),
+    "unknown model": ("--config.model.name=resnt", "'resnt'; there are .*resnet"),
+    "unknown method": ("--config.method.name=x", "'x'; there are .*gaussian"),
+    "keys of another": ("--config.method.name=lot", "no key 'm' but gamma: change the"),
+    "no width": ("--config.model.width=0", "width 0 make no network"),
+    "no shape": ("--config.model.image_shape=(8,8)", r"\(8, 8\), .* give \(H,W,C\)"),
+    "few classes": (
+        "--config.model.num_classes=5",
+        "digits has 10 classes, the model 5",
+    ),
+    "data name": ("--config.data.name=nope", "no data set is called 'nope': there are"),
+    "data folder": (
+        "--config.data.name=npz:/nope",
+        "/nope is no folder: give one with",
+    ),
+    "batch": ("--config.data.batch=0", "data.batch is 0: give at least 1"),
+    "epochs": ("--config.data.epochs=0", "data.epochs must be at least 1"),
+    "epoch images": ("--config.data.epoch_images=-5", "epoch_images is -5: give 0"),
+    "order": ("--config.data.order=x", "give 'continuous' or 'wang'"),
+    "crop": ("--config.data.augment.crop=8", "crop of 8 pixels for images of 8 x 8"),
+    "fill": ("--config.data.augment.crop_fill=x", "give 'zero' or 'edge'"),
+    "optimizer": ("--config.optim.name=x", "no optimizer 'x'; there are sgd"),
+    "schedule": ("--config.optim.schedule=x", "no schedule 'x'; there are constant"),
+    "rate": ("--config.optim.lr=nan", "optim needs lr > 0, .* nan"),
+    "momentum": ("--config.optim.momentum=2", "momentum from 0 to below 1"),
+    "average": ("--config.ema=2", "ema is a decay"),
+    "precision": ("--config.precision=x", "precision must be highest or default"),
+    "log": ("--config.log.every_steps=0", "every_steps .* at least 1, not 0"),
+    "noise": ("--config.method.sigma=0", "sigma 0.0 is not above 0"),
+    "seed": ("--config.seed=-1", "seed is -1: give 0 or more"),
+    "share": ("--config.data.generated_share=2", "give a share in"),
+    "no generated": (
+        "--config.data.generated=/nope.npz",
+        "no generated images at /nope",
+    ),
+    "processes": ("--distributed=x", "HOST:PORT,N,I or auto, not 'x'"),
+}
+
+
+@pytest.mark.parametrize("argument,words", TRAIN.values(), ids=TRAIN)
+def test_train_refuses(ends, tmp_path, argument, words):
+    arguments = ["--config", CONFIG] if argument else []
+    workdir = tmp_path / "new"
+    status, said = ends(train, *arguments, *argument.split(), "--workdir", workdir)
+    assert status == 2
+    assert_words(words, said)
+    assert not workdir.exists()  # so the corrected command finds it free
+
+
+def assert_words(pattern, said):
+    with pytest.raises(ValueError, match=pattern):
+        raise ValueError(said)
+
+
+BROKEN = {
+    "syntax": ("def get_config(arg='')\n  pass", "line 1: SyntaxError"),
+    "import": (
+        "\nimport no_such_thing",
+        "line 2: ModuleNotFoundError: .*no_such_thing",
+    ),
+    "signature": ("def get_config(): return 1", "TypeError"),
+    "a dict": ("def get_config(arg=''): return {}", "gives no ConfigDict"),
+    "inside": ("def get_config(arg=''):\n  return 1 / 0", "line 2: ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("code,words", BROKEN.values(), ids=BROKEN)
+def test_broken_config_file_is_named_with_its_line(ends, tmp_path, code, words):
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    status, said = ends(train, "--config", path, "--workdir", tmp_path / "new")
+    assert status == 2
+    assert str(path) in said
+    assert_words(words, said)
+
+
+def test_unknown_key_of_a_config_file_is_refused(ends, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        f"import runpy\ndef get_config(arg=''):\n"
+        f"    config = runpy.run_path({CONFIG!r})['get_config'](arg)\n"
+        f"    config.optim.learning_rate = 0.1\n    return config\n"
+    )
+    status, said = ends(train, "--config", path, "--workdir", tmp_path / "new")
+    assert (status, "optim has no key 'learning_rate' but" in said) == (2, True)
+
+
+def test_generated_crop_can_be_set_although_it_is_none(ends, tmp_path):
+    more = ["--config.data.augment.generated_crop=9", "--workdir", tmp_path / "new"]
+    status, said = ends(train, "--config", CONFIG, "--tiny", *more)
+    assert (status, "generated_crop of 9 pixels" in said) == (2, True)
+
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+LABEL = np.arange(40) % 10
+DATA = {
+    "label below": (dict(label=LABEL - 1), "label -1: give labels in"),
+    "label above": (dict(label=LABEL + 1), "11 classes, the model 10"),
+    "labels that are floats": (dict(label=LABEL / 2), "float64 labels: give whole"),
+    "few labels": (dict(label=LABEL[:5]), "give one label per image"),
+    "bright": (dict(image=IMAGE / 254), "pixel 1.0.* give floats in"),
+    "nan": (dict(image=IMAGE * np.nan), "pixel nan in image 0"),
+    "wide integers": (dict(image=IMAGE.astype(int)), "int64 images: give uint8"),
+    "no images": (dict(image=IMAGE[:0], label=LABEL[:0]), "no images: give at least"),
+    "other size": (
+        dict(image=IMAGE[:, :4]),
+        "images of 4 x 8 x 1, the model takes 8 x",
+    ),
+    "no axes": (dict(image=IMAGE[:, 0, 0, 0]), r"give \[N,H,W,C\] or"),
+}
+
+
+@pytest.mark.parametrize("changed,words", DATA.values(), ids=DATA)
+def test_images_that_cannot_be_used_are_refused(ends, tmp_path, changed, words):
+    for split in ("train", "test"):
+        np.savez(tmp_path / f"{split}.npz", **dict(image=IMAGE, label=LABEL) | changed)
+    status, said = _train_on(ends, tmp_path, f"--config.data.name=npz:{tmp_path}")
+    assert status == 2
+    assert_words(words, said)
+
+
+def _train_on(ends, tmp_path, *more):
+    workdir = tmp_path / "new"
+    end = ends(train, "--config", CONFIG, "--tiny", "--workdir", workdir, *more)
+    assert not workdir.exists()
+    return end
+
+
+FILES = {
+    "other arrays": (lambda p: np.savez(p, x=IMAGE), "no array `image` but x"),
+    "compressed": (
+        lambda p: np.savez_compressed(p, image=IMAGE, label=LABEL),
+        "compressed .* np.savez instead",
+    ),
+    "cut off": (lambda p: p.write_bytes(npz()[:500]), "cut off: copy it again"),
+    "no zip": (lambda p: p.write_bytes(b"no"), "no npz file"),
+}
+GENERATED = {
+    "empty": (dict(image=IMAGE[:0], label=LABEL[:0]), "has no images"),
+    "floats": (dict(image=IMAGE / 255), "float images: save them as uint8"),
+    "other size": (dict(image=IMAGE[:, :4]), "uint8 4x8x1, the real ones uint8 8x8x1"),
+    "more classes": (dict(label=LABEL + 5), "labels up to 14, but digits has 10"),
+}
+
+
+def npz(**changed):
+    file = io.BytesIO()
+    np.savez(file, **dict(image=IMAGE, label=LABEL) | changed)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("write,words", FILES.values(), ids=FILES)
+def test_npz_that_cannot_be_read_is_refused(ends, tmp_path, write, words):
+    write(tmp_path / "train.npz")
+    arguments = (
+        f"--config.data.name=npz:{tmp_path}",
+        f"--config.data.generated={tmp_path}/train.npz",
+    )
+    for argument in arguments:
+        status, said = _train_on(ends, tmp_path, argument)
+        assert status == 2
+        assert_words(words, said)
+    out = tmp_path / "shards"
+    status, said = ends(convert, "--generated", tmp_path / "train.npz", "--out", out)
+    assert status == 2
+    assert_words(words, said)
+
+
+@pytest.mark.parametrize("changed,words", GENERATED.values(), ids=GENERATED)
+def test_generated_set_that_does_not_fit_is_refused(ends, tmp_path, changed, words):
+    path = tmp_path / "g.npz"
+    path.write_bytes(npz(**changed))
+    status, said = _train_on(ends, tmp_path, f"--config.data.generated={path}")
+    assert status == 2
+    assert_words(words, said)
+
+
+def test_generated_set_that_is_too_small_is_refused(ends, tmp_path):
+    (tmp_path / "g.npz").write_bytes(npz())
+    words = f"--config.data.generated={tmp_path}/g.npz --config.data.generated_count=41"
+    status, said = _train_on(ends, tmp_path, *words.split())
+    assert status == 2 and "41" in said and "40 images: give fewer" in said
+
+
+def test_shards_are_continued_refused_or_found_damaged(ends, tmp_path):
+    source, folder = tmp_path / "g.npz", tmp_path / "shards"
+    source.write_bytes(npz())
+    convert_it = [convert, "--generated", source, "--out"]
+    assert ends(*convert_it, folder) == (0, "")
+    assert ends(*convert_it, folder) == (0, "")
+    status, said = ends(*convert_it, folder, "--seed", "1")
+    assert status == 2 and "name another folder by --out" in said
+    assert ends(*convert_it, folder, "--seed", "-1")[0] == 2
+    status, said = ends(*convert_it, source)
+    assert status == 1 and "choose a writable place" in said
+    shard = next(folder.glob("shard*"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    status, said = _train_on(ends, tmp_path, f"--config.data.generated={folder}")
+    assert status == 2 and "cut off or damaged: remove the folder" in said
+
+
+COLOURS = (
+    "--config.data.name=cifar10 --config.data.download=False "
+    "--config.model.image_shape=(32,32,3) --config.model.mean=(0.5,0.5,0.5) "
+    "--config.model.std=(0.2,0.2,0.2)"
+).split()
+
+
+def cifar(path, *, images=2, label=0):
+    record = bytes([label]) + bytes(3072)
+    with tarfile.open(path, "w:gz") as tar:
+        for name in [f"data_batch_{i}.bin" for i in range(1, 6)]:
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = images * len(record)
+            tar.addfile(info, io.BytesIO(record * images))
+
+
+ARCHIVES = {
+    "missing": (lambda p: None, "put cifar-10-binary.tar.gz there"),
+    "no archive": (
+        lambda p: p.write_bytes(b"no"),
+        "damaged: copy or download it again",
+    ),
+    "cut off": (
+        lambda p: (cifar(p), p.write_bytes(p.read_bytes()[:200])),
+        "cut off",
+    ),
+    "few images": (cifar, "has 10 images for train, not 50,000: it is cut off"),
+    "label": (lambda p: cifar(p, label=11), "label 11, outside 0..9"),
+}
+
+
+@pytest.mark.parametrize("write,words", ARCHIVES.values(), ids=ARCHIVES)
+def test_archive_that_is_not_whole_is_refused(ends, tmp_path, write, words):
+    write(tmp_path / "cifar-10-binary.tar.gz")
+    more = [*COLOURS, f"--config.data.dir={tmp_path}"]
+    status, said = _train_on(ends, tmp_path, *more)
+    assert status == 2
+    assert_words(words, said)
+
+
+def test_folder_of_archives_that_is_none_is_refused(ends, tmp_path):
+    more = [*COLOURS, f"--config.data.dir={tmp_path}/nope"]
+    status, said = _train_on(ends, tmp_path, *more)
+    assert status == 2 and "nope: create it, or correct --config.data.dir" in said
+
+
+def test_damaged_gzip_of_mnist_is_refused(ends, tmp_path):
+    content = bytearray(gzip.compress(bytes(5000)))
+    content[-8] ^= 255  # its checksum
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
+    more = [*COLOURS, f"--config.data.dir={tmp_path}", "--config.data.name=mnist"]
+    status, said = _train_on(ends, tmp_path, *more)
+    assert status == 2 and "is cut off or damaged: copy or download" in said
+
+
+CERTIFY = {
+    "sigma": ("sigma=0", "sigma 0.0 is not above 0"),
+    "negative sigma": ("sigma=-1", "sigma -1.0 is not above 0"),
+    "infinite sigma": ("sigma=inf", "sigma inf"),
+    "sigma nan": ("sigma=nan", "sigma nan is not above 0"),
+    "alpha 0": ("alpha=0", "alpha 0.0 is no probability"),
+    "alpha 1": ("alpha=1", "alpha 1.0 is no probability"),
+    "alpha nan": ("alpha=nan", "alpha nan is no probability"),
+    "n": ("n=0", "n 0 .* give n0 and n at least 1"),
+    "n0": ("n0=0", "n0 0.* at least 1"),
+    "few": ("n=5", r"n 5 samples certify no radius .* take at least 10 \(radius up to"),
+    "many": ("n=10000000000", "too many to count"),
+    "chunk": ("chunk=-1", "chunk -1 are numbers of samples"),
+    "procedure": ("procedure=x", "neither 'certify' nor 'predict'"),
+    "name": ("name=x", "no certificate is called 'x'; there are lipschitz, smoothing"),
+    "not lipschitz": ("name=lipschitz", "lipschitz has no key .* none at all"),
+    "batch": ("batch=0", "certify.batch and certify.step must be at least 1"),
+    "step": ("step=0", "certify.step must be at least 1"),
+    "start": ("start=5000", "leave none of 797 images"),
+    "split": ("split=valid", "give 'train' or 'test'"),
+    "radii": ("radii=(1,'a')", "type tuple, such as"),
+}
+
+
+@pytest.mark.parametrize("argument,words", CERTIFY.values(), ids=CERTIFY)
+def test_certify_refuses(ends, run, tmp_path, argument, words):
+    out = tmp_path / "new.jsonl"
+    argument = f"--config.certify.{argument}"
+    status, said = ends(certify, "--workdir", run, "--out", out, argument)
+    assert status == 2
+    assert_words(words, said)
+    assert not out.exists()
+
+
+def test_certify_of_another_network_is_refused(ends, run, tmp_path):
+    more = ["--config.model.width=8", "--out", tmp_path / "new.jsonl"]
+    status, said = ends(certify, "--workdir", run, *more)
+    assert status == 2 and "is of another network" in said
+
+
+def test_what_is_no_workdir_is_refused(ends, run, tmp_path):
+    assert ends(certify)[0] == 2
+    for command in (certify, report):
+        argument = ["--workdir"] * (command is certify)
+        status, said = ends(command, *argument, tmp_path)
+        assert status == 2 and str(tmp_path) in said
+    shutil.copy(run / "config.json", tmp_path)
+    status, said = ends(certify, "--workdir", tmp_path)
+    assert status == 2 and "has no checkpoints: train into it first" in said
+    (tmp_path / "config.json").write_text("{")
+    status, said = ends(certify, "--workdir", tmp_path)
+    assert status == 2 and "it is not JSON" in said
+
+
+def test_workdir_of_another_config_is_refused_and_kept(ends, run):
+    before = contents(run)
+    arguments = ["--config", CONFIG, "--tiny", "--workdir", run]
+    status, said = ends(train, *arguments, "--config.optim.lr=0.3")
+    assert status == 2
+    assert "optim.lr (0.1 there, 0.3 here): name another --workdir" in said
+    assert contents(run) == before
+
+
+def test_record_of_another_request_is_refused_and_kept(ends, run):
+    before = contents(run)
+    status, said = ends(certify, "--workdir", run, "--config.certify.sigma=0.25")
+    assert status == 2
+    assert "sigma 0.5, this run asks for 0.25: name another file with --out" in said
+    assert contents(run) == before
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_places_that_cannot_be_written_are_named(ends, run, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path, tmp_path / "file" / "x.jsonl", "/proc/x/y.jsonl"):
+        status, said = ends(certify, "--workdir", run, "--out", out)
+        assert status == 1 and "choose a writable place" in said
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_altered_checkpoint_is_refused(ends, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    for data in (tmp_path / "run").rglob("d/*"):
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 255
+        data.write_bytes(content)
+    out = tmp_path / "new.jsonl"
+    status, said = ends(certify, "--workdir", tmp_path / "run", "--out", out)
+    assert status == 2
+    assert "checkpoints/3 is damaged" in said and "delete it" in said
+
+
+@pytest.mark.parametrize("line", ["{}", '{"index": 3}', "0\t1\t2", '{"format": "x"}'])
+def test_foreign_line_in_a_record_is_named_and_kept(ends, run, tmp_path, line):
+    lines = (run / "certificates.jsonl").read_text().splitlines()
+    path = tmp_path / "certificates.jsonl"
+    path.write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n")
+    before = path.read_bytes()
+    for end in (ends(certify, "--workdir", run, "--out", path), ends(report, path)):
+        assert end[0] == 2
+        assert "line 3 is not a certificate: delete that line" in end[1]
+    assert path.read_bytes() == before
+
+
+def rows(path):
+    """Header's request and the rows without what may differ between two machines."""
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return records.identity(lines[0]), [{**row, "seconds": 0} for row in lines[1:]]
+
+
+def test_row_cut_off_in_the_middle_is_certified_again(ends, run, tmp_path):
+    whole = run / "certificates.jsonl"
+    path = tmp_path / "certificates.jsonl"
+    path.write_bytes(whole.read_bytes()[:-9])
+    assert ends(certify, "--workdir", run, "--out", path) == (0, "")
+    assert rows(path) == rows(whole)
+
+
+def test_full_disk_stops_a_training_that_continues_when_there_is_space(
+    ends, run, tmp_path, capsys
+):
+    arguments = ["--config", CONFIG, "--tiny", "--workdir", str(tmp_path)]
+    with files_below(3000):
+        status = exit_cleanly(lambda: train.main(arguments))
+    said = capsys.readouterr().err  # tensorstore prints tracebacks before the end
+    assert status == 1
+    assert "is full while writing" in said.splitlines()[-1]
+    assert ends(train, *arguments) == (0, "")
+    digests = [
+        json.loads((folder / "checkpoints/3/meta/metadata").read_text())["digest"]
+        for folder in (tmp_path, run)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_full_disk_keeps_complete_rows_and_the_same_command_continues(
+    ends, run, tmp_path
+):
+    whole = (run / "certificates.jsonl").read_bytes()
+    path = tmp_path / "certificates.jsonl"
+    command = (certify, "--workdir", run, "--out", path, "--config.certify.batch=1")
+    ends_at = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    with files_below(ends_at[2] + 40):
+        status, said = ends(*command)
+    assert status == 1
+    assert f"is full while writing {path}" in said and "same command again" in said
+    kept = path.read_bytes()
+    assert kept.endswith(b"\n") and len(kept.splitlines()) == 3
+    assert ends(*command) == (0, "")
+    assert path.read_bytes().startswith(kept)
+    assert rows(path)[1] == rows(run / "certificates.jsonl")[1]
+
+
+def process(module, *arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", f"jaxcert.{module}", *map(str, arguments)],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_interrupted_certification_continues_to_the_same_rows(ends, run, tmp_path):
+    more = ["--config.certify.batch=1", "--config.certify.stop=40"]
+    more += ["--config.certify.n=2500"]
+    path = tmp_path / "stopped.jsonl"
+    started = process("certify", "--workdir", run, "--out", path, *more)
+    while started.poll() is None and len(lines_of(path)) < 3:
+        time.sleep(0.002)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=120)
+    assert started.returncode == 130, said
+    assert "interrupted; what was finished is kept" in sentence(said)
+    kept = path.read_bytes()
+    assert 2 < len(lines_of(path)) < 41 and kept.endswith(b"\n")
+    for out in (path, tmp_path / "whole.jsonl"):
+        assert ends(certify, "--workdir", run, "--out", out, *more) == (0, "")
+    assert path.read_bytes().startswith(kept)
+    assert rows(path) == rows(tmp_path / "whole.jsonl")
+
+
+def lines_of(path):
+    return path.read_bytes().splitlines() if path.exists() else []
+
+
+def test_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
+    flags = "--xla_force_host_platform_device_count=8"
+    more = ["--tiny", "--config.data.batch=12", "--workdir", tmp_path / "new"]
+    started = process("train", "--config", CONFIG, *more, XLA_FLAGS=flags)
+    _, said = started.communicate(timeout=120)
+    assert started.returncode == 2
+    assert "data.batch is 12, which 8 devices do not divide" in sentence(said)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", [train, certify, report, convert])
+def test_help_shows_an_example(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--help"])
+    assert not ended.value.code
+    after = capsys.readouterr().out.partition("options:")[2]
+    assert f"python -m {command.__name__} " in after
+
+
+@pytest.mark.parametrize("command", [report, convert])
+def test_missing_argument_ends_in_the_usage(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        exit_cleanly(lambda: command.main([]))
+    assert ended.value.code == 2
+    assert "usage: python -m" in capsys.readouterr().err
+
+
+def test_report_refuses_radii_that_are_none(ends, run):
+    status, said = ends(report, run, "--radii", "0,x")
+    assert status == 2 and "--radii has 'x'" in said
+
+
+def test_radius_above_its_evidence_fails_the_report(ends, run, tmp_path):
+    lines = (run / "certificates.jsonl").read_text().splitlines()
+    row = json.loads(lines[1]) | dict(predicted=0, radius=9.0, counts=[50] + [0] * 9)
+    path = tmp_path / "certificates.jsonl"
+    path.write_text("\n".join([lines[0], json.dumps(row), *lines[2:]]) + "\n")
+    status, said = ends(report, path)
+    assert status == 2 and "exceed their evidence" in said

@@ -1,0 +1,131 @@
+"""What the loop offers to methods, and training on a mixture with generated images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcert import config as configs
+from jaxcert import train as train_command
+from jaxcert.interfaces import Method, Network, Refresh
+from jaxcert.training import checkpoint, sharding
+
+ROOT = Path(__file__).parents[1]
+
+
+def small():
+    config = configs.tiny(
+        configs.load(str(ROOT / "configs/smoothing/digits_gaussian.py"))
+    )
+    config.data.update(epochs=3, epoch_images=40, batch=20)
+    config.log.every_steps = 1
+    return config
+
+
+def test_tables_phases_and_calibration_reach_the_method(tmp_path, monkeypatch):
+    build, seen = configs.build, []
+
+    def with_method(package, section, **context):
+        made = build(package, section, **context)
+        if package != "methods":
+            return made
+
+        def refresh(state, sweep, key):
+            rows = np.concatenate([np.asarray(b["index"]) for b in sweep()])
+            image = next(iter(sweep()))["image"]
+            seen.append((int(state.step), rows, image.dtype))
+            weights = np.zeros(1000, np.float32)
+            weights[[3, 7]] = 1.0  # from now on these two images only
+            return {"weights": weights}
+
+        def loss(params, state, extra, batch, key, step, phase):
+            value, (state, metrics) = made.loss(
+                params, state, (), batch, key, step, phase
+            )
+            index = batch["index"]
+            metrics["chosen"] = jnp.mean((index == 3) | (index == 7))
+            metrics["late"] = jnp.float32(phase == "late")
+            return value, (state, metrics)
+
+        def calibrate(state, sweep):
+            return jax.tree.map(lambda x: x + 1.0, state.model_state)
+
+        return Method(
+            loss=loss,
+            init_extra=lambda: {"weights": jnp.zeros(1000)},
+            phase=lambda step: "late" if step >= 4 else None,
+            refresh=Refresh(due=lambda epoch: epoch == 1, fn=refresh),
+            calibrate=calibrate,
+        )
+
+    monkeypatch.setattr(configs, "build", with_method)
+    state = train_command.train(small(), tmp_path)
+    lines = [
+        json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert [x["late"] for x in lines] == [0, 0, 0, 0, 1, 1]
+    assert lines[0]["chosen"] < 1 and [x["chosen"] for x in lines[2:]] == [1, 1, 1, 1]
+    ((step, rows, dtype),) = seen
+    assert step == 2 and dtype == jnp.float32
+    assert sorted(rows[rows >= 0]) == list(range(1000))
+    monkeypatch.undo()
+    model = configs.build("models", small().model)
+    loaded = checkpoint.load_network(model, tmp_path, mesh=sharding.data_mesh())
+    assert isinstance(loaded.network, Network) and loaded.step == 6
+    for saved, trained in zip(
+        jax.tree.leaves(loaded.network.state),
+        jax.tree.leaves(state.model_state),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(saved, trained + 1.0)
+
+
+def test_mixture_trains_the_same_from_host_and_device(tmp_path):
+    draw = np.random.default_rng(0)
+    path = tmp_path / "generated.npz"
+    np.savez(
+        path,
+        image=draw.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8),
+        label=draw.integers(0, 10, 60),
+    )
+
+    def losses(name, **data):
+        config = small()
+        config.data.update(data)
+        train_command.train(config, tmp_path / name)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(x)["loss"] for x in lines]
+
+    mixed = dict(generated=str(path), generated_count=30)
+    host = losses("host", placement="host", **mixed)
+    assert host == losses("device", placement="device", **mixed)
+    assert np.isfinite(host).all() and host != losses("real")
+
+
+def test_evaluation_during_training_is_the_certificate_on_a_slice(tmp_path):
+    config = small()
+    config.eval.every_epochs = 2
+    config.eval.certify = dict(n0=10, n=20, stop=3)
+    train_command.train(config, tmp_path)
+    lines = [
+        json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ]
+    splits = [x["split"] for x in lines if "certified_0" in x]
+    assert splits == ["train", "test"]
+
+
+def test_averaged_weights_are_what_is_evaluated(tmp_path):
+    config = small()
+    config.ema = 0.5
+    state = train_command.train(config, tmp_path)
+    model = configs.build("models", config.model)
+    loaded = checkpoint.load_network(model, tmp_path, mesh=sharding.data_mesh())
+    averaged, last = (jax.tree.leaves(x) for x in (state.ema, state.params))
+    saved = jax.tree.leaves(loaded.network.params)
+    for one, other in zip(saved, averaged, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any((a != b).any() for a, b in zip(averaged, last, strict=True))
