@@ -4,9 +4,14 @@ python -m jaxcert.train --config configs/quickstart.py --workdir runs/quickstart
 """
 
 from jaxcert.config import base
+from jaxcert.errors import InputError
+
+ROWS = ()
 
 
 def get_config(arg=""):
+    if arg:
+        raise InputError(f"the quickstart has no row {arg!r}: there are none.")
     config = base()
     config.model = dict(
         name="lip_convnet",

@@ -34,6 +34,7 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
     (the machine: disk full, no permission) or 130 (Ctrl-C).
     """
     warnings.formatwarning = _one_line
+    sys.unraisablehook = _but_for_closed_loops
     try:
         return command() or 0
     except InputError as error:
@@ -49,7 +50,7 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {error.filename}" if error.filename else ""
             return _say(
-                f"the disk or your quota is full{where}; what was complete is kept: "
+                f"the disk is full or the quota reached{where}; what was complete is kept: "
                 "free space and run the same command again.",
                 1,
             )
@@ -58,6 +59,12 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
                 f"{error.filename}: {error.strerror}; choose a writable place.", 1
             )
         raise
+
+
+def _but_for_closed_loops(unraisable, otherwise=sys.unraisablehook) -> None:
+    """Reads and writes that were under way when another one of the checkpoint failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        otherwise(unraisable)
 
 
 def _one_line(message, *_: object, **__: object) -> str:

@@ -14,6 +14,8 @@ seeds are not printed in the paper: HH1 with gamma 0.5 are the "HH + CR" rows of
 literature. Sizes m and l reach their depth with residual layers.
 """
 
+from itertools import product
+
 from jaxcert.config import base
 from jaxcert.errors import InputError
 
@@ -43,6 +45,9 @@ MULTISTEP = {
     ("l", 400): [(76.76, 64.23), (80.42, 67.84), (80.52, 67.78), (80.21, 67.80)],
     ("l", 600): [(76.93, 64.35), (80.73, 68.70), (81.08, 68.40), (80.59, 68.54)],
 }
+
+WORDS = [BLOCKS, ("200", "400", "600"), COUNT, ("", "multistep"), ("", "narrow")]
+ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
 
 
 def get_config(arg=""):

@@ -10,17 +10,18 @@ import runpy
 from pathlib import Path
 
 CERTIFIED = [(46.60, 32.92), (50.52, 36.50), (50.68, 36.56), (50.59, 36.22)]
+CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
+ROWS = CIFAR10["ROWS"]
 
 
 def get_config(arg=""):
-    cifar10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-    config = cifar10["get_config"](arg)
-    row = cifar10["_row"](arg)
+    config = CIFAR10["get_config"](arg)
+    row = CIFAR10["_row"](arg)
     config.data.name = "cifar100"
     config.model.update(num_classes=100, head="lln")
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
     if (row["size"], row["epochs"], row["multistep"]) == ("l", 200, False):
-        clean, certified = CERTIFIED[list(cifar10["COUNT"]).index(row["generated"])]
+        clean, certified = CERTIFIED[list(CIFAR10["COUNT"]).index(row["generated"])]
         config.reference.update(
             paper="Altstidl et al. 2023",
             table="3",

@@ -7,9 +7,13 @@ Words after the colon: residual (three blocks a stage), lln (normalised head), m
 """
 
 import runpy
+from itertools import product
 from pathlib import Path
 
 from jaxcert.errors import InputError
+
+WORDS = [("", "residual"), ("", "lln"), ("hh1", "maxmin", "hh2"), ("", "multistep")]
+ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
 
 
 def get_config(arg=""):

@@ -22,6 +22,8 @@ These are on all 10,000 test images; Cohen et al. certify every 20th
 epochs near 10 minutes with m1 and bf16, and 500 images of certification at 1 to 3 minutes.
 """
 
+from itertools import product
+
 from jaxcert.config import base
 from jaxcert.errors import InputError
 
@@ -30,6 +32,10 @@ LOADER_BATCHES, LOADER_BATCH = 196, 256  # of 50,000 images
 # sigma: (clean, certified at 0.5), m = 4
 TABLE_2 = {0.25: (81.3, 50.0), 0.5: (68.7, 45.7), 1.0: (51.5, 36.5)}
 RADII = {0.25: 4, 0.5: 8, 1.0: 11}  # of the table's columns
+
+NOISE, COPIES = ("0.25", "0.50", "1.00"), ("m1", "m2", "m4", "m8")
+WORDS = [NOISE, COPIES, ("resnet110", "resnet56", "resnet20"), ("", "bf16")]
+ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
 
 
 def get_config(arg=""):

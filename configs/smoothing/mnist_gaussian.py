@@ -10,14 +10,17 @@ core certifies some 7,000 samples a second, so lower certify.n there.
 """
 
 import runpy
+from itertools import product
 from pathlib import Path
 
 LOADER_BATCHES, LOADER_BATCH = 235, 256  # of 60,000 images
 
+CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10_gaussian.py")))
+ROWS = tuple(",".join(r) for r in product(CIFAR10["NOISE"], CIFAR10["COPIES"]))
+
 
 def get_config(arg=""):
-    path = Path(__file__).with_name("cifar10_gaussian.py")
-    config = runpy.run_path(str(path))["get_config"](arg)
+    config = CIFAR10["get_config"](arg)
     config.model = dict(name="lenet", num_classes=10, image_shape=(28, 28, 1))
     m = config.method.m
     config.data.update(

@@ -1,8 +1,0 @@
-"""The benchmarks are no installed package: find them from any folder."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -1,0 +1,186 @@
+"""Every certificate: sound under attack, one row per image, and never for a NaN."""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcert import certificates
+from jaxcert.certificates import lipschitz, smoothing
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Network
+from jaxcert.models import lip_convnet, small_cnn
+from jaxcert.records import ERROR
+
+SHAPE, CLASSES = (4, 4, 1), 4
+KEY = jax.random.key(5)
+NAMES = sorted(
+    file.stem
+    for file in Path(certificates.__path__[0]).glob("[!_]*.py")
+    if hasattr(importlib.import_module(f"jaxcert.certificates.{file.stem}"), "make")
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """These programs take longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def network(model, seed=0):
+    return Network(model, *jax.jit(model.init)(jax.random.key(seed)))
+
+
+def lipschitz_network(**changes):
+    """Random weights; every layer keeps its norm, so margins are as large as the radii
+    allow."""
+    settings = dict(
+        image_shape=SHAPE,
+        stages=2,
+        blocks=1,
+        width=2,
+        num_classes=CLASSES,
+        mean=(0.5,),
+        std=0.5,
+    )
+    return network(lip_convnet.make(**settings | changes))
+
+
+def small_network():
+    return network(small_cnn.make(CLASSES, SHAPE, width=4))
+
+
+SUBJECTS = {
+    "lipschitz": (lipschitz_network, lipschitz.make),
+    "smoothing": (
+        small_network,
+        partial(smoothing.make, sigma=0.25, n0=20, n=100, chunk=20),
+    ),
+}
+"""A network that a certificate takes, and the certificate with its arguments."""
+
+
+@pytest.fixture(params=NAMES, scope="module")
+def subject(request):
+    build, make = SUBJECTS[request.param]
+    return build(), make
+
+
+def images(count):
+    return np.array(jax.random.uniform(jax.random.key(9), (count, *SHAPE)))
+
+
+def certify(certifier, image, index=None):
+    index = np.arange(len(image)) if index is None else np.asarray(index)
+    return certifier.certify(KEY, image, np.zeros(len(image), np.int32), index)
+
+
+def test_every_certificate_has_a_subject():
+    assert set(NAMES) == set(SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(conv="lot", activation="hh1"),
+        dict(conv="cayley", head="lln", activation="maxmin"),
+    ],
+    ids=["lot", "cayley-lln"],
+)
+def test_no_attack_inside_the_radius_changes_the_prediction(x64, changes):
+    model, params, state = lipschitz_network(**changes)
+    x = images(6)
+    rows = certify(lipschitz.make(Network(model, params, state)), x)
+    assert (rows.radius > 0.01).all()
+    wide = partial(jax.tree.map, lambda a: jnp.asarray(a, jnp.float64))
+    params, state = wide(params), wide(state)
+    state = jax.jit(model.prepare)(params, state)
+
+    def logits(x):
+        return model.apply(params, state, x)[0]
+
+    inside = attack(logits, x, rows.predicted, 0.9999 * rows.radius)
+    assert not inside.any()
+    outside = attack(logits, x, rows.predicted, 1.3 * rows.radius)
+    assert outside.mean() > 0.5  # the attack finds what there is, the radius is tight
+
+
+def attack(logits, x, label, radius, *, starts=6, steps=60):
+    """bool [B]: whether projected gradient ascent on the margin of any other class, from
+    random points of the sphere, or those points themselves, change the prediction."""
+    x = np.repeat(np.asarray(x, np.float64), starts, 0)
+    label = np.repeat(label, starts)
+    radius = np.repeat(radius, starts)[:, None, None, None]
+    target = (label + 1 + np.arange(len(label)) % (CLASSES - 1)) % CLASSES
+
+    def unit(v):
+        norm = jnp.sqrt((v**2).sum((1, 2, 3), keepdims=True))
+        return v / jnp.maximum(norm, 1e-300)
+
+    def margin(delta):
+        z = logits(x + delta)
+        picked = [jnp.take_along_axis(z, y[:, None], 1) for y in (target, label)]
+        return (picked[0] - picked[1]).sum(), z.argmax(-1) != label
+
+    @jax.jit
+    def run(delta):
+        def step(delta, _):
+            grad, changed = jax.grad(margin, has_aux=True)(delta)
+            delta = delta + 0.2 * radius * unit(grad)
+            norm = jnp.sqrt((delta**2).sum((1, 2, 3), keepdims=True))
+            return delta * jnp.minimum(1, radius / norm), changed
+
+        delta, changed = jax.lax.scan(step, delta, length=steps)
+        return changed.any(0) | margin(delta)[1]
+
+    start = radius * unit(jax.random.normal(KEY, x.shape, jnp.float64))
+    return np.asarray(run(start)).reshape(-1, starts).any(1)
+
+
+def test_row_does_not_depend_on_batch_or_order(subject):
+    net, make = subject
+    certifier, x = make(net), images(6)
+    whole = certify(certifier, x)
+    order = np.array([4, 0, 5])
+    some = certify(certifier, x[order], order)
+    np.testing.assert_array_equal(some.predicted, whole.predicted[order])
+    # sums of float64 in another order; votes and what follows from them are exact
+    tolerance = 1e-12 if whole.counts is None else 0
+    np.testing.assert_allclose(some.radius, whole.radius[order], rtol=tolerance)
+    if whole.counts is not None:
+        np.testing.assert_array_equal(some.counts, whole.counts[order])
+    assert len(set(whole.predicted.tolist())) > 1 or whole.radius.std() > 0
+
+
+def test_image_with_a_nan_is_an_error_and_its_neighbours_are_not(subject):
+    net, make = subject
+    x = images(3)
+    whole = certify(make(net), x)
+    x[1, 2, 3] = np.nan
+    rows = certify(make(net), x)
+    assert rows.predicted[1] == ERROR and rows.radius[1] == 0
+    assert not rows.correct[1]
+    np.testing.assert_array_equal(rows.predicted[[0, 2]], whole.predicted[[0, 2]])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_network_with_broken_weights_certifies_nothing(subject, value):
+    net, make = subject
+    leaves, tree = jax.tree.flatten(net.params)
+    kernel = max(range(len(leaves)), key=lambda i: leaves[i].size)
+    leaves[kernel] = leaves[kernel].at[(0,) * leaves[kernel].ndim].set(value)
+    broken = net._replace(params=jax.tree.unflatten(tree, leaves))
+    try:
+        rows = certify(make(broken), images(2))
+    except InputError as refused:
+        assert "not finite" in str(refused)
+    else:
+        assert (rows.predicted == ERROR).all() and (rows.radius == 0).all()

@@ -1,0 +1,158 @@
+"""Every config file: all rows load, name what exists, and the tiny run works.
+
+A file in configs/ needs `get_config(arg="")` and ROWS, the arguments it knows.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxcert import certify, train
+from jaxcert import config as configs
+from jaxcert.analysis.recheck import recheck
+from jaxcert.certificates import lipschitz, smoothing
+from jaxcert.data.augment import augment
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Run
+from jaxcert.training import optim
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "configs").rglob("*.py"))
+NAMES = [str(f.relative_to(ROOT)) for f in FILES]
+SLOW = ("configs/lot/cifar100.py", "configs/lot/digits.py", "configs/quickstart.py")
+"""Orthogonal networks, of which one is compiled in every run of the tests."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """These programs take longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def rows(file):
+    """Argument -> config of every row, the default one first."""
+    namespace = runpy.run_path(str(file))
+    return {row: namespace["get_config"](row) for row in ("", *namespace["ROWS"])}
+
+
+@pytest.fixture(params=FILES, ids=NAMES, scope="module")
+def loaded(request):
+    return rows(request.param)
+
+
+def test_there_are_configs():
+    assert len(FILES) >= 7
+
+
+def test_all_rows_load_without_jax():
+    code = (
+        "import sys, runpy\n"
+        "sys.modules['jax'] = None\n"
+        "for file in sys.argv[1:]:\n"
+        "    names = runpy.run_path(file)\n"
+        "    for row in ('', *names['ROWS']):\n"
+        "        names['get_config'](row)\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, FILES)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_wrong_word_is_refused_with_the_words_there_are(file):
+    namespace = runpy.run_path(str(file))
+    words = {word for row in namespace["ROWS"] for word in row.split(",")}
+    with pytest.raises(InputError, match="no (row|variant) 'nonsense'") as refused:
+        namespace["get_config"]("nonsense")
+    missing = [word for word in words if word not in str(refused.value)]
+    assert not missing
+
+
+def test_every_row_is_another_config(loaded):
+    texts = {row: json.dumps(c.to_dict(), sort_keys=True) for row, c in loaded.items()}
+    texts.pop("")
+    assert len(set(texts.values())) == len(texts)
+
+
+def test_sections_have_the_keys_that_are_read(loaded):
+    base = configs.base()
+    for config in [*loaded.values(), *map(configs.tiny, loaded.values())]:
+        assert set(config) == set(base)
+        for name in ("data", "log", "checkpoint", "eval", "reference"):
+            assert set(config[name]) == set(base[name]), name
+        _takes(augment, config.data.augment, "key", "batch")
+        _takes(optim.make, config.optim, "run")
+        make = {"lipschitz": lipschitz, "smoothing": smoothing}[config.certify.name]
+        chosen = {k: v for k, v in config.certify.items() if k not in certify.SELECTION}
+        chosen.pop("name")
+        _takes(make.make, chosen, "network", "mesh")
+        assert set(certify.SELECTION) <= set(config.certify)
+
+
+def _takes(function, section, *context):
+    parameters = inspect.signature(function).parameters
+    given = {*section.keys(), *context}
+    assert given <= set(parameters), f"unknown: {given - set(parameters)}"
+    assert {k for k, p in parameters.items() if p.default is p.empty} <= given
+
+
+def test_models_methods_and_rates_of_all_rows_can_be_built(loaded):
+    run = Run(steps_per_epoch=10, total_steps=100, data_size=1000)
+    for config in [*loaded.values(), *map(configs.tiny, loaded.values())]:
+        model = configs.build("models", config.model)
+        assert tuple(config.model.image_shape) == model.image_shape
+        configs.build("methods", config.method, model=model, run=run)
+        configs.call(optim.make, config.optim, what="optim", run=run)
+
+
+def test_published_numbers_stand_at_a_radius_of_the_report(loaded):
+    for config in loaded.values():
+        reference = config.reference
+        if reference.paper:
+            assert reference.radius in config.certify.radii
+            assert 0 < reference.certified < reference.clean < 100
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(f, id=name, marks=[pytest.mark.slow] * (name in SLOW))
+        for f, name in zip(FILES, NAMES, strict=True)
+    ],
+)
+def test_tiny_run_of_the_default_row_trains_certifies_and_holds(file, tmp_path):
+    _run_tiny(configs.load(str(file)), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_tiny_runs_of_all_other_rows_hold(file, tmp_path):
+    """Rows that are the same tiny run, apart from published numbers, run once."""
+    different = {}
+    for row, config in rows(file).items():
+        small = configs.tiny(config)
+        del small.reference
+        different.setdefault(json.dumps(small.to_dict(), sort_keys=True), row)
+    for number, row in enumerate(sorted(set(different.values()) - {""})):
+        _run_tiny(configs.load(f"{file}:{row}"), tmp_path / str(number))
+
+
+def _run_tiny(config, workdir):
+    config = configs.tiny(config)
+    config.certify.stop = 4
+    state = train.train(config, workdir)
+    assert int(state.step) == 3
+    record = certify.certify(config, workdir)
+    assert record.index.tolist() == [0, 1, 2, 3]
+    found = recheck(record)
+    assert found.holds and not found.reason

@@ -1,0 +1,178 @@
+"""Every orthogonal layer: a file in jaxcert/nn with `Conv` and `Dense` (and `bound`)."""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcert import nn as package
+from jaxcert.models import lip_convnet
+from jaxcert.nn.heads import LLN
+
+LAYERS = []
+for file in sorted(Path(package.__path__[0]).glob("[!_]*.py")):
+    module = importlib.import_module(f"jaxcert.nn.{file.stem}")
+    if hasattr(module, "Conv") and hasattr(module, "Dense"):
+        LAYERS.append(module)
+IDS = [module.__name__.split(".")[-1] for module in LAYERS]
+SIDE = 4
+CASES = {  # layer, shape of an image, of its output
+    "stride 1": (lambda m: m.Conv(5), (SIDE, SIDE, 3), (SIDE, SIDE, 5)),
+    "stride 2": (lambda m: m.Conv(4, stride=2), (SIDE, SIDE, 2), (2, 2, 4)),
+    "1x1 kernel": (
+        lambda m: m.Conv(6, kernel_size=1, stride=2),
+        (2, 2, 2),
+        (1, 1, 6),
+    ),
+    "dense": (lambda m: m.Dense(4), (7,), (4,)),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """These programs take longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(params=LAYERS, ids=IDS, scope="module")
+def module(request):
+    return request.param
+
+
+def test_lot_and_cayley_are_found():
+    assert {"lot", "cayley"} <= set(IDS)
+
+
+def make(layer, shape):
+    """Parameters and prepared kernels in float64; a little off their start, where some
+    layers are the identity."""
+    x = jnp.zeros((1, *shape))
+
+    @jax.jit
+    def both(key):
+        params = layer.init(key, x)["params"]
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(key, len(leaves))
+        moved = [
+            p + 0.1 * jax.random.normal(k, p.shape)
+            for p, k in zip(leaves, keys, strict=True)
+        ]
+        params = jax.tree.unflatten(tree, moved)
+        return params, layer.apply({"params": params}, x, mutable=["prepared"])[1]
+
+    params, prepared = both(jax.random.key(0))
+    as_float64 = partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
+    return as_float64(params), as_float64(prepared)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_layer_is_a_contraction_below_its_bound(x64, module, case):
+    build, shape, out_shape = CASES[case]
+    layer = build(module)
+    params, prepared = make(layer, shape)
+    variables = {"params": params, **prepared}
+    size, pairs = int(np.prod(shape)), 32
+    draw = np.random.default_rng(0)
+    distance = 10.0 ** draw.uniform(-6, 2, (pairs, *(1,) * len(shape)))
+    x = draw.normal(size=(pairs, *shape))
+    y = x + distance * draw.normal(size=x.shape)
+    basis = np.eye(size).reshape(size, *shape)
+    zero = np.zeros((1, *shape))
+    out = np.asarray(
+        jax.jit(layer.apply)(variables, np.concatenate([zero, basis, x, y]))
+    )
+    assert out.shape[1:] == out_shape and out.dtype == np.float64
+    out = out.reshape(len(out), -1)
+    bound = layer.apply(variables, method="bound")
+
+    dense = out[1 : 1 + size] - out[0]
+    norm = np.linalg.norm(dense, 2)
+    assert norm <= bound <= 1 + 1e-6
+    assert norm > 0.5  # a wrong transform would lose most of the signal
+
+    fx, fy = np.split(out[1 + size :], 2)
+    apart = np.linalg.norm((x - y).reshape(pairs, -1), axis=1)
+    # float64 loses about 1e-15 of the values, here up to 1e3, in each difference
+    assert (np.linalg.norm(fx - fy, axis=1) <= bound * apart + 1e-11).all()
+
+
+@pytest.mark.parametrize("case", ["stride 2", "dense"])
+def test_gradient_is_finite_at_zero_and_reaches_every_parameter(module, case):
+    build, shape, _ = CASES[case]
+    layer = build(module)
+
+    @jax.jit
+    def gradients(key, x):
+        params = layer.init(key, x)["params"]
+        target = jax.random.normal(key, layer.apply({"params": params}, x).shape)
+
+        def loss(params, x):
+            return jnp.square(layer.apply({"params": params}, x) - target).sum()
+
+        return jax.grad(loss, argnums=(0, 1))(params, x)
+
+    for x in (np.zeros((2, *shape), np.float32), np.ones((2, *shape), np.float32)):
+        by_params, by_image = gradients(jax.random.key(0), x)
+        for leaf in jax.tree.leaves((by_params, by_image)):
+            assert np.isfinite(leaf).all()
+        used = by_params if x.any() else {"bias": by_params["bias"]}
+        assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(used))
+
+
+@pytest.mark.parametrize("head", ["orthogonal", "lln"])
+def test_evaluation_returns_the_very_state_it_was_given(module, head):
+    conv = module.__name__.split(".")[-1]
+    model = lip_convnet.make(
+        image_shape=(2, 2, 1),
+        stages=1,
+        width=2,
+        num_classes=3,
+        conv=conv,
+        head=head,
+        mean=(0.5,),
+    )
+
+    def evaluate(key):
+        params, state = model.init(key)
+        state = model.prepare(params, state)
+        logits, after = model.apply(params, state, jnp.zeros((4, 2, 2, 1)))
+        assert after is state
+        assert logits.shape == (4, 3)
+        assert model.lipschitz(params, state)[1] is state
+        return logits
+
+    jax.eval_shape(evaluate, jax.random.key(0))
+
+
+def test_normalised_head_never_exceeds_its_pairwise_bound(x64):
+    head = LLN(features=5, inputs=7)
+    x = jax.random.normal(jax.random.key(1), (64, 7))
+    z, variables = head.init_with_output(jax.random.key(0), x)
+    bound = head.apply(variables, method="pairwise_bound")
+    difference = np.asarray(z[:, :, None] - z[:, None])
+    moved = np.abs(difference[:32] - difference[32:])
+    apart = np.linalg.norm(x[:32] - x[32:], axis=1)[:, None, None]
+    assert (moved <= bound * apart + 1e-12).all()
+    assert (bound < 2 + 1e-9).all() and (bound[~np.eye(5, dtype=bool)] > 0.1).all()
+
+
+def test_normalised_head_at_zero_has_a_finite_gradient_and_no_bound():
+    head = LLN(features=3, inputs=4)
+    params = {"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)}
+
+    def loss(params):
+        z = head.apply({"params": params}, jnp.ones((2, 4)))
+        return (z**2).sum() + head.apply({"params": params}, method="pairwise").sum()
+
+    for leaf in jax.tree.leaves(jax.grad(loss)({**params, "bias": jnp.ones(3)})):
+        assert not np.isinf(leaf).any()
+    bound = head.apply({"params": params}, method="pairwise_bound")
+    assert np.isinf(bound[~np.eye(3, dtype=bool)]).all()
