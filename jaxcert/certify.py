@@ -57,7 +57,7 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     sources.check_model(
         source, image_shape=model.image_shape, num_classes=model.num_classes
     )
-    index = _selected(chosen, len(source.label))
+    index = selected(chosen, len(source.label))
     mesh = sharding.data_mesh()
     loaded = checkpoint.load_network(model, workdir, mesh=mesh)
     certifier = certifier_of(config, loaded.network, mesh)
@@ -101,7 +101,8 @@ def certifier_of(config: ConfigDict, network, mesh):
     return configs.build("certificates", section, network=network, mesh=mesh)
 
 
-def _selected(chosen: ConfigDict, size: int) -> list[int]:
+def selected(chosen: ConfigDict, size: int) -> list[int]:
+    """Positions that start, stop and step of config.certify name. Raises InputError."""
     if chosen.batch < 1 or chosen.step < 1 or chosen.start < 0 or chosen.stop < 0:
         raise InputError(
             "certify.batch and certify.step must be at least 1, start and stop at least 0 "

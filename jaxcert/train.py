@@ -83,8 +83,8 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
                 checkpoints.save(state, calibrated or state.model_state)
             if ends():
                 raise KeyboardInterrupt
-            if done < total and _due(config.eval, done, per_epoch):
-                _evaluate(config, model, state, mesh, writer, done)
+            if writer and done < total and _due(config.eval, done, per_epoch):
+                _evaluate(config, model, state, writer, done)
     return state
 
 
@@ -260,39 +260,38 @@ def _log(writer, line: Progress, pending) -> None:
     line.update(done, ", ".join(shown))
 
 
-def _evaluate(config, model, state, mesh, writer, done: int) -> None:
-    """The certificate of config.eval on a slice of train and test."""
+def _evaluate(config, model, state, writer, done: int) -> None:
+    """The certificate of config.eval on a slice of train and test, by this process."""
     import jax
     import numpy as np
 
-    from jaxcert import certify
+    from jaxcert import certify, records
     from jaxcert.analysis import metrics
     from jaxcert.data import sources
     from jaxcert.interfaces import Network
+    from jaxcert.training import sharding
 
     cheap = ConfigDict(config.to_dict(), convert_dict=True)
     cheap.certify.update(config.eval.certify)
+    chosen, data = cheap.certify, config.data
     params = state.params if state.ema is None else state.ema
-    certifier = certify.certifier_of(
-        cheap, Network(model, params, state.model_state), mesh
-    )
+    network = Network(model, *sharding.to_host((params, state.model_state)))
+    certifier = certify.certifier_of(cheap, network, sharding.local_mesh())
     for split in ("train", "test"):
-        data = config.data
         source = sources.open(data.name, split, dir=data.dir, pad=data.pad)
-        index = np.arange(len(source.label))[
-            cheap.certify.start : cheap.certify.stop or None
+        index = certify.selected(chosen, len(source.label))
+        parts = [
+            certifier.certify(
+                jax.random.key(chosen.seed),
+                source.image[rows],
+                source.label[rows],
+                rows,
+            )
+            for rows in np.split(index, range(chosen.batch, len(index), chosen.batch))
         ]
-        index = index[:: cheap.certify.step]
-        rows = certifier.certify(
-            jax.random.key(0), source.image[index], source.label[index], index
-        )
-        values = metrics.certified_accuracy(rows, cheap.certify.radii)
-        shown = {
-            f"certified_{r:g}": float(v)
-            for r, v in zip(cheap.certify.radii, values, strict=True)
-        }
-        if writer is not None:
-            writer.write(done, split, shown)
+        values = metrics.certified_accuracy(records.concatenate(parts), chosen.radii)
+        pairs = zip(chosen.radii, values, strict=True)
+        writer.write(done, split, {f"certified_{r:.3g}": float(v) for r, v in pairs})
 
 
 def _weights(state):
@@ -326,13 +325,16 @@ def main(argv: list[str] | None = None) -> int:
     if args.distributed:
         _join(args.distributed)
     train(args.config, args.workdir)
+    if not args.config.certify.after_training:
+        return 0
     import jax
 
-    if args.config.certify.after_training and jax.process_index() == 0:
-        from jaxcert import certify
+    if jax.process_count() > 1:  # a certificate is one process' work
+        print(f"trained; next: python -m jaxcert.certify --workdir {args.workdir}")
+        return 0
+    from jaxcert import certify
 
-        return certify.main(["--workdir", args.workdir])
-    return 0
+    return certify.main(["--workdir", args.workdir])
 
 
 def _join(address: str) -> None:

@@ -13,7 +13,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 def data_mesh() -> Mesh:
     """All devices of all processes along `data`."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    return _mesh(jax.devices())
+
+
+def local_mesh() -> Mesh:
+    """The devices of this process along `data`."""
+    return _mesh(jax.local_devices())
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -34,3 +39,8 @@ def replicate(tree, mesh: Mesh):
 def to_host(tree):
     """Replicated device arrays -> numpy, also where other processes hold shards."""
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)
+
+
+def _mesh(devices) -> Mesh:
+    types = (AxisType.Auto,)
+    return jax.make_mesh((len(devices),), ("data",), axis_types=types, devices=devices)

@@ -164,4 +164,5 @@ def _check_golden_case(case):
     variance = n_gen * missed + n_gen * (n_gen - 1) * both - (n_gen * missed) ** 2
     unique = len(np.unique(generated))
     for seen in (unique, int(case["unique_gen_seen"])):
-        assert abs(seen - mean) <= 4 * np.sqrt(variance) + 1e-9 * n_gen
+        # few draws of many images: a handful of repeats, not a normal law
+        assert abs(seen - mean) <= max(4 * np.sqrt(max(variance, 0)), 3)

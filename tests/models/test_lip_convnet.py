@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_files
 
 from jaxcert.errors import InputError
 from jaxcert.methods import lot
@@ -50,12 +50,11 @@ def _network(g):
     blocks = len(names)
     first = g[next(n for n in names if "in_block" in n or ".0." in n)]
     head = g["p.last_layer.weight"]
-    hh1 = any("theta" in n for n in g)
     model = lip_convnet.make(
         num_classes=head.shape[0],
         blocks=blocks,
         width=first.shape[0] // (2 if blocks == 1 else 1),
-        activation="hh1" if hh1 else "maxmin",
+        activation=_activation(g),
         head="orthogonal" if head.ndim == 4 else "lln",
         residual=residual,
     )
@@ -65,6 +64,11 @@ def _network(g):
         params.setdefault(module, {})[leaf] = _layout(g[name])
         order.append((module, leaf))
     return model, params, order
+
+
+def _activation(g):
+    angles = {n.split(".")[-1] for n in g if ".activation." in n}
+    return {1: "hh1", 3: "hh2"}[len(angles)] if angles else "maxmin"
 
 
 @pytest.mark.golden
@@ -92,23 +96,20 @@ def test_whole_network_equals_the_original(x64, pattern):
         (value, (logits, cert)), grads = jax.jit(
             jax.value_and_grad(loss, has_aux=True)
         )(params)
-        scale = np.abs(g["logits"]).max()
-        np.testing.assert_allclose(logits, g["logits"], atol=1e-8 * scale)
-        np.testing.assert_allclose(cert, g["train_cert"], atol=1e-8)
-        np.testing.assert_allclose(value, g[gamma_name], rtol=1e-8)
+        close(logits, g["logits"], 1e-8)
+        close(cert, g["train_cert"], 1e-8)
+        close(value, g[gamma_name], 1e-8)
         norms = [np.linalg.norm(grads[m][leaf]) for m, leaf in order]
         np.testing.assert_allclose(norms, g["grad_l2_norms"], rtol=1e-8, atol=1e-12)
         ours = np.asarray(grads["conv1_0"]["kernel"]).transpose(3, 2, 0, 1)
-        np.testing.assert_allclose(
-            ours, g["g_first"], atol=1e-8 * np.abs(g["g_first"]).max()
-        )
+        close(ours, g["g_first"], 1e-8)
 
         state = jax.jit(model.prepare)(params, {})
         evaluated, _ = jax.jit(model.apply)(params, state, x)
-        np.testing.assert_allclose(evaluated, g["eval_logits"], atol=1e-8 * scale)
+        close(evaluated, g["eval_logits"], 1e-8)
         pairwise = model.lipschitz(params, state)[0]
         radius = margins.radius(evaluated, pairwise, evaluated.argmax(-1))
-        np.testing.assert_allclose(radius, g["eval_radius"], rtol=1e-7, atol=1e-9)
+        close(radius, g["eval_radius"], 1e-8)
         bound = model.lipschitz_bound(params, state)
         off = ~np.eye(model.num_classes, dtype=bool)
         ratio = bound[off] / np.asarray(pairwise)[off]

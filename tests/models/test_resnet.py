@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_files
 from flax import linen as nn
 from torch_names import generated, resnet_place, tensor, to_trees
 
@@ -56,23 +56,20 @@ def test_resnet_is_the_original(path, x64, monkeypatch):
 
     logits = jax.jit(lambda x: model.apply(params, state, x)[0])(x)
     # relative to the largest logit: others may be differences of large numbers
-    scale = np.abs(golden["logits_eval"]).max()
-    np.testing.assert_allclose(logits, golden["logits_eval"], atol=1e-9 * scale)
+    close(logits, golden["logits_eval"])
 
     if "loss_train" in golden:
         step = jax.jit(
             jax.value_and_grad(_loss, argnums=1, has_aux=True), static_argnums=0
         )
         (loss, (logits, after)), grads = step(model, params, state, x, golden["y"])
-        np.testing.assert_allclose(loss, golden["loss_train"], rtol=1e-9)
-        np.testing.assert_allclose(logits, golden["logits_train"], atol=1e-9 * scale)
+        close(loss, golden["loss_train"])
+        close(logits, golden["logits_train"])
         for name in golden:
             kind, _, inner = name.partition("/")
             if kind in ("grad", "after"):
                 ours = tensor(grads, after, inner, resnet_place, golden[name].ndim)
-                np.testing.assert_allclose(
-                    ours, golden[name], rtol=1e-8, atol=1e-11, err_msg=name
-                )
+                close(ours, golden[name])
     skipped = [name for name in golden if name.endswith("num_batches_tracked")]
     assert golden.unread(*skipped) == []
 

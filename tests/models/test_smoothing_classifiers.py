@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_files
 from torch_names import generated, plain_place, tensor, to_trees
 
 from jaxcert.errors import InputError
@@ -64,8 +64,7 @@ def test_lenet_is_the_original(path, x64):
     model = lenet.make(num_classes=len(weights["fc2.bias"]), image_shape=x.shape[1:])
     params, state = to_trees(weights, plain_place)
     logits, _ = jax.jit(model.apply)(params, state, x)
-    scale = np.abs(golden["logits_eval"]).max()
-    np.testing.assert_allclose(logits, golden["logits_eval"], atol=1e-9 * scale)
+    close(logits, golden["logits_eval"])
     assert golden.unread() == []
 
 

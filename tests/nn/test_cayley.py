@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_files
 
 from jaxcert.nn import cayley
-
-
-def close(actual, expected, atol=1e-9):
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= atol * np.abs(expected).max()
 
 
 @pytest.mark.golden
@@ -35,15 +31,14 @@ def test_dense_equals_the_original(x64):
         close(grads["kernel"][0, 0].T, g["cayley_linear_g_weight"])
         close(grads["bias"], g["cayley_linear_g_bias"])
         close(grads["alpha"].reshape(1), g["cayley_linear_g_alpha"].reshape(1))
+        _check_all_read(g)
 
 
 @pytest.mark.golden
 def test_convolution_equals_the_original(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):
         g = Golden(path)
-        for case in sorted({n.rsplit("_", 1)[0] for n in g if n.startswith("cayley")}):
-            if f"{case}_x" not in g:
-                continue
+        for case in sorted({n[:-2] for n in g if re.match("cayley.*_x$", n)}):
             x = jnp.asarray(np.moveaxis(g[f"{case}_x"], 1, -1))
             weight = g[f"{case}_weight"]
             params = {
@@ -59,3 +54,9 @@ def test_convolution_equals_the_original(x64):
             close(grads["kernel"].transpose(3, 2, 0, 1), g[f"{case}_g_weight"])
             close(grads["bias"], g[f"{case}_g_bias"])
             close(grads["alpha"].reshape(1), g[f"{case}_g_alpha"].reshape(1))
+        _check_all_read(g)
+
+
+def _check_all_read(g):
+    cayley = [name for name in g if name.startswith("cayley")]
+    assert cayley and not set(cayley) & set(g.unread())

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_files
 
 from jaxcert.methods import lot
 from jaxcert.nn import activations
 from jaxcert.nn.heads import LLN
 from jaxcert.ops import margins
 
-EXACT = dict(rtol=1e-12, atol=1e-12)
+EXACT = 1e-12
 
 
 def nhwc(x):
@@ -34,11 +34,10 @@ def test_activations_equal_the_original_in_value_and_gradient(x64):
             angles = [jnp.asarray(g[f"{name}_{t}"].reshape(-1)) for t in thetas]
             y, vjp = jax.vjp(function, x, *angles)
             gx, *g_angles = vjp(nhwc(g[f"{name}_gy"]))
-            np.testing.assert_allclose(y, nhwc(g[f"{name}_y"]), **EXACT)
-            np.testing.assert_allclose(gx, nhwc(g[f"{name}_gx"]), **EXACT)
+            close(y, nhwc(g[f"{name}_y"]), EXACT)
+            close(gx, nhwc(g[f"{name}_gx"]), EXACT)
             for t, ours in zip(thetas, g_angles, strict=True):
-                theirs = g[f"{name}_g_{t}"].reshape(-1)
-                np.testing.assert_allclose(ours, theirs, **EXACT)
+                close(ours, g[f"{name}_g_{t}"].reshape(-1), EXACT)
         x, layer = nhwc(g["hh1_x"]), activations.Householder1()
         y, variables = layer.init_with_output(jax.random.key(0), x)
         start = np.asarray(variables["params"]["theta"])
@@ -57,13 +56,11 @@ def test_head_loss_and_radii_equal_the_original(x64):
         params = {"kernel": jnp.asarray(weight.T), "bias": jnp.asarray(g["lln_bias"])}
         y, vjp = jax.vjp(lambda p, x, m=head: m.apply({"params": p}, x), params, x)
         grads, gx = vjp(jnp.asarray(g["lln_gy"]))
-        np.testing.assert_allclose(y, g["lln_y"], rtol=1e-10)
-        np.testing.assert_allclose(y, g["logits"], rtol=1e-10)
-        np.testing.assert_allclose(gx, g["lln_gx"], rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(
-            grads["kernel"].T, g["lln_g_weight"], rtol=1e-9, atol=1e-12
-        )
-        np.testing.assert_allclose(grads["bias"], g["lln_g_bias"], rtol=1e-10)
+        close(y, g["lln_y"], 1e-10)
+        close(y, g["logits"], 1e-10)
+        close(gx, g["lln_gx"], 1e-10)
+        close(grads["kernel"].T, g["lln_g_weight"], 1e-10)
+        close(grads["bias"], g["lln_g_bias"], 1e-10)
 
         k = len(weight)
         orthogonal = jnp.full((k, k), np.sqrt(2) * scale)
@@ -74,22 +71,31 @@ def test_head_loss_and_radii_equal_the_original(x64):
             return head.apply({"params": params}, method="pairwise") * scale
 
         for kind in ("lln", "ortho"):
+            prefix = f"cr_{kind}_loss_gamma"
+            name = next(n for n in g if n.startswith(prefix))
+            gamma = float(name.removeprefix(prefix))
 
-            def loss(params, kind=kind, head=head, x=x, label=label, pairwise=pairwise):
+            def loss(
+                params,
+                kind=kind,
+                head=head,
+                x=x,
+                label=label,
+                pairwise=pairwise,
+                gamma=gamma,
+            ):
                 z = head.apply({"params": params}, x)
                 constants = pairwise(params, kind)
-                return lot.regularised_loss(z, constants, label, gamma=0.5)
+                return lot.regularised_loss(z, constants, label, gamma=gamma)
 
             (value, cert), grads = jax.value_and_grad(loss, has_aux=True)(params)
-            np.testing.assert_allclose(cert, g[f"cr_{kind}_cert"], rtol=1e-10)
-            np.testing.assert_allclose(value, g[f"cr_{kind}_loss_gamma0.5"], rtol=1e-10)
-            np.testing.assert_allclose(
-                grads["kernel"].T, g[f"cr_{kind}_gweight"], rtol=1e-8, atol=1e-11
-            )
+            close(cert, g[f"cr_{kind}_cert"], 1e-10)
+            close(value, g[name], 1e-10)
+            close(grads["kernel"].T, g[f"cr_{kind}_gweight"], 1e-10)
             predicted = y.argmax(1)
             np.testing.assert_array_equal(predicted, g["eval_pred"])
             radius = margins.radius(y, pairwise(params, kind), predicted)
-            np.testing.assert_allclose(radius, g[f"eval_radius_{kind}"], rtol=1e-10)
+            close(radius, g[f"eval_radius_{kind}"], 1e-10)
         bound = head.apply({"params": params}, method="pairwise_bound")
         exact = np.asarray(pairwise(params, "lln")) / scale
         assert (bound >= exact).all() and (bound <= exact + 1e-11).all()

@@ -8,19 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_files
 
 from jaxcert.nn import lot
 from jaxcert.ops import spectral
 
 orthogonal_kernel = jax.jit(lot.orthogonal_kernel, static_argnums=1)
-
-
-def close(actual, expected, atol=1e-9):
-    """Largest error relative to the largest entry."""
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= atol * max(np.abs(expected).max(), 1e-300)
 
 
 def nhwc(x):
@@ -63,22 +56,29 @@ def _check_spectrum(g, case, kernel, side):
     expected = g[f"{case}_ortho_sv_minmax"]
     close([values[:, :rank].min(), values.max()], expected)
     if f"{case}_ortho_spectrum_re" in g:
-        m = side + kernel.shape[0] - 1
         full = g[f"{case}_ortho_spectrum_re"] + 1j * g[f"{case}_ortho_spectrum_im"]
-        half = full.reshape(m, m, *full.shape[1:])[:, : m // 2 + 1]
-        close(dense.reshape(half.shape), half)
+        close(_full_spectrum(dense, side + kernel.shape[0] - 1), full)
+
+
+def _full_spectrum(half, m):
+    """All m * m frequencies from those that we keep: Q(-u,-v) = conj Q(u,v)."""
+    if len(half) == 1:  # a 1x1 kernel
+        return np.broadcast_to(half, (m * m, *half.shape[1:]))
+    half = half.reshape(m, m // 2 + 1, *half.shape[1:])
+    u, v = -np.arange(m), -np.arange(m // 2 + 1, m) % m
+    rest = half[u][:, v].conj()
+    return np.concatenate([half, rest], 1).reshape(m * m, *half.shape[2:])
 
 
 @pytest.mark.golden
 def test_dense_equals_the_one_by_one_layer_of_the_original(x64):
-    g = Golden(golden_files("lipschitz_l2", "lot_conv*.npz")[0])
-    params = {"kernel": jnp.asarray(g["lin_weight"].transpose(2, 3, 1, 0))}
-    params["bias"] = jnp.asarray(g["lin_bias"])
-    x = jnp.asarray(g["lin_x"][:, :, 0, 0])
-    close(
-        lot.Dense(g["lin_weight"].shape[0]).apply({"params": params}, x),
-        g["lin_y"][:, :, 0, 0],
-    )
+    for path in golden_files("lipschitz_l2", "lot_conv*.npz"):
+        g = Golden(path)
+        params = {"kernel": jnp.asarray(g["lin_weight"].transpose(2, 3, 1, 0))}
+        params["bias"] = jnp.asarray(g["lin_bias"])
+        x = jnp.asarray(g["lin_x"][:, :, 0, 0])
+        layer = lot.Dense(len(g["lin_weight"]))
+        close(layer.apply({"params": params}, x), g["lin_y"][:, :, 0, 0])
 
 
 @pytest.mark.parametrize("c_in,c_out,k,stride,n", [(3, 4, 3, 1, 5), (2, 8, 3, 2, 6)])
