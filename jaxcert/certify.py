@@ -58,6 +58,7 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
         source, image_shape=model.image_shape, num_classes=model.num_classes
     )
     index = selected(chosen, len(source.label))
+    sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()
     loaded = checkpoint.load_network(model, workdir, mesh=mesh)
     certifier = certifier_of(config, loaded.network, mesh)
@@ -66,6 +67,8 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
         "dataset": source.name,
         "split": chosen.split,
         "num_classes": source.num_classes,
+        "model": config.model.to_dict(),
+        "precision": config.precision,
         "checkpoint": loaded.digest,
         "seed": chosen.seed,
         "step": loaded.step,
@@ -76,7 +79,8 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
         "date": date.today().isoformat(),
     }
     path = Path(out or Path(workdir) / "certificates.jsonl")
-    key = jax.random.key(chosen.seed)
+    # apart from every key that training draws from at the same seed
+    key = jax.random.fold_in(jax.random.key(chosen.seed), 0xCE27)
     with records.Writer(path, header) as writer:
         todo = [i for i in index if i not in writer.done]
         done, right = len(index) - len(todo), 0

@@ -60,6 +60,7 @@ def parse(
         config = configs.tiny(config) if args.tiny else config
     else:
         config = configs.read(args.workdir)
+        configs.check_keys(config, Path(args.workdir) / "config.json")
     args.config = override(config, rest)
     return args
 

@@ -135,6 +135,7 @@ def load(argument: str) -> ConfigDict:
         raise InputError(
             f"get_config of {path} gives no ConfigDict: start from jaxcert.config.base()."
         )
+    check_keys(config, path)
     return config
 
 
@@ -162,9 +163,9 @@ def read(workdir: str | Path) -> ConfigDict:
         )
     try:
         return ConfigDict(_tuples(json.loads(path.read_text())), convert_dict=True)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise InputError(
-            f"{path} is damaged: it is not JSON; restore it or train again."
+            f"{path} is damaged: it is no config; restore it or train again."
         ) from None
 
 
@@ -193,6 +194,26 @@ def build(package: str, section: ConfigDict, **context: Any) -> Any:
         )
     make = importlib.import_module(f"jaxcert.{package}.{name}").make
     return call(make, arguments, what=f"{package[:-1]} {name}", **context)
+
+
+def check_keys(config: ConfigDict, path: str | Path) -> None:
+    """Raises InputError unless the keys are those of base(), in every section but the
+    ones that `build` and `call` hand on and check."""
+    known = base()
+    handed_on = ("model", "method", "optim", "certify", "tiny")
+    sections = [("", config, known)]
+    for name in known:
+        if isinstance(known[name], ConfigDict) and name not in handed_on:
+            sections.append((f"{name}.", config.get(name), known[name]))
+    for prefix, section, expected in sections:
+        keys = set(section) if isinstance(section, ConfigDict) else set()
+        unknown, missing = keys - set(expected), set(expected) - keys
+        for fault, odd in (("has the unknown", unknown), ("lacks the", missing)):
+            if odd:
+                raise InputError(
+                    f"{path} {fault} key {prefix}{sorted(odd)[0]}: there are "
+                    f"{', '.join(sorted(expected))}."
+                )
 
 
 def call(function: Callable, section: Any, *, what: str, **context: Any) -> Any:

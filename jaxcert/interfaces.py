@@ -154,4 +154,5 @@ class Certifier(NamedTuple):
     certify: Callable[[Key, Any, Any, Any], Certificates]
     """(key, image uint8 or float in [0, 1] [B,H,W,C], label [B], index [B]) -> B rows.
     Row i draws from fold_in(key, index[i]): it does not depend on batching, order,
-    device count or an interruption. B bounds what an interruption loses."""
+    device count or an interruption (float64 logits up to rounding, far inside their
+    slack). B bounds what an interruption loses."""

@@ -31,7 +31,8 @@ FORMAT = "jaxcert-certificates-1"
 ABSTAIN, ERROR = -1, -2
 
 IDENTITY = (
-    "method norm alpha sigma procedure pairwise_bound dataset split num_classes checkpoint"
+    "method norm alpha sigma procedure pairwise_bound dataset split num_classes model "
+    "precision checkpoint seed"
 ).split()
 """Header keys that say what was asked for. Rows of headers that differ here never share
 a file."""
@@ -206,8 +207,10 @@ def to_tsv(certificates: Certificates) -> str:
             timedelta(seconds=float(c.seconds[i])),
         ]
         if votes:
-            agreeing = int(c.counts[i].max())
-            fields += [agreeing, int(c.n[i]), repr(float(c.p_lower[i]))]
+            votes_for, p_lower = c.counts[i].max(), np.nan  # of an abstention
+            if c.predicted[i] >= 0:
+                votes_for, p_lower = c.counts[i, c.predicted[i]], c.p_lower[i]
+            fields += [int(votes_for), int(c.n[i]), repr(float(p_lower))]
         lines.append("\t".join(str(f) for f in fields))
     return "\n".join(lines) + "\n"
 
@@ -259,14 +262,19 @@ def _from_json(path: Path, lines: Sequence[str]) -> Certificates:
                     if type(value[name]) is not int or abs(value[name]) >> bits:
                         raise ValueError
                 for name in ("radius", "seconds"):
-                    if type(value[name]) is str:
+                    if type(value[name]) not in (int, float):
                         raise ValueError
-                    float(value[name])
+                    if not math.isfinite(value[name]):
+                        raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            what = "the header of a record" if number == 1 else "a certificate"
+            if number == 1:
+                raise InputError(
+                    f"{path}, line 1 is not the header of a record: restore it, or name "
+                    "another file with --out."
+                ) from None
             raise InputError(
-                f"{path}, line {number} is not {what}: delete that line (its image is certified "
-                "again) or name another file with --out."
+                f"{path}, line {number} is not a certificate: delete that line (its image "
+                "is certified again) or name another file with --out."
             ) from None
     column = {name: [row[name] for row in rows] for name in ("radius", "seconds")}
     optional = {}
@@ -290,7 +298,10 @@ def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
     """Rows without the field (errors) become NaN, or zero counts."""
     votes = name == "counts"
     try:
-        given = [None if v is None else np.array(v, np.float64) for v in values]
+        given = [None if v is None else np.array(v) for v in values]
+        if any(v is not None and v.dtype.kind not in "if" for v in given):
+            raise ValueError
+        given = [None if v is None else v.astype(np.float64) for v in given]
         shape = next(v.shape for v in given if v is not None)
         missing = np.full(shape, 0.0 if votes else np.nan)
         stacked = np.stack([missing if v is None else v for v in given])
@@ -411,6 +422,12 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
         if type(value) not in (int, kind) or not low <= value < high:
             raise InputError(
                 f"{path}, line 1 has {name} {_short(value)}: restore the file or "
+                "certify again into another one with --out."
+            )
+    for name in ("method", "norm", "dataset", "split"):
+        if type(header.get(name, "")) is not str:
+            raise InputError(
+                f"{path}, line 1 has {name} {_short(header[name])}: restore the file or "
                 "certify again into another one with --out."
             )
 

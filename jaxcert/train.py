@@ -42,11 +42,13 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     workdir = Path(workdir)
     refuse_another(workdir, config)
     _check(config)
-    jax.config.update("jax_default_matmul_precision", _precision(config.precision))
-    key = jax.random.key(config.seed)
+    sharding.use_precision(config.precision)
+    key, init_key, sweep_key = jax.random.split(jax.random.key(config.seed), 3)
     mesh = sharding.data_mesh()
     data = open_data(config)
-    model, method, state, run_step, sweep = _prepare(config, data, key, mesh)
+    model, method, state, run_step, sweep = _prepare(
+        config, data, init_key, sweep_key, mesh
+    )
     workdir.mkdir(parents=True, exist_ok=True)
     configs.save(config, workdir / "config.json")
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
@@ -64,7 +66,8 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
         line = Progress("train", total, "steps", start=start)
         for t in range(start, total):
             if t % per_epoch == 0 and _refreshes(method, t // per_epoch):
-                extra = method.refresh.fn(state, sweep, jax.random.fold_in(key, t))
+                refresh_key = jax.random.fold_in(sweep_key, t)
+                extra = method.refresh.fn(state, partial(sweep, t), refresh_key)
                 state = state._replace(extra=sharding.replicate(extra, mesh))
                 batches = data.batches(t, _weights(state), mesh)
             phase = method.phase(t)
@@ -73,18 +76,22 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             if pending:  # read one step late: the next one is already under way
                 _log(writer, line, pending)
                 pending = None
-            saves = done == total or ends() or _due(config.checkpoint, done, per_epoch)
+            stops = ends()
+            saves = done == total or stops or _due(config.checkpoint, done, per_epoch)
             if saves or done % config.log.every_steps == 0:
                 pending, totals = (done, totals), None
             if saves:
                 _log(writer, line, pending)  # nothing that is not finite is saved
                 pending = None
-                calibrated = method.calibrate and method.calibrate(state, sweep)
-                checkpoints.save(state, calibrated or state.model_state)
-            if ends():
-                raise KeyboardInterrupt
             if writer and done < total and _due(config.eval, done, per_epoch):
                 _evaluate(config, model, state, writer, done)
+            if saves:
+                calibrated = method.calibrate and method.calibrate(
+                    state, partial(sweep, t)
+                )
+                checkpoints.save(state, calibrated or state.model_state)
+            if stops:
+                raise KeyboardInterrupt
     return state
 
 
@@ -119,7 +126,7 @@ def _asked():
             signal.signal(number, before[number])
 
 
-def _prepare(config: ConfigDict, data: Data, key, mesh):
+def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
     """(model, method, initial state, compiled step, sweep) of a config."""
     import jax
 
@@ -136,15 +143,24 @@ def _prepare(config: ConfigDict, data: Data, key, mesh):
     move = partial(augment, **config.data.augment)
     like = jax.ShapeDtypeStruct((1, *model.image_shape), data.real.image.dtype)
     real = jax.ShapeDtypeStruct((1,), bool)
-    jax.eval_shape(move, key, {"image": like, "real": real})  # refuse before compiling
+    jax.eval_shape(
+        move, init_key, {"image": like, "real": real}
+    )  # refuse before compiling
     init = partial(step.init_state, model, method, tx, ema=config.ema)
-    state = jax.jit(init)(key=jax.random.fold_in(key, 2**31))
+    state = jax.jit(init)(key=init_key)
     return (
         model,
         method,
         sharding.replicate(state, mesh),
-        step.compile(method, tx, augment=move, mesh=mesh, ema=config.ema),
-        partial(data.sweep, mesh, move, key),
+        step.compile(
+            method,
+            tx,
+            augment=move,
+            mesh=mesh,
+            ema=config.ema,
+            accumulate=config.optim.accumulate,
+        ),
+        partial(data.sweep, mesh, move, sweep_key),
     )
 
 
@@ -156,7 +172,7 @@ class Data(NamedTuple):
     batches: Callable
     """(start, weights, mesh) -> iterator of batches from step `start`"""
     sweep: Callable
-    """(mesh, augment, key) -> the real training set once, in order, augmented"""
+    """(mesh, augment, key, step) -> the real training set once, in order, augmented"""
 
 
 def open_data(config: ConfigDict) -> Data:
@@ -180,6 +196,11 @@ def open_data(config: ConfigDict) -> Data:
     if several and jax.process_index() == 0:
         multihost_utils.sync_global_devices("data")
     generated = None
+    if data.generated_count and not data.generated:
+        raise InputError(
+            f"data.generated_count asks for {data.generated_count:,} generated images and "
+            "data.generated names none: give their file or folder by --config.data.generated."
+        )
     if data.generated:
         generated = generated_sets.open_generated(
             data.generated, count=data.generated_count, seed=config.seed
@@ -209,8 +230,8 @@ def open_data(config: ConfigDict) -> Data:
             weights=weights,
         )
 
-    def sweep(mesh, augment, key):
-        moved = jax.jit(augment)
+    def sweep(mesh, augment, key, step):
+        moved, key = jax.jit(augment), jax.random.fold_in(key, step)
         for number, batch in enumerate(loader.sweep(real, data.batch, mesh=mesh)):
             yield moved(jax.random.fold_in(key, number), batch)
 
@@ -235,6 +256,10 @@ def _check(config: ConfigDict) -> None:
         raise InputError(
             "log.every_steps and checkpoint.keep must be at least 1, not "
             f"{config.log.every_steps} and {config.checkpoint.keep}."
+        )
+    if config.checkpoint.every_epochs < 0 or config.eval.every_epochs < 0:
+        raise InputError(
+            "checkpoint.every_epochs and eval.every_epochs must be at least 0."
         )
     if not 0 <= config.ema < 1:
         raise InputError(f"ema is a decay from 0 (off) to below 1, not {config.ema}.")
@@ -312,12 +337,6 @@ def _refreshes(method, epoch: int) -> bool:
     return method.refresh is not None and method.refresh.due(epoch)
 
 
-def _precision(name: str) -> str | None:
-    if name not in ("highest", "default"):
-        raise InputError(f"precision must be highest or default, not {name!r}.")
-    return None if name == "default" else name
-
-
 def main(argv: list[str] | None = None) -> int:
     from jaxcert import cli
 
@@ -330,7 +349,8 @@ def main(argv: list[str] | None = None) -> int:
     import jax
 
     if jax.process_count() > 1:  # a certificate is one process' work
-        print(f"trained; next: python -m jaxcert.certify --workdir {args.workdir}")
+        if jax.process_index() == 0:
+            print(f"trained; next: python -m jaxcert.certify --workdir {args.workdir}")
         return 0
     from jaxcert import certify
 

@@ -230,7 +230,7 @@ class TestRefused:
             (dict(index=1.5), "line 3 is not a certificate"),
             (dict(label=2**40), "line 3 is not a certificate"),
             (dict(radius=-0.1), "line 3 .*negative"),
-            (dict(radius=float("nan")), "line 3 .*not a number"),
+            (dict(radius=float("nan")), "line 3 .*not a certificate"),
             (dict(predicted=-1), "line 3 .*radius without a prediction"),
             (dict(predicted=-3, radius=0), "line 3 .*unknown prediction"),
             (dict(predicted=3), "line 3 .*class above 2"),

@@ -42,8 +42,8 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
     model = network.model
     if model.lipschitz_bound is None:
         raise InputError(
-            "the lipschitz certificate needs a Lipschitz network; certify this one with "
-            "certify.name=smoothing."
+            "the lipschitz certificate needs a Lipschitz network, as lip_convnet; others are "
+            "certified by smoothing."
         )
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network.params)):
         raise InputError("the network has weights that are not finite: train it again.")

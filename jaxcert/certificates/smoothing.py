@@ -94,6 +94,11 @@ def certifier(
     procedure that cannot certify anything.
     """
     _check(sigma, n0, n, alpha, procedure, chunk)
+    if num_classes < 2:
+        raise InputError(
+            f"num_classes {num_classes} leaves nothing to certify: 2 or more."
+        )
+    sigma = float(np.float32(sigma))  # what is drawn is what is claimed
     vote = vote if isinstance(vote, Partial) else Partial(vote)
     if mesh is not None:
         vote = jax.device_put(vote, NamedSharding(mesh, P()))
@@ -109,6 +114,7 @@ def certifier(
 
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
+        _check_index(np.asarray(index))
         groups = _groups(np.asarray(image), np.asarray(index), mesh)
         pending = [count(vote, key, *group, np.float32(sigma)) for group in groups]
         counts = np.concatenate(jax.device_get(pending))[: len(index)]
@@ -226,6 +232,14 @@ def _groups(image: np.ndarray, index: np.ndarray, mesh: Mesh | None):
     for start in range(0, len(index), size):
         rows = np.minimum(np.arange(start, start + size), len(index) - 1)
         yield index[rows].astype(np.uint32), image[rows]
+
+
+def _check_index(index: np.ndarray) -> None:
+    """An index is folded into a key as 32 bits: a larger one would repeat noise."""
+    if len(index) and (index.min() < 0 or index.max() >= 2**32):
+        raise InputError(
+            "an index must be from 0 to 2^32 - 1: it names the image's key."
+        )
 
 
 def _default_chunk() -> int:

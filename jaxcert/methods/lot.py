@@ -26,7 +26,7 @@ from jaxcert.ops import margins
 
 def make(model: Model, run: Run, *, gamma: float = 0.5) -> Method:
     """Raises InputError for gamma < 0 or a network without Lipschitz constants."""
-    if gamma < 0:
+    if not gamma >= 0:
         raise InputError(f"method.gamma weighs a reward and must be >= 0, not {gamma}.")
     if model.lipschitz is None:
         raise InputError(

@@ -69,7 +69,12 @@ def make(
             f"an orthogonal head has at most its {features} inputs as classes, not "
             f"{num_classes}: use model.head=lln."
         )
-    if std <= 0:
+    if blocks < 1 or (width % 2 and blocks > 1):
+        raise InputError(
+            "lip_convnet needs model.blocks of at least 1 and an even model.width, whose "
+            f"channels activations pair, not {blocks} and {width}."
+        )
+    if not std > 0:
         raise InputError(f"model.std must be positive, not {std}.")
     try:
         importlib.import_module(f"jaxcert.nn.{conv}").Conv  # noqa: B018

@@ -48,13 +48,22 @@ def make(
             "optim needs accumulate >= 1, warmup_epochs >= 0 and momentum from 0 to below "
             f"1, not {accumulate}, {warmup_epochs} and {momentum}."
         )
+    if not all(0 < fraction < 1 for fraction in milestones):
+        raise InputError(
+            f"optim.milestones are shares of the run in (0, 1), not {milestones}."
+        )
+    if lookahead and run.steps_per_epoch % accumulate:
+        raise InputError(
+            "optim.lookahead synchronises where an epoch ends: optim.accumulate must divide "
+            f"its {run.steps_per_epoch} steps, and {accumulate} does not."
+        )
     steps = max(run.total_steps // accumulate, 1)
-    per_epoch = max(run.steps_per_epoch // accumulate, 1)
+    warmup = warmup_epochs * run.steps_per_epoch // accumulate
     rate = {
         "constant": lambda: optax.constant_schedule(lr),
         "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
         "multistep": lambda: multistep(lr, steps, milestones),
-        "warmup_cosine": lambda: warmup_cosine(lr, steps, warmup_epochs * per_epoch),
+        "warmup_cosine": lambda: warmup_cosine(lr, steps, warmup),
     }
     if schedule not in rate:
         raise InputError(f"no schedule {schedule!r}; there are {', '.join(rate)}.")
@@ -71,7 +80,7 @@ def make(
     if clip_norm:
         tx = optax.chain(clip_by_global_norm(clip_norm), tx)
     if lookahead:
-        tx = with_lookahead(tx, sync_every=per_epoch)
+        tx = with_lookahead(tx, sync_every=run.steps_per_epoch // accumulate)
     return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
 
 

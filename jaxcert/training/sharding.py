@@ -10,6 +10,17 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxcert.errors import InputError
+
+
+def use_precision(name: str) -> None:
+    """Of float32 products: 'highest', or the 'default' of the device (TF32, bfloat16
+    passes). Orthogonality needs the first. Raises InputError for another name."""
+    if name not in ("highest", "default"):
+        raise InputError(f"precision must be highest or default, not {name!r}.")
+    value = None if name == "default" else name
+    jax.config.update("jax_default_matmul_precision", value)
+
 
 def data_mesh() -> Mesh:
     """All devices of all processes along `data`."""

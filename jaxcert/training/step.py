@@ -30,7 +30,8 @@ class Totals(NamedTuple):
 
     steps: Array
     bad_step: Array
-    """int32, first step with a loss or gradient that was not finite; NEVER if none"""
+    """int32, first step whose loss, gradient or new parameters were not finite; NEVER if
+    none"""
     sums: dict[str, Array]
 
 
@@ -61,11 +62,13 @@ def compile(
     augment: Callable[[Key, Batch], Batch],
     mesh: Mesh,
     ema: float = 0.0,
+    accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, Totals]]:
     """step(state, totals, batch, key, *, phase) -> (state, totals), jitted.
 
     totals None: start new ones. `phase` is static: each name compiles its own step. ema:
-    decay of the averaged weights, 0 for none.
+    decay of the averaged weights per optimizer step, which comes every `accumulate`
+    micro-batches; 0 for none.
     """
     everywhere = sharding.replicated(mesh)
 
@@ -85,11 +88,13 @@ def compile(
         params = optax.apply_updates(state.params, updates)
         average = state.ema
         if ema:
+            moves = (state.step + 1) % accumulate == 0
+            decay = jnp.where(moves, ema, 1.0)
             average = jax.tree.map(
-                lambda a, p: ema * a + (1 - ema) * p, average, params
+                lambda a, p: decay * a + (1 - decay) * p, average, params
             )
         norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+        finite = jnp.isfinite(value) & jnp.isfinite(norm + optax.tree.norm(params))
         metrics = {"loss": value, **metrics, "grad_norm": norm}
         totals = Totals(
             steps=totals.steps + 1,
