@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-
-import pytest
 
 from jaxcert.errors import exit_cleanly
 
@@ -31,5 +30,4 @@ def sentence(said):
 
 
 def assert_words(pattern, said):
-    with pytest.raises(ValueError, match=pattern):
-        raise ValueError(said)
+    assert re.search(pattern, said), said

@@ -213,7 +213,7 @@ def test_what_is_no_workdir_is_refused(ends, run, tmp_path):
     assert status == 2 and "has no checkpoints: train into it first" in said
     (tmp_path / "config.json").write_text("{")
     status, said = ends(certify, "--workdir", tmp_path)
-    assert status == 2 and "it is not JSON" in said
+    assert status == 2 and "config.json is damaged" in said
 
 
 def test_workdir_of_another_config_is_refused_and_kept(ends, run):
@@ -263,9 +263,10 @@ def test_foreign_line_in_a_record_is_named_and_kept(ends, run, tmp_path, line):
     path = tmp_path / "certificates.jsonl"
     path.write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n")
     before = path.read_bytes()
-    for end in (ends(certify, "--workdir", run, "--out", path), ends(report, path)):
-        assert end[0] == 2
-        assert "line 3 is not a certificate: delete that line" in end[1]
+    for command in ([certify, "--workdir", run, "--out", path], [report, path]):
+        status, said = ends(*command)
+        assert status == 2
+        assert "line 3 is not a certificate: delete that line" in said
     assert path.read_bytes() == before
 
 

@@ -12,6 +12,8 @@ the kernel: 3 -> 1.
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -23,8 +25,9 @@ from jaxcert.ops.linalg import Pair
 def orthogonal_kernel(kernel, alpha, side: int) -> Pair:
     """Q of a kernel [k,k,C_in,C_out] for images of `side` x `side`, shaped as LOT's."""
     if kernel.shape[0] == 1:
-        w = kernel[0].transpose(0, 2, 1)
-        return Pair(linalg.cayley(alpha * w / _norm(Pair(w, None))), None)
+        w = kernel[0].transpose(0, 2, 1)  # F at each of the frequencies of the norm
+        norm = _norm(Pair(w, None)) * math.sqrt(side * (side // 2 + 1))
+        return Pair(linalg.cayley(alpha * w / norm), None)
     f = lot.frequency_response(kernel, side + kernel.shape[0] - 1)
     scale = alpha / _norm(f)
     q = linalg.cayley(scale * (f.re + 1j * f.im))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
 
-from jaxcert.nn import cayley
+from jaxcert.nn import cayley, lot
+from jaxcert.ops import linalg
 
 
 @pytest.mark.golden
@@ -60,3 +61,17 @@ def test_convolution_equals_the_original(x64):
 def _check_all_read(g):
     cayley = [name for name in g if name.startswith("cayley")]
     assert cayley and not set(cayley) & set(g.unread())
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_layers_start_with_their_kernel_unscaled(stride):
+    layer, x = cayley.Conv(5, stride=stride), jnp.zeros((1, 8, 8, 3))
+    params = layer.init(jax.random.key(0), x)["params"]
+    kernel, side = params["kernel"], 8 // stride
+    q = cayley.orthogonal_kernel(kernel, params["alpha"], side)
+    f = lot.frequency_response(kernel, side + kernel.shape[0] - 1)
+    expected = linalg.cayley(f.re + 1j * f.im)
+    ours = np.asarray(q.re) + (0 if q.im is None else 1j * np.asarray(q.im))
+    np.testing.assert_allclose(
+        np.broadcast_to(ours, expected.shape), expected, atol=1e-5
+    )
