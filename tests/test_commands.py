@@ -23,14 +23,6 @@ from jaxcert import certify, convert, records, report, train
 from jaxcert.errors import exit_cleanly
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These programs take longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A trained workdir with the record of its four images."""

@@ -27,14 +27,6 @@ NAMES = sorted(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These programs take longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def network(model, seed=0):
     return Network(model, *jax.jit(model.init)(jax.random.key(seed)))
 

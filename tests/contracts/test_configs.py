@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
 from jaxcert import certify, train
@@ -29,14 +28,6 @@ FILES = sorted((ROOT / "configs").rglob("*.py"))
 NAMES = [str(f.relative_to(ROOT)) for f in FILES]
 SLOW = ("configs/lot/cifar100.py", "configs/lot/digits.py", "configs/quickstart.py")
 """Orthogonal networks, of which one is compiled in every run of the tests."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These programs take longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def rows(file):

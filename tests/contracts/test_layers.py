@@ -34,14 +34,6 @@ CASES = {  # layer, shape of an image, of its output
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These programs take longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(params=LAYERS, ids=IDS, scope="module")
 def module(request):
     return request.param

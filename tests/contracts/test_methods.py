@@ -28,14 +28,6 @@ IMAGES, STEPS = 64, 15
 RUN = Run(steps_per_epoch=STEPS, total_steps=STEPS, data_size=IMAGES)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These programs take longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def batch():
     """64 digits of 4x4 pixels."""
