@@ -324,8 +324,8 @@ def process(module, *arguments, **environment):
 
 
 def test_interrupted_certification_continues_to_the_same_rows(ends, run, tmp_path):
-    more = ["--config.certify.batch=1", "--config.certify.stop=40"]
-    more += ["--config.certify.n=1000"]
+    more = ["--config.certify.batch=1", "--config.certify.stop=400"]
+    more += ["--config.certify.n=100"]
     path = tmp_path / "stopped.jsonl"
     started = process("certify", "--workdir", run, "--out", path, *more)
     while started.poll() is None and len(lines_of(path)) < 3:
@@ -335,7 +335,7 @@ def test_interrupted_certification_continues_to_the_same_rows(ends, run, tmp_pat
     assert started.returncode == 130, said
     assert "interrupted; what was finished is kept" in sentence(said)
     kept = path.read_bytes()
-    assert 2 < len(lines_of(path)) < 41 and kept.endswith(b"\n")
+    assert 2 < len(lines_of(path)) < 401 and kept.endswith(b"\n")
     for out in (path, tmp_path / "whole.jsonl"):
         assert ends(certify, "--workdir", run, "--out", out, *more) == (0, "")
     assert path.read_bytes().startswith(kept)
