@@ -4,8 +4,8 @@
         --workdir runs/digits_gaussian
 
 Words after the colon: the noise 0.25 | 0.50 | 1.00; m1 | m2 | m4 | m8 copies. With 0.25
-and n = 1,000 about 97 % of the test images are right, 86 % certified at 0.25 and 43 % at
-0.5 (20 s of training and 13 s of certification on one core).
+and n = 1,000 about 97 % of the test images are right, 85 % certified at 0.25 and 41 % at
+0.5 (13 s of training and 13 s of certification on one core).
 """
 
 import runpy
