@@ -1,0 +1,220 @@
+"""l_p distances between images and weights, the one operator of l_inf-distance nets.
+
+Zhang, Cai, Lu, He and Wang, Towards Certifying l_inf Robustness using Neural Networks with
+l_inf-dist Neurons (2021):
+
+    y_o = (sum_i |x_i - w_io|^p)^(1/p),    max_i |x_i - w_io| for p = infinity.
+
+Gradient, with s = +1 where x_i >= w_io and else -1 (so also where they are equal):
+
+    dy_o/dx_i = -dy_o/dw_io = s (|x_i - w_io| / y_o)^(p-1);
+
+for p = infinity it is s at the FIRST input that attains the maximum and 0 at the others.
+Where y_o = 0 it is 0 for finite p.
+
+In l_inf y is 1-Lipschitz at p = infinity and D^(1/p)-Lipschitz at finite p, so finite p is
+for training and carries no certificate.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcert.errors import InputError
+from jaxcert.ops.norm_dist import xla
+
+Array = jax.Array
+IMPLEMENTATIONS = ("xla", "mosaic_gpu", "mosaic_gpu_interpret")
+
+_MULTIPLIED = 10
+"""Integer p up to which powers are multiplied and not scaled by the maximum."""
+
+
+def norm_dist(
+    x: Array,
+    w: Array,
+    p: int | float | Array | None = None,
+    *,
+    kept: Array | None = None,
+    group: int = 32,
+    implementation: str | None = None,
+) -> Array:
+    """Distances of x [B,D] to the columns of w [D,O] -> [B,O], in the type of x.
+
+    p: None for infinity; an int up to 10, compiled for itself; any other number or a
+    traced scalar >= 1, one program for all of them.
+    kept: int32 [S,k], the inputs that each of S groups of `group` consecutive images sees
+    (the last one may be smaller): y is over these alone, without rescaling. With random
+    subsets at p = infinity its expectation is the sort neuron (Zhang et al. 2022, SortNet).
+    implementation: None (xla) | xla | mosaic_gpu | mosaic_gpu_interpret, kernels for dense
+    float32 inputs.
+
+    Raises InputError for p < 1, shapes that do not fit, or a kernel that cannot do this.
+    """
+    p = _checked(x, w, p, kept, group)
+    if implementation not in (None, *IMPLEMENTATIONS):
+        raise InputError(
+            f"no implementation {implementation!r} of norm_dist: there are "
+            f"{', '.join(IMPLEMENTATIONS)}."
+        )
+    kernels = implementation not in (None, "xla")
+    if kernels and (kept is not None or x.dtype != jnp.float32):
+        raise InputError(
+            f"{implementation} takes dense float32 inputs, not {x.dtype}"
+            f"{'' if kept is None else ' with kept inputs'}: use implementation='xla'."
+        )
+    static = p if p is None or isinstance(p, int) else "traced"
+    how = _How(static, implementation.endswith("interpret") if kernels else None)
+    power = p if static == "traced" else jnp.zeros((), x.dtype)
+    batch = len(x)
+    groups, size = (1, batch) if kept is None else (len(kept), group)
+    x = jnp.pad(x, ((0, groups * size - batch), (0, 0)))
+    kept = None if kept is None else jnp.asarray(kept)
+    y = _distance(how, x.reshape(groups, size, -1), w.astype(x.dtype), power, kept)
+    return y.reshape(-1, w.shape[1])[:batch]
+
+
+@jax.jit
+def norm_dist_bounds(lower: Array, upper: Array, w: Array) -> tuple[Array, Array]:
+    """Smallest and largest p = infinity distance over the box [lower, upper], both [B,D]:
+    ([B,O], [B,O]). Exact up to rounding."""
+
+    def update(carry, i, near, far):
+        return jnp.maximum(carry[0], near), jnp.maximum(carry[1], far)
+
+    zero = jnp.zeros((len(lower), w.shape[1]), lower.dtype)
+    return xla.ordered(*xla.sweep_box(update, (zero, zero), lower, upper, w))
+
+
+class _How(NamedTuple):
+    p: int | str | None
+    """None: infinity; int: multiplied powers; 'traced'"""
+    interpret: bool | None
+    """None: xla; else kernels, interpreted or not"""
+
+
+def _checked(x, w, p, kept, group):
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or not w.size:
+        raise InputError(
+            f"norm_dist needs x [B,D] and w [D,O], not {x.shape} and {w.shape}."
+        )
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(f"norm_dist needs floating images, not {x.dtype}.")
+    if kept is not None and (kept.ndim != 2 or not 0 < kept.shape[1] <= len(w)):
+        raise InputError(
+            f"kept [S,k] must leave 1 to {len(w)} inputs to each group, not "
+            f"{kept.shape}: choose a larger keep probability."
+        )
+    if kept is not None and len(kept) != -(-len(x) // group):
+        raise InputError(
+            f"kept has {len(kept)} groups, but {len(x)} images in groups of {group} are "
+            f"{-(-len(x) // group)}."
+        )
+    if p is None or isinstance(p, jax.Array):
+        return p if p is None else p.astype(x.dtype)
+    if not p >= 1:
+        raise InputError(f"p must be at least 1 for a norm, not {p}; infinity is None.")
+    if math.isinf(p):
+        return None
+    if float(p).is_integer() and p <= _MULTIPLIED:
+        return int(p)
+    return jnp.asarray(p, x.dtype)
+
+
+@partial(jax.jit, static_argnums=0)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _distance(how: _How, x, w, p, kept):
+    """x [S,b,D], w [D,O] -> [S,b,O]"""
+    if how.p is not None or how.interpret is not None:
+        return _forward(how, x, w, p, kept)[0]
+    return xla.maximum(_rows(x, kept), w, _columns(kept))
+
+
+def _forward(how: _How, x, w, p, kept):
+    """y, and what the backward pass needs besides: the index of the maximum."""
+    rows = _rows(x, kept)
+    if how.p is None:
+        if how.interpret is not None:
+            y, index = _kernels().forward_index(rows[:, 0], w, interpret=how.interpret)
+            return y[None], index[None]
+        y, at = xla.maximum_and_index(rows, w, _columns(kept))
+        groups = jnp.arange(len(x))[:, None, None]
+        return y, at if kept is None else kept[groups, at]
+    scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
+    rows, scaled = rows * scale, w * scale
+    if how.interpret is None:
+        y = xla.power_sum(rows, scaled, power, _columns(kept))
+    else:
+        y = _kernels().forward(rows[:, 0], scaled, power, interpret=how.interpret)[None]
+    return y / scale, None
+
+
+def _fwd(how: _How, x, w, p, kept):
+    y, index = _forward(how, x, w, p, kept)
+    return y, (x, w, p, kept, y, index)
+
+
+def _bwd(how: _How, saved, g):
+    x, w, p, kept, y, index = saved
+    rows = x.transpose(2, 0, 1)
+    if how.p is None and how.interpret is None:
+        right = jnp.take_along_axis(x, index, 2) >= w[index, jnp.arange(w.shape[1])]
+        gx, gw = xla.scatter(index, jnp.where(right, g, -g), len(w))
+    elif how.p is None:
+        gx, gw = _kernels().backward_inf(
+            rows[:, 0], w, index[0], g[0], interpret=how.interpret
+        )
+    else:
+        scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
+        inputs = rows * scale, w * scale, y * scale
+        if how.interpret is None:
+            seen = None if kept is None else _as_mask(kept, len(w))
+            gx, gw = xla.gradients(*inputs, g, power, seen)
+        else:
+            rows, w, y = inputs
+            gx, gw = _kernels().backward(
+                rows[:, 0], w, y[0], g[0], power, interpret=how.interpret
+            )
+    gx = gx.reshape(rows.shape).transpose(1, 2, 0)
+    return gx, gw, jnp.zeros_like(p), None
+
+
+_distance.__wrapped__.defvjp(_fwd, _bwd)
+
+
+def _scale(how: _How, x: Array, w: Array) -> Array:
+    """Power of two that keeps multiplied powers in range: all distances fall below 1, and
+    only those under 1e-4 of the largest entry vanish."""
+    if how.p == "traced":
+        return jnp.ones((), x.dtype)
+    largest = sum(jnp.max(jnp.where(jnp.isfinite(a), jnp.abs(a), 0)) for a in (x, w))
+    return jnp.exp2(-jnp.ceil(jnp.log2(jnp.where(largest > 0, largest, 1.0))))
+
+
+def _rows(x: Array, kept: Array | None) -> Array:
+    """[S,b,D] -> the inputs each group sees, input-major: [k,S,b]."""
+    if kept is not None:
+        x = jnp.take_along_axis(x, kept[:, None, :], 2)
+    return x.transpose(2, 0, 1)
+
+
+def _columns(kept: Array | None) -> Array | None:
+    return None if kept is None else kept.T
+
+
+def _as_mask(kept: Array, inputs: int) -> Array:
+    """[S,k] -> bool [D,S]"""
+    groups = jnp.arange(len(kept))[:, None]
+    return jnp.zeros((inputs, len(kept)), bool).at[kept, groups].set(True)
+
+
+def _kernels():
+    """Imported when asked for: Pallas takes a second that nobody else should wait."""
+    from jaxcert.ops.norm_dist import mosaic_gpu
+
+    return mosaic_gpu

@@ -1,0 +1,222 @@
+"""Distances as loops over the inputs: right everywhere, and what kernels are checked by.
+
+Everything is input-major: x [D,S,b] (S groups of b images), w [D,O]. One iteration takes
+one input i, a row of x and a row of w, and updates all S x b x O outputs, so nothing of size
+B x O x D exists. With `kept` int32 [k,S] group s visits only its inputs kept[:,s], x is
+[k,S,b] and holds those.
+
+Powers for traced p: exp2(p log2 r) in general. In float32 and 16 <= p < 2048 a series that
+costs a third on a CPU (no log2, no exp2): with p = f 2^k, 1 <= f < 2, and t = 1 - r,
+
+    r^p = ((1 - t)^f)^(2^k) = (sum_{j <= 8} binom(f, j) (-t)^j)^(2^k),
+
+k squarings. The first term left out changes r^p, which is below exp(-p t), by at most
+p t^9 exp(-p t) |binom(f, 9)| / f < 2e-8: less than the rounding of r^p itself, p 2^-24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Array = jax.Array
+
+_TERMS, _SQUARINGS = 8, 10
+_SERIES = (2.0**4, 2.0 ** (_SQUARINGS + 1))
+"""p from .. to below"""
+
+
+def sweep(update, carry, x: Array, w: Array, kept: Array | None = None, *, unroll=4):
+    """carry <- update(carry, i, |x_i - w_i| [S,b,O]) for every input i of 0..len(x)-1.
+
+    unroll: inputs per iteration; as many as leave the carry in a CPU's registers.
+    """
+
+    def one(i, carry):
+        row = _row(w, i)[None] if kept is None else w[_row(kept, i)]
+        return update(carry, i, jnp.abs(_row(x, i)[:, :, None] - row[:, None, :]))
+
+    def several(block, carry):
+        for j in range(unroll):
+            carry = one(block * unroll + j, carry)
+        return carry
+
+    blocks = len(x) // unroll
+    carry = lax.fori_loop(0, blocks, several, carry)
+    return lax.fori_loop(blocks * unroll, len(x), one, carry)
+
+
+def sweep_box(update: Callable, carry, lower: Array, upper: Array, w: Array):
+    """carry <- update(carry, i, near, far) for every input: the smallest and the largest
+    |x_i - w_i| [B,O] of the box [lower, upper], both [B,D]."""
+    lower, upper = lower.T, upper.T
+
+    def one(i, carry):
+        low, high, at = _row(lower, i)[:, None], _row(upper, i)[:, None], _row(w, i)
+        near = jnp.maximum(jnp.maximum(low - at, at - high), 0)
+        return update(carry, i, near, jnp.maximum(at - low, high - at))
+
+    return lax.fori_loop(0, len(w), one, carry)
+
+
+def ordered(low: Array, high: Array) -> tuple[Array, Array]:
+    """Where rounding made low > high, both become their mean."""
+    crossed = low > high
+    mean = (low + high) / 2
+    return jnp.where(crossed, mean, low), jnp.where(crossed, mean, high)
+
+
+def maximum(x: Array, w: Array, kept: Array | None = None) -> Array:
+    """max_i |x_i - w_i|, [S,b,O]."""
+
+    def update(best, i, d):
+        return jnp.where(d > best, d, best)
+
+    return poisoned(sweep(update, _full(x, w, 0.0), x, w, kept), x, w)
+
+
+def maximum_and_index(x, w, kept=None) -> tuple[Array, Array]:
+    """The same, and the first position of the maximum in 0..len(x)-1, int32 [S,b,O]."""
+
+    def update(carry, i, d):
+        best, index = carry
+        larger = d > best
+        return jnp.where(larger, d, best), jnp.where(larger, i, index)
+
+    start = _full(x, w, -1.0), _full(x, w, 0, jnp.int32)
+    best, index = sweep(update, start, x, w, kept)
+    return poisoned(best, x, w), index
+
+
+def power_sum(x: Array, w: Array, p: int | Array, kept: Array | None = None) -> Array:
+    """(sum_i |x_i - w_i|^p)^(1/p), [S,b,O].
+
+    int p: by multiplications, the caller keeps the numbers small. Array p: scaled by the
+    maximum.
+    """
+    zero = _full(x, w, 0.0)
+    if isinstance(p, int):
+        total = sweep(lambda a, i, d: a + lax.integer_pow(d, p), zero, x, w, kept)
+        return _root(total, p)
+    m = maximum(x, w, kept)
+    scale = jnp.where(m > 0, 1 / m, 0)
+
+    def add(power):
+        return sweep(lambda a, i, d: a + power(d * scale), zero, x, w, kept)
+
+    return m * _root(_with_power(p, add, x.dtype), p)
+
+
+def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
+    """Cotangents (gx [D,S,b], gw [D,O]) of `power_sum` at y, g [S,b,O].
+
+    With r_i = |x_i - w_i| / y: gx_i = sum_o g sign(x_i - w_i) r_i^(p-1), and gw_i minus the
+    sum over images. `kept` is bool [D,S] here: all inputs are visited and those not kept
+    count nothing, so both sums have a fixed order and need no scatter.
+    """
+    scale = jnp.where(y > 0, 1 / y, 0)
+
+    def walk(power):
+        def one(i, carry):
+            gx, gw = carry
+            d = _row(x, i)[:, :, None] - _row(w, i)
+            v = power(jnp.abs(d) * scale) * jnp.where(d >= 0, g, -g)
+            if kept is not None:
+                v = jnp.where(_row(kept, i)[:, None, None], v, 0)
+            by_image, by_output = _sums(v)
+            return _set(gx, by_image, i), _set(gw, -by_output, i)
+
+        return lax.fori_loop(0, len(x), one, (jnp.zeros_like(x), jnp.zeros_like(w)))
+
+    if isinstance(p, int):
+        return walk(lambda r: lax.integer_pow(r, p - 1))
+    return _with_power(p - 1, walk, x.dtype)
+
+
+def scatter(index: Array, v: Array, inputs: int) -> tuple[Array, Array]:
+    """gx [D,S,b] and gw [D,O] that receive +v and -v at input `index`; all [S,b,O].
+
+    On a CPU a scatter; elsewhere a loop over the inputs that compares, because scattering
+    there adds in an order that changes from run to run.
+    """
+    shape = index.shape
+
+    def by_scatter(index, v):
+        group, image, output = jnp.indices(shape, sparse=True)
+        gx = jnp.zeros((inputs, *shape[:2]), v.dtype).at[index, group, image].add(v)
+        gw = jnp.zeros((inputs, shape[2]), v.dtype)
+        return gx, gw.at[index, output + jnp.zeros_like(index)].add(-v)
+
+    def by_comparison(index, v):
+        def one(i, carry):
+            by_image, by_output = _sums(jnp.where(index == i, v, 0))
+            return _set(carry[0], by_image, i), _set(carry[1], -by_output, i)
+
+        zeros = jnp.zeros((inputs, *shape[:2]), v.dtype)
+        start = zeros, jnp.zeros((inputs, shape[2]), v.dtype)
+        return lax.fori_loop(0, inputs, one, start)
+
+    return lax.platform_dependent(index, v, cpu=by_scatter, default=by_comparison)
+
+
+def poisoned(y: Array, x: Array, w: Array) -> Array:
+    """NaN wherever an input was not finite: comparisons would pass over it."""
+    return y + (0 * x).sum(0)[..., None] + (0 * w).sum(0)
+
+
+def _with_power(p: Array, use: Callable, dtype):
+    """use(power), where power(r) = r^p for 0 <= r <= 1; 0^0 is 1."""
+    tiny = jnp.finfo(dtype).tiny
+
+    def exact(r):
+        return jnp.exp2(p * jnp.log2(jnp.maximum(r, tiny)))
+
+    if dtype != jnp.float32:
+        return use(exact)
+    k = jnp.clip(jnp.floor(jnp.log2(p)), 0, _SQUARINGS)
+    f = p / jnp.exp2(k)
+    binomial = [jnp.ones_like(f)]
+    for j in range(1, _TERMS + 1):
+        binomial.append(binomial[-1] * (j - 1 - f) / j)
+
+    def series(r):
+        t = 1 - r
+        u = binomial[-1]
+        for coefficient in binomial[-2::-1]:
+            u = u * t + coefficient
+        for j in range(_SQUARINGS):
+            u = jnp.where(j < k, u * u, u)
+        return u
+
+    fits = (p >= _SERIES[0]) & (p < _SERIES[1])
+    return lax.cond(fits, lambda: use(series), lambda: use(exact))
+
+
+def _root(total: Array, p: int | Array) -> Array:
+    """total^(1/p); 0 at 0."""
+    positive = total > 0
+    return jnp.where(positive, jnp.where(positive, total, 1.0) ** (1 / p), total)
+
+
+def _sums(v: Array) -> tuple[Array, Array]:
+    """[S,b,O] -> over outputs [S,b], over images [O]. Products with ones, because XLA
+    would compute v once for each of two reductions."""
+    images, outputs = (jnp.ones(n, v.dtype) for n in (v[..., 0].size, v.shape[-1]))
+    high = lax.Precision.HIGHEST
+    by_image = jnp.matmul(v, outputs, precision=high)
+    return by_image, jnp.matmul(images, v.reshape(len(images), -1), precision=high)
+
+
+def _full(x: Array, w: Array, value, dtype=None) -> Array:
+    return jnp.full((*x.shape[1:], w.shape[1]), value, dtype or x.dtype)
+
+
+def _row(a: Array, i) -> Array:
+    return lax.dynamic_index_in_dim(a, i, keepdims=False)
+
+
+def _set(a: Array, row: Array, i) -> Array:
+    return lax.dynamic_update_index_in_dim(a, row, i, 0)

@@ -1,0 +1,123 @@
+"""The sort neuron of SortNet, deterministic: what its certificates are computed with.
+
+Zhang, Jiang, He and Wang, Rethinking Lipschitz Neural Networks and Certified Robustness: A
+Boolean Function Perspective (2022), equation 8:
+
+    y_o = sum_{k=1..K} c_k a_(k),    c_k = (1 - rho) rho^(k-1) / (1 - rho^K),
+
+a_(1) >= a_(2) >= ... the sorted values |x_i - w_io|. The weights sum to one, so y is
+1-Lipschitz in l_inf for every K. rho = 0 is the l_inf distance. (The original code calls
+1 - rho "dropout": the probability to KEEP an input.) K = 10 in every published network.
+
+The K largest values are kept sorted while a loop goes over the inputs: nothing of size
+B x O x D exists.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcert.errors import InputError
+from jaxcert.ops.norm_dist import xla
+
+Array = jax.Array
+
+
+@partial(jax.jit, static_argnames=("rho", "num_terms"))
+def sort_neuron(x: Array, w: Array, *, rho: float, num_terms: int = 10) -> Array:
+    """x [B,D], w [D,O] -> [B,O], in the type of x.
+
+    Gradient: +-c_k at the k-th largest input, equal values in the order of the inputs.
+    Raises InputError for rho outside [0, 1) or num_terms < 1.
+    """
+    c = _coefficients(rho, num_terms, len(w))
+    return _neuron(c, x, w.astype(x.dtype))
+
+
+@partial(jax.jit, static_argnames=("rho", "num_terms"))
+def sort_neuron_bounds(
+    lower: Array, upper: Array, w: Array, *, rho: float, num_terms: int = 10
+) -> tuple[Array, Array]:
+    """Bounds of the neuron over the box [lower, upper], both [B,D]: ([B,O], [B,O]). Exact
+    at every output by itself, because y grows with each |x_i - w_io|."""
+    c = _coefficients(rho, num_terms, len(w))
+    none = [jnp.full((len(lower), w.shape[1]), -1, lower.dtype)] * len(c)
+
+    def update(carry, i, near, far):
+        return _insert(carry[0], near), _insert(carry[1], far)
+
+    near, far = xla.sweep_box(update, (none, none), lower, upper, w)
+    low, high = xla.ordered(_weighted(c, near), _weighted(c, far))
+    poison = (0 * lower + 0 * upper).sum(1, keepdims=True) + (0 * w).sum(0)
+    return low + poison, high + poison
+
+
+def _coefficients(rho: float, num_terms: int, inputs: int) -> tuple[float, ...]:
+    if not 0 <= rho < 1:
+        raise InputError(f"rho must be in [0, 1), not {rho}: 0 is the l_inf distance.")
+    if num_terms < 1:
+        raise InputError(f"num_terms must be at least 1, not {num_terms}.")
+    c = float(rho) ** np.arange(min(num_terms, inputs))
+    return tuple((c / c.sum())[c > 0].tolist())
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _neuron(c: tuple[float, ...], x: Array, w: Array) -> Array:
+    rows = x.T[:, None]
+    none = [jnp.full((1, len(x), w.shape[1]), -1, x.dtype)] * len(c)
+    best = xla.sweep(lambda values, i, d: _insert(values, d), none, rows, w, unroll=1)
+    return xla.poisoned(_weighted(c, best), rows, w)[0]
+
+
+def _fwd(c, x, w):
+    rows = x.T[:, None]
+    shape = (1, len(x), w.shape[1])
+    none = [jnp.full(shape, -1, x.dtype)] * len(c)
+    zero = [jnp.zeros(shape, jnp.int32)] * len(c)
+
+    def update(carry, i, d):
+        return _insert_indexed(*carry, d, i)
+
+    best, index = xla.sweep(update, (none, zero), rows, w, unroll=1)
+    y = xla.poisoned(_weighted(c, best), rows, w)[0]
+    return y, (x, w, index)
+
+
+def _bwd(c, saved, g):
+    x, w, index = saved
+    gx, gw = jnp.zeros_like(x.T)[:, None], jnp.zeros_like(w)
+    for weight, at in zip(c, index, strict=True):
+        right = jnp.take_along_axis(x[None], at, 2) >= w[at, jnp.arange(w.shape[1])]
+        more = xla.scatter(at, weight * jnp.where(right, g, -g), len(w))
+        gx, gw = gx + more[0], gw + more[1]
+    return gx[:, 0].T, gw
+
+
+_neuron.defvjp(_fwd, _bwd)
+
+
+def _insert(values: list[Array], d: Array) -> list[Array]:
+    """d at its place in the descending `values`; the smallest falls out."""
+    after = []
+    for value in values:
+        larger = d > value
+        after.append(jnp.where(larger, d, value))
+        d = jnp.where(larger, value, d)
+    return after
+
+
+def _insert_indexed(values, indices, d, i):
+    after = []
+    for value, index in zip(values, indices, strict=True):
+        larger = d > value  # strictly: of equal values the first input comes first
+        after.append((jnp.where(larger, d, value), jnp.where(larger, i, index)))
+        d, i = jnp.where(larger, value, d), jnp.where(larger, index, i)
+    return [value for value, _ in after], [index for _, index in after]
+
+
+def _weighted(c: tuple[float, ...], values: list[Array]) -> Array:
+    return sum(weight * value for weight, value in zip(c, values, strict=True))
