@@ -34,7 +34,8 @@ SELECTION = (
     "radii",
     "after_training",
 )
-"""Keys of config.certify that choose images; the others go to the certificate."""
+"""Keys of config.certify that choose images and columns; the others go to the
+certificate (the radii as well, to one that tries them)."""
 
 
 def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None = None):
@@ -102,7 +103,13 @@ def certifier_of(config: ConfigDict, network, mesh):
     section = ConfigDict(
         {k: v for k, v in config.certify.items() if k not in SELECTION}
     )
-    return configs.build("certificates", section, network=network, mesh=mesh)
+    return configs.build(
+        "certificates",
+        section,
+        network=network,
+        mesh=mesh,
+        radii=tuple(config.certify.radii),
+    )
 
 
 def selected(chosen: ConfigDict, size: int) -> list[int]:

@@ -72,10 +72,15 @@ def base() -> ConfigDict:
     )
     config.optim = ConfigDict(
         dict(
-            name="sgd",  # sgd | adamw | nadam
+            name="sgd",  # sgd | adam | adamw | nadam
             lr=0.1,
             momentum=0.9,
+            b1=0.9,
+            b2=0.999,
+            eps=1e-8,
             weight_decay=0.0,
+            decay_only=(),  # names of parameters; none: all decay
+            factors=ConfigDict(),  # on the learning rate, by name of a parameter
             schedule="cosine",  # constant | cosine | multistep | warmup_cosine
             milestones=(0.5, 0.75),  # of all steps; each divides the rate by 10
             warmup_epochs=0,

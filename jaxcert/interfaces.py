@@ -48,9 +48,9 @@ class Model(NamedTuple):
     """key -> (params, state); state is everything a forward pass may update."""
 
     apply: Callable[..., tuple[Array, PyTree]]
-    """(params, state, x [B,H,W,C], *, train=False, key=None) -> (logits [B,K], state).
-    With train=False the given state itself is returned: evaluation cannot disturb
-    training."""
+    """(params, state, x [B,H,W,C], *, train=False, key=None, **inputs) -> (logits [B,K],
+    state). With train=False the given state itself is returned: evaluation cannot disturb
+    training. Distance nets take more inputs in training: models/dist_net.py."""
 
     prepare: Callable[[PyTree, PyTree], PyTree]
     """(params, state) -> state with what evaluation reads and training recomputes

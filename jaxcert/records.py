@@ -63,6 +63,9 @@ class Certificates(NamedTuple):
     """int64 [N,K], votes of the estimation stage"""
     logits: np.ndarray | None = None
     """float64 [N,K]"""
+    margins: np.ndarray | None = None
+    """float64 [N,K], lower bounds of z_predicted - z_j on the box of this radius; nan where
+    the radius is 0"""
     header: dict[str, Any] = {}
 
     @property
@@ -71,7 +74,7 @@ class Certificates(NamedTuple):
         return self.predicted == self.label
 
 
-_ROW_FIELDS = {"radius_paper": 0, "p_lower": 0, "counts": 1, "logits": 1}
+_ROW_FIELDS = {"radius_paper": 0, "p_lower": 0, "counts": 1, "logits": 1, "margins": 1}
 """What a row may have, and its axes."""
 _INTEGERS = {"index": 63, "label": 31, "predicted": 31, "n": 63}
 """What it must have, and bits."""
@@ -395,7 +398,7 @@ def _check(path: Path, c: Certificates) -> Certificates:
     if c.counts is not None:
         extra = (c.counts < 0).any(1) | (c.counts.sum(1) > c.n)
         faults.append((extra, "more votes than samples"))
-    widths = [v.shape[1] for v in (c.counts, c.logits) if v is not None]
+    widths = [v.shape[1] for v in (c.counts, c.logits, c.margins) if v is not None]
     for classes in [c.header.get("num_classes"), *widths]:
         if classes is not None:
             above = (c.label >= classes) | (c.predicted >= classes)

@@ -83,13 +83,17 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             if saves:
                 _log(writer, line, pending)  # nothing that is not finite is saved
                 pending = None
-            if writer and done < total and _due(config.eval, done, per_epoch):
-                _evaluate(config, model, state, writer, done)
-            if saves:
-                calibrated = method.calibrate and method.calibrate(
-                    state, partial(sweep, t)
+            evaluates = done < total and _due(config.eval, done, per_epoch)
+            if saves or evaluates:
+                shown = state.model_state
+                if method.calibrate:
+                    shown = method.calibrate(state, partial(sweep, t))
+            if writer and evaluates:
+                _evaluate(
+                    config, model, state._replace(model_state=shown), writer, done
                 )
-                checkpoints.save(state, calibrated or state.model_state)
+            if saves:
+                checkpoints.save(state, shown)
             if stops:
                 raise KeyboardInterrupt
     return state

@@ -9,6 +9,8 @@ PREDICT: the predicted class has most votes and passes the test; radius = 0.
 Lipschitz: radius <= min_j (z_y - z_j - 2 s) / pairwise[y, j], y the predicted class,
     z its logits, s = procedure.logit_slack (how far each logit may be off), pairwise
     [K,K] (or one number for all pairs) the proven bounds of the header.
+Interval: a radius is one of procedure.radii, and its margins, the lower bounds of z_y - z_j
+    on the box, are all above 2 s.
 
 This finds a wrong formula, a wrong row or a damaged file. It cannot tell whether votes
 and logits are those of the network.
@@ -70,6 +72,8 @@ def _check_for(c: Certificates) -> tuple[Callable | None, str]:
         if procedure in checks:
             return checks[procedure], ""
         return None, f"no re-check is known for the procedure {procedure!r}"
+    if procedure == "interval":
+        return _interval, ""
     if c.logits is not None and c.header.get("pairwise_bound") is not None:
         return _lipschitz, ""
     return None, "the record holds no votes and no logits"
@@ -112,6 +116,18 @@ def _lipschitz(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     most = radius(margin - 2 * slack + rounding) * (1 + 4 * np.finfo(float).eps)
     holds = (margin >= 0).all(1) & (c.radius[rows] <= most)
     return radius(margin - 2 * slack), holds
+
+
+def _interval(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    radius, y = c.radius[rows], c.predicted[rows]
+    holds = radius == 0
+    if c.margins is not None:
+        margins = c.margins[rows]
+        others = np.arange(margins.shape[1]) != y[:, None]
+        slack = _number(c, "logit_slack", _procedure(c))
+        sure = (np.where(others, margins, np.inf) > 2 * slack).all(1)
+        holds |= sure & np.isin(radius, _procedure(c).get("radii", []))
+    return np.where(holds, radius, 0.0), holds
 
 
 def _pairwise(c: Certificates, classes: int) -> np.ndarray:

@@ -45,27 +45,18 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
             "the lipschitz certificate needs a Lipschitz network, as lip_convnet; others are "
             "certified by smoothing."
         )
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network.params)):
-        raise InputError("the network has weights that are not finite: train it again.")
+    params, state = evaluated(network, mesh)
     with jax.enable_x64(True):
-        params, state = jax.tree.map(_float64, (network.params, network.state))
-        state = jax.jit(model.prepare)(params, state)
         bound = model.lipschitz_bound(params, state) * (1 + 1e-12)
         paper = np.asarray(model.lipschitz(params, state)[0], np.float64)
-        if mesh is not None:
-            params, state = jax.device_put(
-                (params, state), NamedSharding(mesh, PartitionSpec())
-            )
-    off = ~np.eye(model.num_classes, dtype=bool)
-    slack = 2.0**-30 * float(bound[off].max()) * math.sqrt(math.prod(model.image_shape))
+    slack = logit_slack(bound, model.image_shape)
 
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
         with jax.enable_x64(True):
-            images = _split(unit(_padded(image, mesh), dtype=jnp.float64), mesh)
-            logits = np.asarray(_logits(model.apply, params, state, images))[
-                : len(index)
-            ]
+            images = on_devices(image, mesh)
+            logits = np.asarray(logits_of(model.apply, params, state, images))
+            logits = logits[: len(index)]
         predicted = np.where(np.isfinite(logits).all(1), logits.argmax(1), ERROR)
         rows = len(index)
         return Certificates(
@@ -80,7 +71,8 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
             header=header,
         )
 
-    constant = bound[off][0] if np.ptp(bound[off]) == 0 else None
+    off = bound[~np.eye(model.num_classes, dtype=bool)]
+    constant = off[0] if np.ptp(off) == 0 else None
     header = {
         "method": "lipschitz",
         "norm": model.norm,
@@ -92,8 +84,46 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
     return Certifier(header, certify)
 
 
+def evaluated(network: Network, mesh: Mesh | None):
+    """(params, state) in float64, prepared, on all devices. Raises InputError for weights
+    that no certificate can rest on."""
+    leaves = jax.tree.leaves(network.params)
+    if not all(np.isfinite(leaf).all() for leaf in leaves):
+        raise InputError("the network has weights that are not finite: train it again.")
+    if any(jnp.dtype(leaf.dtype).itemsize < 4 for leaf in leaves):
+        raise InputError(
+            "the network has 16-bit weights, and in 16 bits a distance errs by up to 4e-3, a "
+            "norm by more: certify the float32 weights that they were rounded from."
+        )
+    with jax.enable_x64(True):
+        params, state = jax.tree.map(_float64, (network.params, network.state))
+        state = jax.jit(network.model.prepare)(params, state)
+        if mesh is None:
+            return params, state
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        return jax.device_put((params, state), everywhere)
+
+
+def logit_slack(bound: np.ndarray, image_shape: tuple[int, ...]) -> float:
+    """How far each float64 logit may be off, see above."""
+    off = bound[~np.eye(len(bound), dtype=bool)]
+    return 2.0**-30 * float(off.max()) * math.sqrt(math.prod(image_shape))
+
+
+def on_devices(image, mesh: Mesh | None):
+    """float64 images in [0, 1], split over the devices; the last one repeated until they
+    divide them."""
+    devices = 1 if mesh is None else mesh.shape["data"]
+    image = np.asarray(image)
+    image = np.concatenate([image, np.repeat(image[-1:], -len(image) % devices, 0)])
+    image = unit(image, dtype=jnp.float64)
+    if mesh is None:
+        return image
+    return jax.device_put(image, NamedSharding(mesh, PartitionSpec("data")))
+
+
 @partial(jax.jit, static_argnums=0)
-def _logits(apply, params, state, image):
+def logits_of(apply, params, state, image):
     return apply(params, state, image)[0]
 
 
@@ -111,16 +141,3 @@ def _radius(logits, pairwise, predicted, slack) -> np.ndarray:
 def _float64(leaf):
     leaf = np.asarray(leaf)
     return leaf.astype(np.float64) if np.issubdtype(leaf.dtype, np.floating) else leaf
-
-
-def _padded(image, mesh: Mesh | None) -> np.ndarray:
-    """Rows repeated until the devices divide them."""
-    devices = 1 if mesh is None else mesh.shape["data"]
-    image = np.asarray(image)
-    return np.concatenate([image, np.repeat(image[-1:], -len(image) % devices, 0)])
-
-
-def _split(image, mesh: Mesh | None):
-    if mesh is None:
-        return image
-    return jax.device_put(image, NamedSharding(mesh, PartitionSpec("data")))

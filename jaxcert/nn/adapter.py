@@ -1,7 +1,8 @@
 """The seam between flax and the rest: a linen module becomes an `interfaces.Model`.
 
 No other function calls linen's `apply`. A module takes `(x, train)` and may define
-`lipschitz(train) -> [K,K]` and `lipschitz_bound() -> float64 [K,K]`. Collections:
+`lipschitz(train) -> [K,K]`, `lipschitz_bound() -> float64 [K,K]` and
+`interval_margins(lower, upper, label) -> [B,K]`. Collections:
 `params`; `prepared`, explicit kernels that `prepare` writes once and evaluation reads;
 every other one (`batch_stats`, power-iteration vectors) is state that a training pass may
 update.
@@ -68,6 +69,10 @@ def from_linen(
         host = jax.tree.map(np.asarray, {"params": params, **state})
         return np.asarray(module.apply(host, method="lipschitz_bound"), np.float64)
 
+    def interval_margins(params, state, lower, upper, label):
+        variables = {"params": params, **state}
+        return module.apply(variables, lower, upper, label, method="interval_margins")
+
     def has(name: str, function: Any) -> Any:
         return function if hasattr(module, name) else None
 
@@ -80,4 +85,5 @@ def from_linen(
         norm=norm,
         lipschitz=has("lipschitz", lipschitz),
         lipschitz_bound=has("lipschitz_bound", lipschitz_bound),
+        interval_margins=has("interval_margins", interval_margins),
     )

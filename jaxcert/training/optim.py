@@ -9,6 +9,7 @@ several micro-batches.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,7 +26,12 @@ def make(
     name: str = "sgd",
     lr: float = 0.1,
     momentum: float = 0.9,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
     weight_decay: float = 0.0,
+    decay_only: tuple[str, ...] = (),
+    factors: dict[str, float] | None = None,
     schedule: str = "cosine",
     milestones: tuple[float, ...] = (0.5, 0.75),
     warmup_epochs: int = 0,
@@ -33,9 +39,13 @@ def make(
     accumulate: int = 1,
     lookahead: bool = False,
 ) -> optax.GradientTransformation:
-    """name: sgd | adamw | nadam; schedule: constant | cosine | multistep | warmup_cosine.
+    """name: sgd | adam | adamw | nadam; schedule: constant | cosine | multistep |
+    warmup_cosine.
 
-    weight_decay is added to the gradient (torch), but for adamw. momentum is SGD's.
+    weight_decay is added to the gradient (torch), but for adamw. momentum is SGD's; b1, b2
+    and eps are Adam's and AdamW's. Two groups by name: decay_only, the parameters that
+    decay (none given: all), and factors on the learning rate, such as {"scale": 0.2}. A
+    name stands for every parameter that has it in its path.
     Raises InputError for unknown names and impossible numbers.
     """
     if not 0 < lr < math.inf or not weight_decay >= 0 or not clip_norm >= 0:
@@ -47,6 +57,10 @@ def make(
         raise InputError(
             "optim needs accumulate >= 1, warmup_epochs >= 0 and momentum from 0 to below "
             f"1, not {accumulate}, {warmup_epochs} and {momentum}."
+        )
+    if not (0 <= b1 < 1 and 0 <= b2 < 1 and eps > 0):
+        raise InputError(
+            f"optim needs b1 and b2 from 0 to below 1 and eps > 0, not {b1}, {b2}, {eps}."
         )
     if not all(0 < fraction < 1 for fraction in milestones):
         raise InputError(
@@ -68,20 +82,41 @@ def make(
     if schedule not in rate:
         raise InputError(f"no schedule {schedule!r}; there are {', '.join(rate)}.")
     rate = rate[schedule]()
-    decayed = optax.add_decayed_weights(weight_decay)
+    mask = partial(_named, decay_only) if decay_only else None
+    decayed = optax.add_decayed_weights(weight_decay, mask)
+    adam = dict(b1=b1, b2=b2, eps=eps)
     optimizer = {
         "sgd": lambda: optax.chain(decayed, optax.sgd(rate, momentum or None)),
-        "adamw": lambda: optax.adamw(rate, weight_decay=weight_decay),
+        "adam": lambda: optax.chain(decayed, optax.adam(rate, **adam)),
+        "adamw": lambda: optax.adamw(
+            rate, **adam, weight_decay=weight_decay, mask=mask
+        ),
         "nadam": lambda: optax.chain(decayed, nadam(rate)),
     }
     if name not in optimizer:
         raise InputError(f"no optimizer {name!r}; there are {', '.join(optimizer)}.")
     tx = optimizer[name]()
+    for group, factor in (factors or {}).items():
+        own = partial(_named, (group,))
+        tx = optax.chain(tx, optax.masked(optax.scale(factor), own))
     if clip_norm:
         tx = optax.chain(clip_by_global_norm(clip_norm), tx)
     if lookahead:
         tx = with_lookahead(tx, sync_every=run.steps_per_epoch // accumulate)
     return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
+
+
+def _named(names: tuple[str, ...], params: optax.Params) -> optax.Params:
+    """Tree of bool: whether a parameter has one of the names in its path. Raises InputError
+    for a name that none has."""
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    found = [{str(getattr(k, "key", k)) for k in path} for path, _ in paths]
+    for name in names:
+        if not any(name in keys for keys in found):
+            there = ", ".join(sorted(set().union(*found)))
+            raise InputError(f"optim names a parameter {name!r}; there are {there}.")
+    hits = [not keys.isdisjoint(names) for keys in found]
+    return jax.tree.unflatten(jax.tree.structure(params), hits)
 
 
 def multistep(lr: float, steps: int, milestones: tuple[float, ...]) -> optax.Schedule:

@@ -130,9 +130,12 @@ def _checked(x, w, p, kept, group):
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _distance(how: _How, x, w, p, kept):
     """x [S,b,D], w [D,O] -> [S,b,O]"""
-    if how.p is not None or how.interpret is not None:
+    if how.p is not None:
         return _forward(how, x, w, p, kept)[0]
-    return xla.maximum(_rows(x, kept), w, _columns(kept))
+    rows = _rows(x, kept)
+    if how.interpret is None:
+        return xla.maximum(rows, w, _columns(kept))
+    return _kernels().forward(rows[:, 0], w, None, interpret=how.interpret)[None]
 
 
 def _forward(how: _How, x, w, p, kept):

@@ -1,0 +1,221 @@
+"""l_inf-dist Net and SortNet: plain stacks of distances, 1-Lipschitz in l_inf.
+
+Zhang et al. (2021, 2022a), l_inf-dist Net; Zhang et al. (2022b), SortNet (rho > 0; rho = 0
+is the l_inf-dist Net). `depth` counts all layers. Every distance layer but the last is
+followed by a mean shift; the last has a bias:
+
+    f = -(distance to the class' point + bias),    logits = scale * f,
+
+`scale` a learnt scalar that only the cross entropy feels: it cancels in every radius. With
+`hidden` the last two layers are a tanh network with interval bounds (the hybrid, "+MLP").
+
+All pixels are divided by ONE std, so the l_inf ball stays a cube. Training takes p (None
+for infinity); evaluation is at p = infinity with the deterministic sort neuron, or refused.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Model
+from jaxcert.models._parts import check_sizes
+from jaxcert.nn import adapter
+from jaxcert.nn.interval import IntervalHead
+from jaxcert.nn.norm_dist import MeanShift, NormDist, as_mask, draw_kept
+
+
+def make(
+    *,
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    num_classes: int = 10,
+    depth: int = 6,
+    width: int = 5120,
+    rho: float = 0.0,
+    num_terms: int = 10,
+    hidden: int = 0,
+    identity: float = 0.0,
+    learn_scale: bool = True,
+    group: int = 32,
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465),
+    std: float = 0.2009,
+) -> Model:
+    """Images [B,H,W,C] in [0,1] -> logits [B,K].
+
+    rho: of the sort neuron; each group of `group` images keeps a random share 1 - rho of
+    the hidden units in training. hidden: units of the interval head, 0 for none.
+
+    `apply` with train=True takes p (None | int | traced scalar >= 1), kept (a tuple of int32
+    [S,k], one per hidden layer that drops; None draws them from `key`), deterministic (the
+    sort neuron itself, p = infinity), momentum (of the running means), and label with eps
+    (pixels), to answer (logits, worst [B,K]), 0 at the label: 1 + (f_j - f_label) / (2 eps),
+    or for hybrids the upper bounds of f_j - f_label when the head's inputs move by eps.
+
+    Raises InputError for sizes, rho or a std that make no network.
+    """
+    check_sizes(image_shape, num_classes, width)
+    if len(mean) != image_shape[-1]:
+        raise InputError(
+            f"model.mean has {len(mean)} values for {image_shape[-1]} channels."
+        )
+    if not isinstance(std, float | int) or not std > 0:
+        raise InputError(
+            f"model.std must be one positive number, not {std}: a std per channel would "
+            "bend the l_inf ball."
+        )
+    if not 0 <= rho < 1 or num_terms < 1:
+        raise InputError(
+            f"model.rho must be in [0, 1) and num_terms at least 1, not {rho} and "
+            f"{num_terms}."
+        )
+    if depth < (3 if hidden else 2) or hidden < 0 or group < 1:
+        raise InputError(
+            "dist_net needs model.depth of at least 2 (3 with a hidden head), hidden of at "
+            f"least 0 and group of at least 1, not {depth}, {hidden} and {group}."
+        )
+    module = DistNet(
+        inputs=math.prod(image_shape),
+        num_classes=num_classes,
+        depth=depth,
+        width=width,
+        rho=rho,
+        num_terms=num_terms,
+        hidden=hidden,
+        identity=identity,
+        learn_scale=learn_scale,
+        group=group,
+        mean=tuple(mean),
+        std=float(std),
+    )
+    return adapter.from_linen(
+        module, image_shape=image_shape, num_classes=num_classes, norm="linf"
+    )
+
+
+class DistNet(nn.Module):
+    inputs: int
+    num_classes: int
+    depth: int
+    width: int
+    rho: float
+    num_terms: int
+    hidden: int
+    identity: float
+    learn_scale: bool
+    group: int
+    mean: tuple[float, ...]
+    std: float
+
+    def setup(self):
+        layers = self.depth - (2 if self.hidden else 1)
+        sizes = [self.inputs] + [self.width] * layers
+        self.dist = [self._dist(i, size) for i, size in enumerate(sizes[:-1])]
+        self.shift = [MeanShift(self.width) for _ in range(layers)]
+        if self.hidden:
+            self.head = IntervalHead(self.num_classes, self.hidden, self.width)
+        else:
+            self.last = self._dist(layers, self.width, self.num_classes)
+            self.bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
+        if self.learn_scale:
+            self.scale = self.param("scale", nn.initializers.ones, ())
+
+    def _dist(self, layer: int, inputs: int, features: int | None = None) -> NormDist:
+        return NormDist(
+            features or self.width,
+            inputs,
+            rho=self.rho if layer else 0.0,  # the first layer sees all pixels
+            num_terms=self.num_terms,
+            identity=self.identity,
+            group=self.group,
+        )
+
+    def __call__(
+        self,
+        x,
+        train=False,
+        *,
+        p=None,
+        kept=None,
+        deterministic=False,
+        momentum=0.1,
+        label=None,
+        eps=None,
+    ):
+        if p is not None and not train:
+            raise InputError(
+                "a distance net is evaluated at p = infinity (p=None): at finite p it is no "
+                "1-Lipschitz function and carries no certificate."
+            )
+        draws = train and self.rho and kept is None and not deterministic
+        dropped = len(self.dist) - bool(
+            self.hidden
+        )  # a linear head sees all its inputs
+        x, seen = self._normalized(x), None
+        for i, (dist, shift) in enumerate(zip(self.dist, self.shift, strict=True)):
+            y, seen, counted = dist(x, p=p, kept=seen), None, None
+            if draws and i < dropped:
+                key = self.make_rng("dropout")
+                seen = draw_kept(key, len(x), self.width, self.rho, self.group)
+            elif kept is not None and i < dropped:
+                seen = kept[i]
+            if seen is not None:
+                counted = as_mask(seen, len(x), self.width, self.group)
+            x = shift(y, train=train, counted=counted, momentum=momentum)
+        f = self.head(x) if self.hidden else self._nearness(x, p, seen)
+        logits = self._scale(x) * f
+        if label is None:
+            return logits
+        margin = eps / self.std
+        if self.hidden:
+            return logits, self.head.worst(x - margin, x + margin, label)
+        above = f - jnp.take_along_axis(f, label[:, None], 1)
+        own = jax.nn.one_hot(label, self.num_classes, dtype=bool)
+        return logits, jnp.where(own, 0.0, 1 + above / (2 * margin))
+
+    def _nearness(self, x, p, kept):
+        """f [B,K], minus the distance to the point of each class."""
+        return -(self.last(x, p=p, kept=kept) + self.bias.astype(x.dtype))
+
+    def lipschitz(self, train=False):
+        """[K,K]: 2 scale / std, or the product of the head's absolute weights."""
+        factor = self._scale(jnp.zeros(())) / self.std
+        if self.hidden:
+            return factor * self.head.pairwise()
+        return jnp.full((self.num_classes, self.num_classes), 2.0) * factor
+
+    def lipschitz_bound(self):
+        """float64 [K,K], proven: the distances are exactly 1-Lipschitz."""
+        factor = abs(float(self._scale(np.zeros(())))) / self.std * (1 + 1e-12)
+        if self.hidden:
+            return factor * self.head.pairwise_bound()
+        return np.full((self.num_classes, self.num_classes), 2.0 * factor)
+
+    def interval_margins(self, lower, upper, label):
+        """[B,K]: lower bounds of z_label - z_j over the box of images [lower, upper]."""
+        lower, upper = self._normalized(lower), self._normalized(upper)
+        for dist, shift in zip(self.dist, self.shift, strict=True):
+            lower, upper = dist.bounds(lower, upper)
+            lower, upper = (shift(y, train=False) for y in (lower, upper))
+        scale = self._scale(lower)
+        if self.hidden:
+            worst = self.head.worst(lower, upper, label)
+            return -jnp.where(scale >= 0, scale, jnp.nan) * worst
+        near, far = self.last.bounds(lower, upper)
+        bias = self.bias.astype(lower.dtype)
+        low, high = scale * -(far + bias), scale * -(near + bias)
+        low, high = jnp.minimum(low, high), jnp.maximum(low, high)
+        own = jax.nn.one_hot(label, self.num_classes, dtype=bool)
+        margins = jnp.take_along_axis(low, label[:, None], 1) - high
+        return jnp.where(own, 0.0, margins)
+
+    def _normalized(self, x):
+        x = (x - jnp.asarray(self.mean, x.dtype)) / self.std
+        return x.reshape(x.shape[0], -1)
+
+    def _scale(self, x):
+        return self.scale.astype(x.dtype) if self.learn_scale else 1.0

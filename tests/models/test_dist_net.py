@@ -1,0 +1,329 @@
+"""Distance nets: the originals' arrays in value and gradient, evaluation, and refusals."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Run
+from jaxcert.methods import _linf, linf_dist, sortnet
+from jaxcert.models import dist_net
+from jaxcert.nn.norm_dist import MeanShift
+from tests.conftest import Golden, close, golden_files
+from tests.dist_names import to_trees
+
+RUN = Run(1, 1, 1)
+
+
+def files(pattern):
+    return pytest.mark.parametrize(
+        "file", golden_files("linf", pattern), ids=lambda f: f.stem
+    )
+
+
+def build(golden, depth, hidden=0):
+    side = golden["pixels"].shape[2:]
+    return dist_net.make(
+        image_shape=(*side, golden["pixels"].shape[1]),
+        num_classes=golden["eval_logits"].shape[1],
+        depth=depth,
+        width=len(golden["param_fc_dist.0.weight"]),
+        rho=float(golden["rho"]) if "rho" in golden else 0.0,
+        hidden=hidden,
+        mean=tuple(golden["mean"].tolist()),
+        std=float(golden["std"]),
+    )
+
+
+def names_of(golden, prefix):
+    return [n.removeprefix(prefix) for n in golden if n.startswith(prefix)]
+
+
+def opened(file):
+    """(golden, model, params, image NHWC, arrays -> (params, state))"""
+    golden = Golden(file)
+    names = names_of(golden, "param_")
+    hidden = (
+        len(golden["param_fc_linear.0.weight"]) if "fc_linear.0.weight" in names else 0
+    )
+    layers = sum(n.startswith("fc_dist") and n.endswith("weight") for n in names)
+    model = build(golden, layers + (2 if hidden else 0), hidden)
+    shape = golden["pixels"].shape[1:]
+    trees = partial(to_trees, image_shape=shape)
+    params = trees({n: golden[f"param_{n}"] for n in names})[0]
+    image = golden["pixels"].astype(np.float64).transpose(0, 2, 3, 1)
+    return golden, model, params, image, trees
+
+
+def state_of(golden, trees, prefix):
+    return trees({n: golden[prefix + n] for n in names_of(golden, prefix)})[1]
+
+
+def kept_of(golden):
+    """Masks (B, width), equal within groups of 32 -> the tuple that training takes."""
+    kept = []
+    for name in sorted(n for n in golden if n.startswith("mask_hidden")):
+        groups = [mask[0] for mask in np.array_split(golden[name], [32])]
+        kept.append(jnp.asarray([np.flatnonzero(mask) for mask in groups], jnp.int32))
+    return tuple(kept) or None
+
+
+@pytest.mark.golden
+@files("net_*.npz")
+def test_training_is_the_originals_in_value_gradient_and_running_means(x64, file):
+    golden, model, params, image, trees = opened(file)
+    state, label = state_of(golden, trees, "buffer0_"), golden["targets"]
+    lam, eps, kept = (
+        float(golden["lam"]),
+        float(golden["eps_train_pixel"]),
+        kept_of(golden),
+    )
+    objective = _linf.ce_hinge if "head" in params else _linf.mixture
+
+    def loss(params, p):
+        (logits, worst), after = model.apply(
+            params, state, image, train=True, p=p, kept=kept, label=label, eps=eps
+        )
+        return objective(logits, worst, label, lam=lam), (logits, worst, after)
+
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
+    for p in sorted({n.split("_")[1] for n in golden if n.startswith("train_p")}):
+        number = None if p == "pinf" else int(p[1:])
+        (value, (logits, worst, after)), grads = run(params, number)
+        close(value, golden[f"train_{p}_loss"], 1e-7)
+        close(logits, golden[f"train_{p}_logits"], 1e-7)
+        close(worst, golden[f"train_{p}_worst"], 1e-7)
+        expected, _ = trees(
+            {
+                n: golden[f"train_{p}_grad_{n}"]
+                for n in names_of(golden, f"train_{p}_grad_")
+            }
+        )
+        jax.tree.map(partial(close, tolerance=1e-7), grads, expected)
+        means = state_of(golden, trees, f"train_{p}_buffer_")
+        # running means are float32
+        jax.tree.map(partial(close, tolerance=2e-7), after, means)
+    for name in ("x", "q"):
+        golden.get(name) is not None and golden[name]
+    assert not golden.unread(
+        "eval_", "eps8_", "reestimate_split", "eps_test_pixel", "pgd"
+    )
+
+
+@pytest.mark.golden
+@files("net_*.npz")
+def test_evaluation_bounds_and_radii_are_the_originals(x64, file):
+    golden, model, params, image, trees = opened(file)
+    label, scale = golden["targets"], np.asarray(params["scale"])
+    for prefix in sorted({n[: n.index("eval_")] for n in golden if "eval_" in n}):
+        state = state_of(golden, trees, f"{prefix}eval_buffer_")
+        eps = 8 / 255 if prefix else float(golden["eps_test_pixel"])
+        expected = {
+            n: golden[f"{prefix}eval_{n}"] for n in names_of(golden, f"{prefix}eval_")
+        }
+        logits, _ = jax.jit(model.apply)(params, state, image)
+        close(logits, expected["logits"], 1e-7)
+        np.testing.assert_array_equal(logits.argmax(1), expected["pred"])
+        box = np.maximum(image - eps, 0), np.minimum(image + eps, 1)
+        margins = jax.jit(model.interval_margins)(params, state, *box, label)
+        # the golden bound is of f_j - f_y, for plain nets in units of 2 eps
+        plain = "head" not in params
+        worst = -margins / scale / (2 * eps / golden["std"] if plain else 1)
+        others = np.arange(worst.shape[1]) != label[:, None]
+        close(np.where(others, worst, 0), expected["worst_ibp"], 1e-7)
+        certified = np.where(others, margins, np.inf).min(1) > 0
+        np.testing.assert_array_equal(certified, expected["certified_ibp"])
+        if not plain:
+            continue
+        pairwise = model.lipschitz_bound(params, state)
+        own = np.take_along_axis(np.asarray(logits), label[:, None], 1)
+        radius = np.where(others, (own - logits) / pairwise[label], np.inf).min(1)
+        close(radius * 2 / golden["std"], expected["margin_signed"], 1e-7)
+        np.testing.assert_array_equal(radius > eps, expected["certified_lipschitz"])
+        lipschitz = np.where(others, 1 - (own - logits) / pairwise[label] / eps, 0)
+        close(lipschitz, expected["worst_lipschitz"], 1e-7)
+        top = np.sort(np.asarray(logits), 1)
+        close(
+            (top[:, -1] - top[:, -2]) / pairwise[0, 1],
+            expected["radius_top2_pixel"],
+            1e-7,
+        )
+        close(
+            (top[:, -1] - top[:, -2]) / (2 * scale),
+            expected["radius_top2_normalised"],
+            1e-7,
+        )
+
+
+@pytest.mark.golden
+@files("net_sort*.npz")
+def test_means_are_re_estimated_as_the_original_does(x64, file):
+    golden, model, params, image, trees = opened(file)
+    state, split = state_of(golden, trees, "buffer0_"), int(golden["reestimate_split"])
+    apply = jax.jit(partial(model.apply, train=True, deterministic=True))
+    for k, part in enumerate((image[:split], image[split:])):
+        _, state = apply(params, state, part, momentum=1 / (k + 1))
+    expected = state_of(golden, trees, "eval_buffer_")
+    jax.tree.map(partial(close, tolerance=2e-7), state, expected)
+
+
+@pytest.mark.golden
+@files("mean_shift*.npz")
+def test_mean_shift_is_the_originals(x64, file):
+    golden = Golden(file)
+    y, g, mask = (golden[n] for n in ("y", "g", "mask_out"))
+    y, g = y.astype(np.float64), g.astype(np.float64)
+    layer = MeanShift(y.shape[1])
+    before = {"mean_shift": {"mean": golden["running_mean_before"].astype(np.float32)}}
+
+    def run(y, train, counted=None):
+        # the original evaluates with what one training pass has left
+        state = (
+            before if train else {"mean_shift": {"mean": golden["running_mean_after"]}}
+        )
+        out, after = layer.apply(
+            state, y, train=train, counted=counted, mutable=["mean_shift"]
+        )
+        return out, after["mean_shift"]["mean"]
+
+    for prefix, train, counted in (
+        ("train", True, None),
+        ("eval", False, None),
+        ("masked_train", True, mask),
+    ):
+        out, pull, mean = jax.vjp(lambda y: run(y, train, counted), y, has_aux=True)  # noqa: B023
+        seen = mask if counted is not None else np.ones_like(mask)
+        # of a dropped output nothing is read, so nothing flows back
+        close(np.where(seen, out, 0), golden[f"{prefix}_out"], 1e-6)
+        close(pull(np.where(seen, g, 0))[0], golden[f"{prefix}_gy"], 1e-8)
+        after = {
+            "train": "running_mean_after",
+            "masked_train": "masked_running_mean_after",
+        }
+        if train:
+            close(mean, golden[after[prefix]], 2e-7)
+    for k, name in enumerate(sorted(n for n in golden if n.startswith("reest_batch"))):
+        _, after = layer.apply(
+            before,
+            golden[name],
+            train=True,
+            momentum=1 / (k + 1),
+            mutable=["mean_shift"],
+        )
+        before = after
+    close(before["mean_shift"]["mean"], golden["reest_running_mean"], 2e-7)
+    assert not golden.unread()
+
+
+def small(**changes):
+    settings = dict(
+        image_shape=(4, 4, 1), num_classes=3, depth=3, width=12, mean=(0.3,)
+    )
+    return dist_net.make(**settings | changes)
+
+
+def test_evaluation_at_finite_p_is_refused():
+    model = small()
+    params, state = model.init(jax.random.key(0))
+    with pytest.raises(InputError, match="p = infinity"):
+        model.apply(params, state, jnp.zeros((1, 4, 4, 1)), p=8)
+
+
+@pytest.mark.parametrize("changes", [{}, {"rho": 0.3}, {"hidden": 5}], ids=str)
+def test_interval_contains_every_image_of_the_box_and_never_says_less(x64, changes):
+    """Corners, random points and the Lipschitz radius itself."""
+    model = small(**changes)
+    params, state = jax.jit(model.init)(jax.random.key(1))
+    draw, eps = np.random.default_rng(0), 0.05
+    image = draw.uniform(size=(5, 4, 4, 1))
+    logits, _ = jax.jit(model.apply)(params, state, image)
+    label = np.asarray(logits.argmax(1))
+    box = np.maximum(image - eps, 0), np.minimum(image + eps, 1)
+    bound = np.asarray(jax.jit(model.interval_margins)(params, state, *box, label))
+    apply = jax.jit(model.apply)
+    for _ in range(100):
+        share = draw.choice([0.0, 1.0, draw.uniform()], size=image.shape)
+        z = np.asarray(apply(params, state, box[0] + share * (box[1] - box[0]))[0])
+        margin = np.take_along_axis(z, label[:, None], 1) - z
+        assert (margin >= bound - 1e-12).all()
+    own = np.take_along_axis(np.asarray(logits), label[:, None], 1) - logits
+    lipschitz = own - eps * model.lipschitz_bound(params, state)[label]
+    if "hidden" not in changes:  # the head's constant has no interval at its inputs
+        others = np.arange(3) != label[:, None]
+        assert (bound >= lipschitz - 1e-12)[others].all()
+
+
+def test_identity_start_copies_inputs():
+    model = small(width=20, identity=10.0)
+    params, state = model.init(jax.random.key(0))
+    kernel = np.asarray(params["dist_0"]["kernel"])
+    assert (kernel[np.arange(20) % 16, np.arange(20)] == -10).all()
+    assert (np.asarray(params["dist_1"]["kernel"])[np.diag_indices(20)] == -10).all()
+    assert (np.asarray(params["last"]["kernel"]) > -9).all()
+
+
+def test_dropped_units_change_nothing():
+    """Nor does what they compute: only kept outputs are read."""
+    model = small(rho=0.5, group=2)
+    params, state = model.init(jax.random.key(0))
+    image = jax.random.uniform(jax.random.key(1), (3, 4, 4, 1))
+    kept = tuple(jnp.asarray([[0, 3, 5], [1, 3, 7]]) for _ in range(2))
+    run = jax.jit(partial(model.apply, train=True, p=8, kept=kept))
+    logits, after = run(params, state, image)
+    unused = np.setdiff1d(np.arange(12), [0, 1, 3, 5, 7])
+    changed = jax.tree.map(jnp.copy, params)
+    changed["dist_1"]["kernel"] = changed["dist_1"]["kernel"].at[:, unused].set(9.0)
+    again, _ = run(changed, state, image)
+    np.testing.assert_array_equal(logits, again)
+    assert (np.asarray(after["mean_shift"]["shift_0"]["mean"])[unused] == 0).all()
+
+
+def test_training_draws_other_units_for_every_key():
+    model = small(rho=0.5)
+    params, state = model.init(jax.random.key(0))
+    image = jnp.ones((2, 4, 4, 1)) / 2
+    run = jax.jit(partial(model.apply, train=True, p=8))
+    outs = [run(params, state, image, key=jax.random.key(k))[0] for k in (0, 0, 1)]
+    assert (outs[0] == outs[1]).all() and (outs[0] != outs[2]).any()
+
+
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        ({"rho": 1.0}, "rho"),
+        ({"rho": -0.1}, "rho"),
+        ({"depth": 1}, "depth"),
+        ({"depth": 2, "hidden": 4}, "depth"),
+        ({"std": 0.0}, "std"),
+        ({"std": (0.2, 0.2, 0.2)}, "std"),
+        ({"mean": (0.1, 0.2)}, "mean"),
+        ({"num_terms": 0}, "num_terms"),
+        ({"width": 0}, "width"),
+    ],
+    ids=str,
+)
+def test_impossible_network_is_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        small(**changes)
+
+
+@pytest.mark.parametrize(
+    "make,settings,words",
+    [
+        (linf_dist.make, {"eps": 0.0}, "divides by it"),
+        (sortnet.make, {"eps": 0.1, "eps_end": 5}, "ramps eps from 0"),
+        (sortnet.make, {"eps": 0.1, "loss": "hinge"}, "no loss"),
+        (linf_dist.make, {"eps": 0.1, "loss": "ce_hinge"}, "no loss"),
+        (linf_dist.make, {"eps": 0.1, "p_start": 3, "p_end": 2}, "p_start"),
+        (linf_dist.make, {"eps": 0.1, "lam_end": 0.0}, "lam_end"),
+        (linf_dist.make, {"eps": 0.1, "mix": 1.5}, "mix"),
+    ],
+)
+def test_impossible_training_is_refused(make, settings, words):
+    with pytest.raises(InputError, match=words):
+        make(small(), RUN, **settings)
