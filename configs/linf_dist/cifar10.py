@@ -62,7 +62,9 @@ def get_config(arg=""):
         mean=(0.4914, 0.4822, 0.4465),
         std=0.2009,
     )
-    config.method = dict(name="linf_dist", loss=kind, p_start=p_start, p_end=p_end)
+    config.method = dict(
+        name="linf_dist", loss=kind, p_start=float(p_start), p_end=float(p_end)
+    )
     rate = 0.03 if kind == "mixture" else 0.02
     config.optim.update(name="adam", lr=rate, b1=0.9, b2=0.99, eps=1e-10)
     if kind == "mixture":
@@ -93,7 +95,7 @@ def get_config(arg=""):
     config.tiny = dict(
         data=dict(name="digits", epochs=3, epoch_images=8, batch=8, generated_count=0),
         model=dict(image_shape=(8, 8, 1), width=16, mean=(0.3,), std=0.37),
-        method=dict(p_start=1, p_end=2, eps_end=1.0 if kind == "hybrid" else 0.0),
+        method=dict(p_start=1.0, p_end=2.0, eps_end=1.0 if kind == "hybrid" else 0.0),
     )
     if kind == "hybrid":
         config.tiny.model.hidden = 8

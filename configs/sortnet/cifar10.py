@@ -62,8 +62,8 @@ def get_config(arg=""):
     config.method = dict(
         name="sortnet",
         loss="ce_hinge" if mlp else "mixture",
-        p_start=200 * times,
-        p_end=2950 * times,
+        p_start=200.0 * times,
+        p_end=2950.0 * times,
     )
     if mlp:
         config.method.update(eps=1.1 * radius / 255, lam=1.0, lam_end=0.01)
@@ -95,7 +95,7 @@ def get_config(arg=""):
     config.tiny = dict(
         data=dict(name="digits", epochs=3, epoch_images=8, batch=8, generated_count=0),
         model=dict(image_shape=(8, 8, 1), width=16, mean=(0.3,), std=0.37),
-        method=dict(p_start=1, p_end=2, eps_end=1.0 if mlp else 0.0),
+        method=dict(p_start=1.0, p_end=2.0, eps_end=1.0 if mlp else 0.0),
     )
     if mlp:
         config.tiny.model.hidden = 8

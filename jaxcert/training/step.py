@@ -119,7 +119,8 @@ def compile(
             )
             empty[phase] = _empty(shapes.sums)
         totals = totals or sharding.replicate(empty[phase], mesh)
-        return jitted(state, totals, batch, key, phase)
+        with jax.set_mesh(mesh):  # for operations that work shard by shard
+            return jitted(state, totals, batch, key, phase)
 
     return run
 

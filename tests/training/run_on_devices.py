@@ -1,25 +1,28 @@
 """Run by test_devices.py in a process with 8 forced host devices; prints JSON.
 
-The same few steps on 1 device and on 8, for a Lipschitz network and for one with
-BatchNorm, and what was compiled on the way.
+The same few steps on 1 device and on 8, for a Lipschitz network, one with BatchNorm and a
+SortNet at finite p, and what a distance layer was compiled to.
 """
 
 import json
+import re
 from functools import partial
 
 import jax
 import numpy as np
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcert.certificates import lipschitz
 from jaxcert.data import loader, mixture, sources
 from jaxcert.data.augment import augment
 from jaxcert.interfaces import Network, Run
-from jaxcert.methods import gaussian, lot
-from jaxcert.models import lip_convnet, small_cnn
+from jaxcert.methods import gaussian, lot, sortnet
+from jaxcert.models import dist_net, lip_convnet, small_cnn
+from jaxcert.ops.norm_dist import norm_dist
 from jaxcert.training import optim, sharding, step
 
 STEPS, BATCH = 3, 16
+RUN = Run(10, 10, 1000)
 
 
 def run(model, method, tx, mesh):
@@ -32,8 +35,9 @@ def run(model, method, tx, mesh):
         method, tx, augment=partial(augment, crop=1), mesh=mesh, ema=0.9
     )
     totals, losses = None, []
-    for batch in loader.batches(real, None, plan, 0, mesh=mesh, total=STEPS):
-        state, totals = compiled(state, totals, batch, key)
+    batches = loader.batches(real, None, plan, 0, mesh=mesh, total=STEPS)
+    for t, batch in enumerate(batches):
+        state, totals = compiled(state, totals, batch, key, phase=method.phase(t))
         losses.append(float(totals.sums["loss"]))
     params = np.concatenate([np.ravel(x) for x in jax.tree.leaves(state.params)])
     statistics = [np.ravel(x) for x in jax.tree.leaves(state.model_state)]
@@ -46,14 +50,24 @@ def run(model, method, tx, mesh):
 
 
 def main():
-    tx = optim.make(Run(10, 10, 1000), lr=0.1)
+    tx = optim.make(RUN, lr=0.1)
     lip = lip_convnet.make(
         image_shape=(8, 8, 1), stages=3, width=2, blocks=1, num_classes=10, mean=(0.3,)
     )
     small = small_cnn.make(image_shape=(8, 8, 1), width=4, mean=(0.3,), std=(0.3,))
+    dist = dist_net.make(
+        image_shape=(8, 8, 1),
+        depth=3,
+        width=12,
+        rho=0.25,
+        group=2,
+        mean=(0.3,),
+        std=0.3,
+    )
     systems = {
         "lot": (lip, lot.make(lip, None)),
         "gaussian": (small, gaussian.make(small, None, sigma=0.25, m=2)),
+        "sortnet": (dist, sortnet.make(dist, RUN, eps=0.1, p_start=0.05, p_end=0.9)),
     }
     found = {}
     for count in (1, 8):
@@ -73,7 +87,22 @@ def main():
                     None, test.image[rows], test.label[rows], rows
                 )
                 found[f"radius{count}"] = certificates.radius.tolist()
+    found["reductions"] = reductions(mesh)
     print(json.dumps(found))
+
+
+def reductions(mesh):
+    """Sums over devices in the program of a layer's gradients."""
+
+    def layer(x, w):
+        return jax.grad(lambda x, w: norm_dist(x, w, 64.3).sum(), (0, 1))(x, w)
+
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    whole = NamedSharding(mesh, PartitionSpec())
+    with jax.set_mesh(mesh):
+        run = jax.jit(layer, in_shardings=(split, whole))
+        text = run.lower(np.ones((16, 6)), np.ones((6, 5))).compile().as_text()
+    return len(re.findall(r" all-reduce[-(.]", text))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def found():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("system", ["lot", "gaussian"])
+@pytest.mark.parametrize("system", ["lot", "gaussian", "sortnet"])
 def test_eight_devices_take_the_same_steps_as_one(found, system):
     one, eight = found[f"{system}1"], found[f"{system}8"]
     # float32 sums in another order; a gradient summed instead of averaged is 8 times off
@@ -42,6 +42,11 @@ def test_eight_devices_take_the_same_steps_as_one(found, system):
     )
     np.testing.assert_allclose(eight["ema"], one["ema"], rtol=1e-5)
     assert np.std(one["losses"]) > 0
+
+
+def test_a_distance_layer_adds_over_devices_once(found):
+    """Not once per input, which is what the partitioner makes of the loop alone."""
+    assert found["reductions"] == 1
 
 
 def test_radii_do_not_depend_on_the_device_count(found):

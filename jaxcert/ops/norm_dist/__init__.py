@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcert.errors import InputError
+from jaxcert.ops.dispatch import over_shards
 from jaxcert.ops.norm_dist import xla
 
 Array = jax.Array
@@ -164,6 +165,13 @@ def _fwd(how: _How, x, w, p, kept):
 
 def _bwd(how: _How, saved, g):
     x, w, p, kept, y, index = saved
+    batch, axis = (x, y, g, index, kept), 1 if kept is None else 0
+    gx, gw = over_shards(partial(_cotangents, how), batch, (w, p), axis=axis)
+    return gx, gw, jnp.zeros_like(p), None
+
+
+def _cotangents(how: _How, x, y, g, index, kept, w, p):
+    """gx [S,b,D], gw [D,O]"""
     rows = x.transpose(2, 0, 1)
     if how.p is None and how.interpret is None:
         right = jnp.take_along_axis(x, index, 2) >= w[index, jnp.arange(w.shape[1])]
@@ -179,12 +187,11 @@ def _bwd(how: _How, saved, g):
             seen = None if kept is None else _as_mask(kept, len(w))
             gx, gw = xla.gradients(*inputs, g, power, seen)
         else:
-            rows, w, y = inputs
+            near, points, far = inputs
             gx, gw = _kernels().backward(
-                rows[:, 0], w, y[0], g[0], power, interpret=how.interpret
+                near[:, 0], points, far[0], g[0], power, interpret=how.interpret
             )
-    gx = gx.reshape(rows.shape).transpose(1, 2, 0)
-    return gx, gw, jnp.zeros_like(p), None
+    return gx.reshape(rows.shape).transpose(1, 2, 0), gw
 
 
 _distance.__wrapped__.defvjp(_fwd, _bwd)

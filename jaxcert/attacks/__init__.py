@@ -1,0 +1,1 @@
+"""Attacks: upper bounds on the radius that no certificate may exceed."""
