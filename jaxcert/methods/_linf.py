@@ -51,18 +51,19 @@ def eps_ramp(r: Array, smooth: float = 0.4) -> Array:
 
 
 def mixture(logits: Array, worst: Array, label: Array, *, lam: Array) -> Array:
-    """mean_b max_j clip(worst_j, 0, 1) + lam CE(logits, y)
-
-    The gradient at the bounds of the clip is 1, as the originals have it."""
-    top = worst.max(1)
-    clipped = jnp.where((top >= 0) & (top <= 1), top, (top > 1).astype(top.dtype))
-    return clipped.mean() + lam * cross_entropy(logits, label)
+    """mean_b max_j clip(worst_j, 0, 1) + lam CE(logits, y)"""
+    return _clip(worst.max(1), 1.0).mean() + lam * cross_entropy(logits, label)
 
 
 def hinge(worst: Array, *, mix: float = 0.25) -> Array:
     """mean_b [(1 - mix) max_j relu(worst_j) + mix mean_j relu(worst_j)]"""
-    positive = jax.nn.relu(worst)
+    positive = _clip(worst, jnp.inf)
     return ((1 - mix) * positive.max(1) + mix * positive.mean(1)).mean()
+
+
+def _clip(x: Array, high: float) -> Array:
+    """x between 0 and high; AT these bounds the gradient is 1, as the originals have it."""
+    return jnp.where((x >= 0) & (x <= high), x, jnp.where(x < 0, 0.0, high))
 
 
 def ce_hinge(logits: Array, worst: Array, label: Array, *, lam: Array) -> Array:

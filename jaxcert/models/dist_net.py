@@ -173,9 +173,7 @@ class DistNet(nn.Module):
         margin = eps / self.std
         if self.hidden:
             return logits, self.head.worst(x - margin, x + margin, label)
-        above = f - jnp.take_along_axis(f, label[:, None], 1)
-        own = jax.nn.one_hot(label, self.num_classes, dtype=bool)
-        return logits, jnp.where(own, 0.0, 1 + above / (2 * margin))
+        return logits, worst_of(f, label, margin)
 
     def _nearness(self, x, p, kept):
         """f [B,K], minus the distance to the point of each class."""
@@ -219,3 +217,11 @@ class DistNet(nn.Module):
 
     def _scale(self, x):
         return self.scale.astype(x.dtype) if self.learn_scale else 1.0
+
+
+def worst_of(f, label, eps):
+    """1 + (f_j - f_label) / (2 eps), 0 at the label, [B,K]: above 0 where a move by eps (in
+    normalised units) may put j above the label."""
+    above = f - jnp.take_along_axis(f, label[:, None], 1)
+    own = jax.nn.one_hot(label, f.shape[1], dtype=bool)
+    return jnp.where(own, 0.0, 1 + above / (2 * eps))

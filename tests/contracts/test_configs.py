@@ -17,7 +17,7 @@ import pytest
 from jaxcert import certify, train
 from jaxcert import config as configs
 from jaxcert.analysis.recheck import recheck
-from jaxcert.certificates import lipschitz, smoothing
+from jaxcert.certificates import interval, lipschitz, smoothing
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
@@ -83,10 +83,11 @@ def test_sections_have_the_keys_that_are_read(loaded):
             assert set(config[name]) == set(base[name]), name
         _takes(augment, config.data.augment, "key", "batch")
         _takes(optim.make, config.optim, "run")
-        make = {"lipschitz": lipschitz, "smoothing": smoothing}[config.certify.name]
+        makes = {"lipschitz": lipschitz, "smoothing": smoothing, "interval": interval}
+        make = makes[config.certify.name]
         chosen = {k: v for k, v in config.certify.items() if k not in certify.SELECTION}
         chosen.pop("name")
-        _takes(make.make, chosen, "network", "mesh")
+        _takes(make.make, chosen, "network", "mesh", "radii")
         assert set(certify.SELECTION) <= set(config.certify)
 
 

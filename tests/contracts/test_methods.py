@@ -15,14 +15,14 @@ from jaxcert import methods
 from jaxcert.data import sources
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
-from jaxcert.models import lip_convnet, small_cnn
+from jaxcert.models import dist_net, lip_convnet, small_cnn
 
 NAMES = sorted(
     file.stem
     for file in Path(methods.__path__[0]).glob("[!_]*.py")
     if hasattr(importlib.import_module(f"jaxcert.methods.{file.stem}"), "make")
 )
-NEEDS = {"sigma": 0.25}
+NEEDS = {"sigma": 0.25, "eps": 0.1}
 """Values of arguments without a default."""
 IMAGES, STEPS = 64, 15
 RUN = Run(steps_per_epoch=STEPS, total_steps=STEPS, data_size=IMAGES)
@@ -45,18 +45,23 @@ def batch():
 
 @pytest.fixture(params=NAMES, scope="module")
 def made(request):
-    """(model, method): the small network, or a Lipschitz one where the method wants it."""
+    """(model, method): the first of the small networks that the method takes."""
     make = importlib.import_module(f"jaxcert.methods.{request.param}").make
     parameters = list(inspect.signature(make).parameters.values())[2:]
     given = {p.name: NEEDS[p.name] for p in parameters if p.default is p.empty}
-    model = small_cnn.make(image_shape=(4, 4, 1), width=8)
-    try:
-        return model, make(model, RUN, **given)
-    except InputError:
-        model = lip_convnet.make(
-            image_shape=(4, 4, 1), stages=2, blocks=1, width=4, mean=(0.3,), std=0.3
-        )
-        return model, make(model, RUN, **given)
+    small = dict(image_shape=(4, 4, 1), width=8)
+    lipschitz = dict(image_shape=(4, 4, 1), width=4, mean=(0.3,), std=0.3)
+    for build in (
+        lambda: small_cnn.make(**small),
+        lambda: lip_convnet.make(stages=2, blocks=1, **lipschitz),
+        lambda: dist_net.make(depth=3, **lipschitz | {"width": 48}),
+    ):
+        model = build()
+        try:
+            return model, make(model, RUN, **given)
+        except InputError:
+            continue
+    raise AssertionError(f"no network for {request.param}")
 
 
 def test_there_are_methods():
@@ -100,7 +105,10 @@ def test_loss_is_a_pure_function_of_its_arguments(made, batch):
     """Two traces are one program: nothing is drawn or remembered in Python."""
     model, method = made
     arguments = (*jax.eval_shape(model.init, jax.random.key(0)), jax.random.key(1))
-    texts = [str(jax.make_jaxpr(loss_of(method, batch))(*arguments)) for _ in range(2)]
+    texts = [
+        str(jax.make_jaxpr(loss_of(method, batch, method.phase(0)))(*arguments))
+        for _ in range(2)
+    ]
     assert texts[0] == texts[1]
 
 
@@ -108,7 +116,7 @@ def test_state_keeps_its_shape_and_type(made, batch):
     model, method = made
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     value, (after, _) = jax.eval_shape(
-        loss_of(method, batch), params, state, jax.random.key(1)
+        loss_of(method, batch, method.phase(0)), params, state, jax.random.key(1)
     )
     assert value.shape == ()
     assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(

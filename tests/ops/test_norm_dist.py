@@ -191,6 +191,33 @@ def test_multiplied_powers_neither_overflow_nor_vanish():
         close(gx, np.full((2, 3), 2 * 3 ** (-7 / 8)), 1e-5)
 
 
+@pytest.mark.parametrize("p", [None, 8, 64.3])
+def test_kernels_give_what_xla_gives(p):
+    draw = np.random.default_rng(0)
+    shapes = ((3, 10), (10, 4), (3, 4))
+    x, w, g = (draw.normal(size=s).astype(np.float32) for s in shapes)
+
+    def run(implementation):
+        f = partial(norm_dist, p=p, implementation=implementation)
+        y, pull = jax.vjp(f, x, w)
+        return f(x, w), y, *pull(g)
+
+    pairs = zip(run("mosaic_gpu_interpret"), run("xla"), strict=True)
+    for kernel, xla in pairs:
+        close(kernel, xla, 5e-5)
+
+
+def test_unknown_or_unfit_implementation_is_refused():
+    x, w = jnp.ones((2, 3)), jnp.ones((3, 4))
+    with pytest.raises(InputError, match="there are xla, mosaic_gpu"):
+        norm_dist(x, w, implementation="triton")
+    with pytest.raises(InputError, match="dense float32"):
+        norm_dist(x.astype(jnp.bfloat16), w, implementation="mosaic_gpu")
+    kept = jnp.zeros((1, 2), jnp.int32)
+    with pytest.raises(InputError, match="with kept inputs"):
+        norm_dist(x, w, kept=kept, implementation="mosaic_gpu")
+
+
 @pytest.mark.parametrize("p", [None, 8, "traced"])
 def test_memory_is_that_of_inputs_and_outputs(p):
     """1024 -> 1024 at batch 64: the naive gradient takes 604 MB of scratch."""

@@ -63,16 +63,6 @@ _LAYOUT = plgpu.Layout.WGMMA
 _SCALAR = plgpu.Layout.WG_SPLAT(())
 
 
-def supported(x_shape: Sequence[int], w_shape: Sequence[int], dtype) -> bool:
-    """Whether the kernels take these: float32, [D,B] and [D,O], nothing empty."""
-    return (
-        jnp.dtype(dtype) == jnp.float32
-        and len(x_shape) == len(w_shape) == 2
-        and x_shape[0] == w_shape[0]
-        and min(*x_shape, *w_shape) > 0
-    )
-
-
 def forward(
     x: Array, w: Array, p: int | Array | None, *, interpret: bool = False
 ) -> Array:
