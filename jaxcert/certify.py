@@ -11,16 +11,21 @@ continues an interrupted run.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 import jaxcert
 from jaxcert import config as configs
 from jaxcert import records
+from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.progress import Progress
 
@@ -36,6 +41,9 @@ SELECTION = (
 )
 """Keys of config.certify that choose images and columns; the others go to the
 certificate (the radii as well, to one that tries them)."""
+
+_QUICK = 5.0
+"""Seconds of sampling that an interruption may well lose."""
 
 
 def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None = None):
@@ -67,6 +75,7 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
         **certifier.header,
         "dataset": source.name,
         "split": chosen.split,
+        "data_digest": data_digest(source),
         "num_classes": source.num_classes,
         "model": config.model.to_dict(),
         "precision": config.precision,
@@ -83,17 +92,24 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     # apart from every key that training draws from at the same seed
     key = jax.random.fold_in(jax.random.key(chosen.seed), 0xCE27)
     with records.Writer(path, header) as writer:
+        if writer.kept is not None:
+            check_rows(writer.kept, source, path)
         todo = [i for i in index if i not in writer.done]
         done, right = len(index) - len(todo), 0
         line = Progress("certify", len(index), start=done)
-        for at in range(0, len(todo), chosen.batch):
-            rows = todo[at : at + chosen.batch]
+        seen = 0
+        for rows in batches(
+            todo,
+            chosen.batch,
+            first=jax.device_count(),
+            sampled=certifier.header["alpha"] > 0,
+        ):
             result = certifier.certify(
                 key, source.image[rows], source.label[rows], rows
             )
             writer.append(result)
             right += int(result.correct.sum())
-            seen = at + len(rows)
+            seen += len(rows)
             line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
     return records.load(path)
 
@@ -110,6 +126,54 @@ def certifier_of(config: ConfigDict, network, mesh):
         mesh=mesh,
         radii=tuple(config.certify.radii),
     )
+
+
+def data_digest(source: Source) -> str:
+    """Of the labels, and of the images where reading them all takes less than a
+    second."""
+    digest = hashlib.sha256(np.ascontiguousarray(source.label))
+    image = source.image
+    if isinstance(image, np.ndarray) and image.nbytes < 2**28:
+        digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()[:16]
+
+
+def check_rows(rows: records.Certificates, source: Source, path: Path) -> None:
+    """Raises InputError unless rows that a file already has are of these images."""
+    size = len(source.label)
+    inside = (rows.index >= 0) & (rows.index < size)
+    label = source.label[np.where(inside, rows.index, 0)]
+    wrong = np.flatnonzero(~inside | (label != rows.label))
+    if len(wrong):
+        at = int(wrong[0])
+        raise InputError(
+            f"{path}, line {at + 2} is of image {rows.index[at]} with label "
+            f"{rows.label[at]}, which is not among the {size} of {source.name}: delete "
+            "that line or name another file with --out."
+        )
+
+
+def batches(
+    index: Sequence[int], largest: int, *, first: int, sampled: bool
+) -> Iterator[Sequence[int]]:
+    """`index` in parts of at most `largest`. The first has `first` images, so that the
+    file, a row and the remaining time are there early.
+
+    A sampling certificate takes the images one by one: nothing is compiled again for
+    another size, and parts grow as long as they take less than `_QUICK` seconds. Any
+    other compiles each size, so all parts but the first are full, which also makes the
+    sizes, and with them the last digits, the same each time.
+    """
+    at, size = 0, min(first, largest)
+    while at < len(index):
+        began = time.monotonic()
+        yield index[at : at + size]
+        at += size
+        quick = time.monotonic() - began < _QUICK
+        if not sampled:
+            size = largest
+        elif quick:
+            size = min(2 * size, largest)
 
 
 def selected(chosen: ConfigDict, size: int) -> list[int]:

@@ -4,12 +4,12 @@ alone.
 Every certificate of the library fills `Certificates`, and analysis reads nothing else.
 On disk (`certificates.jsonl`) the first line is the header; every other line is one
 image with its evidence: vote counts for smoothing, logits for Lipschitz networks, so
-that a second program can re-check the radius. Lines are appended and synced per batch;
-a file cut off in the middle of a line loses that line only. float64 survives the round
-trip.
+that a second program can re-check the radius. Lines are appended and synced per batch,
+by one process at a time; a file cut off in the middle of a line loses that line only.
+float64 survives the round trip.
 
 The table of Cohen et al. (2019), `idx label predict radius correct time`, is read by
-`load` and written by `to_tsv`.
+`load` and made by `to_tsv`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import decimal
 import json
 import math
+import operator
 import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -27,15 +28,25 @@ import numpy as np
 
 from jaxcert.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows: files are not locked there
+    fcntl = None
+
 FORMAT = "jaxcert-certificates-1"
 ABSTAIN, ERROR = -1, -2
 
 IDENTITY = (
-    "method norm alpha sigma procedure pairwise_bound dataset split num_classes model "
+    "method norm alpha sigma procedure dataset split data_digest num_classes model "
     "precision checkpoint seed"
 ).split()
 """Header keys that say what was asked for. Rows of headers that differ here never share
 a file."""
+
+SAME = 1e-9
+"""Relative difference up to which computed numbers of two headers (`computed`) are those
+of one network: another device or device count changes their last digits. Rows of both
+then stand under the header of the first, so the re-check allows for as much."""
 
 
 class Certificates(NamedTuple):
@@ -78,30 +89,57 @@ _ROW_FIELDS = {"radius_paper": 0, "p_lower": 0, "counts": 1, "logits": 1, "margi
 """What a row may have, and its axes."""
 _INTEGERS = {"index": 63, "label": 31, "predicted": 31, "n": 63}
 """What it must have, and bits."""
+_NO_ROW = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading a line raises that is no row, or nests too deep to be one."""
 
 
 def identity(header: dict[str, Any]) -> dict[str, Any]:
     """The part of a header that says what was asked for."""
-    return json.loads(json.dumps({k: header[k] for k in IDENTITY if k in header}))
+    asked = {k: header[k] for k in IDENTITY if k in header}
+    if isinstance(asked.get("procedure"), dict):
+        asked["procedure"] = dict(asked["procedure"])
+        asked["procedure"].pop("logit_slack", None)
+    return json.loads(json.dumps(asked))
+
+
+def computed(header: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a header that were computed from the network."""
+    procedure = header.get("procedure")
+    procedure = procedure if isinstance(procedure, dict) else {}
+    return {
+        "pairwise_bound": header.get("pairwise_bound"),
+        "logit_slack": procedure.get("logit_slack"),
+    }
 
 
 class Writer:
     """Appends rows to a record file and continues one that was interrupted.
 
-    `done` holds the indices already there. Raises InputError if the file belongs to
-    another request or has a line that is no row.
+    `kept` holds the rows already there, if any, and `done` the indices of all rows.
+    Raises InputError, and leaves the file as it was, if it belongs to another request,
+    has a line that is no row, or another process is writing it.
     """
 
     def __init__(self, path: str | Path, header: dict[str, Any]):
         self.path = Path(path)
         self.header = {"format": FORMAT, **header}
+        self.kept: Certificates | None = None
         self.done: set[int] = set()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and self.path.stat().st_size:
-            self._continue()
         self._file = open(self.path, "ab", buffering=0)
-        if not self._file.tell():
-            self._append([json.dumps(self.header)])
+        try:
+            self._lock()
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, rows: Certificates) -> None:
         """Write rows and sync them to disk; on a full disk the file keeps its complete
@@ -118,22 +156,51 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _continue(self) -> None:
-        data = self.path.read_bytes()
-        complete = data.rfind(b"\n") + 1
-        if complete < len(data):  # killed in the middle of a line
-            os.truncate(self.path, complete)
-        if not complete:
+    def _lock(self) -> None:
+        """Held until the file is closed, so also by a process that dies."""
+        if fcntl is None:
             return
-        old = load(self.path)
-        wanted, found = identity(self.header), identity(old.header)
-        for key in IDENTITY:
-            if wanted.get(key) != found.get(key):
-                raise InputError(
-                    f"{self.path} holds certificates with {key} {_short(found.get(key))}, this run "
-                    f"asks for {_short(wanted.get(key))}: name another file with --out."
-                )
-        self.done = {int(i) for i in old.index}
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is certifying into {self.path}: wait for it, or name "
+                "another file with --out."
+            ) from None
+        except OSError:  # a file system that has no locks
+            pass
+
+    def _start(self) -> None:
+        """Write the header, or go on below the rows there are. Whose file it is comes
+        first: nothing of another's is changed."""
+        data = self.path.read_bytes()
+        whole = _whole_lines(data)
+        if whole:
+            self.kept = load(self.path)
+            self._compare(self.kept.header)
+            self.done = {int(i) for i in self.kept.index}
+        elif not _begins_as_header(data):
+            raise InputError(
+                f"{self.path} is no record file: name another file with --out."
+            )
+        if len(whole) < len(data):  # killed in the middle of a line
+            os.ftruncate(self._file.fileno(), len(whole))
+        if not whole:
+            self._append([json.dumps(self.header)])
+        elif not whole.endswith(b"\n"):
+            self._append([""])
+
+    def _compare(self, header: dict[str, Any]) -> None:
+        for part, same in ((identity, operator.eq), (computed, _close)):
+            wanted, found = part(self.header), part(header)
+            for key in wanted | found:
+                if not same(wanted.get(key), found.get(key)):
+                    raise InputError(
+                        f"{self.path} holds certificates with {key} "
+                        f"{_short(found.get(key))}, this run asks for "
+                        f"{_short(wanted.get(key))}: name another file with --out of "
+                        "`python -m jaxcert.certify`, or delete this one."
+                    )
 
     def _append(self, lines: Sequence[str]) -> None:
         data = "".join(line + "\n" for line in lines).encode()
@@ -160,14 +227,17 @@ def load(path: str | Path) -> Certificates:
         raise InputError(
             f"no record file {path}: run `python -m jaxcert.certify` first."
         )
+    data = path.read_bytes()
     try:
-        text = path.read_bytes().decode()
+        text = data.decode()
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no record file: it is not text.") from None
+        raise InputError(
+            f"{path} is no record file, as it is not text: name another file."
+        ) from None
     if not text.strip():
         raise InputError(f"{path} is empty: delete it and certify again.")
-    complete = text[: text.rfind("\n") + 1] if "\n" in text else text
     if text.lstrip().startswith("{"):
+        complete = (_whole_lines(data) or data).decode()
         return _check(path, _from_json(path, complete.splitlines()))
     return _check(path, _from_tsv(path, text.splitlines()))
 
@@ -218,11 +288,6 @@ def to_tsv(certificates: Certificates) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_tsv(certificates: Certificates, path: str | Path) -> None:
-    """The table of `to_tsv` in a file."""
-    Path(path).write_text(to_tsv(certificates))
-
-
 def floor_digits(value: float, digits: int = 3) -> str:
     """A non-negative number with `digits` significant digits, never above the number
     itself."""
@@ -230,6 +295,34 @@ def floor_digits(value: float, digits: int = 3) -> str:
         return "0.0" if value <= 0 else str(value)
     context = decimal.Context(prec=digits, rounding=decimal.ROUND_FLOOR)
     return f"{context.create_decimal_from_float(value):f}"
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """Without a last line that was cut off. One that lacks only its newline is whole: no
+    part of a JSON object is JSON."""
+    end = data.rfind(b"\n") + 1
+    try:
+        json.loads(data[end:])
+    except (ValueError, RecursionError):
+        return data[:end]
+    return data
+
+
+def _begins_as_header(data: bytes) -> bool:
+    """Whether bytes without a newline can be what a kill left of our first line."""
+    start = json.dumps({"format": FORMAT}).removesuffix("}").encode()
+    return data.startswith(start) or start.startswith(data)
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Equal, or numbers of one shape that differ by rounding."""
+    if one == other:
+        return True
+    try:
+        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    except (TypeError, ValueError):
+        return False
+    return one.shape == other.shape and np.allclose(one, other, rtol=SAME, atol=0)
 
 
 def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
@@ -269,7 +362,7 @@ def _from_json(path: Path, lines: Sequence[str]) -> Certificates:
                         raise ValueError
                     if not math.isfinite(value[name]):
                         raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        except _NO_ROW:
             if number == 1:
                 raise InputError(
                     f"{path}, line 1 is not the header of a record: restore it, or name "
@@ -327,7 +420,7 @@ def _from_tsv(path: Path, lines: Sequence[str]) -> Certificates:
     if missing:
         raise InputError(
             f"{path} is neither a record nor a table of locuslab/smoothing: "
-            f"its first line lacks {', '.join(missing)}."
+            f"its first line lacks {', '.join(missing)}; name another file."
         )
     rows = []
     for number, line in enumerate(lines[1:], 2):

@@ -71,7 +71,9 @@ def entries(
         )
     configs = [_config(*pair) for pair in zip(paths, certificates, strict=True)]
     if radii is None:
-        radii = _configured_radii(configs, certificates) or _usual_radii(certificates)
+        named = zip(paths, configs, certificates, strict=True)
+        radii = [r for one in named for r in _configured_radii(*one)]
+        radii = radii or _usual_radii(certificates)
     radii = np.unique(np.asarray(radii, np.float64))
     return [
         Entry(
@@ -153,9 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(path: str | Path) -> Certificates:
+def _file(path: str | Path) -> Path:
     path = Path(path)
-    c = records.load(path / RECORD if path.is_dir() else path)
+    return path / RECORD if path.is_dir() else path
+
+
+def _load(path: str | Path) -> Certificates:
+    c = records.load(_file(path))
     if not len(c.index):
         raise InputError(f"{path} holds no certificate yet: finish `jaxcert.certify`.")
     return c
@@ -189,13 +195,16 @@ def _reference(config: dict[str, Any]) -> Reference | None:
     given = config.get("reference") or {}
     certified = {}
     try:
+        if not isinstance(given, dict):
+            raise TypeError
         if given.get("clean"):
             certified[0.0] = float(given["clean"]) / 100
         if given.get("certified"):
             certified[float(given["radius"])] = float(given["certified"]) / 100
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(
-            f"the config's reference is {given}: clean, certified and radius must be numbers."
+            f"the config's reference is {given}: clean, certified and radius must be "
+            "numbers, correct them there."
         ) from None
     if not certified:
         return None
@@ -204,16 +213,23 @@ def _reference(config: dict[str, Any]) -> Reference | None:
 
 
 def _configured_radii(
-    configs: Sequence[dict[str, Any]], certificates: Sequence[Certificates]
+    path: str | Path, config: dict[str, Any], c: Certificates
 ) -> list[float]:
     radii: list[float] = []
-    for config, c in zip(configs, certificates, strict=True):
-        procedure = c.header.get("procedure")
-        sections = (config.get("certify"), procedure)
-        for section in sections:
-            if isinstance(section, dict):
-                radii += section.get("radii") or ()
+    for section in (config.get("certify"), c.header.get("procedure")):
+        given = section.get("radii") if isinstance(section, dict) else None
+        given = () if given is None else given
+        if not isinstance(given, list | tuple) or not all(map(_is_radius, given)):
+            raise InputError(
+                f"{path} names radii in its config that are no numbers from 0 up: give "
+                "others with --radii."
+            )
+        radii += given
     return radii
+
+
+def _is_radius(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
 
 
 def _usual_radii(certificates: Sequence[Certificates]) -> list[float]:
@@ -249,11 +265,17 @@ def _parse_radii(text: str) -> list[float]:
 
 def _fail_if_exceeding(found: Sequence[Entry], paths: Sequence[str]) -> None:
     for entry, path in zip(found, paths, strict=True):
-        if not entry.recheck.holds:
-            raise InputError(
-                f"error: {len(entry.recheck.failing)} radii exceed their evidence in "
-                f"{path}: do not trust that record, certify again."
-            )
+        failing = entry.recheck.failing
+        if not len(failing):
+            continue
+        # a row at position i stands in line i + 2, below the header
+        lines = ", ".join(str(i + 2) for i in failing[:5])
+        more = ", ..." if len(failing) > 5 else ""
+        raise InputError(
+            f"error: {len(failing)} radii exceed their evidence in {_file(path)}: delete "
+            f"those lines ({lines}{more}) and run jaxcert.certify again, or name another "
+            "file with its --out."
+        )
 
 
 if __name__ == "__main__":

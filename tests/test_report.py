@@ -77,7 +77,34 @@ def test_radius_above_its_evidence_ends_in_an_error(tmp_path, capsys):
     assert report.main([str(path)]) != 0
     printed = capsys.readouterr()
     assert "error: 1 radii exceed their evidence" in printed.err
+    assert f"in {path / report.RECORD}: delete those lines (5) and run" in printed.err
+    assert "or name another file with its --out" in printed.err
     assert "images 3)" in printed.out, "the table is printed all the same"
+
+
+def test_deleting_the_lines_that_the_error_names_helps(tmp_path, capsys):
+    path = workdir(tmp_path / "run", too_far=0.01) / report.RECORD
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:4] + lines[5:]))
+    assert report.main([str(path)]) == 0
+
+
+def without(path, key):
+    """The record with a key of every row, or of the header, removed."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row.pop(key, None)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("key", ["counts", "procedure"])
+def test_record_without_its_evidence_fails(tmp_path, capsys, key):
+    path = without(workdir(tmp_path / "run") / report.RECORD, key)
+    assert report.main([str(path)]) == 2
+    printed = capsys.readouterr()
+    assert "3 radii exceed their evidence" in printed.err
+    assert "3 of 3 certificates exceed their evidence" in printed.out
 
 
 def test_radii_of_the_command_line_may_be_fractions(tmp_path, capsys):
@@ -152,6 +179,25 @@ def test_tsv_holds_one_record(tmp_path, capsys):
     assert "one PATH" in capsys.readouterr().err
 
 
+NAN = float("nan")
+
+
+def radii_in_config(radii):
+    return dict(certify=dict(radii=radii))
+
+
+def test_radii_of_the_command_line_stand_in_for_those_of_a_header(tmp_path):
+    path = workdir(tmp_path / "run", config=radii_in_config("abc"))
+    assert report.main([str(path), "--radii", "0,0.5"]) == 0
+
+
+@pytest.mark.parametrize("config", [{}, dict(certify=None), dict(certify=[1]), [1]])
+def test_config_without_certify_gives_the_usual_radii(tmp_path, config):
+    path = workdir(tmp_path / "run", config=config)
+    assert report.main([str(path)]) == 0
+    assert radii_of(path) == [0, 0.25, 0.5, 0.75, 1]
+
+
 def test_faults_of_the_input_are_one_sentence(tmp_path, capsys):
     empty = tmp_path / "empty"
     Writer(empty / report.RECORD, HEADER).close()
@@ -164,6 +210,14 @@ def test_faults_of_the_input_are_one_sentence(tmp_path, capsys):
         (tmp_path, "no record file"),
         (empty, "no certificate yet"),
         (damaged, "is damaged"),
+        (workdir(tmp_path / "1", config=dict(reference=[1])), "must be numbers"),
+        (workdir(tmp_path / "2", config=radii_in_config("abc")), "with --radii"),
+        (workdir(tmp_path / "3", config=radii_in_config(["a"])), "with --radii"),
+        (workdir(tmp_path / "4", config=radii_in_config([NAN])), "with --radii"),
+        (workdir(tmp_path / "5", config=radii_in_config([-1])), "with --radii"),
+        (workdir(tmp_path / "6", config=radii_in_config([10**400])), "with --radii"),
+        (workdir(tmp_path / "7", config=radii_in_config(5)), "with --radii"),
+        (workdir(tmp_path / "8", file=radii_in_config("abc")), "with --radii"),
     ):
         assert report.main([str(path)]) == 2
         assert fault in capsys.readouterr().err

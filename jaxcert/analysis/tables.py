@@ -127,15 +127,16 @@ def best_shares(entries: Sequence[Entry]) -> np.ndarray | None:
 def evidence(entry: Entry) -> str:
     """Outcome of the re-check, in one sentence."""
     recheck, c = entry.recheck, entry.certificates
-    if recheck.reason:
+    if recheck.holds and recheck.reason:
         return f"Radii were not re-checked: {recheck.reason}."
     if recheck.holds:
         return f"All {recheck.checked} predictions and radii follow from the evidence."
     images = ", ".join(str(int(c.index[i])) for i in recheck.failing[:5])
     more = ", ..." if len(recheck.failing) > 5 else ""
+    why = f": {recheck.reason}" if recheck.reason else ""
     return (
         f"{len(recheck.failing)} of {recheck.checked} certificates exceed their evidence "
-        f"(images {images}{more})."
+        f"(images {images}{more}){why}."
     )
 
 

@@ -20,6 +20,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxcert.errors import InputError
 from jaxcert.ops.norm_dist import xla
@@ -89,11 +90,16 @@ def _fwd(c, x, w):
 
 def _bwd(c, saved, g):
     x, w, index = saved
-    gx, gw = jnp.zeros_like(x.T)[:, None], jnp.zeros_like(w)
-    for weight, at in zip(c, index, strict=True):
+
+    def add(carry, term):
+        weight, at = term
         right = jnp.take_along_axis(x[None], at, 2) >= w[at, jnp.arange(w.shape[1])]
         more = xla.scatter(at, weight * jnp.where(right, g, -g), len(w))
-        gx, gw = gx + more[0], gw + more[1]
+        return jax.tree.map(jnp.add, carry, more), None
+
+    zeros = jnp.zeros_like(x.T)[:, None], jnp.zeros_like(w)
+    terms = jnp.asarray(c, x.dtype), jnp.stack(index)
+    gx, gw = lax.scan(add, zeros, terms)[0]
     return gx[:, 0].T, gw
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxcert import records
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import statistics
 from jaxcert.errors import InputError
@@ -56,7 +59,7 @@ def lipschitz(logits, *, pairwise=2.0, slack=0.0, **changed) -> Certificates:
         header=dict(
             alpha=0,
             pairwise_bound=np.asarray(pairwise).tolist(),
-            procedure=dict(logit_slack=slack),
+            procedure=dict(name="margin", logit_slack=slack),
         ),
     )
     return Certificates(**columns | changed)
@@ -126,8 +129,21 @@ def test_radii_of_margins_hold(logits, slack):
     pairwise = [[0, 1.5, 2], [1.5, 0, 3], [2, 3, 0]]
     c = lipschitz(logits, pairwise=pairwise, slack=slack)
     assert recheck(c).holds
-    c.radius[:] = np.nextafter(c.radius * (1 + 1e-12) + 1e-12, np.inf)
+    # of rows that another device appended, see `records.SAME`
+    rounding = records.SAME * (c.radius + 2 * slack)
+    c.radius[:] = np.nextafter(c.radius + 1.01 * rounding + 1e-12, np.inf)
     assert len(recheck(c).failing) == len(c.index)
+
+
+def test_row_of_another_device_has_its_last_digits():
+    """Bound and slack 1e-12 below the header's."""
+    logits, less = [[3.0, 1.0, 0.5]], 1 - 1e-12
+    c = lipschitz(logits, pairwise=1.7 * less, slack=0.01 * less)
+    header = lipschitz(logits, pairwise=1.7, slack=0.01).header
+    assert c.radius[0] > lipschitz(logits, pairwise=1.7, slack=0.01).radius[0]
+    assert recheck(c._replace(header=header)).holds
+    c.radius[:] *= 1 + 1.1e-9
+    assert not recheck(c._replace(header=header)).holds
 
 
 def test_margin_is_measured_to_every_class_with_its_own_bound():
@@ -139,7 +155,7 @@ def test_margin_is_measured_to_every_class_with_its_own_bound():
 def test_logit_slack_counts_twice():
     c = lipschitz([[1.0, 0.0]], pairwise=1.0, slack=0.1)
     assert recheck(c).proven[0] == pytest.approx(0.8)
-    header = c.header | dict(procedure=dict(logit_slack=0.11))
+    header = c.header | dict(procedure=dict(name="margin", logit_slack=0.11))
     assert not recheck(c._replace(header=header)).holds
 
 
@@ -162,17 +178,76 @@ def test_missing_logits_of_a_prediction_fail():
 def test_pairwise_bound_that_is_none_is_refused(bound):
     c = lipschitz([[1.0, 0.0]])
     c = c._replace(header=c.header | dict(pairwise_bound=bound))
-    if bound is None:
-        assert recheck(c).reason
-        return
     with pytest.raises(InputError, match="pairwise_bound"):
         recheck(c)
 
 
-def test_record_without_evidence_says_so():
-    found = recheck(smoothed(900, counts=None))
-    assert found.checked == 0 and "no votes" in found.reason
-    assert "'sequential'" in recheck(smoothed(900, name="sequential")).reason
+def test_table_of_others_says_that_it_has_no_evidence():
+    found = recheck(smoothed(900, counts=None, header=dict(format="tsv")))
+    assert found.holds and found.checked == 0 and "no evidence" in found.reason
+
+
+SMOOTHED, MARGINS = smoothed([900, 400, N]), lipschitz([[3.0, 1.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    "c, removed, reason",
+    [
+        (SMOOTHED, dict(counts=None), "no counts"),
+        (MARGINS, dict(logits=None), "no logits"),
+        (SMOOTHED, dict(procedure=None), "procedure None"),
+        (SMOOTHED, dict(procedure=dict(name="sequential")), "procedure 'sequential'"),
+        (SMOOTHED, dict(procedure=dict(name=[1])), r"procedure \[1\]"),
+        (SMOOTHED, dict(procedure=dict(name="margin")), "no logits"),
+    ],
+    ids="votes logits procedure unknown list others".split(),
+)
+def test_predictions_without_evidence_fail(c, removed, reason):
+    assert recheck(c).holds
+    columns = {k: v for k, v in removed.items() if k in c._fields}
+    header = c.header | {k: v for k, v in removed.items() if k not in c._fields}
+    found = recheck(c._replace(**columns, header=header))
+    np.testing.assert_array_equal(found.failing, np.flatnonzero(c.predicted >= 0))
+    assert found.checked == len(found.failing) == 2
+    assert re.search(reason, found.reason)
+
+
+def interval(*radius, tried=(0.1, 0.2), slack=0.01, **changed) -> Certificates:
+    """Rows of class 0 of 3 with margins just above what the slack asks for."""
+    margins = np.tile([np.nan, 0.021, 0.5], (len(radius), 1))
+    columns = dict(
+        index=np.arange(len(radius)),
+        label=np.zeros(len(radius), int),
+        predicted=np.zeros(len(radius), int),
+        radius=np.array(radius, float),
+        n=np.ones(len(radius), int),
+        seconds=np.zeros(len(radius)),
+        logits=np.tile([1.0, 0.5, 0.0], (len(radius), 1)),
+        margins=margins,
+        header=dict(
+            alpha=0, procedure=dict(name="interval", radii=tried, logit_slack=slack)
+        ),
+    )
+    return Certificates(**columns | changed)
+
+
+def test_interval_holds_at_radii_that_were_tried_with_their_margins():
+    assert recheck(interval(0.1, 0.2, 0.0)).holds
+    assert recheck(interval(0.1, 0.15, 9.0)).failing.tolist() == [1, 2]
+    assert recheck(interval(0.1, slack=0.011)).failing.tolist() == [0]
+    assert recheck(interval(0.1, slack=0.0105 * (1 + 1e-12))).holds
+    assert recheck(interval(0.0, 0.1, margins=None)).failing.tolist() == [1]
+    assert not recheck(interval(0.0, predicted=np.array([1]))).holds
+    assert not recheck(interval(0.0, logits=None)).holds
+    nothing_tried = interval(0.1).header | dict(procedure=dict(name="interval"))
+    nothing_tried["procedure"]["logit_slack"] = 0.0
+    assert not recheck(interval(0.1, header=nothing_tried)).holds
+
+
+@pytest.mark.parametrize("tried", ["abc", ["a"], {"a": 1}, [[1], [1, 2]], [10**400]])
+def test_radii_of_a_procedure_that_are_none_are_refused(tried):
+    with pytest.raises(InputError, match="procedure.radii .* --out"):
+        recheck(interval(0.1, tried=tried))
 
 
 def test_header_without_alpha_is_refused():

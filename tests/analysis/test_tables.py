@@ -94,6 +94,16 @@ def test_failing_evidence_names_the_images():
     assert "1 of 3" in sentence and "images 20)" in sentence
 
 
+def test_missing_evidence_is_named_in_words_and_colour():
+    c = smoothed([900], counts=None)._replace(label=np.array([1]))
+    e = Entry("bare", c, summary(c, [0.0]), recheck(c))
+    sentence = (
+        "1 of 1 certificates exceed their evidence (images 0): its rows have no counts"
+    )
+    assert sentence in tables.evidence(e)
+    assert 'class="check bad"' in page([e])
+
+
 def test_average_radius_never_stands_alone():
     text = tables.text([entry()])
     last = text.rstrip().splitlines()[-2:]
