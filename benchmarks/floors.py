@@ -1,12 +1,13 @@
 """FLOPs and bytes of each workload, and the least time a device can take for them.
 
-Pure Python, counted from the architectures; a FLOP is a real multiplication or addition,
-M = 1e6. floor = max(FLOPs / rate, bytes / bandwidth). A row reports the fraction
-floor / measured seconds.
+Pure Python, counted from the architectures; a FLOP is a real multiplication or addition
+(of distances an instruction of one lane), M = 1e6. floor = max(FLOPs / rate, bytes /
+bandwidth). A row reports the fraction floor / measured seconds.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 IMAGE = 3 * 32 * 32
@@ -20,10 +21,19 @@ class Ceilings(NamedTuple):
 
 
 H200 = Ceilings(
-    dict(bfloat16=790e12, tf32=395e12, tf32x3=130e12, float32=67e12), 4.3e12
+    dict(
+        bfloat16=790e12,
+        tf32=395e12,
+        tf32x3=130e12,
+        float32=67e12,
+        issue=132 * 1.98e9 * 128,
+        special=132 * 1.98e9 * 16,
+    ),
+    4.3e12,
 )
 """bfloat16 and bandwidth measured with random data, float32 by data sheet; TF32 taken as
-half of bfloat16 and tf32x3 (float32 by three TF32 products) as a third of that."""
+half of bfloat16 and tf32x3 (float32 by three TF32 products) as a third of that. issue:
+any instruction, special: log2 and exp2; processors x clock x lanes by data sheet."""
 
 
 class Conv(NamedTuple):
@@ -168,3 +178,42 @@ def lot_least(layers: list[Torus], batch: int) -> float:
         terms = 27 * t.c_out**3 + 2 * t.c_out**2 * t.c_in + t.c_in * t.c_out * batch
         flops += (6.0 * t.complex_frequencies + 2.0 * t.real_frequencies) * terms
     return flops
+
+
+# --- distances -----------------------------------------------------------------------
+
+
+def dist_net(inputs: int, width: int, depth: int, *, classes: int = 10) -> list[int]:
+    """Numbers of inputs of every layer of an l_inf-dist net, and of the outputs."""
+    return [inputs, *[width] * (depth - 1), classes]
+
+
+def dist_evaluations(sizes: list[int], batch: int) -> float:
+    """Differences x_i - w_io, of a forward or of a backward pass."""
+    return float(batch * sum(d * o for d, o in pairwise(sizes)))
+
+
+def distances(
+    sizes: list[int], batch: int, p: str | int | float, *, step: bool
+) -> tuple[float, float, str]:
+    """(instructions, bytes, kind of instruction) of float32 distances; p "inf", 8, any.
+
+    Per evaluation of a forward pass
+        inf: subtract, maximum; for a step subtract, compare, select value and index
+        8: subtract, 3 multiplications, add
+        else: log2 and exp2, the others at their side
+    and of a backward pass
+        inf: none
+        8: subtract, times 1/y, 4 multiplications, times g, 2 additions
+        else: log2 and exp2, one power for both gradients.
+    Every array and in a step every gradient crosses the memory once.
+    """
+    if p == "inf":
+        each, rate = (4 if step else 2), "issue"
+    elif p == 8:
+        each, rate = (5 + 9 if step else 5), "issue"
+    else:
+        each, rate = (2 + 2 if step else 2), "special"
+    elements = sum(batch * d + d * o + batch * o for d, o in pairwise(sizes))
+    n_bytes = 4.0 * elements * (2 if step else 1)
+    return each * dist_evaluations(sizes, batch), n_bytes, rate

@@ -118,16 +118,20 @@ def _rounds(workers, ends, *, device, shortest) -> dict[str, list[dict[str, floa
     """wall, cpu and peak_bytes of every side, per round; round i begins only if it is
     likely to be over by ends[i]."""
     rounds: dict[str, list[dict[str, float]]] = dict(wall=[], cpu=[], peak_bytes=[])
-    request = dict(do="time", times=1, device=device)
-    once = [processes.ask(w, deadline=ends[0], **request)["wall"] for w in workers]
-    request["times"] = max(1, round(shortest / min(once)))
-    expected = request["times"] * sum(once)
+
+    def timed(worker: Worker, times: int) -> dict[str, float]:
+        request = dict(do="time", times=times, device=device)
+        return processes.ask(worker, deadline=ends[0], **request)
+
+    once = {w.side: timed(w, 1)["wall"] for w in workers}
+    times = {side: max(1, round(shortest / wall)) for side, wall in once.items()}
+    expected = sum(times[side] * wall for side, wall in once.items())
     for number, end in enumerate(ends):
         start = time.monotonic()
         if start + 1.3 * expected > end:
             break
         order = workers if number % 2 == 0 else workers[::-1]
-        answers = {w.side: processes.ask(w, deadline=ends[0], **request) for w in order}
+        answers = {w.side: timed(w, times[w.side]) for w in order}
         for name, values in rounds.items():
             values.append({side: a[name] for side, a in answers.items()})
         expected = time.monotonic() - start

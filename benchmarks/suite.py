@@ -47,12 +47,13 @@ class Cell(NamedTuple):
 
 
 PLAN = (
-    Cell("micro", None, dict(cpu=30, gpu=40)),
-    Cell("aa", None, dict(cpu=40, gpu=40)),
-    Cell("smoothing", "smoothing_torch", dict(cpu=150, gpu=120)),
-    Cell("orthogonal_conv", "lot_torch", dict(cpu=180, gpu=150)),
-    Cell("train_step", "train_torch", dict(cpu=80, gpu=110)),
-    Cell("input", None, dict(cpu=50, gpu=60)),
+    Cell("micro", None, dict(cpu=25, gpu=30)),
+    Cell("aa", None, dict(cpu=25, gpu=30)),
+    Cell("smoothing", "smoothing_torch", dict(cpu=100, gpu=90)),
+    Cell("norm_dist", "norm_dist_torch", dict(cpu=140, gpu=180)),
+    Cell("orthogonal_conv", "lot_torch", dict(cpu=180, gpu=90)),
+    Cell("train_step", "train_torch", dict(cpu=50, gpu=80)),
+    Cell("input", None, dict(cpu=20, gpu=40)),
 )
 
 

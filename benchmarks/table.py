@@ -89,7 +89,9 @@ def _seconds(spread: dict[str, float] | None) -> str:
 def _ratio(spread: dict[str, float] | None) -> str:
     if spread is None:
         return ""
-    return f"{spread['median']:.2f} [{spread['min']:.2f}, {spread['max']:.2f}]"
+    digits = 2 if spread["median"] >= 0.1 else 3
+    median, *ends = (f"{spread[k]:.{digits}f}" for k in ("median", "min", "max"))
+    return f"{median} [{', '.join(ends)}]"
 
 
 def _line(cells) -> str:

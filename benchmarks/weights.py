@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from benchmarks import floors
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 LOT_STD = 0.2507
+DISTANCE = 0.25
+"""deviation of the weights of distances: |x - w|^64 fits float32, as no peer scales it"""
 
 
 class ConvNorm(NamedTuple):
@@ -60,6 +63,13 @@ def lot(layers: list[floors.Torus]) -> list[Affine]:
         kernel = _normal(rng, k, k, t.c_in, t.c_out) * np.float32(std)
         out.append(Affine(kernel, 0.1 * _normal(rng, t.c_out)))
     return out
+
+
+def distances(sizes: list[int]) -> list[np.ndarray]:
+    """Weights [D,O] of layers with these numbers of inputs, and of outputs."""
+    rng = np.random.default_rng(len(sizes))
+    scale = np.float32(DISTANCE)
+    return [scale * _normal(rng, d, o) for d, o in pairwise(sizes)]
 
 
 def images(count: int, side: int) -> np.ndarray:

@@ -62,3 +62,33 @@ def test_symmetry_saves_two_thirds_of_lot_l():
 def test_frequencies_of_a_torus(side, real, pairs):
     torus = floors.Torus(side, 1, 1)
     assert (torus.real_frequencies, torus.complex_frequencies) == (real, pairs)
+
+
+def test_evaluations_of_the_dense_distance_net():
+    sizes = floors.dist_net(3072, 5120, 6)
+    first, middle, last = (
+        floors.dist_evaluations(pair, 512)
+        for pair in (sizes[:2], sizes[1:3], sizes[-2:])
+    )
+    assert first == pytest.approx(8.05e9, rel=1e-3)
+    assert middle == pytest.approx(1.34e10, rel=2e-3)
+    assert last == pytest.approx(2.6e7, rel=0.01)
+    assert first + 4 * middle + last == floors.dist_evaluations(sizes, 512)
+    assert floors.dist_evaluations(sizes, 512) == pytest.approx(6.18e10, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "p, forward, step", [("inf", 3.7, 7.4), (8, 9.3, 26), (64.3, 29.5, 59)]
+)
+def test_distance_net_in_milliseconds(p, forward, step):
+    sizes = floors.dist_net(3072, 5120, 6)
+    for expected, whole in ((forward, False), (step, True)):
+        flops, n_bytes, rate = floors.distances(sizes, 512, p, step=whole)
+        least = floors.seconds(flops, n_bytes, floors.H200, rate=rate)
+        assert 1e3 * least == pytest.approx(expected, rel=0.01)
+        assert n_bytes / floors.H200.bandwidth < least / 10
+
+
+def test_bytes_of_a_distance_layer():
+    _, n_bytes, _ = floors.distances([5120, 5120], 512, "inf", step=False)
+    assert n_bytes / 1e6 == pytest.approx(10.5 + 105 + 10.5, rel=0.01)

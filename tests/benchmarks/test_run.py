@@ -6,14 +6,17 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import measure, run, suite, table
+from benchmarks import measure, norm_dist, run, suite, table
 
 ROOT = Path(__file__).parents[2]
+COMPARED = {cell.name for cell in suite.PLAN if cell.peers}
 PEERS = {"peer", "strong"} if importlib.util.find_spec("torch") else set()
 
 
@@ -35,7 +38,7 @@ def test_every_cell_runs_and_all_sides_agree(tmp_path):
         assert row["status"] == "ok", row
         assert row["rounds"] == 2
         assert not any("error" in side for side in row["sides"].values())
-        if row["cell"] in ("smoothing", "orthogonal_conv", "train_step"):
+        if row["cell"] in COMPARED:
             compared = set(row.get("agreement", {}))
             assert compared == PEERS or "alone" in row["workload"]
     lines = done.stdout.splitlines()
@@ -56,6 +59,31 @@ def test_a_run_without_time_leaves_a_valid_file(tmp_path):
 def test_the_plan_fits_its_budget():
     for device in ("cpu", "gpu"):
         assert sum(cell.box[device] for cell in suite.PLAN) <= 540
+
+
+def test_distances_on_a_gpu_come_by_xla_and_by_the_kernels():
+    rows = norm_dist.rows("gpu", tiny=False)
+    shapes = [row.shape for row in rows]
+    for xla, kernel in zip(shapes[::2], shapes[1::2], strict=True):
+        assert kernel == {**xla, "implementation": "mosaic_gpu"} != xla
+    assert {shape["p"] for shape in shapes} == set(norm_dist.POWERS)
+    with_cdist = [row.shape for row in rows if "strong" in row.sides]
+    assert all("depth" not in shape and shape["p"] != 64.3 for shape in with_cdist)
+    assert json.loads(json.dumps(shapes)) == shapes
+
+
+def test_a_fast_side_is_repeated_and_a_slow_one_is_not(monkeypatch):
+    seconds, asked = dict(jaxcert=0.1, peer=2.0), []
+
+    def ask(worker, *, deadline, **request):
+        asked.append((worker.side, request["times"]))
+        return dict(wall=seconds[worker.side], cpu=0.0, peak_bytes=0)
+
+    monkeypatch.setattr(measure.processes, "ask", ask)
+    workers = [SimpleNamespace(side=side) for side in seconds]
+    ends = [time.monotonic() + 60] * 2
+    measure._rounds(workers, ends, device="cpu", shortest=0.3)
+    assert asked[2:] == [("jaxcert", 3), ("peer", 1), ("peer", 1), ("jaxcert", 3)]
 
 
 def test_an_unknown_cell_is_refused_by_name(capsys):
