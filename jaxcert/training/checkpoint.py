@@ -1,9 +1,10 @@
 """Checkpoints: orbax, asynchronous, whole or not at all.
 
-`checkpoints/<step>/` holds three items: `state`, the TrainState; `evaluation`, the
-parameters (averaged ones where there are) and model state to certify with; `meta`, the
-step and the shapes and digests of both, so that a damaged file is noticed. Orbax renames a finished
-checkpoint into place: one that was interrupted is never seen.
+`checkpoints/<step>/` holds three items: `state`, the TrainState (an imported network has
+none); `evaluation`, the parameters (averaged ones where there are) and model state to
+certify with; `meta`, the step and the shapes and digests of both, so that a damaged file is
+noticed. Orbax renames a finished checkpoint into place: one that was interrupted is never
+seen.
 """
 
 from __future__ import annotations
@@ -44,16 +45,18 @@ class Checkpoints:
 
     def save(self, state: TrainState, model_state: PyTree) -> None:
         """Start writing; `model_state` is the one to evaluate with."""
-        step = int(sharding.to_host(state.step))
-        items = {
-            "state": _flatten(state),
-            "evaluation": _flatten(
-                {
-                    "params": state.params if state.ema is None else state.ema,
-                    "state": model_state,
-                }
-            ),
-        }
+        params = state.params if state.ema is None else state.ema
+        evaluation = {"params": params, "state": model_state}
+        items = {"state": _flatten(state), "evaluation": _flatten(evaluation)}
+        self._write(int(sharding.to_host(state.step)), items)
+
+    def save_evaluation(self, params: PyTree, model_state: PyTree) -> None:
+        """Start writing a network that was not trained here, at step 0: `load_network`
+        reads it, `restore` refuses it."""
+        evaluation = {"params": params, "state": model_state}
+        self._write(0, {"evaluation": _flatten(evaluation)})
+
+    def _write(self, step: int, items: dict[str, dict[str, Any]]) -> None:
         digests = {name: digest(sharding.to_host(item)) for name, item in items.items()}
         saves = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         shapes = {name: _shapes(item) for name, item in items.items()}
@@ -120,9 +123,14 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
         meta = manager.restore(
             step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
         ).meta
-        expected, shapes = meta["digest"][item], meta["shapes"][item]
+        expected, shapes = meta["digest"].get(item), meta["shapes"].get(item)
     except Exception as error:  # orbax raises plain Exceptions for files cut off
         raise _damaged(where, error) from error
+    if expected is None:
+        raise InputError(
+            f"{where} is of an imported network and has no {item} to continue from: name "
+            "another --workdir."
+        )
     wanted = _shapes(like)
     if shapes != wanted:
         names = sorted(shapes.keys() | wanted.keys())

@@ -14,8 +14,8 @@ from jaxcert.interfaces import Run
 from jaxcert.methods import _linf, linf_dist, sortnet
 from jaxcert.models import dist_net
 from jaxcert.nn.norm_dist import MeanShift
+from jaxcert.torch_import.dist_net import convert_state_dict
 from tests.conftest import Golden, close, golden_files
-from tests.dist_names import to_trees
 
 RUN = Run(1, 1, 1)
 
@@ -26,42 +26,38 @@ def files(pattern):
     )
 
 
-def build(golden, depth, hidden=0):
-    side = golden["pixels"].shape[2:]
-    return dist_net.make(
-        image_shape=(*side, golden["pixels"].shape[1]),
-        num_classes=golden["eval_logits"].shape[1],
-        depth=depth,
-        width=len(golden["param_fc_dist.0.weight"]),
-        rho=float(golden["rho"]) if "rho" in golden else 0.0,
-        hidden=hidden,
-        mean=tuple(golden["mean"].tolist()),
-        std=float(golden["std"]),
-    )
-
-
 def names_of(golden, prefix):
     return [n.removeprefix(prefix) for n in golden if n.startswith(prefix)]
 
 
+def arrays_of(golden, prefix):
+    return {n: golden[prefix + n] for n in names_of(golden, prefix)}
+
+
 def opened(file):
-    """(golden, model, params, image NHWC, arrays -> (params, state))"""
+    """(golden, model, params, image NHWC, some arrays -> (params, state))"""
     golden = Golden(file)
-    names = names_of(golden, "param_")
-    hidden = (
-        len(golden["param_fc_linear.0.weight"]) if "fc_linear.0.weight" in names else 0
+    channels, *side = golden["pixels"].shape[1:]
+    shape = (*side, channels)
+    whole = arrays_of(golden, "param_") | arrays_of(golden, "eval_buffer_")
+
+    def trees(arrays):
+        return convert_state_dict(whole | arrays, shape)[:2]
+
+    params, _, facts = convert_state_dict(whole, shape)
+    model = dist_net.make(
+        image_shape=shape,
+        rho=float(golden["rho"]) if "rho" in golden else 0.0,
+        mean=tuple(golden["mean"].tolist()),
+        std=float(golden["std"]),
+        **facts,
     )
-    layers = sum(n.startswith("fc_dist") and n.endswith("weight") for n in names)
-    model = build(golden, layers + (2 if hidden else 0), hidden)
-    shape = golden["pixels"].shape[1:]
-    trees = partial(to_trees, image_shape=shape)
-    params = trees({n: golden[f"param_{n}"] for n in names})[0]
     image = golden["pixels"].astype(np.float64).transpose(0, 2, 3, 1)
     return golden, model, params, image, trees
 
 
 def state_of(golden, trees, prefix):
-    return trees({n: golden[prefix + n] for n in names_of(golden, prefix)})[1]
+    return trees(arrays_of(golden, prefix))[1]
 
 
 def kept_of(golden):
@@ -98,12 +94,7 @@ def test_training_is_the_originals_in_value_gradient_and_running_means(x64, file
         close(value, golden[f"train_{p}_loss"], 1e-7)
         close(logits, golden[f"train_{p}_logits"], 1e-7)
         close(worst, golden[f"train_{p}_worst"], 1e-7)
-        expected, _ = trees(
-            {
-                n: golden[f"train_{p}_grad_{n}"]
-                for n in names_of(golden, f"train_{p}_grad_")
-            }
-        )
+        expected, _ = trees(arrays_of(golden, f"train_{p}_grad_"))
         jax.tree.map(partial(close, tolerance=1e-7), grads, expected)
         means = state_of(golden, trees, f"train_{p}_buffer_")
         # running means are float32

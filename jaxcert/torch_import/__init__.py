@@ -1,0 +1,1 @@
+"""PyTorch checkpoints of the papers' own code, read with numpy: one file per network."""
