@@ -15,7 +15,12 @@ from jaxcert.errors import InputError
 
 
 def parse(
-    argv: list[str] | None, doc: str, *, needs: str, takes_out: bool = False
+    argv: list[str] | None,
+    doc: str,
+    *,
+    needs: str,
+    takes_out: bool = False,
+    takes_state: bool = False,
 ) -> argparse.Namespace:
     """Arguments of a command, with the resolved `config` and `workdir`.
 
@@ -35,20 +40,31 @@ def parse(
         parser.add_argument(
             "--tiny", action="store_true", help="the same run, shrunk to seconds"
         )
-        parser.add_argument(
-            "--distributed",
-            metavar="HOST:PORT,N,I",
-            help="this is process I of N; HOST:PORT is process 0 ('auto': ask the cluster)",
-        )
+        if not takes_state:
+            parser.add_argument(
+                "--distributed",
+                metavar="HOST:PORT,N,I",
+                help="this is process I of N; HOST:PORT is process 0 ('auto': ask the "
+                "cluster)",
+            )
     else:
         parser.add_argument("--workdir", help="folder of a trained run")
+    if takes_state:
+        parser.add_argument(
+            "--state", metavar="FILE", help="npz or safetensors file of a state dict"
+        )
     if takes_out:
         parser.add_argument("--out", help="record file (WORKDIR/certificates.jsonl)")
     args, rest = parser.parse_known_args(argv)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax raises as well
-    if getattr(args, needs) is None:
-        example = "configs/quickstart.py" if needs == "config" else "runs/quickstart"
-        raise InputError(f"--{needs} is missing; for example --{needs} {example}.")
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # as do its writers
+    examples = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
+    for needed in (needs, "state") if takes_state else (needs,):
+        if getattr(args, needed) is None:
+            example = examples.get(needed, "model.npz")
+            raise InputError(
+                f"--{needed} is missing; for example --{needed} {example}."
+            )
     wrong = [word for word in rest if not word.startswith("--config.")]
     if wrong:
         raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
@@ -58,10 +74,12 @@ def parse(
         )
         config = configs.load(args.config)
         config = configs.tiny(config) if args.tiny else config
+        path = args.config
     else:
-        config = configs.read(args.workdir)
-        configs.check_keys(config, Path(args.workdir) / "config.json")
+        config, path = configs.read(args.workdir), Path(args.workdir) / "config.json"
+        configs.check(config, path)
     args.config = override(config, rest)
+    configs.check(args.config, path)
     return args
 
 
@@ -81,14 +99,16 @@ def override(config: ConfigDict, words: list[str]) -> ConfigDict:
                 raise ValueError
         except (flags.Error, TypeError, ValueError):
             example = str(before).replace(" ", "")
+            such = "" if before is None else f", such as {example}"
             raise InputError(
-                f"{word} does not fit: give a value of type {kind}, such as {example}."
+                f"{word} does not fit: give a value of type {kind}{such}."
             ) from None
     return config
 
 
 def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
-    """Section and last word of a dotted key. Raises InputError if there is no such key."""
+    """Section and last word of a dotted key; one of eval.certify starts as config.certify
+    has it. Raises InputError if there is no such key."""
     value, words = config, key.split(".")
     for part in words:
         section = value
@@ -97,9 +117,13 @@ def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
                 f"--config.{key}: there is no key {part!r}, what it would be in is the "
                 f"value {section!r}; leave '.{part}' out."
             )
+        if section is config.eval.certify and part in config.certify:
+            with section.unlocked():
+                section[part] = section.get(part, config.certify[part])
         if part not in section:
-            near = difflib.get_close_matches(part, list(section), 1)
-            there = ", ".join(sorted(section)) or "none"
+            known = config.certify if section is config.eval.certify else section
+            near = difflib.get_close_matches(part, list(known), 1)
+            there = ", ".join(sorted(known)) or "none"
             hint = f"did you mean {near[0]!r}?" if near else f"there are {there}."
             raise InputError(f"--config.{key}: there is no key {part!r}; {hint}")
         value = section[part]

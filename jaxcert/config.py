@@ -16,7 +16,8 @@ import traceback
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -36,6 +37,12 @@ _HARMLESS = (
     "data.placement",
 )
 """Keys that may change between the sessions of one run."""
+_HANDED_ON = ("model", "method", "optim", "certify")
+"""Sections with keys of their own, which `build` and `call` check."""
+_NUMBERS = tuple[float, ...]
+CERTIFY_STREAM = 0xCE27
+"""Folded into the key of certify.seed: apart from all that training draws from at the same
+seed."""
 
 
 def base() -> ConfigDict:
@@ -140,14 +147,15 @@ def load(argument: str) -> ConfigDict:
         raise InputError(
             f"get_config of {path} gives no ConfigDict: start from jaxcert.config.base()."
         )
-    check_keys(config, path)
+    check(config, path)
     return config
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
     """The config with its `tiny` overrides applied: the same run, shrunk to seconds."""
     small = deepcopy(config)
-    small.update(config.tiny.to_dict())
+    with small.unlocked():
+        small.update(config.tiny.to_dict())
     return small
 
 
@@ -201,34 +209,106 @@ def build(package: str, section: ConfigDict, **context: Any) -> Any:
     return call(make, arguments, what=f"{package[:-1]} {name}", **context)
 
 
-def check_keys(config: ConfigDict, path: str | Path) -> None:
-    """Raises InputError unless the keys are those of base(), in every section but the
-    ones that `build` and `call` hand on and check."""
+def check(config: ConfigDict, path: str | Path) -> None:
+    """Raises InputError unless keys and types of values are those of base(). Sections that
+    `build` and `call` hand on may have other keys: they look at those."""
     known = base()
-    handed_on = ("model", "method", "optim", "certify", "tiny")
-    sections = [("", config, known)]
-    for name in known:
-        if isinstance(known[name], ConfigDict) and name not in handed_on:
-            sections.append((f"{name}.", config.get(name), known[name]))
-    for prefix, section, expected in sections:
-        keys = set(section) if isinstance(section, ConfigDict) else set()
-        unknown, missing = keys - set(expected), set(expected) - keys
-        for fault, odd in (("has the unknown", unknown), ("lacks the", missing)):
-            if odd:
-                raise InputError(
-                    f"{path} {fault} key {prefix}{sorted(odd)[0]}: there are "
-                    f"{', '.join(sorted(expected))}."
-                )
+    known.model = known.method = dict(name="")  # all that every one of them has
+    _compare(config, known, path)
+    _compare(
+        config.eval.certify,
+        config.certify,
+        path,
+        "eval.certify.",
+        partly=True,
+        own=True,
+    )
+    _compare(config.tiny, config, path, "tiny.", partly=True)
+    _check_seeds(config)
+
+
+def _check_seeds(config: ConfigDict) -> None:
+    seeds = {
+        "seed": config.seed,
+        "certify.seed": config.certify.seed,
+        "eval.certify.seed": config.eval.certify.get("seed", 0),
+    }
+    for key, seed in seeds.items():
+        if not 0 <= seed < 2**32:
+            raise InputError(f"{key} is {seed}: give 0 or more, and less than 2**32.")
+
+
+def _compare(
+    section: ConfigDict,
+    known: ConfigDict,
+    path: str | Path,
+    prefix: str = "",
+    *,
+    partly: bool = False,
+    own: bool = False,
+) -> None:
+    """Raises InputError unless a section has the keys of `known`, with values of its types;
+    partly: not all of them, own: others as well. An empty `known` says nothing."""
+    unknown = set() if own else set(section) - set(known)
+    missing = set() if partly else set(known) - set(section)
+    for fault, odd in (("has the unknown", unknown), ("lacks the", missing)):
+        if odd:
+            raise InputError(
+                f"{path} {fault} key {prefix}{sorted(odd)[0]}: there are "
+                f"{', '.join(sorted(known))}."
+            )
+    for key in sorted(set(section) & set(known)):
+        value, like, what = section[key], known[key], f"{path}: {prefix}{key}"
+        if not isinstance(like, ConfigDict):
+            _check_type(value, _type(known, key), what)
+        elif not isinstance(value, ConfigDict):
+            raise InputError(f"{what} is {value!r}: make it a section, with keys.")
+        elif len(like):
+            deeper = dict(partly=partly, own=key in _HANDED_ON)
+            _compare(value, like, path, f"{prefix}{key}.", **deeper)
+
+
+def _type(section: ConfigDict, key: str) -> Any:
+    """What a value of a section stands for, as an annotation."""
+    value, kind = section[key], section.get_type(key)
+    if value is None:
+        return object if kind is NoneType else kind | None
+    return _NUMBERS if value and _is(value, _NUMBERS) else kind
+
+
+def _check_type(value: Any, kind: Any, what: str) -> None:
+    if not _is(value, kind):
+        name = kind.__name__ if isinstance(kind, type) else kind
+        shown = "a section" if isinstance(value, ConfigDict) else repr(value)
+        raise InputError(f"{what} is {shown}: give a value of type {name}.")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value fits an annotation; unusual ones are not looked at."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(_is(value, each) for each in inner)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is(v, inner[0]) for v in value)
+    if origin is dict:
+        section = isinstance(value, dict | ConfigDict)
+        return section and all(_is(v, inner[1]) for v in value.values())
+    if isinstance(value, bool):  # an int to Python
+        return kind in (bool, object)
+    return not isinstance(kind, type) or isinstance(
+        value, int | float if kind is float else kind
+    )
 
 
 def call(function: Callable, section: Any, *, what: str, **context: Any) -> Any:
     """`function` with the keys of a section, and those of `context` that it takes.
 
-    Raises InputError for an unknown or missing key, listing those there are.
+    Raises InputError for an unknown or missing key, listing those there are, or a value
+    that does not fit the parameter's annotation.
     """
     parameters = inspect.signature(function).parameters
     known = [k for k in parameters if k not in context]
-    unknown = [key for key in section if key not in parameters]
+    unknown = [key for key in section if key not in known]
     if unknown:
         raise InputError(
             f"{what} has no key {unknown[0]!r} but {', '.join(known) or 'none at all'}: "
@@ -237,6 +317,9 @@ def call(function: Callable, section: Any, *, what: str, **context: Any) -> Any:
     missing = [k for k in known if parameters[k].default is _NONE and k not in section]
     if missing:
         raise InputError(f"{what} needs the key {missing[0]!r}: give it in the config.")
+    kinds = get_type_hints(function)
+    for key, value in section.items():
+        _check_type(value, kinds.get(key, object), f"{what}: {key}")
     given = {k: v for k, v in context.items() if k in parameters}
     return function(**given, **section)
 

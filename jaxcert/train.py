@@ -9,6 +9,7 @@ config.certify.after_training the run ends with certificates.jsonl and a report.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -49,6 +50,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     model, method, state, run_step, sweep = _prepare(
         config, data, init_key, sweep_key, mesh
     )
+    _check_certificates(config, data, model, state)
     workdir.mkdir(parents=True, exist_ok=True)
     configs.save(config, workdir / "config.json")
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
@@ -73,25 +75,30 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             phase = method.phase(t)
             state, totals = run_step(state, totals, next(batches), key, phase=phase)
             done = t + 1
+            if writer and t == start:  # compiled: now the speed can be measured
+                line.update(done)
             if pending:  # read one step late: the next one is already under way
                 _log(writer, line, pending)
                 pending = None
             stops = ends()
             saves = done == total or stops or _due(config.checkpoint, done, per_epoch)
-            if saves or done % config.log.every_steps == 0:
+            evaluates = done < total and _due(config.eval, done, per_epoch)
+            if saves or evaluates or done % config.log.every_steps == 0:
                 pending, totals = (done, totals), None
-            if saves:
+            if saves or evaluates:
                 _log(writer, line, pending)  # nothing that is not finite is saved
                 pending = None
-            evaluates = done < total and _due(config.eval, done, per_epoch)
-            if saves or evaluates:
                 shown = state.model_state
                 if method.calibrate:
                     shown = method.calibrate(state, partial(sweep, t))
             if writer and evaluates:
-                _evaluate(
-                    config, model, state._replace(model_state=shown), writer, done
-                )
+                network = _network(model, state._replace(model_state=shown))
+                try:
+                    _evaluate(config, data.images, network, writer, done)
+                except InputError:
+                    if jax.process_count() == 1:  # saving is the work of all
+                        checkpoints.save(state, shown)
+                    raise
             if saves:
                 checkpoints.save(state, shown)
             if stops:
@@ -139,13 +146,16 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
     from jaxcert.training import optim, sharding, step
 
     model = configs.build("models", config.model)
-    sources.check_model(
-        data.real, image_shape=model.image_shape, num_classes=model.num_classes
-    )
+    for source in data.images.values():
+        sources.check_model(
+            source, image_shape=model.image_shape, num_classes=model.num_classes
+        )
     method = configs.build("methods", config.method, model=model, run=data.run)
     tx = configs.call(optim.make, config.optim, what="optim", run=data.run)
     move = partial(augment, **config.data.augment)
-    like = jax.ShapeDtypeStruct((1, *model.image_shape), data.real.image.dtype)
+    like = jax.ShapeDtypeStruct(
+        (1, *model.image_shape), data.images["train"].image.dtype
+    )
     real = jax.ShapeDtypeStruct((1,), bool)
     jax.eval_shape(
         move, init_key, {"image": like, "real": real}
@@ -169,9 +179,10 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
 
 
 class Data(NamedTuple):
-    """The training images of a config."""
+    """The images of a config."""
 
-    real: Any
+    images: dict[str, Any]
+    """split -> Source; 'train', and what the run itself certifies"""
     run: Any
     batches: Callable
     """(start, weights, mesh) -> iterator of batches from step `start`"""
@@ -182,24 +193,16 @@ class Data(NamedTuple):
 def open_data(config: ConfigDict) -> Data:
     """Open config.data: real images, generated ones, their mixture. Raises InputError."""
     import jax
-    from jax.experimental import multihost_utils
 
     from jaxcert.data import generated as generated_sets
-    from jaxcert.data import loader, mixture, sources
+    from jaxcert.data import loader, mixture
     from jaxcert.interfaces import Run
 
     data = config.data
     if data.epochs < 1:
         raise InputError(f"data.epochs must be at least 1, not {data.epochs}.")
-    several = jax.process_count() > 1
-    if several and jax.process_index() > 0:  # the first one downloads
-        multihost_utils.sync_global_devices("data")
-    real = sources.open(
-        data.name, "train", dir=data.dir, download=data.download, pad=data.pad
-    )
-    if several and jax.process_index() == 0:
-        multihost_utils.sync_global_devices("data")
-    generated = None
+    images = _open_images(config)
+    real, generated = images["train"], None
     if data.generated_count and not data.generated:
         raise InputError(
             f"data.generated_count asks for {data.generated_count:,} generated images and "
@@ -239,12 +242,40 @@ def open_data(config: ConfigDict) -> Data:
         for number, batch in enumerate(loader.sweep(real, data.batch, mesh=mesh)):
             yield moved(jax.random.fold_in(key, number), batch)
 
-    return Data(real, run, batches, sweep)
+    return Data(images, run, batches, sweep)
+
+
+def _open_images(config: ConfigDict) -> dict[str, Any]:
+    """Split -> Source: what is trained on, and what the run itself certifies."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    from jaxcert.data import sources
+
+    data, several = config.data, jax.process_count() > 1
+    certified = [split for _, splits in _certificates(config) for split in splits]
+    if several and jax.process_index() > 0:  # the first one downloads
+        multihost_utils.sync_global_devices("data")
+    images = {
+        split: sources.open(
+            data.name, split, dir=data.dir, download=data.download, pad=data.pad
+        )
+        for split in dict.fromkeys(["train", *certified])
+    }
+    if several and jax.process_index() == 0:
+        multihost_utils.sync_global_devices("data")
+    return images
 
 
 def refuse_another(workdir: Path, config: ConfigDict) -> None:
-    """Raises InputError if the workdir holds a run of another config."""
+    """Raises InputError if the workdir holds a run of another config, or of none that is
+    known."""
     if not (workdir / "config.json").exists():
+        if any((workdir / "checkpoints").glob("[0-9]*")):
+            raise InputError(
+                f"{workdir} has checkpoints and no config.json to tell of which run: restore "
+                "it or name another --workdir."
+            )
         return
     different = configs.differences(configs.read(workdir), config)
     if different:
@@ -267,6 +298,10 @@ def _check(config: ConfigDict) -> None:
         )
     if not 0 <= config.ema < 1:
         raise InputError(f"ema is a decay from 0 (off) to below 1, not {config.ema}.")
+    if config.data.placement not in ("auto", "host", "device"):
+        raise InputError(
+            f"data.placement is {config.data.placement!r}: give 'auto', 'host' or 'device'."
+        )
 
 
 def _log(writer, line: Progress, pending) -> None:
@@ -289,33 +324,67 @@ def _log(writer, line: Progress, pending) -> None:
     line.update(done, ", ".join(shown))
 
 
-def _evaluate(config, model, state, writer, done: int) -> None:
+def _certificates(config: ConfigDict) -> list[tuple[ConfigDict, tuple[str, ...]]]:
+    """(config, splits) of what the run certifies by itself: evaluations, and its end."""
+    due = []
+    if config.eval.every_epochs:
+        cheap = ConfigDict(config.to_dict(), convert_dict=True)
+        cheap.certify.update(config.eval.certify)
+        due.append((cheap, ("train", "test")))
+    if config.certify.after_training:
+        due.append((config, (config.certify.split,)))
+    return due
+
+
+def _check_certificates(config: ConfigDict, data: Data, model, state) -> None:
+    """Raises InputError, before any work, for a certificate that the run cannot compute.
+
+    Of a model that prepares and bounds nothing: those are compiled in float64, for seconds
+    or minutes."""
+    import numpy as np
+
+    from jaxcert import certify
+    from jaxcert.training import sharding
+
+    ones = np.ones((model.num_classes, model.num_classes))
+    hollow = model._replace(
+        prepare=lambda params, state: state,
+        lipschitz=model.lipschitz and (lambda params, state: (ones, state)),
+        lipschitz_bound=model.lipschitz_bound and (lambda params, state: ones),
+    )
+    for each, splits in _certificates(config):
+        for split in splits:
+            certify.selected(each.certify, len(data.images[split].label))
+        certify.certifier_of(each, _network(hollow, state), sharding.local_mesh())
+
+
+def _network(model, state):
+    """What is evaluated of a TrainState: the averaged weights where there are."""
+    from jaxcert.interfaces import Network
+    from jaxcert.training import sharding
+
+    params = state.params if state.ema is None else state.ema
+    return Network(model, *sharding.to_host((params, state.model_state)))
+
+
+def _evaluate(config, images, network, writer, done: int) -> None:
     """The certificate of config.eval on a slice of train and test, by this process."""
     import jax
     import numpy as np
 
     from jaxcert import certify, records
     from jaxcert.analysis import metrics
-    from jaxcert.data import sources
-    from jaxcert.interfaces import Network
     from jaxcert.training import sharding
 
-    cheap = ConfigDict(config.to_dict(), convert_dict=True)
-    cheap.certify.update(config.eval.certify)
-    chosen, data = cheap.certify, config.data
-    params = state.params if state.ema is None else state.ema
-    network = Network(model, *sharding.to_host((params, state.model_state)))
+    cheap, splits = _certificates(config)[0]
+    chosen = cheap.certify
+    key = jax.random.fold_in(jax.random.key(chosen.seed), configs.CERTIFY_STREAM)
     certifier = certify.certifier_of(cheap, network, sharding.local_mesh())
-    for split in ("train", "test"):
-        source = sources.open(data.name, split, dir=data.dir, pad=data.pad)
+    for split in splits:
+        source = images[split]
         index = certify.selected(chosen, len(source.label))
         parts = [
-            certifier.certify(
-                jax.random.key(chosen.seed),
-                source.image[rows],
-                source.label[rows],
-                rows,
-            )
+            certifier.certify(key, source.image[rows], source.label[rows], rows)
             for rows in np.split(index, range(chosen.batch, len(index), chosen.batch))
         ]
         values = metrics.certified_accuracy(records.concatenate(parts), chosen.radii)
@@ -362,20 +431,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _join(address: str) -> None:
-    """HOST:PORT,N,I, or 'auto' on a cluster that jax knows."""
+    """HOST:PORT,N,I, or 'auto' on a cluster that jax knows. Raises InputError."""
     import jax
 
     if address == "auto":
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except ValueError:
+            raise InputError(
+                "--distributed=auto finds no cluster that jax knows: give HOST:PORT,N,I."
+            ) from None
         return
-    try:
-        host, count, number = address.split(",")
-        count, number = int(count), int(number)
-    except ValueError:
+    match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", address)
+    count, number = (int(x) for x in match.groups()[1:]) if match else (0, 0)
+    if number >= count:
         raise InputError(
-            f"--distributed wants HOST:PORT,N,I or auto, not {address!r}."
-        ) from None
-    jax.distributed.initialize(host, num_processes=count, process_id=number)
+            f"--distributed wants HOST:PORT,N,I or auto, not {address!r}: process I of N, "
+            "from 0 to N - 1."
+        )
+    jax.distributed.initialize(match[1], num_processes=count, process_id=number)
 
 
 if __name__ == "__main__":

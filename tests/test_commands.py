@@ -4,6 +4,7 @@ fix, with an exit status that is not 0, and nothing that was computed is lost.""
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import shutil
@@ -16,10 +17,11 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from command_line import CONFIG, ROOT, assert_words, end, sentence
 
-from jaxcert import certify, convert, records, report, train
+from jaxcert import certify, convert, import_torch, records, report, train
 from jaxcert.errors import exit_cleanly
 
 
@@ -58,7 +60,7 @@ TRAIN = {
     "unknown row": (f"--config={CONFIG}:0.3", "no row '0.3': noise 0.25, 0.50"),
     "unknown argument": ("--lr=1", "unknown argument '--lr=1'"),
     "unknown key": ("--config.optim.lrr=1", "no key 'lrr'; did you mean 'lr'?"),
-    "odd key": ("--config.optim.zzz=1", "there are accumulate, clip_norm"),
+    "odd key": ("--config.optim.zzz=1", "there are accumulate, b1, b2"),
     "section": ("--config.optim=1", "is a section: name one of its keys, accumulate"),
     "below a value": ("--config.optim.lr.x=1", "leave '.x' out"),
     "not a number": ("--config.optim.lr=abc", "lr=abc does not fit: .* float, such as"),
@@ -168,7 +170,7 @@ CERTIFY = {
     "many": ("n=10000000000", "too many to count"),
     "chunk": ("chunk=-1", "chunk -1 are numbers of samples"),
     "procedure": ("procedure=x", "neither 'certify' nor 'predict'"),
-    "name": ("name=x", "no certificate is called 'x'; there are lipschitz, smoothing"),
+    "name": ("name=x", "no certificate is called 'x'; there are interval, lipschitz"),
     "not lipschitz": ("name=lipschitz", "lipschitz has no key .* none at all"),
     "batch": ("batch=0", "certify.batch and certify.step must be at least 1"),
     "step": ("step=0", "certify.step must be at least 1"),
@@ -356,7 +358,7 @@ def test_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("command", [train, certify, report, convert])
+@pytest.mark.parametrize("command", [train, certify, report, convert, import_torch])
 def test_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as ended:
         command.main(["--help"])
@@ -385,3 +387,175 @@ def test_radius_above_its_evidence_fails_the_report(ends, run, tmp_path):
     path.write_text("\n".join([lines[0], json.dumps(row), *lines[2:]]) + "\n")
     status, said = ends(report, path)
     assert status == 2 and "exceed their evidence" in said
+
+
+# Records that are there already: whose they are, and whether they are of these images.
+
+
+def test_file_of_somebody_else_is_refused_and_kept(ends, run, tmp_path):
+    path = tmp_path / "mine.json"
+    for content in ('{"my":"results"}', '{"my":"results"}\n{"and":"mo', "my notes"):
+        path.write_text(content)
+        status, said = ends(certify, "--workdir", run, "--out", path)
+        assert status == 2 and "name another file with --out" in said
+        assert path.read_text() == content
+
+
+@pytest.mark.parametrize("key,value", [("label", 9), ("index", 5000), ("index", -3)])
+def test_row_that_is_not_of_these_images_is_named(ends, run, tmp_path, key, value):
+    lines = (run / "certificates.jsonl").read_text().splitlines()
+    row = json.loads(lines[2])
+    assert row[key] != value
+    path = tmp_path / "certificates.jsonl"
+    lines[2] = json.dumps(row | {key: value})
+    path.write_text("\n".join(lines) + "\n")
+    before = path.read_bytes()
+    status, said = ends(certify, "--workdir", run, "--out", path)
+    assert status == 2
+    assert_words(f"{path}, line 3 is of image .* among the 797 of digits: delete", said)
+    assert path.read_bytes() == before
+    path.write_text("\n".join([*lines[:2], *lines[3:]]) + "\n")
+    assert ends(certify, "--workdir", run, "--out", path) == (0, "")
+
+
+def test_record_of_replaced_images_is_refused_and_kept(ends, run, tmp_path):
+    def save(label):
+        for split in ("train", "test"):
+            image = np.zeros((12, 8, 8, 1), np.uint8)
+            np.savez(tmp_path / f"{split}.npz", image=image, label=label)
+
+    path = tmp_path / "certificates.jsonl"
+    command = [certify, "--workdir", run, "--out", path]
+    command.append(f"--config.data.name=npz:{tmp_path}")
+    save(np.arange(12) % 10)
+    assert ends(*command) == (0, "")
+    before = path.read_bytes()
+    save(np.arange(12)[::-1] % 10)
+    status, said = ends(*command)
+    assert status == 2
+    assert_words('with data_digest ".*name another file with --out', said)
+    assert path.read_bytes() == before
+
+
+def test_two_processes_do_not_certify_into_one_file(ends, run, tmp_path):
+    path = tmp_path / "certificates.jsonl"
+    shutil.copy(run / "certificates.jsonl", path)
+    header = json.loads(path.read_text().splitlines()[0])
+    with records.Writer(path, header):
+        status, said = ends(certify, "--workdir", run, "--out", path)
+        assert status == 2
+        assert "another process is certifying into" in said and "--out" in said
+    assert ends(certify, "--workdir", run, "--out", path) == (0, "")
+    assert path.read_bytes() == (run / "certificates.jsonl").read_bytes()
+
+
+def test_record_of_an_older_checkpoint_is_refused_with_a_way_out(ends, run, tmp_path):
+    """What training with after_training finds where a user certified before the end."""
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "certificates.jsonl"
+    header, *lines = path.read_text().splitlines()
+    header = json.dumps(json.loads(header) | dict(checkpoint="older"))
+    path.write_text("\n".join([header, *lines]) + "\n")
+    before = path.read_bytes()
+    arguments = ["--config", CONFIG, "--tiny", "--workdir", tmp_path / "run"]
+    status, said = ends(train, *arguments, "--config.certify.after_training=True")
+    assert status == 2
+    assert 'holds certificates with checkpoint "older"' in said
+    assert "--out of `python -m jaxcert.certify`, or delete this one" in said
+    assert path.read_bytes() == before
+
+
+def test_first_row_is_saved_before_the_first_whole_batch(
+    ends, run, tmp_path, monkeypatch
+):
+    appended, append = [], records.Writer.append
+
+    def count(self, rows):
+        appended.append(len(rows.index))
+        append(self, rows)
+
+    monkeypatch.setattr(records.Writer, "append", count)
+    more = ["--out", tmp_path / "new.jsonl", "--config.certify.stop=40"]
+    assert ends(certify, "--workdir", run, *more) == (0, "")
+    assert appended[0] == jax.device_count() and sum(appended) == 40
+
+
+BEFORE = {
+    "placement": ("data.placement=foo", "data.placement is 'foo': give 'auto', 'host'"),
+    "large seed": (f"seed={10**20}", f"seed is {10**20}: give 0 or more"),
+    "seed below": ("certify.seed=-1", "certify.seed is -1: give 0 or more"),
+    "unknown in eval": ("eval.certify.nn=20", "no key 'nn'; did you mean 'n'"),
+    "typed in eval": ("eval.certify.n=a", "type int, such as 1000"),
+    "no example": (
+        "data.augment.generated_crop=x",
+        r"give a value of type int\.",
+    ),
+    "alpha": ("certify.alpha=0", "alpha 0.0 is no probability"),
+    "few": ("certify.n=5", "n 5 samples certify no radius"),
+    "sigma": ("certify.sigma=0", "sigma 0.0 is not above 0"),
+    "name": ("certify.name=lipschitz", "lipschitz has no key"),
+    "split": ("certify.split=valid", "give 'train' or 'test'"),
+    "images": ("certify.start=5000", "leave none of 797 images"),
+    "alpha in eval": ("eval.certify.alpha=0", "alpha 0.0 is no probability"),
+    "images in eval": ("eval.certify.start=900", "leave none of 797 images"),
+}
+
+
+@pytest.mark.parametrize("argument,words", BEFORE.values(), ids=BEFORE)
+def test_train_refuses_before_any_work(ends, tmp_path, argument, words):
+    """Also what an evaluation, or the certificate at the end, would refuse later."""
+    due = (
+        "eval.every_epochs=2" if "eval." in argument else "certify.after_training=True"
+    )
+    more = [f"--config.{word}" for word in (due, argument)]
+    workdir = tmp_path / "new"
+    status, said = ends(train, "--config", CONFIG, *more, "--workdir", workdir)
+    assert status == 2
+    assert_words(words, said)
+    assert not workdir.exists()
+
+
+DAMAGE = {
+    "no keys": (dict(certify={}), "lacks the key certify.after_training"),
+    "no name": (dict(model={}), "lacks the key model.name"),
+    "no section": (dict(model=5), "model is 5: make it a section"),
+    "a word": (dict(seed="x"), "seed is 'x': give a value of type int"),
+    "a word for a number": (dict(sigma="x"), "smoothing: sigma is 'x': give"),
+}
+
+
+@pytest.mark.parametrize("changes,words", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_config_of_a_workdir_is_refused(ends, run, tmp_path, changes, words):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    (config["certify"] if "sigma" in changes else config).update(changes)
+    path.write_text(json.dumps(config))
+    out = tmp_path / "new.jsonl"
+    status, said = ends(certify, "--workdir", tmp_path / "run", "--out", out)
+    assert status == 2
+    assert_words(words, said)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9999,2,5", "127.0.0.1,2,0", "x:1,0,0"])
+def test_process_that_is_none_of_all_is_refused(ends, tmp_path, address):
+    more = ["--workdir", tmp_path / "new", "--distributed", address]
+    status, said = ends(train, "--config", CONFIG, *more)
+    assert status == 2
+    assert f"HOST:PORT,N,I or auto, not '{address}': process I of N" in said
+
+
+def test_auto_off_a_cluster_is_refused(tmp_path):
+    more = ["--workdir", tmp_path / "new", "--distributed", "auto"]
+    started = process("train", "--config", CONFIG, *more)
+    _, said = started.communicate(timeout=120)
+    assert started.returncode == 2
+    assert "finds no cluster that jax knows: give HOST:PORT,N,I" in sentence(said)
+
+
+def test_writers_of_a_checkpoint_say_nothing_beside_the_sentence(ends):
+    log = logging.getLogger("asyncio")
+    log.setLevel(logging.NOTSET)
+    assert ends(train, "--config", CONFIG, "--config.ema=2")[0] == 2
+    assert not log.isEnabledFor(logging.ERROR)

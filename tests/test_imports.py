@@ -14,7 +14,7 @@ STANDARD = set(sys.stdlib_module_names)
 
 NUMPY = {"numpy"}
 JAX = NUMPY | {"jax"}
-COMMANDS = {"train", "certify", "report", "convert"}
+COMMANDS = {"attack", "train", "certify", "report", "convert", "import_torch"}
 
 FLOORS = {
     # part: (outside packages, parts of jaxcert)
@@ -24,12 +24,13 @@ FLOORS = {
     "config": ({"ml_collections"}, {"errors"}),
     "interfaces": ({"jax"}, {"records"}),
     "cli": ({"absl", "ml_collections"}, {"config", "errors"}),
-    "ops": (JAX | {"scipy"}, {"errors", "interfaces", "records"}),
+    "ops": (JAX | {"jaxlib", "scipy"}, {"errors", "interfaces", "records"}),
     "data": (
         JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
         {"errors", "interfaces", "records", "config", "progress", "ops"},
     ),
     "certificates.statistics": (NUMPY | {"scipy"}, {"errors"}),
+    "attacks": (JAX | {"optax"}, {"errors", "interfaces", "ops"}),
     "nn": (JAX | {"flax"}, {"errors", "interfaces", "records", "ops"}),
     "models": (JAX | {"flax"}, {"errors", "interfaces", "ops", "nn"}),
     "methods": (JAX | {"optax"}, {"errors", "interfaces", "records", "ops"}),
@@ -45,8 +46,16 @@ FLOORS = {
         NUMPY | {"scipy", "matplotlib"},
         {"errors", "records", "certificates.statistics"},
     ),
+    "torch_import": (NUMPY | {"safetensors"}, {"errors"}),
 }
-LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "matplotlib"}
+LAZY = {
+    "grain",
+    "array_record",
+    "tensorflow_datasets",
+    "PIL",
+    "matplotlib",
+    "safetensors",
+}
 """Imported inside the functions that need them: not every machine has them."""
 
 
@@ -110,6 +119,7 @@ def test_file_imports_only_what_its_floor_may(path, name):
         ("jaxcert.certificates.statistics", "import jax"),
         ("jaxcert.training.x", "from jaxcert.methods import lot"),
         ("jaxcert.analysis.x", "import jax.numpy as jnp"),
+        ("jaxcert.torch_import.x", "import torch"),
         ("jaxcert.data.x", "from jaxcert.train import train"),
         ("jaxcert.nowhere", "import numpy"),
     ],

@@ -8,10 +8,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from jaxcert import certify
 from jaxcert import config as configs
 from jaxcert import train as train_command
-from jaxcert.interfaces import Method, Network, Refresh
+from jaxcert.data import sources
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Certifier, Method, Network, Refresh
 from jaxcert.training import checkpoint, sharding
 
 ROOT = Path(__file__).parents[1]
@@ -116,6 +120,90 @@ def test_evaluation_during_training_is_the_certificate_on_a_slice(tmp_path):
     ]
     splits = [x["split"] for x in lines if "certified_0" in x]
     assert splits == ["train", "test"]
+
+
+def test_evaluation_draws_what_the_certificate_draws_and_opens_images_once(
+    tmp_path, monkeypatch
+):
+    keys, opened = [], []
+    certifier_of, open_source = certify.certifier_of, sources.open
+
+    def noting_keys(*arguments):
+        made = certifier_of(*arguments)
+
+        def run(key, image, label, index):
+            keys.append(tuple(jax.random.key_data(key).tolist()))
+            return made.certify(key, image, label, index)
+
+        return Certifier(made.header, run)
+
+    def noting_names(name, split, **options):
+        opened.append((split, options["download"]))
+        return open_source(name, split, **options)
+
+    monkeypatch.setattr(certify, "certifier_of", noting_keys)
+    monkeypatch.setattr(sources, "open", noting_names)
+    config = small()
+    config.eval.every_epochs, config.data.download = 1, False
+    config.certify.update(n0=10, n=20, stop=3)
+    train_command.train(config, tmp_path)
+    assert opened == [("train", False), ("test", False)]
+    certify.certify(config, tmp_path)
+    assert len(keys) >= 5 and len(set(keys)) == 1
+    plain = jax.random.key_data(jax.random.key(config.certify.seed))
+    assert keys[0] != tuple(plain.tolist())
+
+
+def test_evaluation_that_is_refused_keeps_the_epochs(tmp_path, monkeypatch):
+    """Whatever the look before the first step could not see."""
+    config, certifier_of, made = small(), certify.certifier_of, []
+    config.eval.every_epochs, config.checkpoint.every_epochs = 2, 0
+    config.eval.certify = dict(n0=10, n=20, stop=3)
+
+    def refusing(*arguments):
+        made.append(certifier_of(*arguments))
+        if len(made) > 1:
+            raise InputError("the evaluation is refused.")
+        return made[0]
+
+    whole = train_command.train(config, tmp_path / "whole")
+    monkeypatch.setattr(certify, "certifier_of", refusing)
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match="the evaluation is refused"):
+        train_command.train(config, run)
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["4"]
+    monkeypatch.undo()
+    state = train_command.train(config, run)
+    for one, other in zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(whole.params), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("path", ["quickstart.py", "linf_dist/cifar10.py"])
+def test_settings_of_a_certificate_are_looked_at_without_its_work(path):
+    config = configs.tiny(configs.load(str(ROOT / "configs" / path)))
+    config.certify.after_training = True
+    data = train_command.open_data(config)
+
+    def works(*_):
+        raise AssertionError
+
+    model = configs.build("models", config.model)
+    params, model_state = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(model.init, jax.random.key(0)),
+    )
+    model = model._replace(
+        prepare=works, lipschitz=model.lipschitz and works, lipschitz_bound=works
+    )
+    state = checkpoint.TrainState(0, params, model_state, (), (), None)
+    train_command._check_certificates(config, data, model, state)
+    for changes in (dict(name="smoothing"), dict(start=10**6)):
+        wrong = configs.tiny(config)
+        wrong.certify.update(changes)
+        with pytest.raises(InputError):
+            train_command._check_certificates(wrong, data, model, state)
 
 
 def test_averaged_weights_are_what_is_evaluated(tmp_path):

@@ -106,8 +106,12 @@ def compile(
         )
         return state, totals
 
+    def on_mesh(*arguments):  # known to operations that work shard by shard
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return step(*arguments)
+
     jitted = jax.jit(
-        step, static_argnums=4, donate_argnums=(0, 1), out_shardings=everywhere
+        on_mesh, static_argnums=4, donate_argnums=(0, 1), out_shardings=everywhere
     )
 
     empty: dict[str | None, Totals] = {}
@@ -119,8 +123,7 @@ def compile(
             )
             empty[phase] = _empty(shapes.sums)
         totals = totals or sharding.replicate(empty[phase], mesh)
-        with jax.set_mesh(mesh):  # for operations that work shard by shard
-            return jitted(state, totals, batch, key, phase)
+        return jitted(state, totals, batch, key, phase)
 
     return run
 

@@ -117,7 +117,7 @@ def test_schedules_count_optimizer_steps():
 @pytest.mark.parametrize(
     "wrong,message",
     [
-        (dict(name="adamax"), "sgd, adamw, nadam"),
+        (dict(name="adamax"), "sgd, adam, adamw, nadam"),
         (dict(schedule="step"), "constant, cosine"),
         (dict(lr=0.0), "lr > 0"),
         (dict(accumulate=0), "accumulate"),

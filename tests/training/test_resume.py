@@ -163,6 +163,17 @@ def test_workdir_of_another_config_is_refused_naming_the_key(whole, tmp_path):
     train_command.train(small(certify__batch=7), run)  # of no importance to training
 
 
+def test_checkpoints_of_no_known_config_are_refused_and_kept(whole, tmp_path):
+    run = finished(whole, tmp_path)
+    (run / "config.json").unlink()
+    before = digests(run)
+    with pytest.raises(
+        InputError, match="no config.json to tell of which run: restore"
+    ):
+        train_command.train(small(), run)
+    assert digests(run) == before and not (run / "config.json").exists()
+
+
 def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     whole, tmp_path
 ):

@@ -1,0 +1,184 @@
+"""What a config file gets wrong is said in one sentence before anything is written."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from command_line import CONFIG, assert_words, end
+
+from jaxcert import cli, train
+from jaxcert import config as configs
+from jaxcert.errors import InputError
+
+
+@pytest.fixture
+def ends(capsys):
+    return partial(end, capsys)
+
+
+def written(tmp_path, line):
+    """A config file that changes one thing of the digits' config."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import runpy\n"
+        "from ml_collections import ConfigDict\n"
+        "def get_config(arg=''):\n"
+        f"    config = runpy.run_path({CONFIG!r})['get_config'](arg)\n"
+        f"    {line}\n"
+        "    return config\n"
+    )
+    return path
+
+
+WRONG = {
+    "rate": (
+        "config.optim = dict(config.optim, lr='0.1')",
+        "mine.py: optim.lr is '0.1': give a value of type float",
+    ),
+    "milestones": (
+        "config.optim = dict(config.optim, milestones=0.5)",
+        r"optim.milestones is 0.5: give a value of type tuple\[float",
+    ),
+    "factors": (
+        "config.optim.factors.scale = 'a'",
+        r"optim: factors is a section: give .* dict\[str, float\]",
+    ),
+    "no optimizer": ("config.optim = None", "optim is None: make it a section"),
+    "few keys": (
+        "config.optim = dict(name='sgd')",
+        "mine.py lacks the key optim.accumulate: there are",
+    ),
+    "no name": ("del config.model.name", "lacks the key model.name"),
+    "noise": (
+        "config.method = dict(name='gaussian', sigma='0.25')",
+        "method gaussian: sigma is '0.25': give a value of type float",
+    ),
+    "copies": (
+        "config.method = dict(config.method, m=True)",
+        "method gaussian: m is True: give a value of type int",
+    ),
+    "key of the loop": ("config.method.run = 1", "has no key 'run' but sigma, m"),
+    "shape": (
+        "config.model = dict(config.model, image_shape=(8, 8, 'a'))",
+        "model small_cnn: image_shape is .* give a value of type tuple",
+    ),
+    "seed": (
+        "config = ConfigDict(dict(config.to_dict(), seed='a'))",
+        "mine.py: seed is 'a': give a value of type int",
+    ),
+    "average": (
+        "config = ConfigDict(dict(config.to_dict(), ema='a'))",
+        "mine.py: ema is 'a': give a value of type float",
+    ),
+    "large seed": (
+        "config.seed = 2**32",
+        "seed is 4294967296: give 0 or more",
+    ),
+    "seed below": ("config.certify.seed = -1", "certify.seed is -1: give 0 or more"),
+    "crop": (
+        "config.data.augment = dict(config.data.augment, generated_crop='a')",
+        r"generated_crop is 'a': give a value of type int \| None",
+    ),
+    "radii": ("config.certify.radii = ('a',)", r"certify.radii is \('a',\): give"),
+    "section": (
+        "config.log = dict(every_steps=dict(a=1))",
+        "log.every_steps is a section: give a value of type int",
+    ),
+    "evaluation": (
+        "config.eval.certify = dict(n='a')",
+        "eval.certify.n is 'a': give a value of type int",
+    ),
+    "tiny value": (
+        "config.tiny.data = dict(epochs='1')",
+        "tiny.data.epochs is '1': give a value of type int",
+    ),
+    "tiny section": (
+        "config.tiny.dataa = dict(x=1)",
+        "the unknown key tiny.dataa: there are certify",
+    ),
+    "tiny key": (
+        "config.tiny.data.epoch = 1",
+        "the unknown key tiny.data.epoch: there are augment",
+    ),
+    "tiny scalar": ("config.tiny = dict(data=1)", "tiny.data is 1: make it a section"),
+    "tiny key of a model": (
+        "config.tiny.model.widht = 1",
+        "model small_cnn has no key 'widht' but",
+    ),
+}
+
+
+@pytest.mark.parametrize("line,words", WRONG.values(), ids=WRONG)
+def test_wrong_value_in_a_config_file_is_refused(ends, tmp_path, line, words):
+    path, workdir = written(tmp_path, line), tmp_path / "new"
+    status, said = ends(train, "--config", path, "--tiny", "--workdir", workdir)
+    assert status == 2
+    assert_words(words, said)
+    assert not workdir.exists()
+
+
+RIGHT = (
+    "config.optim = dict(config.optim, lr=1)",  # a whole number where any is due
+    "config.certify.radii = (0, 0.25)",
+    "config.data.augment.generated_crop = 2",
+    "config.optim = dict(config.optim, decay_only=('bias',), factors=dict(bias=1))",
+    "config.tiny.model = dict(name='lenet', image_shape=(28, 28, 1))",
+    "config.seed = 2**32 - 1",
+    "config.eval.certify = dict(n=20, chunk=10)",
+    "config.lock()",
+)
+
+
+@pytest.mark.parametrize("line", RIGHT)
+def test_values_of_the_right_type_are_taken(tmp_path, line):
+    config = configs.load(str(written(tmp_path, line)))
+    configs.check(configs.tiny(config), "tiny")
+
+
+VALUES = {
+    "number": (1, 0.5, "a"),
+    "whole": (1, 2, 0.5),
+    "flag": (True, False, 1),
+    "word": ("a", "", 1),
+    "numbers": ((0, 0.5), (), (0, "a")),
+    "named": ({"a": 1}, {}, {"a": "b"}),
+    "maybe": (None, 3, "a"),
+    "anything": (None, "a"),
+}
+
+
+def test_values_are_compared_with_the_annotations_of_a_function():
+    def make(
+        *,
+        number: float = 0,
+        whole: int = 0,
+        flag: bool = False,
+        word: str = "",
+        numbers: tuple[float, ...] = (),
+        named: dict[str, float] | None = None,
+        maybe: int | None = None,
+        anything=0,
+    ):
+        return locals()
+
+    for name, values in VALUES.items():
+        right, wrong = (values, ()) if name == "anything" else (values[:2], values[2:])
+        for value in right:
+            assert configs.call(make, {name: value}, what="x")[name] == value
+        for value in wrong:
+            with pytest.raises(InputError, match=f"x: {name} is .*: give a value"):
+                configs.call(make, {name: value}, what="x")
+
+
+def test_overrides_of_the_evaluation_are_typed_by_the_certificate():
+    config = configs.load(CONFIG)
+    words = ["--config.eval.certify.n=20", "--config.eval.certify.radii=(0.0,0.1)"]
+    cli.override(config, [*words, "--config.eval.certify.n=30"])
+    assert config.eval.certify.to_dict() == dict(n=30, radii=(0.0, 0.1))
+    assert config.certify.n == 1000
+    for word in ("n=a", "radii=(1,'a')"):
+        with pytest.raises(InputError, match="does not fit: give a value of type"):
+            cli.override(config, [f"--config.eval.certify.{word}"])
+    with pytest.raises(InputError, match="no key 'alhpa'; did you mean 'alpha'?"):
+        cli.override(config, ["--config.eval.certify.alhpa=1"])
