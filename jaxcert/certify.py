@@ -52,6 +52,12 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     Appends to `out`, by default `<workdir>/certificates.jsonl`, skipping images that are
     there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
     """
+    path = Path(out or Path(workdir) / "certificates.jsonl")
+    return run(config, workdir, path, certifier_of, what="certify")
+
+
+def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str):
+    """Rows of `make(config, network, mesh)` for config.certify's images, in `path`."""
     import jax
 
     from jaxcert.data import sources
@@ -70,7 +76,7 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()
     loaded = checkpoint.load_network(model, workdir, mesh=mesh)
-    certifier = certifier_of(config, loaded.network, mesh)
+    certifier = make(config, loaded.network, mesh)
     header = {
         **certifier.header,
         "dataset": source.name,
@@ -88,15 +94,13 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
         "host": platform.machine(),
         "date": date.today().isoformat(),
     }
-    path = Path(out or Path(workdir) / "certificates.jsonl")
-    # apart from every key that training draws from at the same seed
-    key = jax.random.fold_in(jax.random.key(chosen.seed), 0xCE27)
+    key = jax.random.fold_in(jax.random.key(chosen.seed), configs.CERTIFY_STREAM)
     with records.Writer(path, header) as writer:
         if writer.kept is not None:
             check_rows(writer.kept, source, path)
         todo = [i for i in index if i not in writer.done]
         done, right = len(index) - len(todo), 0
-        line = Progress("certify", len(index), start=done)
+        line = Progress(what, len(index), start=done)
         seen = 0
         for rows in batches(
             todo,

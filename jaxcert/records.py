@@ -77,6 +77,9 @@ class Certificates(NamedTuple):
     margins: np.ndarray | None = None
     """float64 [N,K], lower bounds of z_predicted - z_j on the box of this radius; nan where
     the radius is 0"""
+    distance: np.ndarray | None = None
+    """float64 [N], of an attack: that of the nearest image found in another class than
+    predicted; nan: none was found"""
     header: dict[str, Any] = {}
 
     @property
@@ -85,7 +88,14 @@ class Certificates(NamedTuple):
         return self.predicted == self.label
 
 
-_ROW_FIELDS = {"radius_paper": 0, "p_lower": 0, "counts": 1, "logits": 1, "margins": 1}
+_ROW_FIELDS = {
+    "radius_paper": 0,
+    "p_lower": 0,
+    "counts": 1,
+    "logits": 1,
+    "margins": 1,
+    "distance": 0,
+}
 """What a row may have, and its axes."""
 _INTEGERS = {"index": 63, "label": 31, "predicted": 31, "n": 63}
 """What it must have, and bits."""

@@ -96,6 +96,21 @@ def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
     return (len(reached) - below) / len(c.index)
 
 
+def attacked_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
+    """Share of images that are correct and were not moved to another class within r;
+    float64 [R]. An upper bound of every certified accuracy."""
+    moved = np.sort(np.where(c.correct, c.distance, np.nan))  # nan comes last
+    lost = np.searchsorted(moved, np.asarray(radii, np.float64), side="right")
+    return (c.correct.sum() - lost) / len(c.index)
+
+
+def contradicted(c: Certificates, attacks: Certificates) -> np.ndarray:
+    """Indices of images whose certified class an attack changes inside the radius."""
+    _, mine, theirs = np.intersect1d(c.index, attacks.index, return_indices=True)
+    same = c.predicted[mine] == attacks.predicted[theirs]
+    return c.index[mine][same & (attacks.distance[theirs] < c.radius[mine])]
+
+
 def clean_accuracy(c: Certificates) -> float:
     """Certified accuracy at 0: abstentions and errors are wrong."""
     return float(np.mean(c.correct))

@@ -18,19 +18,17 @@ from tests.models.test_dist_net import opened, state_of
 def test_iterates_are_the_originals(x64, file):
     golden, model, params, image, trees = opened(file)
     state = state_of(golden, trees, "eval_buffer_")
-    logits = jax.jit(lambda key, x: model.apply(params, state, x)[0])
+    logits = jax.jit(lambda x: model.apply(params, state, x)[0])
     names = [name for name in golden if name.startswith("pgd")]
     assert names
     for name in names:  # pgd5_norandom_x_adv
         steps = int(name.removeprefix("pgd").split("_")[0])
         found = pgd(
             logits,
-            jax.random.key(0),
             image,
             golden["targets"],
             eps=float(golden["eps_test_pixel"]),
             steps=steps,
-            random_start=False,
         )
         normalized = (np.asarray(found) - golden["mean"]) / golden["std"]
         close(normalized.transpose(0, 3, 1, 2), golden[name], 1e-7)
@@ -41,13 +39,14 @@ def test_stays_in_the_ball_and_in_valid_pixels_and_beats_a_linear_classifier():
     image = draw.choice([0.0, 0.02, 0.5, 1.0], size=(8, 3, 3, 1)).astype(np.float32)
     weights = draw.normal(size=(9, 2)).astype(np.float32)
 
-    def logits(key, x):
+    def logits(x):
         return x.reshape(len(x), -1) @ weights
 
-    label = np.asarray(logits(None, image).argmax(1))
+    label = np.asarray(logits(image).argmax(1))
     run = jax.jit(partial(pgd, logits, steps=20))
     for eps in (0.01, 0.1):
-        found = np.asarray(run(jax.random.key(1), image, label, eps=eps))
+        start = draw.uniform(-eps, eps, image.shape).astype(np.float32)
+        found = np.asarray(run(image, label, eps=eps, start=start))
         assert np.abs(found - image).max() <= eps * (1 + 1e-5)
         assert found.min() >= 0 and found.max() <= 1
         towards = weights[:, 1 - label].T - weights[:, label].T
