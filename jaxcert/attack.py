@@ -38,9 +38,11 @@ def attack(
     Appends to `out`, by default `<workdir>/attacks.jsonl`. Raises InputError as `certify`.
     """
     path = Path(out or Path(workdir) / "attacks.jsonl")
-    return certify.run(
-        config, workdir, path, partial(attacker_of, steps=steps), what="attack"
-    )
+    make = partial(attacker_of, steps=steps)
+    rows = certify.run(config, workdir, path, make, what="attack")
+    if rows.distance is None:  # nothing was found
+        rows = rows._replace(distance=np.full(len(rows.index), np.nan))
+    return rows
 
 
 def attacker_of(config: ConfigDict, network, mesh, *, steps: int):
@@ -132,7 +134,7 @@ def audit(workdir: str | Path, attacks: records.Certificates) -> list[Path]:
             continue
         found = records.load(path)
         same = ("checkpoint", "norm", "dataset", "split")
-        if found.distance is not None or any(
+        if found.header.get("method") == "pgd" or any(
             found.header.get(name) != attacks.header[name] for name in same
         ):
             continue

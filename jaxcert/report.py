@@ -164,6 +164,10 @@ def _load(path: str | Path) -> Certificates:
     c = records.load(_file(path))
     if not len(c.index):
         raise InputError(f"{path} holds no certificate yet: finish `jaxcert.certify`.")
+    if c.header.get("method") == "pgd":
+        raise InputError(
+            f"{path} holds attacks, not certificates: `jaxcert.attack` prints them."
+        )
     return c
 
 
