@@ -167,7 +167,8 @@ def save(config: ConfigDict, path: str | Path) -> None:
 
 
 def read(workdir: str | Path) -> ConfigDict:
-    """config.json of a workdir. Raises InputError if there is none or it cannot be
+    """config.json of a workdir; optim of an older version gets the keys that came since,
+    at the values it had without them. Raises InputError if there is none or it cannot be
     read."""
     path = Path(workdir) / "config.json"
     if not path.is_file():
@@ -175,7 +176,10 @@ def read(workdir: str | Path) -> ConfigDict:
             f"{workdir} is no workdir: it has no config.json; train into it first."
         )
     try:
-        return ConfigDict(_tuples(json.loads(path.read_text())), convert_dict=True)
+        config = ConfigDict(_tuples(json.loads(path.read_text())), convert_dict=True)
+        if isinstance(config.get("optim"), ConfigDict):
+            config.optim = base().optim.to_dict() | config.optim.to_dict()
+        return config
     except (ValueError, TypeError, AttributeError):
         raise InputError(
             f"{path} is damaged: it is no config; restore it or train again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import pytest
@@ -182,3 +183,17 @@ def test_overrides_of_the_evaluation_are_typed_by_the_certificate():
             cli.override(config, [f"--config.eval.certify.{word}"])
     with pytest.raises(InputError, match="no key 'alhpa'; did you mean 'alpha'?"):
         cli.override(config, ["--config.eval.certify.alhpa=1"])
+
+
+def test_workdir_of_an_older_version_is_read(tmp_path):
+    """Certifying and continuing it work as before the newer keys."""
+    config = configs.base()
+    config.optim.lr = 0.05
+    configs.save(config, tmp_path / "config.json")
+    old = json.loads((tmp_path / "config.json").read_text())
+    for key in ("b1", "b2", "eps", "decay_only", "factors"):
+        del old["optim"][key]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    found = configs.read(tmp_path)
+    assert configs.differences(found, config) == []
+    assert found.optim.lr == 0.05
