@@ -45,9 +45,8 @@ def make(
             f"the interval certificate tries the radii in (0, 1] of certify.radii, not {radii}."
         )
     params, state = lipschitz.evaluated(network, mesh)
-    slack = lipschitz.logit_slack(
-        model.lipschitz_bound(params, state), model.image_shape
-    )
+    bound = model.lipschitz_bound(params, state)
+    slack = lipschitz.logit_slack(model, params, state, bound)
 
     def certify(key, image, label, index) -> Certificates:
         start, rows = time.perf_counter(), len(index)

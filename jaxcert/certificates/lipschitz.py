@@ -9,10 +9,12 @@ normalised last layer: L |w_y - w_j|).
 
 `radius` stands on `Model.lipschitz_bound`, a proven bound of the prepared kernels, and on a
 float64 forward pass; `radius_paper` is what the originals print, with their estimate of
-the same constants. Rounding: every logit counts as wrong by `logit_slack`, 2^-30 of the
-largest difference that the network can make within the pixel box (its constant times the
-box' diameter), some 10^6 times what float64 loses in forty layers; the radius is then
-rounded down.
+the same constants. Rounding: every logit counts as wrong by `logit_slack`; the radius is
+then rounded down. What float64 loses grows with the numbers inside the network: an image
+as the first layer sees it, and what the parameters add to it (a bias can be huge and
+cancelled later). The slack is 2^-30 of the largest difference that the network can make
+within the pixel box (its constant times the box' diameter), some 10^6 times the loss in
+forty layers, and 2^-40 of all that is added, some 10^4 times the loss.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Certifier, Network
+from jaxcert.interfaces import Certifier, Model, Network
 from jaxcert.ops import margins
 from jaxcert.ops.images import unit
 from jaxcert.records import ERROR, Certificates
@@ -49,7 +51,7 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
     with jax.enable_x64(True):
         bound = model.lipschitz_bound(params, state) * (1 + 1e-12)
         paper = np.asarray(model.lipschitz(params, state)[0], np.float64)
-    slack = logit_slack(bound, model.image_shape)
+    slack = logit_slack(model, params, state, bound)
 
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
@@ -104,10 +106,25 @@ def evaluated(network: Network, mesh: Mesh | None):
         return jax.device_put((params, state), everywhere)
 
 
-def logit_slack(bound: np.ndarray, image_shape: tuple[int, ...]) -> float:
-    """How far each float64 logit may be off, see above."""
-    off = bound[~np.eye(len(bound), dtype=bool)]
-    return 2.0**-30 * float(off.max()) * math.sqrt(math.prod(image_shape))
+def logit_slack(model: Model, params, state, bound: np.ndarray) -> float:
+    """How far each float64 logit may be off, see above. bound: of the pairs, in pixels."""
+    constant = float(bound[~np.eye(len(bound), dtype=bool)].max())
+    if not math.isfinite(constant):
+        return math.inf
+    box = 2.0**-30 * constant * math.sqrt(math.prod(model.image_shape))
+    # behind the first layer the constant is that in pixels times std: at most 1, or it
+    return box + 2.0**-40 * max(constant, 1.0) * _added(model, params, state)
+
+
+def _added(model: Model, params, state) -> float:
+    """Most that the parameters of a network whose layers are contractions add to the norm
+    of its activations."""
+    if model.norm == "linf":  # distances: |x - w| is at most |x| + |w|
+        return sum(float(np.abs(a).max()) for a in jax.tree.leaves((params, state)))
+    # orthogonal kernels add nothing, a vector as much as a bias at every pixel
+    vectors = (np.asarray(a) for a in jax.tree.leaves(params) if np.ndim(a) == 1)
+    pixels = math.prod(model.image_shape[:2])
+    return math.sqrt(pixels) * sum(float(np.linalg.norm(a)) for a in vectors)
 
 
 def on_devices(image, mesh: Mesh | None):

@@ -45,6 +45,9 @@ from jaxcert.interfaces import Array, Certifier, Network, VoteFn
 from jaxcert.ops.images import unit
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
+_LEAST_SIGMA = 1e-6
+"""Below, noise falls between two neighbouring float32 pixels and is lost."""
+
 
 def make(
     network: Network,
@@ -93,12 +96,12 @@ def certifier(
     device of its axis 'data' at a time. Raises InputError for a sigma, alpha, n0, n or
     procedure that cannot certify anything.
     """
-    _check(sigma, n0, n, alpha, procedure, chunk)
+    sigma = _drawn(sigma)
+    _check(n0, n, alpha, sigma, procedure, chunk)
     if num_classes < 2:
         raise InputError(
             f"num_classes {num_classes} leaves nothing to certify: 2 or more."
         )
-    sigma = float(np.float32(sigma))  # what is drawn is what is claimed
     vote = vote if isinstance(vote, Partial) else Partial(vote)
     if mesh is not None:
         vote = jax.device_put(vote, NamedSharding(mesh, P()))
@@ -247,11 +250,23 @@ def _default_chunk() -> int:
     return 20 if jax.default_backend() == "cpu" else 1000
 
 
-def _check(sigma, n0, n, alpha, procedure, chunk) -> None:
+def _drawn(sigma: float) -> float:
+    """The std that float32 noise has: what is drawn is what is claimed."""
+    if not sigma > 0:
+        raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
+    with np.errstate(over="ignore"):
+        drawn = float(np.float32(sigma))
+    if not _LEAST_SIGMA <= drawn < math.inf:
+        raise InputError(
+            f"sigma {sigma} is no noise that float32 images can carry: give its std in "
+            f"pixels of [0, 1], at least {_LEAST_SIGMA:g}."
+        )
+    return drawn
+
+
+def _check(n0, n, alpha, sigma, procedure, chunk) -> None:
     if procedure not in ("certify", "predict"):
         raise InputError(f"procedure {procedure!r} is neither 'certify' nor 'predict'.")
-    if not 0 < sigma < math.inf:
-        raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
     if not 0 < alpha < 1:
         raise InputError(f"alpha {alpha} is no probability of error: try 0.001.")
     if n0 < 1 or n < 1 or chunk < 0:

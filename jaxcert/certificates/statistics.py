@@ -8,6 +8,13 @@ votes, Clopper & Pearson (1934) give the lower bound p_lower with
 and Cohen et al. (2019) the radius sigma * Phi^-1(p_lower). Everything that ends in a
 certificate is rounded in the safe direction: p_lower and radii down, tail probabilities
 and p-values up, each by more than the error of scipy's functions.
+
+Against sums of 40 digits (n from 100 to 2^31, alpha from 1e-300 to 0.999) the beta
+function errs by 2e-4 n eps, relative. Its inverse ends early, where the rounding of
+1 - tail times n hides the rest: 1.5 eps off in the tail, 0.15 n eps relative in a small
+p_lower; and it fails altogether below alpha = 1e-150 and, often, at 999 misses. So what
+it returns is moved outwards by more and counts only if the beta function itself then
+proves it.
 """
 
 from __future__ import annotations
@@ -20,8 +27,9 @@ from scipy import special
 
 from jaxcert.errors import InputError
 
+_EPS = float(np.finfo(np.float64).eps)
 _SLACK = 1e-12
-"""relative; the inverse beta function and Phi^-1 are a hundred times closer"""
+"""relative, where errors do not grow with n"""
 
 
 def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
@@ -31,9 +39,12 @@ def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.nd
     unless 0 <= k <= n, n >= 1 and 0 < alpha < 1.
     """
     k, n, alpha = _checked(k, n, alpha)
-    inside = special.betaincinv(np.maximum(k, 1), n - k + 1, alpha)
-    bound = np.where(k == n, np.exp(np.log(alpha) / n), inside)
-    return np.where(k == 0, 0.0, bound * (1 - _SLACK))
+    tail = _upper_tail(k, n, alpha)
+    shape = np.maximum(k, 1), n - k + 1
+    bound = np.maximum(special.betaincinv(*shape, alpha) * (1 - _slack(n)), 0.0)
+    proven = (k > 0) & (special.betainc(*shape, bound) <= alpha)
+    below_half = np.where(proven, bound, 0.0)
+    return np.where(tail < 0.5, np.nextafter(1 - tail, 0.0), below_half)
 
 
 def smoothing_radius(
@@ -45,12 +56,9 @@ def smoothing_radius(
     Computed from the upper tail 1 - p_lower, which stays accurate where p_lower is
     nearly 1 (there 1e-9 in p_lower can be the whole of 1 - p_lower).
     """
-    k, n, alpha = _checked(k, n, alpha)
-    inside = special.betainccinv(n - k + 1, np.maximum(k, 1), alpha)
-    tail = np.where(k == n, -np.expm1(np.log(alpha) / n), inside)
-    tail = np.where(k == 0, 1.0, np.minimum(tail * (1 + _SLACK), 1.0))
+    tail = _upper_tail(*_checked(k, n, alpha))
     quantile = np.where(tail < 0.5, -special.ndtri(np.minimum(tail, 0.5)), 0.0)
-    return np.asarray(sigma, np.float64) * quantile * (1 - 4 * np.finfo(float).eps)
+    return np.asarray(sigma, np.float64) * quantile * (1 - 4 * _EPS)
 
 
 def max_radius(n: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> np.ndarray:
@@ -74,7 +82,8 @@ def predict_pvalue(count1: ArrayLike, count2: ArrayLike) -> np.ndarray:
     count1, count2 = np.asarray(count1, np.int64), np.asarray(count2, np.int64)
     larger, smaller = np.maximum(count1, count2), np.minimum(count1, count2)
     tail = special.betainc(np.maximum(larger, 1), smaller + 1, 0.5)
-    return np.where(larger == 0, 1.0, np.minimum(2 * tail * (1 + _SLACK), 1.0))
+    slack = _slack(larger + smaller)
+    return np.where(larger == 0, 1.0, np.minimum(2 * tail * (1 + slack), 1.0))
 
 
 def radius_sensitivity(p: ArrayLike, sigma: ArrayLike) -> np.ndarray:
@@ -101,6 +110,28 @@ def smallest_n_above(acr: float, share: float, sigma: float, alpha: float) -> in
     """
     log_p = special.log_ndtr(acr / (share * sigma))
     return math.floor(math.log(alpha) / log_p) + 1
+
+
+def _upper_tail(k: np.ndarray, n: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """1 - p_lower, rounded up; 1 where nothing is proven.
+
+    Where the inverse fails, that of one vote less is proven instead.
+    """
+    tail = np.ones(k.shape)
+    for fewer in (0, 1):
+        k_used = np.maximum(k - fewer, 1)
+        inside = special.betainccinv(n - k_used + 1, k_used, alpha)
+        inside = inside * (1 + _SLACK) + 8 * _EPS
+        proven = special.betaincc(n - k + 1, np.maximum(k, 1), inside) <= alpha
+        tail = np.where(proven & (k > 0), np.minimum(inside, tail), tail)
+    # all agree: 1 - alpha^(1/n), good to a few ulp
+    all_agree = np.minimum(-np.expm1(np.log(alpha) / n) * (1 + _SLACK), 1.0)
+    return np.where(k == n, all_agree, tail)
+
+
+def _slack(n: ArrayLike) -> np.ndarray:
+    """Relative, of a small p_lower and of p-values: six times what was found at any n."""
+    return _SLACK + np.asarray(n) * _EPS
 
 
 def _checked(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> tuple[np.ndarray, ...]:

@@ -270,6 +270,10 @@ def test_one_and_eight_devices_give_the_same_rows():
     [
         (dict(sigma=0.0), "sigma 0.0"),
         (dict(sigma=float("nan")), "sigma nan"),
+        (dict(sigma=1e-46), "sigma 1e-46 is no noise that float32 images can carry"),
+        (dict(sigma=1e-9), "sigma 1e-09 is no noise"),
+        (dict(sigma=1e39), r"sigma 1e\+39 is no noise"),
+        (dict(sigma=float("inf")), "sigma inf is no noise"),
         (dict(alpha=0.0), "alpha 0.0"),
         (dict(alpha=1.0), "alpha 1.0"),
         (dict(n0=0), "n0 0"),
@@ -282,3 +286,8 @@ def test_one_and_eight_devices_give_the_same_rows():
 def test_request_that_certifies_nothing_is_refused(wrong, fault):
     with pytest.raises(InputError, match=fault):
         smoothing.certifier(half_space, **(SMALL | wrong))
+
+
+def test_header_claims_the_sigma_that_is_drawn():
+    header = smoothing.certifier(half_space, **SMALL | dict(sigma=0.1)).header
+    assert header["sigma"] == float(np.float32(0.1))

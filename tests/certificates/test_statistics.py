@@ -17,6 +17,7 @@ from scipy.special import ndtr
 from jaxcert.certificates import statistics
 from jaxcert.errors import InputError
 
+EPS = float(np.finfo(float).eps)
 CLOSE = dict(rtol=1e-9, atol=1e-11)
 
 
@@ -100,19 +101,86 @@ def test_lower_bound_is_proven_by_the_exact_tail(n, data):
 )
 def test_upper_tail_is_proven_by_sixty_digits(k, n):
     """The radius implies a p; at that p as many votes have probability <= alpha."""
-    getcontext().prec = 60
     alpha = 0.001
     radius = float(statistics.smoothing_radius(k, n, alpha, 1.0))
-    q = Decimal(float(ndtr(-radius)))  # 1 - p
-    term, tail = (1 - q) ** n, Decimal(0)
-    for misses in range(n - k + 1):
-        tail += term
-        term *= Decimal(n - misses) / (misses + 1) * q / (1 - q)
+    tail = _at_most(n - k, n, float(ndtr(-radius)))
     # ndtr itself is good to about 1e-14, which (n - k) misses amplify
     assert (
         Decimal(alpha) * Decimal(1 - 1e-9) < tail < Decimal(alpha) * Decimal(1 + 1e-10)
     )
     assert radius < statistics.max_radius(n, alpha, 1.0)
+
+
+@pytest.mark.parametrize("n", [10**4, 10**5, 10**6, 10**7, 10**9, 2**31 - 200])
+@pytest.mark.parametrize("alpha", [0.45, 0.36, 0.05, 0.001, 4e-4, 1e-9])
+def test_bounds_hold_for_any_number_of_samples(n, alpha):
+    """Where scipy's inverses do not: they err by up to 0.15 n eps."""
+    few = np.arange(60)
+    lower = statistics.clopper_pearson_lower(n - few, n, alpha)
+    radius = statistics.smoothing_radius(n - few, n, alpha, 1.0)
+    for misses in few.tolist():
+        q = float(ndtr(-radius[misses]))
+        # a relative error of 3e-14 in ndtr is a hundredth of what is rounded down
+        assert _at_most(misses, n, q * (1 - 3e-14)) <= alpha
+        loose = 3e-12 + (20 * EPS / q if misses else 0)
+        assert _at_most(misses, n, q * (1 - loose)) > alpha
+        assert _at_most(misses, n, 1 - Decimal(float(lower[misses]))) <= alpha
+    lower = statistics.clopper_pearson_lower(few[1:], n, alpha)
+    for k, p in zip(few[1:].tolist(), lower, strict=True):
+        assert 1 - _at_most(k - 1, n, float(p)) <= alpha
+        assert 1 - _at_most(k - 1, n, float(p) * (1 + 3 * n * EPS + 3e-12)) > alpha
+
+
+@pytest.mark.parametrize("n", [10**5, 10**6, 10**7, 10**8, 2**31 - 200])
+@pytest.mark.parametrize("alpha", [0.9, 0.36, 0.05, 0.001, 4e-4, 1e-6, 1e-11])
+def test_bounds_hold_at_999_misses_where_the_inverse_fails(n, alpha):
+    misses = np.array([1000, 999, 998])
+    radius = statistics.smoothing_radius(n - misses, n, alpha, 1.0)
+    assert 0 < radius[0] <= radius[1] <= radius[2]
+    assert _at_most(999, n, float(ndtr(-radius[1])) * (1 - 3e-14)) <= alpha
+
+
+@pytest.mark.parametrize("alpha", [1e-200, 1e-250])
+def test_tiny_alphas_at_which_the_inverse_fails_claim_too_little(alpha):
+    few = np.arange(1, 60)
+    radius = statistics.smoothing_radius(10**4 - few, 10**4, alpha, 1.0)
+    for misses, r in zip(few.tolist(), radius, strict=True):
+        assert _at_most(misses, 10**4, float(ndtr(-r)) * (1 - 1e-13)) <= alpha
+    assert (radius > 0).any()
+
+
+def test_pvalue_is_rounded_up_for_any_number_of_samples():
+    getcontext().prec = 60
+    n = 10**7
+    for z in np.linspace(0.5, 30, 30):
+        larger = int(n / 2 + z * n**0.5 / 2)
+        log_term = _stirling(n) - _stirling(larger) - _stirling(n - larger)
+        term = (log_term - n * Decimal(2).ln()).exp()
+        exact, misses = Decimal(0), n - larger
+        while term > exact * Decimal(1e-20):
+            exact += term
+            term *= Decimal(misses) / (n - misses + 1)
+            misses -= 1
+        pvalue = Decimal(float(statistics.predict_pvalue(larger, n - larger)))
+        assert 2 * exact <= pvalue <= 2 * exact * Decimal(1 + 1e-8)
+
+
+def _stirling(n: int) -> Decimal:
+    """ln n!, wrong by 1 / (1680 n^7)."""
+    n, pi = Decimal(n), Decimal("3.14159265358979323846264338327950288419716939937510")
+    series = 1 / (12 * n) - 1 / (360 * n**3) + 1 / (1260 * n**5)
+    return n * n.ln() - n + (2 * pi * n).ln() / 2 + series
+
+
+def _at_most(misses: int, n: int, q) -> Decimal:
+    """P(Binomial(n, q) <= misses) in 60 digits."""
+    getcontext().prec = 60
+    q = Decimal(q)
+    term, tail = (1 - q) ** n, Decimal(0)
+    for j in range(misses + 1):
+        tail += term
+        term *= Decimal(n - j) / (j + 1) * q / (1 - q)
+    return tail
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 20, 60])

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from jaxcert import certificates
-from jaxcert.certificates import lipschitz, smoothing
+from jaxcert.certificates import interval, lipschitz, smoothing
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Network
-from jaxcert.models import lip_convnet, small_cnn
+from jaxcert.models import dist_net, lip_convnet, small_cnn
 from jaxcert.records import ERROR
 
 SHAPE, CLASSES = (4, 4, 1), 4
@@ -50,7 +50,13 @@ def small_network():
     return network(small_cnn.make(CLASSES, SHAPE, width=4))
 
 
+def distance_network(**changes):
+    settings = dict(depth=3, width=24, num_classes=CLASSES, mean=(0.5,), std=0.5)
+    return network(dist_net.make(image_shape=SHAPE, **settings | changes))
+
+
 SUBJECTS = {
+    "interval": (distance_network, partial(interval.make, radii=(0.0, 0.001, 0.01))),
     "lipschitz": (lipschitz_network, lipschitz.make),
     "smoothing": (
         small_network,

@@ -175,6 +175,19 @@ def test_damaged_cifar_archives_are_one_sentence(tmp_path):
     _refused("cifar10", tmp_path, "the label 10, outside 0..9")
 
 
+def test_one_flipped_bit_of_an_archive_is_noticed(tmp_path):
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    files, *_ = _cifar10()
+    _tar(path, "cifar-10-batches-bin", files)
+    whole = path.read_bytes()
+    for place in np.linspace(50, len(whole) - 1, 40).astype(int):  # behind the name
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        for split in ("train", "test"):
+            _refused("cifar10", tmp_path, "cut off or damaged", split)
+
+
 def test_missing_data_names_the_folder_and_the_file(tmp_path, monkeypatch):
     _refused("cifar10", tmp_path, f"no cifar10 is in {tmp_path}: put cifar-10-binary")
     _refused("mnist", tmp_path, f"no mnist is in {tmp_path}: put train-images")

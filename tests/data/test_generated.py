@@ -140,6 +140,17 @@ def test_a_folder_of_another_request_is_refused(npz, tmp_path):
         write.convert(npz, tmp_path, seed=1, **SMALL)
 
 
+def test_another_file_of_the_same_name_and_size_is_refused(npz, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other" / npz.name
+    write.convert(npz, out, **SMALL)
+    other.parent.mkdir()
+    with np.load(npz) as file:
+        np.savez(other, image=255 - file["image"], label=file["label"])
+    assert other.stat().st_size == npz.stat().st_size
+    with pytest.raises(InputError, match=r"^[^\n]+: name another folder by --out\.$"):
+        write.convert(other, out, **SMALL)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
 @pytest.mark.parametrize("images_before", [0, 64])
 def test_a_full_disk_keeps_the_whole_shards(npz, tmp_path, images_before):

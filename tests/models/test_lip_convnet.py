@@ -15,6 +15,8 @@ from jaxcert.methods import lot
 from jaxcert.models import lip_convnet
 from jaxcert.ops import margins
 
+MEAN = (0.4914, 0.4822, 0.4465)
+
 
 def _ours(name, blocks):
     if "last_layer" in name:
@@ -50,9 +52,13 @@ def _network(g):
     blocks = len(names)
     first = g[next(n for n in names if "in_block" in n or ".0." in n)]
     head = g["p.last_layer.weight"]
+    channels, *sides = g["x01_u8"].shape[1:]
     model = lip_convnet.make(
+        image_shape=(*sides, channels),
+        mean=MEAN[:channels],
         num_classes=head.shape[0],
         blocks=blocks,
+        stages=max(_position(n, blocks)[0] for n in g if n.startswith("p.layer")),
         width=first.shape[0] // (2 if blocks == 1 else 1),
         activation=_activation(g),
         head="orthogonal" if head.ndim == 4 else "lln",
@@ -71,6 +77,37 @@ def _activation(g):
     return {1: "hh1", 3: "hh2"}[len(angles)] if angles else "maxmin"
 
 
+def _original(model):
+    """Zeros shaped as a network of ours, under the original's names and in its layout."""
+    params = jax.eval_shape(model.init, jax.random.key(0))[0]
+    side, _, channels = model.image_shape
+    g = {"x01_u8": np.zeros((2, channels, side, side), np.uint8)}
+    for module, leaves in params.items():
+        kind, place = module[:-3], module[-3:].replace("_", ".")
+        where = {"conv": f"layer{place}.conv", "act": f"layer{place}.activation"}
+        for leaf, value in leaves.items():
+            value = np.zeros(value.shape)
+            if leaf == "kernel":
+                leaf, value = "weight", value.transpose(3, 2, 0, 1)
+            elif leaf == "theta":
+                value = value.reshape(1, -1, 1, 1)
+            g[f"p.{where.get(kind, 'last_layer')}.{leaf}"] = value
+    return g
+
+
+@pytest.mark.parametrize("stages,channels,blocks", [(2, 1, 1), (3, 3, 2), (4, 2, 3)])
+def test_every_size_of_the_network_is_that_of_the_arrays(stages, channels, blocks):
+    shape = (2**stages, 2**stages, channels)
+    sizes = dict(stages=stages, blocks=blocks, width=2, num_classes=4)
+    written = lip_convnet.make(
+        image_shape=shape, activation="hh1", mean=MEAN[:channels], **sizes
+    )
+    model, params, _ = _network(_original(written))
+    assert model.image_shape == shape
+    expected = jax.eval_shape(model.init, jax.random.key(0))[0]
+    assert jax.tree.map(np.shape, params) == jax.tree.map(lambda a: a.shape, expected)
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("pattern", ["lipconvnet_*.npz", "lipresnet_*.npz"])
 def test_whole_network_equals_the_original(x64, pattern):
@@ -79,7 +116,7 @@ def test_whole_network_equals_the_original(x64, pattern):
         model, params, order = _network(g)
         params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
         # the original rounds its normalised input to float32; ours is exact
-        mean = np.array((0.4914, 0.4822, 0.4465))
+        mean = np.array(MEAN[: model.image_shape[-1]])
         x = np.moveaxis(g["x01_u8"], 1, -1) / 255.0
         normalised = ((x - mean) / 0.2507).astype(np.float32)
         x = jnp.asarray(normalised.astype(np.float64) * 0.2507 + mean)
