@@ -2,8 +2,8 @@
 
     python -m jaxcert.train --config configs/linf_dist/mnist.py:0.3 --workdir runs/linf_0.3
 
-Words after the colon: 0.1 | 0.3 (0.3); laptop (width 256, 20 epochs: an hour of two CPU
-cores).
+Words after the colon: 0.1 | 0.3 (0.3); laptop (width 256, 20 epochs; not run by us
+yet).
 """
 
 import runpy

@@ -3,8 +3,8 @@
     python -m jaxcert.train --config configs/sortnet/mnist.py:0.3,laptop \\
         --workdir runs/sortnet_mnist
 
-Words after the colon: 0.1 | 0.3 (0.3); laptop (width 256, 20 epochs: an hour of two CPU
-cores). The best of the paper's logs: 99.01 clean, 98.14 certified at 0.1; 98.46 and 93.40
+Words after the colon: 0.1 | 0.3 (0.3); laptop (width 256, 20 epochs; not run by us
+yet). The best of the paper's logs: 99.01 clean, 98.14 certified at 0.1; 98.46 and 93.40
 at 0.3.
 """
 
