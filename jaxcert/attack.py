@@ -164,10 +164,13 @@ def main(argv: list[str] | None = None) -> int:
     held = audit(args.workdir, attacks)
     radii = [float(r) for r in args.config.certify.radii]
     rows = [("under pgd", metrics.attacked_accuracy(attacks, radii))]
-    rows += [
-        (path.name, metrics.certified_accuracy(records.load(path), radii))
-        for path in held
-    ]
+    for path in held:
+        c = records.load(path)
+        both = np.isin(c.index, attacks.index)  # the same images on every line
+        names = ("index", "label", "predicted", "radius")
+        c = c._replace(**{name: getattr(c, name)[both] for name in names})
+        if both.any():
+            rows.append((path.name, metrics.certified_accuracy(c, radii)))
     print("accuracy in % at l_inf radius (pixels in [0, 1])\n")
     names = ["", *(tables.radius_text(r) for r in radii)]
     lines = [[name, *(tables.percent(v) for v in values)] for name, values in rows]
