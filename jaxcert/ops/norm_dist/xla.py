@@ -117,23 +117,51 @@ def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
     sum over images. `kept` is bool [D,S] here: all inputs are visited and those not kept
     count nothing, so both sums have a fixed order and need no scatter.
     """
+    if isinstance(p, int):
+        return _multiplied_gradients(x, w, y, g, p, kept)
     scale = jnp.where(y > 0, 1 / y, 0)
 
     def walk(power):
-        def one(i, carry):
-            gx, gw = carry
-            d = _row(x, i)[:, :, None] - _row(w, i)
-            v = power(jnp.abs(d) * scale) * jnp.where(d >= 0, g, -g)
-            if kept is not None:
-                v = jnp.where(_row(kept, i)[:, None, None], v, 0)
-            by_image, by_output = _sums(v)
-            return _set(gx, by_image, i), _set(gw, -by_output, i)
+        def term(d):
+            return power(jnp.abs(d) * scale) * jnp.where(d >= 0, g, -g)
 
-        return lax.fori_loop(0, len(x), one, (jnp.zeros_like(x), jnp.zeros_like(w)))
+        return _walk(term, x, w, kept)
 
-    if isinstance(p, int):
-        return walk(lambda r: lax.integer_pow(r, p - 1))
     return _with_power(p - 1, walk, x.dtype)
+
+
+def _multiplied_gradients(x, w, y, g, p: int, kept: Array | None):
+    """Powers of y leave the loop: g sign(d) r^(p-1) = d^(p-1) (g / y^(p-1)) for even p.
+
+    g is brought to at most 1 first. y for which y^(p-1) has no inverse is one that
+    `power_sum` cannot tell from 0, and its gradient is 0.
+    """
+    largest = jnp.max(jnp.where(jnp.isfinite(g), jnp.abs(g), 0))
+    unit = jnp.exp2(jnp.ceil(jnp.log2(jnp.where(largest > 0, largest, 1.0))))
+    least = float(jnp.finfo(y.dtype).max) ** (-1 / max(p - 1, 1)) * 2
+    scale = jnp.where(y > least, 1 / y, 0)
+    gs = g / unit * lax.integer_pow(scale, p - 1) if p > 1 else (y > 0) * g / unit
+
+    def term(d):
+        power = lax.integer_pow(d, p - 1)
+        return power * (gs if p % 2 == 0 else jnp.where(d >= 0, gs, -gs))
+
+    gx, gw = _walk(term, x, w, kept)
+    return gx * unit, gw * unit
+
+
+def _walk(term, x, w, kept: Array | None):
+    """Both sums of term(x_i - w_i [S,b,O]), over outputs and over images, input by input."""
+
+    def one(i, carry):
+        gx, gw = carry
+        v = term(_row(x, i)[:, :, None] - _row(w, i))
+        if kept is not None:
+            v = jnp.where(_row(kept, i)[:, None, None], v, 0)
+        by_image, by_output = _sums(v)
+        return _set(gx, by_image, i), _set(gw, -by_output, i)
+
+    return lax.fori_loop(0, len(x), one, (jnp.zeros_like(x), jnp.zeros_like(w)))
 
 
 def scatter(index: Array, v: Array, inputs: int) -> tuple[Array, Array]:
