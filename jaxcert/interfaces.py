@@ -68,14 +68,23 @@ class Model(NamedTuple):
     ESTIMATE of the Lipschitz constant of z_i - z_j. It may lie below the truth (power
     iteration), so it serves losses and `radius_paper`, never `radius`."""
 
-    lipschitz_bound: Callable[[PyTree, PyTree], Any] | None = None
-    """(params, prepared state) -> float64 [K,K]: proven upper bound of the same
+    lipschitz_bound: Callable[..., Bound] | None = None
+    """(params, prepared state, *, tight=True) -> proven upper bounds of the same
     constants, computed on the host, not differentiable; inf where nothing could be
-    proven."""
+    proven. Not tight: where a tight bound takes minutes, one in seconds."""
 
     interval_margins: Callable[..., Array] | None = None
     """(params, state, lower, upper, label [B]) -> [B,K]: lower bounds on z_label - z_j
     in the box."""
+
+
+class Bound(NamedTuple):
+    """What is proven of a Lipschitz network."""
+
+    pairwise: Any
+    """float64 [K,K], of z_i - z_j in pixels"""
+    growth: float
+    """most by which a change of a layer's output can grow until the logits"""
 
 
 class Run(NamedTuple):

@@ -344,13 +344,14 @@ def _check_certificates(config: ConfigDict, data: Data, model, state) -> None:
     import numpy as np
 
     from jaxcert import certify
+    from jaxcert.interfaces import Bound
     from jaxcert.training import sharding
 
     ones = np.ones((model.num_classes, model.num_classes))
     hollow = model._replace(
         prepare=lambda params, state: state,
         lipschitz=model.lipschitz and (lambda params, state: (ones, state)),
-        lipschitz_bound=model.lipschitz_bound and (lambda params, state: ones),
+        lipschitz_bound=model.lipschitz_bound and (lambda *a, **k: Bound(ones, 1.0)),
     )
     for each, splits in _certificates(config):
         for split in splits:

@@ -14,7 +14,8 @@ then rounded down. What float64 loses grows with the numbers inside the network:
 as the first layer sees it, and what the parameters add to it (a bias can be huge and
 cancelled later). The slack is 2^-30 of the largest difference that the network can make
 within the pixel box (its constant times the box' diameter), some 10^6 times the loss in
-forty layers, and 2^-40 of all that is added, some 10^4 times the loss.
+forty layers, and 2^-40 of all that is added, some 10^4 times the loss; where layers can
+expand, both times the growth until the logits.
 """
 
 from __future__ import annotations
@@ -29,19 +30,25 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Certifier, Model, Network
+from jaxcert.interfaces import Bound, Certifier, Model, Network
 from jaxcert.ops import margins
 from jaxcert.ops.images import unit
 from jaxcert.records import ERROR, Certificates
 
 
-def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
+def make(
+    network: Network, *, bound: str = "tight", mesh: Mesh | None = None
+) -> Certifier:
     """Certifier of a Lipschitz network; deterministic, so alpha is 0 and keys are unused.
 
-    Raises InputError for a network without Lipschitz constants or with weights that are
-    not finite.
+    bound: tight | torus, of zero-padded convolutions (ops.spectral.conv_bound); torus takes
+    seconds where tight takes minutes, for radii up to some percent smaller. Other layers
+    have one bound. Raises InputError for a network without Lipschitz constants or with
+    weights that are not finite.
     """
     model = network.model
+    if bound not in ("tight", "torus"):
+        raise InputError(f"certify.bound is tight or torus, not {bound!r}.")
     if model.lipschitz_bound is None:
         raise InputError(
             "the lipschitz certificate needs a Lipschitz network, as lip_convnet; others are "
@@ -49,9 +56,10 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
         )
     params, state = evaluated(network, mesh)
     with jax.enable_x64(True):
-        bound = model.lipschitz_bound(params, state) * (1 + 1e-12)
+        proven = model.lipschitz_bound(params, state, tight=bound == "tight")
         paper = np.asarray(model.lipschitz(params, state)[0], np.float64)
-    slack = logit_slack(model, params, state, bound)
+    slack = logit_slack(model, params, state, proven)
+    pairwise = proven.pairwise * (1 + 1e-12)
 
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
@@ -65,7 +73,7 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
             index=np.asarray(index, np.int64),
             label=np.asarray(label, np.int32),
             predicted=predicted.astype(np.int32),
-            radius=np.nextafter(_radius(logits, bound, predicted, slack), 0.0),
+            radius=np.nextafter(_radius(logits, pairwise, predicted, slack), 0.0),
             n=np.ones(rows, np.int64),
             seconds=np.full(rows, (time.perf_counter() - start) / max(rows, 1)),
             radius_paper=_radius(logits, paper, predicted, 0.0),
@@ -73,7 +81,7 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
             header=header,
         )
 
-    off = bound[~np.eye(model.num_classes, dtype=bool)]
+    off = pairwise[~np.eye(model.num_classes, dtype=bool)]
     constant = off[0] if np.ptp(off) == 0 else None
     header = {
         "method": "lipschitz",
@@ -81,7 +89,7 @@ def make(network: Network, *, mesh: Mesh | None = None) -> Certifier:
         "alpha": 0,
         "num_classes": model.num_classes,
         "procedure": {"name": "margin", "logit_slack": slack},
-        "pairwise_bound": bound.tolist() if constant is None else float(constant),
+        "pairwise_bound": pairwise.tolist() if constant is None else float(constant),
     }
     return Certifier(header, certify)
 
@@ -106,13 +114,13 @@ def evaluated(network: Network, mesh: Mesh | None):
         return jax.device_put((params, state), everywhere)
 
 
-def logit_slack(model: Model, params, state, bound: np.ndarray) -> float:
-    """How far each float64 logit may be off, see above. bound: of the pairs, in pixels."""
-    constant = float(bound[~np.eye(len(bound), dtype=bool)].max())
+def logit_slack(model: Model, params, state, bound: Bound) -> float:
+    """How far each float64 logit may be off, see above."""
+    off = ~np.eye(model.num_classes, dtype=bool)
+    constant = max(float(bound.pairwise[off].max()), bound.growth)
     if not math.isfinite(constant):
         return math.inf
     box = 2.0**-30 * constant * math.sqrt(math.prod(model.image_shape))
-    # behind the first layer the constant is that in pixels times std: at most 1, or it
     return box + 2.0**-40 * max(constant, 1.0) * _added(model, params, state)
 
 
@@ -121,10 +129,12 @@ def _added(model: Model, params, state) -> float:
     of its activations."""
     if model.norm == "linf":  # distances: |x - w| is at most |x| + |w|
         return sum(float(np.abs(a).max()) for a in jax.tree.leaves((params, state)))
-    # orthogonal kernels add nothing, a vector as much as a bias at every pixel
-    vectors = (np.asarray(a) for a in jax.tree.leaves(params) if np.ndim(a) == 1)
+    # kernels add nothing, any other array as much as a bias at every pixel
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    paths += jax.tree_util.tree_leaves_with_path(state.get("batch_stats", {}))
+    others = (np.asarray(a) for path, a in paths if path[-1].key != "kernel")
     pixels = math.prod(model.image_shape[:2])
-    return math.sqrt(pixels) * sum(float(np.linalg.norm(a)) for a in vectors)
+    return math.sqrt(pixels) * sum(float(np.linalg.norm(a)) for a in others)
 
 
 def on_devices(image, mesh: Mesh | None):

@@ -23,7 +23,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Model
+from jaxcert.interfaces import Bound, Model
 from jaxcert.models._parts import check_sizes
 from jaxcert.nn import adapter
 from jaxcert.nn.interval import IntervalHead
@@ -186,12 +186,14 @@ class DistNet(nn.Module):
             return factor * self.head.pairwise()
         return jnp.full((self.num_classes, self.num_classes), 2.0) * factor
 
-    def lipschitz_bound(self):
-        """float64 [K,K], proven: the distances are exactly 1-Lipschitz."""
+    def lipschitz_bound(self, tight=True):
+        """Proven: the distances are exactly 1-Lipschitz."""
         factor = abs(float(self._scale(np.zeros(())))) / self.std * (1 + 1e-12)
         if self.hidden:
-            return factor * self.head.pairwise_bound()
-        return np.full((self.num_classes, self.num_classes), 2.0 * factor)
+            pairwise = factor * self.head.pairwise_bound()
+        else:
+            pairwise = np.full((self.num_classes, self.num_classes), 2.0 * factor)
+        return Bound(pairwise, max(self.std * pairwise.max(), 1.0))
 
     def interval_margins(self, lower, upper, label):
         """[B,K]: lower bounds of z_label - z_j over the box of images [lower, upper]."""

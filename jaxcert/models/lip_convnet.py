@@ -19,7 +19,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Model
+from jaxcert.interfaces import Bound, Model
 from jaxcert.models._parts import check_sizes
 from jaxcert.nn import adapter
 from jaxcert.nn.activations import ACTIVATIONS
@@ -141,17 +141,20 @@ class LipConvNet(nn.Module):
             return self.last.pairwise() / self.std
         return jnp.full((self.num_classes, self.num_classes), SQRT2 / self.std)
 
-    def lipschitz_bound(self):
-        """float64 [K,K] from the prepared kernels: the product of their proven norms."""
-        bound = 1.0 / self.std
+    def lipschitz_bound(self, tight=True):
+        """From the prepared kernels: the product of their proven norms."""
+        norms = []
         for convs, _ in self._stages():
             for i, conv in enumerate(convs):
                 layer = conv.bound()
-                bound *= (1.0 + layer) / 2 if self._is_residual(i) else layer
+                norms.append((1.0 + layer) / 2 if self._is_residual(i) else layer)
         if self.head == "lln":
-            return bound * self.last.pairwise_bound()
-        head = SQRT2 * self.last.bound()
-        return np.full((self.num_classes, self.num_classes), bound * head)
+            head = self.last.pairwise_bound()
+        else:
+            shape = (self.num_classes, self.num_classes)
+            head = np.full(shape, SQRT2 * self.last.bound())
+        growth = math.prod(max(norm, 1.0) for norm in norms) * max(head.max(), 1.0)
+        return Bound(math.prod(norms) / self.std * head, growth)
 
     def _stages(self):
         for stage in range(1, self.stages + 1):

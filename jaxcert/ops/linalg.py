@@ -6,6 +6,7 @@ real and imaginary part apart, and one complex product is three real ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -78,7 +79,92 @@ def cayley(w: Array) -> Array:
     return jnp.concatenate([inverse @ (eye - a), -2.0 * r @ inverse], -2)
 
 
-def safe_norm(x: Array, *, axis: int = -1) -> Array:
+@jax.custom_vjp
+def cholesky_orthogonal(x: Array) -> Array:
+    """Q = R^-1 X with R R^T = X X^T + e I, R lower: rows of X [..., M, N], M <= N, made
+    orthogonal.
+
+    e = 1e-3 mean diag(X X^T), so Q Q^T = I - e R^-1 R^-T: all singular values below 1. The
+    gradient takes e as a constant (Hu et al. 2024).
+    """
+    return _cholesky_fwd(x)[0]
+
+
+def _cholesky_fwd(x: Array):
+    s = x @ _t(x)
+    e = 1e-3 * jnp.trace(s, axis1=-2, axis2=-1)[..., None, None] / s.shape[-1]
+    r = jnp.linalg.cholesky(s + e * jnp.eye(s.shape[-1], dtype=s.dtype))
+    q = jax.lax.linalg.triangular_solve(r, x, left_side=True, lower=True)
+    return q, (r, q)
+
+
+def _cholesky_bwd(saved, g: Array):
+    """G_B = R^-T G, P = sym(tril(-R^T tril(G_B Q^T))), G_X = R^-T P Q + G_B"""
+    r, q = saved
+
+    def solve(b):
+        return jax.lax.linalg.triangular_solve(
+            r, b, left_side=True, lower=True, transpose_a=True
+        )
+
+    gb = solve(g)
+    p = jnp.tril(-_t(r) @ jnp.tril(gb @ _t(q)))
+    p = p + _t(jnp.tril(p, -1))
+    return (solve(p @ q) + gb,)
+
+
+cholesky_orthogonal.defvjp(_cholesky_fwd, _cholesky_bwd)
+
+
+def block_reflector(v: Pair, *, jitter: float) -> Pair:
+    """W = I - 2 V (V^H V + e I)^-1 V^H for V [..., M, q], e = jitter mean diag(V^H V).
+
+    Orthogonal for e = 0; its eigenvalues 1 - 2 s^2 / (s^2 + e) lie in (-1, 1].
+    """
+    rows, rank = v.re.shape[-2:]
+    conjugate = Pair(_t(v.re), None if v.im is None else -_t(v.im))
+    p = gram(conjugate)
+    e = jitter * jnp.trace(p.re, axis1=-2, axis2=-1)[..., None, None] / rank
+    p = Pair(p.re + e * jnp.eye(rank, dtype=p.re.dtype), p.im)
+    half = Pair(*solve_positive(p, conjugate))
+    product = matmul(v, half)
+    re = jnp.eye(rows, dtype=v.re.dtype) - 2 * product.re
+    return Pair(re, None if product.im is None else -2 * product.im)
+
+
+def solve_positive(a: Pair, b: Pair) -> Pair:
+    """X with A X = B for Hermitian positive definite A [..., M, M]."""
+    if a.im is None:
+        factor = jax.scipy.linalg.cho_factor(a.re, lower=True)
+        return Pair(jax.scipy.linalg.cho_solve(factor, b.re), None)
+    factor = jax.scipy.linalg.cho_factor(jax.lax.complex(a.re, a.im), lower=True)
+    x = jax.scipy.linalg.cho_solve(factor, jax.lax.complex(b.re, b.im))
+    return Pair(x.real, x.imag)
+
+
+def power_iteration(
+    f: Callable[[Array], Array], x: Array, *, steps: int, differentiated: bool = False
+) -> tuple[Array, Array]:
+    """(|f(v)|, v) for a linear f, v = x after `steps` of x <- f^T f x / |f^T f x|.
+
+    An ESTIMATE of the norm of f, from below. The value is differentiated at v alone (its
+    gradient is then that of u^T f v), or, `differentiated`, through all steps.
+    """
+    transpose = jax.linear_transpose(f, x)
+
+    def step(v, _):
+        (v,) = transpose(f(v))
+        return v / jnp.maximum(safe_norm(v, axis=None), 1e-10), None
+
+    def frozen(v):
+        return jax.lax.stop_gradient(v)
+
+    v, _ = jax.lax.scan(step, frozen(x), length=steps)
+    v = v if differentiated else frozen(v)
+    return safe_norm(f(v), axis=None), frozen(v)
+
+
+def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
     """l2 norm whose gradient at zero is zero (of jnp.linalg.norm it is NaN)."""
     square = jnp.sum(x * x, axis)
     positive = square > 0

@@ -1,0 +1,105 @@
+"""LiResNet, the network of GloroNets in Altstidl et al. (2023).
+
+Hu, Zou, Wang, Leino and Fredrikson (2023). Images minus 0.5, then
+
+    stem    5x5 convolution of stride 2 to `width` channels              side / 2
+    blocks  `depth` linear residual blocks (nn/liresnet.py)
+    neck    4x4 convolution of stride 4 to 2 width, flattened, dense to `dense`
+    head    normalised rows (nn/heads.py)
+
+each followed by MinMax but for the head. Sizes XS, S, M, L: depth 6, 12, 18 of width 128,
+depth 18 of width 256. z_i - z_j has the Lipschitz constant
+
+    |stem| prod |A_l| |neck conv| |neck dense| |w_i - w_j|.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from flax import linen as nn
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Bound, Model
+from jaxcert.models._parts import check_sizes
+from jaxcert.nn import adapter, liresnet
+from jaxcert.nn.activations import maxmin
+from jaxcert.nn.heads import LLN
+
+
+def make(
+    *,
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    num_classes: int = 10,
+    depth: int = 12,
+    width: int = 128,
+    dense: int = 512,
+    power_steps: int = 2,
+    power_steps_evaluated: int = 500,
+    differentiated: bool = False,
+) -> Model:
+    """Images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a multiple of 8.
+
+    power_steps: of power iteration in each training step; 10 and differentiated for the
+    original's. Raises InputError where a layer is undefined.
+    """
+    check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
+    power = liresnet.Power(power_steps, power_steps_evaluated, differentiated)
+    module = LiResNet(tuple(image_shape), num_classes, depth, width, dense, power=power)
+    return adapter.from_linen(
+        module, image_shape=image_shape, num_classes=num_classes, norm="l2"
+    )
+
+
+def check_liresnet(image_shape, num_classes, depth, width, dense, power_steps) -> None:
+    """Raises InputError."""
+    check_sizes(image_shape, num_classes, width)
+    side, columns, _ = image_shape
+    if side != columns or side % 8:
+        raise InputError(
+            f"liresnet takes square images whose side is a multiple of 8, not {side}x"
+            f"{columns}: set data.pad."
+        )
+    if width % 2 or dense % 2 or dense < 2 or depth < 1 or power_steps < 1:
+        raise InputError(
+            "liresnet needs an even width and dense (MinMax pairs channels), a depth and "
+            f"power_steps of at least 1, not {width}, {dense}, {depth} and {power_steps}."
+        )
+
+
+class LiResNet(nn.Module):
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    depth: int
+    width: int
+    dense: int
+    power: liresnet.Power
+
+    def setup(self):
+        side, _, channels = self.image_shape
+        half, w, power = side // 2, self.width, self.power
+        self.stem = liresnet.Conv(w, (side, channels), 5, 2, 2, power)
+        self.blocks = liresnet.Blocks(self.depth, (half, w), maxmin, power)
+        self.neck = liresnet.Conv(2 * w, (half, w), 4, 4, 0, power)
+        self.neck_dense = liresnet.Dense(self.dense, 2 * w * (side // 8) ** 2, power)
+        self.head = LLN(self.num_classes, self.dense)
+
+    def __call__(self, x, train=False):
+        x = maxmin(self.stem(x - 0.5))
+        x = maxmin(self.neck(self.blocks(x)))
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # (C, H, W), as the original
+        return self.head(maxmin(self.neck_dense(x)))
+
+    def lipschitz(self, train=False):
+        layers = self.stem, self.neck, self.neck_dense
+        norms = [layer.norm(train) for layer in layers]
+        return math.prod(norms) * self.blocks.norm(train).prod() * self.head.pairwise()
+
+    def lipschitz_bound(self, tight=True):
+        layers = self.stem, self.neck, self.neck_dense
+        norms = [layer.bound(tight) for layer in layers] + self.blocks.bounds(tight)
+        head = self.head.pairwise_bound()
+        growth = math.prod(max(norm, 1.0) for norm in norms) * max(head.max(), 1.0)
+        rounding = 1 + 4 * len(norms) * np.finfo(np.float64).eps
+        return Bound(math.prod(norms) * rounding * head, growth)

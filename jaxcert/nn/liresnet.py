@@ -1,0 +1,202 @@
+"""Layers whose Lipschitz constant is estimated in training and proven for certificates.
+
+Hu, Zou, Wang, Leino and Fredrikson, "Unlocking Deterministic Robustness Certification on
+ImageNet" (2023). A residual block without an activation inside is one convolution,
+
+    A_l = I + D^(-1/2) g_l (.) W_l        D blocks, g_l one factor per output channel,
+
+so a block has the bound |A_l| and not 1 + |g_l (.) W_l|.
+
+Every layer here has `norm(train)`, an estimate by power iteration from a carried vector
+(collection `power`), and `bound(tight)`, proven, from ops.spectral.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcert.nn import lot
+from jaxcert.ops import linalg, spectral
+from jaxcert.progress import Progress
+
+Array = jax.Array
+
+
+class Power(NamedTuple):
+    """How norms are estimated."""
+
+    steps: int = 2
+    """of power iteration in each training step"""
+    steps_evaluated: int = 500
+    """for `radius_paper`, from the carried vector, which it leaves alone"""
+    differentiated: bool = False
+    """through the steps, as the paper's code; else at their result"""
+    start: Callable = nn.initializers.normal(1.0)
+
+
+def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array:
+    """x [B,n,n,C_in], kernel [k,k,C_in,C_out], zeros around."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel.astype(x.dtype),
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+class Conv(nn.Module):
+    """Convolution of images [B,side,side,C_in] with a bias; kernel orthogonal at the start."""
+
+    features: int
+    inputs: tuple[int, int]
+    """(side, C_in)"""
+    kernel_size: int
+    stride: int
+    padding: int
+    power: Power = Power()
+
+    def setup(self):
+        side, channels = self.inputs
+        shape = (self.kernel_size, self.kernel_size, channels, self.features)
+        orthogonal = nn.initializers.orthogonal(column_axis=-1)
+        self.kernel = self.param("kernel", orthogonal, shape)
+        self.bias = self.param("bias", lot.init_bias, shape[3:], shape)
+        self.vector = _carried(self, (1, side, side, channels))
+
+    def __call__(self, x):
+        return self._linear(x) + self.bias.astype(x.dtype)
+
+    def norm(self, train: bool) -> Array:
+        return _estimated(self, self._linear, train)
+
+    def bound(self, tight: bool = True) -> float:
+        how = dict(stride=self.stride, padding=self.padding, tight=tight)
+        return spectral.conv_bound(np.asarray(self.kernel), self.inputs[0], **how)
+
+    def _linear(self, x):
+        return conv(x, self.kernel, stride=self.stride, padding=self.padding)
+
+
+class Dense(nn.Module):
+    """[B,inputs] -> [B,features]; starts as PyTorch's."""
+
+    features: int
+    inputs: int
+    power: Power = Power()
+
+    def setup(self):
+        shape = (1, 1, self.inputs, self.features)
+        start = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        self.kernel = self.param("kernel", start, shape[2:])
+        self.bias = self.param("bias", lot.init_bias, shape[3:], shape)
+        self.vector = _carried(self, (1, self.inputs))
+
+    def __call__(self, x):
+        return self._linear(x) + self.bias.astype(x.dtype)
+
+    def norm(self, train: bool) -> Array:
+        return _estimated(self, self._linear, train)
+
+    def bound(self, tight: bool = True) -> float:
+        return spectral.norm_bound(np.asarray(self.kernel))
+
+    def _linear(self, x):
+        return x @ self.kernel.astype(x.dtype)
+
+
+class Blocks(nn.Module):
+    """All residual blocks: x -> activation(A_l x + b_l), l = 1..depth."""
+
+    depth: int
+    inputs: tuple[int, int]
+    """(side, W)"""
+    activation: Callable[[Array], Array]
+    power: Power = Power()
+
+    def setup(self):
+        side, width = self.inputs
+        shape = (self.depth, 3, 3, width, width)
+        start = nn.initializers.normal(1 / (9 * width))
+        self.kernel = self.param("kernel", start, shape)
+        self.gain = self.param("gain", nn.initializers.ones, (self.depth, width))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.depth, width))
+        self.vector = _carried(self, (self.depth, 1, side, side, width))
+
+    def __call__(self, x):
+        def block(x, each):
+            kernel, bias = each
+            return self.activation(conv(x, kernel, padding=1) + bias), None
+
+        dtype = x.dtype
+        each = self.kernels().astype(dtype), self.bias.astype(dtype)
+        return jax.lax.scan(block, x, each)[0]
+
+    def kernels(self) -> Array:
+        """A of all blocks, [D,3,3,W,W]."""
+        kernel = jnp.asarray(self.kernel)
+        branch = kernel * self.gain[:, None, None, None, :]
+        eye = jnp.eye(self.inputs[1], dtype=branch.dtype)
+        return (branch / math.sqrt(self.depth)).at[:, 1, 1].add(eye)
+
+    def norm(self, train: bool) -> Array:
+        """[D]"""
+
+        def apply(x, kernel):
+            return conv(x, kernel, padding=1)
+
+        return _estimated(self, apply, train, self.kernels())
+
+    def bounds(self, tight: bool = True) -> list[float]:
+        line, found = Progress("bound", self.depth, "blocks"), []
+        for kernel in np.asarray(self.kernels(), np.float64):
+            bound = spectral.conv_bound(kernel, self.inputs[0], padding=1, tight=tight)
+            found.append(bound)
+            line.update(len(found))
+        return found
+
+
+def _carried(module: nn.Module, shape: tuple[int, ...]):
+    def start():
+        return module.power.start(module.make_rng("params"), shape)
+
+    return module.variable("power", "vector", start)
+
+
+def _estimated(module, linear, train: bool, stack: Array | None = None) -> Array:
+    """Norm of linear(x), or [D] norms of linear(x, member) for the members of a stack."""
+    power, carried = module.power, module.vector
+    steps = power.steps if train else power.steps_evaluated
+
+    def norm(x, *member):
+        return linalg.power_iteration(
+            lambda x: linear(x, *member),
+            x,
+            steps=steps,
+            differentiated=train and power.differentiated,
+        )
+
+    x = carried.value.astype(module.kernel.dtype)
+    value, vector = norm(x) if stack is None else _each(norm, x, stack)
+    if train:
+        carried.value = vector
+    return value
+
+
+def _each(function: Callable, *stacks: Array):
+    """function over the leading axis: one after another on a CPU, where a stack of
+    convolutions is slow; at once elsewhere."""
+
+    def one_by_one(*stacks):
+        return jax.lax.map(lambda each: function(*each), stacks)
+
+    return jax.lax.platform_dependent(
+        *stacks, cpu=one_by_one, default=jax.vmap(function)
+    )
