@@ -97,7 +97,8 @@ def make(
 def evaluated(network: Network, mesh: Mesh | None):
     """(params, state) in float64, prepared, on all devices. Raises InputError for weights
     that no certificate can rest on."""
-    leaves = jax.tree.leaves(network.params)
+    leaves = jax.tree.leaves((network.params, network.state))
+    leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not all(np.isfinite(leaf).all() for leaf in leaves):
         raise InputError("the network has weights that are not finite: train it again.")
     if any(jnp.dtype(leaf.dtype).itemsize < 4 for leaf in leaves):

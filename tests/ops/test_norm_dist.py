@@ -191,6 +191,22 @@ def test_multiplied_powers_neither_overflow_nor_vanish():
         close(gx, np.full((2, 3), 2 * 3 ** (-7 / 8)), 1e-5)
 
 
+@pytest.mark.parametrize("p", [1, 7, 8, 10])
+def test_gradients_survive_half_precision_and_huge_cotangents(p):
+    draw = np.random.default_rng(0)
+    x, w = draw.uniform(-1, 1, (4, 50)), draw.uniform(-1, 1, (50, 8))
+    w[0, 0] = -10.0  # as at identity initialisation
+    g = np.ones((4, 8))
+    exact = pulled(*(a.astype(np.float32) for a in (x, w, g)), p)
+    half = pulled(*(a.astype(np.float16) for a in (x, w, g)), p)
+    for ours, true in zip(half[1:], exact[1:], strict=True):
+        close(np.asarray(ours, np.float32), true, 0.01)
+    huge = (g * 2e38).astype(np.float32)
+    small = pulled(x[:, :2].astype(np.float32), w[:2].astype(np.float32), huge / 8, p)
+    for part in small[1:]:
+        assert np.isfinite(part).all()
+
+
 @pytest.mark.parametrize("p", [None, 8, 64.3])
 def test_kernels_give_what_xla_gives(p):
     draw = np.random.default_rng(0)
@@ -239,6 +255,8 @@ def test_memory_is_that_of_inputs_and_outputs(p):
         (((2, 3), (3, 4), float("nan")), "p must be at least 1"),
         (((2, 3), (4, 3), None), "needs x"),
         (((2, 3), (3, 0), None), "needs x"),
+        (((2, 3), (3, 1), jnp.float32(0.5)), "at least 1"),
+        (((2, 3), (3, 1), jnp.float32(jnp.nan)), "at least 1"),
     ],
 )
 def test_impossible_input_is_refused(arguments, words):

@@ -69,6 +69,9 @@ def norm_dist(
             f"{implementation} takes dense float32 inputs, not {x.dtype}"
             f"{'' if kept is None else ' with kept inputs'}: use implementation='xla'."
         )
+    if p is not None and x.dtype.itemsize < 4:  # powers and sums of 16 bits are noise
+        how = dict(kept=kept, group=group, implementation=implementation)
+        return norm_dist(x.astype(jnp.float32), w, p, **how).astype(x.dtype)
     static = p if p is None or isinstance(p, int) else "traced"
     how = _How(static, implementation.endswith("interpret") if kernels else None)
     power = p if static == "traced" else jnp.zeros((), x.dtype)
@@ -116,10 +119,12 @@ def _checked(x, w, p, kept, group):
             f"kept has {len(kept)} groups, but {len(x)} images in groups of {group} are "
             f"{-(-len(x) // group)}."
         )
-    if p is None or isinstance(p, jax.Array):
+    if p is None or isinstance(p, jax.core.Tracer):
         return p if p is None else p.astype(x.dtype)
     if not p >= 1:
         raise InputError(f"p must be at least 1 for a norm, not {p}; infinity is None.")
+    if isinstance(p, jax.Array) and jnp.isfinite(p):
+        return p.astype(x.dtype)
     if math.isinf(p):
         return None
     if float(p).is_integer() and p <= _MULTIPLIED:

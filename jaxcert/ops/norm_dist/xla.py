@@ -133,11 +133,12 @@ def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
 def _multiplied_gradients(x, w, y, g, p: int, kept: Array | None):
     """Powers of y leave the loop: g sign(d) r^(p-1) = d^(p-1) (g / y^(p-1)) for even p.
 
-    g is brought to at most 1 first. y for which y^(p-1) has no inverse is one that
+    g is brought to about 1 first. y for which y^(p-1) has no inverse is one that
     `power_sum` cannot tell from 0, and its gradient is 0.
     """
     largest = jnp.max(jnp.where(jnp.isfinite(g), jnp.abs(g), 0))
-    unit = jnp.exp2(jnp.ceil(jnp.log2(jnp.where(largest > 0, largest, 1.0))))
+    exponent = jnp.ceil(jnp.log2(jnp.where(largest > 0, largest, 1.0)))
+    unit = jnp.exp2(jnp.minimum(exponent, jnp.finfo(g.dtype).maxexp - 2))
     least = float(jnp.finfo(y.dtype).max) ** (-1 / max(p - 1, 1)) * 2
     scale = jnp.where(y > least, 1 / y, 0)
     gs = g / unit * lax.integer_pow(scale, p - 1) if p > 1 else (y > 0) * g / unit
