@@ -79,10 +79,12 @@ class LiResNet(nn.Module):
     def setup(self):
         side, _, channels = self.image_shape
         half, w, power = side // 2, self.width, self.power
-        self.stem = liresnet.Conv(w, (side, channels), 5, 2, 2, power)
+        self.stem = liresnet.BoundedConv(w, (side, channels), 5, 2, 2, power)
         self.blocks = liresnet.Blocks(self.depth, (half, w), maxmin, power)
-        self.neck = liresnet.Conv(2 * w, (half, w), 4, 4, 0, power)
-        self.neck_dense = liresnet.Dense(self.dense, 2 * w * (side // 8) ** 2, power)
+        self.neck = liresnet.BoundedConv(2 * w, (half, w), 4, 4, 0, power)
+        self.neck_dense = liresnet.BoundedDense(
+            self.dense, 2 * w * (side // 8) ** 2, power
+        )
         self.head = LLN(self.num_classes, self.dense)
 
     def __call__(self, x, train=False):

@@ -52,7 +52,7 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array
     )
 
 
-class Conv(nn.Module):
+class BoundedConv(nn.Module):
     """Convolution of images [B,side,side,C_in] with a bias; kernel orthogonal at the start."""
 
     features: int
@@ -85,7 +85,7 @@ class Conv(nn.Module):
         return conv(x, self.kernel, stride=self.stride, padding=self.padding)
 
 
-class Dense(nn.Module):
+class BoundedDense(nn.Module):
     """[B,inputs] -> [B,features]; starts as PyTorch's."""
 
     features: int
