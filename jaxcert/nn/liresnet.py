@@ -24,7 +24,6 @@ from flax import linen as nn
 
 from jaxcert.nn import lot
 from jaxcert.ops import linalg, spectral
-from jaxcert.progress import Progress
 
 Array = jax.Array
 
@@ -155,12 +154,9 @@ class Blocks(nn.Module):
         return _estimated(self, apply, train, self.kernels())
 
     def bounds(self, tight: bool = True) -> list[float]:
-        line, found = Progress("bound", self.depth, "blocks"), []
-        for kernel in np.asarray(self.kernels(), np.float64):
-            bound = spectral.conv_bound(kernel, self.inputs[0], padding=1, tight=tight)
-            found.append(bound)
-            line.update(len(found))
-        return found
+        kernels = np.asarray(self.kernels(), np.float64)
+        how = dict(padding=1, tight=tight)
+        return [spectral.conv_bound(k, self.inputs[0], **how) for k in kernels]
 
 
 def _carried(module: nn.Module, shape: tuple[int, ...]):
