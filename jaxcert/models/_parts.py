@@ -1,8 +1,9 @@
-"""Layers that the classifiers of smoothing share, with PyTorch's conventions."""
+"""What networks share: layers with PyTorch's conventions, checks, the bound of a chain."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from flax import linen as nn
 from jax import random
 
 from jaxcert.errors import InputError
+from jaxcert.interfaces import Bound
 
 FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """N(0, 2 / (k k c_out)), the convolutions of the CIFAR ResNets"""
@@ -76,3 +78,10 @@ def check_channels(image_shape, mean, std) -> None:
             f"mean {tuple(mean)} and std {tuple(std)} do not fit images of "
             f"{channels} channels: give {channels} numbers each, std above 0."
         )
+
+
+def bound_of(norms: Sequence[float], head: np.ndarray) -> Bound:
+    """Proven constants of a chain: the norms of its layers, then a head of [K,K]."""
+    growth = math.prod(max(norm, 1.0) for norm in norms) * max(float(head.max()), 1.0)
+    rounding = 1 + 4 * (len(norms) + 1) * np.finfo(np.float64).eps
+    return Bound(math.prod(norms) * rounding * head, growth)

@@ -146,13 +146,13 @@ class LipConvNet(nn.Module):
         norms = []
         for convs, _ in self._stages():
             for i, conv in enumerate(convs):
-                layer = conv.bound()
+                layer = conv.bound(tight)
                 norms.append((1.0 + layer) / 2 if self._is_residual(i) else layer)
         if self.head == "lln":
             head = self.last.pairwise_bound()
         else:
             shape = (self.num_classes, self.num_classes)
-            head = np.full(shape, SQRT2 * self.last.bound())
+            head = np.full(shape, SQRT2 * self.last.bound(tight))
         growth = math.prod(max(norm, 1.0) for norm in norms) * max(head.max(), 1.0)
         return Bound(math.prod(norms) / self.std * head, growth)
 

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from flax import linen as nn
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Bound, Model
-from jaxcert.models._parts import check_sizes
+from jaxcert.interfaces import Model
+from jaxcert.models._parts import bound_of, check_sizes
 from jaxcert.nn import adapter, liresnet
 from jaxcert.nn.activations import maxmin
 from jaxcert.nn.heads import LLN
@@ -101,7 +100,4 @@ class LiResNet(nn.Module):
     def lipschitz_bound(self, tight=True):
         layers = self.stem, self.neck, self.neck_dense
         norms = [layer.bound(tight) for layer in layers] + self.blocks.bounds(tight)
-        head = self.head.pairwise_bound()
-        growth = math.prod(max(norm, 1.0) for norm in norms) * max(head.max(), 1.0)
-        rounding = 1 + 4 * len(norms) * np.finfo(np.float64).eps
-        return Bound(math.prod(norms) * rounding * head, growth)
+        return bound_of(norms, self.head.pairwise_bound())

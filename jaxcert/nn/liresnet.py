@@ -112,13 +112,18 @@ class BoundedDense(nn.Module):
 
 
 class Blocks(nn.Module):
-    """All residual blocks: x -> activation(A_l x + b_l), l = 1..depth."""
+    """All residual blocks: x -> activation(A_l x + b_l), l = 1..depth.
+
+    centred (Hu et al. 2024): in training the mean of the branch (A_l - I) x over images and
+    pixels is taken off, in evaluation its running mean. A shift changes no bound.
+    """
 
     depth: int
     inputs: tuple[int, int]
     """(side, W)"""
     activation: Callable[[Array], Array]
     power: Power = Power()
+    centred: bool = False
 
     def setup(self):
         side, width = self.inputs
@@ -128,22 +133,39 @@ class Blocks(nn.Module):
         self.gain = self.param("gain", nn.initializers.ones, (self.depth, width))
         self.bias = self.param("bias", nn.initializers.zeros, (self.depth, width))
         self.vector = _carried(self, (self.depth, 1, side, side, width))
+        if self.centred:
+            self.mean = running_mean(self, (self.depth, width))
 
-    def __call__(self, x):
+    def __call__(self, x, train=False):
         def block(x, each):
             kernel, bias = each
             return self.activation(conv(x, kernel, padding=1) + bias), None
 
-        dtype = x.dtype
-        each = self.kernels().astype(dtype), self.bias.astype(dtype)
+        def centred(x, each):
+            kernel, bias = each
+            branch = conv(x, kernel, padding=1)
+            mean = branch.mean((0, 1, 2))
+            return self.activation(x + branch + (bias - mean)), mean
+
+        dtype, bias = x.dtype, jnp.asarray(self.bias)
+        if self.centred and train:
+            each = self.branches().astype(dtype), bias.astype(dtype)
+            x, means = jax.lax.scan(centred, x, each)
+            follow(self.mean, means)
+            return x
+        bias = bias - self.mean.value if self.centred else bias
+        each = self.kernels().astype(dtype), bias.astype(dtype)
         return jax.lax.scan(block, x, each)[0]
+
+    def branches(self) -> Array:
+        """D^(-1/2) g (.) W of all blocks, [D,3,3,W,W]."""
+        kernel = jnp.asarray(self.kernel)
+        return kernel * self.gain[:, None, None, None, :] / math.sqrt(self.depth)
 
     def kernels(self) -> Array:
         """A of all blocks, [D,3,3,W,W]."""
-        kernel = jnp.asarray(self.kernel)
-        branch = kernel * self.gain[:, None, None, None, :]
-        eye = jnp.eye(self.inputs[1], dtype=branch.dtype)
-        return (branch / math.sqrt(self.depth)).at[:, 1, 1].add(eye)
+        branches = self.branches()
+        return branches.at[:, 1, 1].add(jnp.eye(self.inputs[1], dtype=branches.dtype))
 
     def norm(self, train: bool) -> Array:
         """[D]"""
@@ -157,6 +179,18 @@ class Blocks(nn.Module):
         kernels = np.asarray(self.kernels(), np.float64)
         how = dict(padding=1, tight=tight)
         return [spectral.conv_bound(k, self.inputs[0], **how) for k in kernels]
+
+
+def running_mean(module: nn.Module, shape: tuple[int, ...]):
+    """Variable of the means that a centred layer takes off in evaluation."""
+    return module.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+
+
+def follow(mean, found: Array) -> None:
+    """One step of a running mean."""
+    found = jax.lax.stop_gradient(found)
+    moved = mean.value + 0.1 * (found - mean.value)
+    mean.value = moved.astype(mean.value.dtype)
 
 
 def _carried(module: nn.Module, shape: tuple[int, ...]):

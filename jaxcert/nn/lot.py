@@ -126,7 +126,7 @@ class Conv(nn.Module):
         )
         return conv(x, q, kernel_size=k) + bias.astype(x.dtype)
 
-    def bound(self) -> float:
+    def bound(self, tight: bool = True) -> float:
         """Proven Lipschitz constant of the prepared layer (float64, at most about 1)."""
         re, im = self.get_variable("prepared", "q")
         return spectral.norm_bound(np.asarray(re) if im is None else re + 1j * im)
@@ -149,9 +149,12 @@ class Dense(nn.Module):
 
 def prepared(module: nn.Module, compute) -> Pair:
     """The explicit kernel: stored by `Model.prepare`, read if stored, else computed."""
-    if module.is_mutable_collection("prepared") or module.has_variable("prepared", "q"):
-        return module.variable("prepared", "q", compute).value
-    return compute()
+    if module.has_variable("prepared", "q"):
+        return module.get_variable("prepared", "q")
+    q = compute()
+    if module.is_mutable_collection("prepared"):
+        module.put_variable("prepared", "q", q)
+    return q
 
 
 def init_kernel(key, shape):

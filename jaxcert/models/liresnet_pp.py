@@ -1,0 +1,108 @@
+"""LiResNet++: the network of Hu, Leino, Wang and Fredrikson (2024).
+
+"A Recipe for Improved Certifiable Robustness: Capacity and Data". Images minus 0.5, then
+
+    stem    5x5 convolution of stride 2 to `width` channels, MinMax            side / 2
+    blocks  `depth` linear residual blocks, centred (nn/liresnet.py)
+    neck    4x4 convolution of stride 4 to `width`, flattened, dense to `dense`, MinMax
+    stack   `dense_depth` dense layers of `dense`, each with MinMax
+    head    normalised rows (nn/heads.py)
+
+Neck and stack are Cholesky-orthogonal (nn/cholesky.py). z_i - z_j has the constant
+
+    |stem| prod |A_l| |neck conv| |neck dense| prod |Q_l| |w_i - w_j|.
+"""
+
+from __future__ import annotations
+
+import math
+
+from flax import linen as nn
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Model
+from jaxcert.models._parts import bound_of
+from jaxcert.models.liresnet import check_liresnet
+from jaxcert.nn import adapter, cholesky, liresnet
+from jaxcert.nn.activations import maxmin
+from jaxcert.nn.heads import LLN
+
+
+def make(
+    *,
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    num_classes: int = 10,
+    depth: int = 12,
+    width: int = 512,
+    dense: int = 2048,
+    dense_depth: int = 8,
+    power_steps: int = 2,
+    power_steps_evaluated: int = 500,
+) -> Model:
+    """Images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a multiple of 8.
+
+    power_steps: of power iteration in each training step; the original takes 10. Raises
+    InputError where a layer is undefined.
+    """
+    check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
+    check_neck(image_shape, width, dense, dense_depth)
+    power = liresnet.Power(
+        power_steps, power_steps_evaluated, start=nn.initializers.ones
+    )
+    inside = (image_shape[0] // 2, width)
+    blocks = liresnet.Blocks(depth, inside, maxmin, power, centred=True)
+    return adapter.from_linen(
+        LiResNetPP(
+            tuple(image_shape), num_classes, width, dense, dense_depth, blocks, power
+        ),
+        image_shape=image_shape,
+        num_classes=num_classes,
+        norm="l2",
+    )
+
+
+def check_neck(image_shape, width: int, dense: int, dense_depth: int) -> None:
+    """Raises InputError."""
+    inputs = width * (image_shape[0] // 8) ** 2
+    if dense > inputs or dense_depth < 0:
+        raise InputError(
+            f"the neck hands {inputs} numbers to model.dense orthogonal ones, at most as many, "
+            f"and model.dense_depth is from 0 up, not {dense} and {dense_depth}."
+        )
+
+
+class LiResNetPP(nn.Module):
+    """blocks: module of the backbone; nn/liresnet.py or nn/bro.py."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    width: int
+    dense: int
+    dense_depth: int
+    blocks: nn.Module
+    power: liresnet.Power
+
+    def setup(self):
+        side, _, channels = self.image_shape
+        w, pixels = self.width, (side // 8) ** 2
+        self.stem = liresnet.BoundedConv(w, (side, channels), 5, 2, 2, self.power)
+        self.neck = cholesky.PatchConv(w, w)
+        self.neck_dense = cholesky.Dense(self.dense, w * pixels)
+        self.stack = cholesky.DenseStack(self.dense_depth, self.dense, maxmin)
+        self.head = LLN(self.num_classes, self.dense)
+
+    def __call__(self, x, train=False):
+        x = self.neck(self.blocks(maxmin(self.stem(x - 0.5)), train))
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # (C, H, W), as the original
+        return self.head(self.stack(maxmin(self.neck_dense(x))))
+
+    def lipschitz(self, train=False):
+        layers = self.stem, self.neck, self.neck_dense, self.blocks, self.stack
+        norms = [layer.norm(train).prod() for layer in layers]
+        return math.prod(norms) * self.head.pairwise()
+
+    def lipschitz_bound(self, tight=True):
+        layers = self.stem, self.neck, self.neck_dense
+        norms = [layer.bound(tight) for layer in layers]
+        norms += self.blocks.bounds(tight) + self.stack.bounds(tight)
+        return bound_of(norms, self.head.pairwise_bound())

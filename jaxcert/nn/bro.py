@@ -1,0 +1,179 @@
+"""BRO: block reflector orthogonal layers.
+
+Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector Orthogonal
+Layers and Logit Annealing Loss" (2025). At every frequency of the padded torus (nn/lot.py)
+
+    W = I - 2 V (V^H V + e I)^-1 V^H,   e = jitter mean diag(V^H V)
+
+for V [c, rank], c the larger number of channels, of which W keeps the first C_out rows and
+C_in columns. Orthogonal without iteration; a contraction for e > 0. A dense layer is the
+same with one real V.
+
+V -> `kernel` [k,k,rank,c]. The original does not conjugate the spectrum of V, so its kernels
+are ours turned by 180 degrees; where V is centred does not matter to W.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcert.errors import InputError
+from jaxcert.nn import lot
+from jaxcert.nn.liresnet import follow, running_mean
+from jaxcert.ops import linalg, spectral
+from jaxcert.ops.linalg import Pair
+
+Array = jax.Array
+
+RATIO = 0.125
+"""rank of a square layer of LipConvNet by its channels"""
+
+
+def orthogonal_kernel(kernel: Array, side: int, *, jitter: float = 1e-5) -> Pair:
+    """W of a kernel [k,k,rank,c] for images of `side` x `side`, all of it: [F, c, c], F as
+    in nn/lot.py."""
+    if kernel.shape[0] == 1:
+        v = Pair(kernel[0].transpose(0, 2, 1), None)
+    else:
+        v = lot.frequency_response(kernel, side + kernel.shape[0] - 1)
+    return linalg.block_reflector(v, jitter=jitter)
+
+
+def rank_of(c_in: int, c_out: int, ratio: float) -> int:
+    """ratio of the channels of a square layer (1: all but one), else the fewer channels.
+    Raises InputError."""
+    if c_in != c_out:
+        return min(c_in, c_out)
+    if not 0 < ratio <= 1:
+        raise InputError(
+            f"the rank of a block reflector is a share of its channels in (0, 1], not {ratio}."
+        )
+    return max(1, min(int(ratio * c_in), c_in - 1))
+
+
+class Conv(nn.Module):
+    """1-Lipschitz convolution; stride 2 is space-to-depth before a stride-1 layer.
+
+    Starts as minus the identity on the first `rank` channels, the identity on others.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    ratio: float = RATIO
+
+    @nn.compact
+    def __call__(self, x):
+        if self.stride == 2:
+            x = lot.space_to_depth(x)
+        q, bias = _kernel_and_bias(self, x, self.kernel_size, x.shape[1])
+        return lot.conv(x, q, kernel_size=self.kernel_size) + bias
+
+    bound = lot.Conv.bound
+
+
+class Dense(nn.Module):
+    """1-Lipschitz dense layer [B,C_in] -> [B,features]."""
+
+    features: int
+    ratio: float = RATIO
+
+    @nn.compact
+    def __call__(self, x):
+        q, bias = _kernel_and_bias(self, x, 1, 1)
+        return x @ q.re[0].T + bias
+
+    bound = lot.Conv.bound
+
+
+def _kernel_and_bias(module, x: Array, k: int, side: int) -> tuple[Pair, Array]:
+    c_in, c_out = x.shape[-1], module.features
+    shape = (k, k, rank_of(c_in, c_out, module.ratio), max(c_in, c_out))
+    kernel = module.param("kernel", _start, shape).astype(x.dtype)
+    bias = module.param("bias", _bias_start, (c_out,), shape).astype(x.dtype)
+
+    def compute():
+        q = orthogonal_kernel(kernel, side)
+        return Pair(*(part if part is None else part[:, :c_out, :c_in] for part in q))
+
+    return lot.prepared(module, compute), bias
+
+
+def _start(key, shape):
+    k, _, rank, c = shape
+    return jnp.zeros(shape).at[k // 2, k // 2].set(jnp.eye(rank, c))
+
+
+def _bias_start(key, shape, kernel_shape):
+    bound = 1 / math.sqrt(math.prod(kernel_shape[:3]))
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+class Blocks(nn.Module):
+    """Backbone of BRONet: x -> activation(W_l * x + b_l - mean), l = 1..depth, with
+
+        V_l = I + D^(-1/2) g_l (.) raw_l
+
+    of 3x3 and rank `ratio` times the width. The mean is that over images and pixels in
+    training, its running one in evaluation.
+    """
+
+    depth: int
+    inputs: tuple[int, int]
+    """(side, W)"""
+    activation: Callable[[Array], Array]
+    ratio: float = 0.5
+
+    def setup(self):
+        width = self.inputs[1]
+        rank = rank_of(width, width, self.ratio)
+        start = nn.initializers.normal(1 / (9 * width))
+        self.kernel = self.param("kernel", start, (self.depth, 3, 3, rank, width))
+        self.gain = self.param("gain", nn.initializers.ones, (self.depth, width))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.depth, width))
+        self.mean = running_mean(self, (self.depth, width))
+
+    def __call__(self, x, train=False):
+        def block(x, each):
+            q, bias, running = each
+            y = lot.conv(x, q, kernel_size=3)
+            mean = y.mean((0, 1, 2)) if train else running
+            return self.activation(y + (bias - mean)), mean
+
+        cast = [a.astype(x.dtype) for a in (self.bias, self.mean.value)]
+        x, means = jax.lax.scan(block, x, (self._q(), *cast))
+        if train:
+            follow(self.mean, means)
+        return x
+
+    def norm(self, train: bool) -> Array:
+        """[D]: every block counts as exactly 1-Lipschitz, as in the paper."""
+        return jnp.ones(self.depth)
+
+    def bounds(self, tight: bool = True) -> list[float]:
+        q = self._q()
+        return [
+            spectral.norm_bound(np.asarray(re) + 1j * np.asarray(im))
+            for re, im in zip(*q, strict=True)
+        ]
+
+    def _q(self) -> Pair:
+        """W of all blocks, [D,F,W,W]."""
+
+        def each(kernel):
+            return orthogonal_kernel(kernel, self.inputs[0], jitter=1e-7)
+
+        return lot.prepared(self, lambda: jax.lax.map(each, self.kernels()))
+
+    def kernels(self) -> Array:
+        """V of all blocks, [D,3,3,rank,W]."""
+        kernel = jnp.asarray(self.kernel)
+        branch = kernel * self.gain[:, None, None, None, :] / math.sqrt(self.depth)
+        eye = jnp.eye(*kernel.shape[3:], dtype=branch.dtype)
+        return branch.at[:, 1, 1].add(eye)
