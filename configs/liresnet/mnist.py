@@ -1,0 +1,28 @@
+"""LiResNet on MNIST padded to 32x32: minutes on a CPU.
+
+    python -m jaxcert.train --config configs/liresnet/mnist.py --workdir runs/lires_mnist
+
+Word after the colon: emma_fixed | gloro | trades | emma (emma_fixed).
+"""
+
+import runpy
+from pathlib import Path
+
+from jaxcert.errors import InputError
+
+HERE = Path(__file__)
+CIFAR10 = runpy.run_path(str(HERE.with_name("cifar10.py")))
+MNIST = runpy.run_path(str(HERE.parents[1] / "liresnet_pp" / "mnist.py"))
+ROWS = ("emma_fixed", "gloro", "trades", "emma")
+
+
+def get_config(arg=""):
+    row = arg or "emma_fixed"
+    if row not in ROWS:
+        raise InputError(f"no variant {row!r}: {', '.join(ROWS)}.")
+    config = CIFAR10["get_config"]("xs,narrow")
+    MNIST["mnist"](config)
+    del config.model.dense_depth
+    config.method.loss = row
+    config.optim.lr = 2e-3
+    return config
