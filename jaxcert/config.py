@@ -73,6 +73,7 @@ def base() -> ConfigDict:
                     flip=False,
                     cutout=0,
                     generated_crop=placeholder(int),  # None: as the real images
+                    randaugment=0.0,  # probability for a real image
                 )
             ),  # pixels
         )

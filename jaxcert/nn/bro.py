@@ -25,7 +25,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.nn import lot
-from jaxcert.nn.liresnet import follow, running_mean
+from jaxcert.nn.liresnet import chain, follow, running_mean
 from jaxcert.ops import linalg, spectral
 from jaxcert.ops.linalg import Pair
 
@@ -147,7 +147,7 @@ class Blocks(nn.Module):
             return self.activation(y + (bias - mean)), mean
 
         cast = [a.astype(x.dtype) for a in (self.bias, self.mean.value)]
-        x, means = jax.lax.scan(block, x, (self._q(), *cast))
+        x, means = chain(block, x, (self._q(), *cast))
         if train:
             follow(self.mean, means)
         return x

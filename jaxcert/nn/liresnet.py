@@ -150,12 +150,12 @@ class Blocks(nn.Module):
         dtype, bias = x.dtype, jnp.asarray(self.bias)
         if self.centred and train:
             each = self.branches().astype(dtype), bias.astype(dtype)
-            x, means = jax.lax.scan(centred, x, each)
+            x, means = chain(centred, x, each)
             follow(self.mean, means)
             return x
         bias = bias - self.mean.value if self.centred else bias
         each = self.kernels().astype(dtype), bias.astype(dtype)
-        return jax.lax.scan(block, x, each)[0]
+        return chain(block, x, each)[0]
 
     def branches(self) -> Array:
         """D^(-1/2) g (.) W of all blocks, [D,3,3,W,W]."""
@@ -179,6 +179,12 @@ class Blocks(nn.Module):
         kernels = np.asarray(self.kernels(), np.float64)
         how = dict(padding=1, tight=tight)
         return [spectral.conv_bound(k, self.inputs[0], **how) for k in kernels]
+
+
+def chain(block: Callable, x: Array, each):
+    """lax.scan over a stack of layers. Unrolled on a CPU, where XLA computes the gradient of
+    a convolution inside a loop thirty times slower than outside."""
+    return jax.lax.scan(block, x, each, unroll=jax.default_backend() == "cpu")
 
 
 def running_mean(module: nn.Module, shape: tuple[int, ...]):

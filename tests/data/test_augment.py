@@ -96,9 +96,43 @@ def test_float_images_keep_their_values():
     assert np.isin(np.asarray(out["image"]), image).all()
 
 
+def test_randaugment_changes_that_share_of_the_real_images_after_crop_and_mirror():
+    size = 600
+    image = RNG.integers(0, 256, (size, 6, 6, 3), dtype=np.uint8)
+    batch = _batch(image, np.arange(size) < 500)
+
+    def moved(probability):
+        settings = dict(crop=1, flip=True, randaugment=probability)
+        out = augment(jax.random.key(4), batch, **settings)["image"]
+        return np.asarray(out).reshape(size, -1)
+
+    never, some, always = moved(0.0), moved(0.3), moved(1.0)
+    np.testing.assert_array_equal(always[500:], never[500:])
+    unchanged, changed = (some == never).all(1), (some == always).all(1)
+    assert (unchanged | changed).all()
+    differ = (never != always).any(1)  # the others drew identities
+    assert differ.sum() > 300
+    expected = 0.3 * differ.sum()
+    assert abs(changed[differ].sum() - expected) < 4.5 * np.sqrt(0.7 * expected)
+
+
 @pytest.mark.parametrize(
-    "bad", [dict(crop=1, crop_fill="mirror"), dict(crop=5), dict(cutout=-1)]
+    "bad",
+    [
+        dict(crop=1, crop_fill="mirror"),
+        dict(crop=5),
+        dict(cutout=-1),
+        dict(randaugment=1.5),
+        dict(randaugment=-0.1),
+        dict(randaugment=float("nan")),
+    ],
 )
 def test_bad_settings_are_one_sentence(bad):
     with pytest.raises(InputError, match=r"^data\.augment[^\n]*: give [^\n]*\.$"):
         module.augment(jax.random.key(0), _batch(IMAGE), **bad)
+
+
+@pytest.mark.parametrize("image", [IMAGE / np.float32(255), IMAGE[..., :2]])
+def test_randaugment_of_floats_or_two_channels_is_refused_in_one_sentence(image):
+    with pytest.raises(InputError, match=r"^data\.augment\.randaugment .*: give 0\."):
+        module.augment(jax.random.key(0), _batch(image), randaugment=0.5)
