@@ -1,4 +1,4 @@
-"""Every orthogonal layer: a file in jaxcert/nn with `Conv` and `Dense` (and `bound`)."""
+"""Every 1-Lipschitz layer: a file in jaxcert/nn with `Conv` and `Dense` (and `bound`)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from jaxcert import nn as package
+from jaxcert.interfaces import Run
+from jaxcert.methods import lot
 from jaxcert.models import lip_convnet
 from jaxcert.nn.heads import LLN
 
@@ -39,58 +41,68 @@ def module(request):
     return request.param
 
 
-def test_lot_and_cayley_are_found():
-    assert {"lot", "cayley"} <= set(IDS)
+def test_layers_of_all_papers_are_found():
+    assert {"aol", "cayley", "cpl", "lot", "sll", "soc"} <= set(IDS)
 
 
 def make(layer, shape):
-    """Parameters and prepared kernels in float64; a little off their start, where some
-    layers are the identity."""
+    """Variables with prepared kernels in float64; parameters a little off their start,
+    where some layers are the identity."""
     x = jnp.zeros((1, *shape))
 
     @jax.jit
-    def both(key):
-        params = layer.init(key, x)["params"]
-        leaves, tree = jax.tree.flatten(params)
+    def start(key):
+        variables = without_prepared(layer.init(key, x))
+        leaves, tree = jax.tree.flatten(variables["params"])
         keys = jax.random.split(key, len(leaves))
         moved = [
             p + 0.1 * jax.random.normal(k, p.shape)
             for p, k in zip(leaves, keys, strict=True)
         ]
-        params = jax.tree.unflatten(tree, moved)
-        return params, layer.apply({"params": params}, x, mutable=["prepared"])[1]
+        variables["params"] = jax.tree.unflatten(tree, moved)
+        return variables | layer.apply(variables, x, mutable=["prepared"])[1]
 
-    params, prepared = both(jax.random.key(0))
     as_float64 = partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
-    return as_float64(params), as_float64(prepared)
+    return as_float64(start(jax.random.key(0)))
+
+
+def without_prepared(variables):
+    return {name: v for name, v in variables.items() if name != "prepared"}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_layer_is_a_contraction_below_its_bound(x64, module, case):
     build, shape, out_shape = CASES[case]
     layer = build(module)
-    params, prepared = make(layer, shape)
-    variables = {"params": params, **prepared}
-    size, pairs = int(np.prod(shape)), 32
+    variables = make(layer, shape)
+    pairs = 32
     draw = np.random.default_rng(0)
     distance = 10.0 ** draw.uniform(-6, 2, (pairs, *(1,) * len(shape)))
     x = draw.normal(size=(pairs, *shape))
     y = x + distance * draw.normal(size=x.shape)
-    basis = np.eye(size).reshape(size, *shape)
-    zero = np.zeros((1, *shape))
-    out = np.asarray(
-        jax.jit(layer.apply)(variables, np.concatenate([zero, basis, x, y]))
-    )
+
+    def apply(x):
+        return layer.apply(variables, x)
+
+    def one(x):
+        return apply(x[None])[0]
+
+    @jax.jit
+    def values_and_jacobians(x):
+        return apply(x), jax.vmap(jax.jacfwd(one))(x[:3])
+
+    out, jacobians = values_and_jacobians(np.concatenate([x, y]))
     assert out.shape[1:] == out_shape and out.dtype == np.float64
-    out = out.reshape(len(out), -1)
     bound = layer.apply(variables, method="bound")
 
-    dense = out[1 : 1 + size] - out[0]
-    norm = np.linalg.norm(dense, 2)
-    assert norm <= bound <= 1 + 1e-6
-    assert norm > 0.5  # a wrong transform would lose most of the signal
+    # residual layers are not linear: one Jacobian at each of three points
+    jacobians = np.asarray(jacobians).reshape(3, -1, int(np.prod(shape)))
+    norms = np.linalg.norm(jacobians, 2, axis=(1, 2))
+    assert norms.max() <= bound * (1 + 1e-13)  # an SVD rounds
+    assert bound <= 1 + 1e-6
+    assert norms.min() > 0.5  # a wrong transform would lose most of the signal
 
-    fx, fy = np.split(out[1 + size :], 2)
+    fx, fy = np.split(np.asarray(out).reshape(2 * pairs, -1), 2)
     apart = np.linalg.norm((x - y).reshape(pairs, -1), axis=1)
     # float64 loses about 1e-15 of the values, here up to 1e3, in each difference
     assert (np.linalg.norm(fx - fy, axis=1) <= bound * apart + 1e-11).all()
@@ -103,13 +115,14 @@ def test_gradient_is_finite_at_zero_and_reaches_every_parameter(module, case):
 
     @jax.jit
     def gradients(key, x):
-        params = layer.init(key, x)["params"]
-        target = jax.random.normal(key, layer.apply({"params": params}, x).shape)
+        variables = without_prepared(layer.init(key, x))
+        target = jax.random.normal(key, layer.apply(variables, x).shape)
 
         def loss(params, x):
-            return jnp.square(layer.apply({"params": params}, x) - target).sum()
+            y = layer.apply({**variables, "params": params}, x)
+            return jnp.square(y - target).sum()
 
-        return jax.grad(loss, argnums=(0, 1))(params, x)
+        return jax.grad(loss, argnums=(0, 1))(variables["params"], x)
 
     for x in (np.zeros((2, *shape), np.float32), np.ones((2, *shape), np.float32)):
         by_params, by_image = gradients(jax.random.key(0), x)
@@ -119,18 +132,21 @@ def test_gradient_is_finite_at_zero_and_reaches_every_parameter(module, case):
         assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(used))
 
 
-@pytest.mark.parametrize("head", ["orthogonal", "lln"])
-def test_evaluation_returns_the_very_state_it_was_given(module, head):
-    conv = module.__name__.split(".")[-1]
-    model = lip_convnet.make(
+def tiny_network(module, head="orthogonal"):
+    return lip_convnet.make(
         image_shape=(2, 2, 1),
         stages=1,
         width=2,
         num_classes=3,
-        conv=conv,
+        conv=module.__name__.split(".")[-1],
         head=head,
         mean=(0.5,),
     )
+
+
+@pytest.mark.parametrize("head", ["orthogonal", "lln"])
+def test_evaluation_returns_the_very_state_it_was_given(module, head):
+    model = tiny_network(module, head)
 
     def evaluate(key):
         params, state = model.init(key)
@@ -142,6 +158,33 @@ def test_evaluation_returns_the_very_state_it_was_given(module, head):
         return logits
 
     jax.eval_shape(evaluate, jax.random.key(0))
+
+
+def test_network_takes_a_training_step_that_moves_parameters_and_state(module):
+    model = tiny_network(module)
+    method = lot.make(model, Run(steps_per_epoch=1, total_steps=1, data_size=4))
+    image = jax.random.uniform(jax.random.key(1), (4, 2, 2, 1))
+    batch = {"image": image, "label": jnp.arange(4) % 3}
+
+    @jax.jit
+    def step(params, state):
+        def loss(params):
+            return method.loss(params, state, (), batch, jax.random.key(2), 0, None)
+
+        (value, (after, _)), by_params = jax.value_and_grad(loss, has_aux=True)(params)
+        moved = jax.tree.map(lambda p, g: p - 0.1 * g, params, by_params)
+        return value, moved, after
+
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    for _ in range(2):  # the first moves kernels, which the second's vectors follow
+        value, moved, after = step(params, state)
+        assert np.isfinite(value)
+        for old, new in zip(*map(jax.tree.leaves, (params, moved)), strict=True):
+            assert np.isfinite(new).all() and not np.array_equal(old, new)
+        assert jax.tree.structure(after) == jax.tree.structure(state)
+        before, params, state = state, moved, after
+    vectors = zip(*map(jax.tree.leaves, (before, state)), strict=True)
+    assert all(not np.array_equal(old, new) for old, new in vectors)
 
 
 def test_normalised_head_never_exceeds_its_pairwise_bound(x64):

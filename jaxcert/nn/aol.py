@@ -1,0 +1,92 @@
+"""AOL: almost-orthogonal layers.
+
+Prach and Lampert, "Almost-Orthogonal Layers for Efficient General-Purpose Lipschitz
+Networks" (ECCV 2022). An ordinary convolution with zero padding; input channel i of its
+kernel P is divided by the root of a row sum of |P^T P|:
+
+    d_i = 1 / sqrt(e + sum_j sum_p |C_ij(p)|)        e = 1e-6
+    C_ij(p) = sum_o sum_a P_i,o(a) P_j,o(a + p)      correlation at all offsets p
+    y = conv(x, d_i P_i) + bias
+
+diag(d)^-2 - P^T P is diagonally dominant, so |P diag(d)| <= 1. Dense: k = 1.
+
+P -> `kernel` [k,k,C_in,C_out], sum of |C| -> `row_sums`. Kernels start orthogonal in their
+centre and zero around it, biases at zero. A layer with more inputs than outputs repeats
+the rows of a square orthogonal matrix in turn, where the original draws them.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcert.nn import liresnet, lot
+from jaxcert.ops import spectral
+
+Array = jax.Array
+
+EPSILON = 1e-6
+
+
+def row_sums(kernel: Array, q: Array | None = None) -> Array:
+    """sum_j sum_p |C_ij(p)| q_j / q_i of a kernel [k,k,I,O] -> [I]; q positive [I],
+    without it all ones."""
+    k = kernel.shape[0]
+    images, filters = kernel.transpose(2, 0, 1, 3), kernel.swapaxes(2, 3)
+    sums = jnp.abs(liresnet.conv(images, filters, padding=k - 1)).sum((1, 2))
+    return sums.sum(1) if q is None else sums @ q / q
+
+
+def rescaled(kernel: Array) -> Array:
+    """d_i P_i: [k,k,C_in,C_out] of norm at most 1 up to rounding."""
+    return kernel * jax.lax.rsqrt(row_sums(kernel) + EPSILON)[:, None]
+
+
+class Conv(nn.Module):
+    """1-Lipschitz convolution; stride 2 is space-to-depth before a stride-1 layer."""
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        if self.stride == 2:
+            x = lot.space_to_depth(x)
+        return _layer(self, x, self.kernel_size)
+
+    def bound(self, tight: bool = True) -> float:
+        """Proven norm of the prepared kernel with zero padding; often below 1."""
+        kernel, side = self.get_variable("prepared", "q")
+        how = dict(padding=len(kernel) // 2, tight=tight)
+        return spectral.conv_bound(np.asarray(kernel), int(side), **how)
+
+
+class Dense(nn.Module):
+    """1-Lipschitz dense layer [B,C_in] -> [B,features]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        return _layer(self, x[:, None, None], 1)[:, 0, 0]
+
+    bound = Conv.bound
+
+
+def init_kernel(key, shape):
+    k, _, c_in, c_out = shape
+    size = min(c_in, c_out)
+    matrix = nn.initializers.orthogonal()(key, (size, c_out))
+    centre = matrix[np.arange(c_in) % size]
+    return jnp.zeros(shape).at[k // 2, k // 2].set(centre)
+
+
+def _layer(module: nn.Module, x: Array, k: int) -> Array:
+    shape = (k, k, x.shape[-1], module.features)
+    kernel = module.param("kernel", init_kernel, shape).astype(x.dtype)
+    bias = module.param("bias", nn.initializers.zeros, shape[3:]).astype(x.dtype)
+    q, _ = lot.prepared(module, lambda: (rescaled(kernel), jnp.asarray(x.shape[1])))
+    return liresnet.conv(x, q, padding=k // 2) + bias
