@@ -1,18 +1,23 @@
-"""Attack the test images of a trained l_inf network, and audit its certificates.
+"""Attack the test images of a trained Lipschitz network, and audit its certificates.
 
     python -m jaxcert.attack --workdir runs/sortnet
-    python -m jaxcert.attack --workdir runs/sortnet --steps 200 --config.certify.stop=1000
+    python -m jaxcert.attack --workdir runs/liresnet --attack apgd --steps 200 \\
+        --config.certify.stop=1000
 
-PGD of --steps steps (100) at every positive radius of certify.radii, on the images that
-config.certify chooses. The rows (`distance`: of the nearest image found in another class)
-go to attacks.jsonl, batch by batch; the same command continues an interrupted run. Then
-every record of the workdir that belongs to the same checkpoint is audited: a certified
-radius above a distance found is a bug, and the command ends with an error.
+The attack is pgd or apgd (Auto-PGD), in the norm of the network: by default pgd for one of
+l_inf (dist_net), apgd for one of l2 (lip_convnet, liresnet). It takes --steps steps (100)
+at every positive radius of certify.radii, on the images that config.certify chooses; an image
+that certificates.jsonl certifies is also attacked just inside its own radius (0.999 of it), so
+certify first. The rows (`distance`: of the nearest image found in another class) go to
+attacks.jsonl, batch by batch; the same command continues an interrupted run. Then every record
+of the workdir that belongs to the same checkpoint is audited: a certified radius above a
+distance found is a bug, and the command ends with an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from functools import partial
@@ -25,52 +30,77 @@ from jaxcert import certify, records
 from jaxcert.analysis import metrics, tables
 from jaxcert.errors import InputError, exit_cleanly
 
+DEFAULT = {"linf": "pgd", "l2": "apgd"}
+"""Attack by norm."""
+
+INSIDE = 0.999
+"""Share of its own certified radius at which an image is attacked."""
+
 
 def attack(
     config: ConfigDict,
     workdir: str | Path,
     *,
+    name: str | None = None,
     steps: int = 100,
     out: str | Path | None = None,
 ):
     """Attack config.certify's images -> records.Certificates with `distance`, radius 0.
 
-    Appends to `out`, by default `<workdir>/attacks.jsonl`. Raises InputError as `certify`.
+    name: pgd | apgd, None: that of the norm. Appends to `out`, by default
+    `<workdir>/attacks.jsonl`. Raises InputError as `certify`.
     """
     path = Path(out or Path(workdir) / "attacks.jsonl")
-    make = partial(attacker_of, steps=steps)
+    make = partial(attacker_of, workdir=workdir, name=name, steps=steps)
     rows = certify.run(config, workdir, path, make, what="attack")
     if rows.distance is None:  # nothing was found
         rows = rows._replace(distance=np.full(len(rows.index), np.nan))
     return rows
 
 
-def attacker_of(config: ConfigDict, network, mesh, *, steps: int):
-    """PGD at the radii of config.certify, as a Certifier of the radius 0.
+def attacker_of(
+    config: ConfigDict,
+    network,
+    mesh,
+    *,
+    workdir: str | Path,
+    name: str | None,
+    steps: int,
+):
+    """The attack at the radii of config.certify, as a Certifier of the radius 0.
 
-    Raises InputError for a network that is not of l_inf, or without steps or radii.
+    Raises InputError for a network without Lipschitz constants, an unknown attack, or without
+    steps or radii.
     """
     import jax
     import jax.numpy as jnp
 
-    from jaxcert.attacks.pgd import pgd
+    from jaxcert.attacks import apgd, pgd
     from jaxcert.certificates import lipschitz
     from jaxcert.interfaces import Certifier
     from jaxcert.ops.images import unit
 
     model = network.model
-    radii = sorted({float(r) for r in config.certify.radii if r > 0})
-    if model.norm != "linf":
+    if model.norm not in DEFAULT:
         raise InputError(
-            "pgd attacks in l_inf, and this network is not certified in that norm: attack "
-            "a dist_net."
+            "attacks check the certificates of Lipschitz networks, and this network is not "
+            "one: attack a network that certify.name=lipschitz takes, such as lip_convnet."
         )
+    name = name or DEFAULT[model.norm]
+    if name not in metrics.ATTACKS:
+        raise InputError(f"--attack is {' or '.join(metrics.ATTACKS)}, not {name!r}.")
+    radii = sorted({float(r) for r in config.certify.radii if r > 0})
     if steps < 1 or not radii:
         raise InputError(
-            "pgd needs --steps of at least 1 and a radius above 0 among certify.radii, not "
-            f"{steps} and {tuple(config.certify.radii)}."
+            f"{name} needs --steps of at least 1 and a radius above 0 among certify.radii, "
+            f"not {steps} and {tuple(config.certify.radii)}."
         )
+    loss = apgd.dlr if model.num_classes > 2 else apgd.cross_entropy
+    search = pgd.pgd if name == "pgd" else partial(apgd.apgd, loss=loss)
     exact = lipschitz.evaluated(network, mesh)
+    params, state = network.params, jax.jit(model.prepare)(*network[1:])
+    own = _certified(workdir, config, model, mesh)
+    largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
 
     def classes(image):
         """As the certificates see them: float64; -2 where a logit is not finite."""
@@ -85,9 +115,10 @@ def attacker_of(config: ConfigDict, network, mesh, *, steps: int):
         def logits(image):
             return model.apply(params, state, image)[0]
 
-        noise = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
-        start = jnp.clip(eps / 4 * noise, -eps / 2, eps / 2)
-        return pgd(logits, image, label, eps=eps, start=start, steps=steps)
+        start = pgd.random_start(keys, image, eps, model.norm)
+        return search(
+            logits, image, label, eps=eps, norm=model.norm, start=start, steps=steps
+        )
 
     def run(key, image, label, index) -> records.Certificates:
         began, rows = time.perf_counter(), len(index)
@@ -96,14 +127,17 @@ def attacker_of(config: ConfigDict, network, mesh, *, steps: int):
         with jax.enable_x64(True):
             pixels = np.asarray(unit(image, dtype=jnp.float64))
         aim, distance = np.maximum(predicted, 0), np.full(rows, np.nan)
-        for eps in reversed(radii):  # the nearest comes last
-            found = moved(network.params, network.state, keys, unit(image), aim, eps)
-            # float32 may have left the box by a rounding: distances are below eps
-            inside = eps * (1 - 1e-9)
-            found = np.clip(np.asarray(found), pixels - inside, pixels + inside)
+        tried = [np.full(rows, r) for r in radii]
+        if own:
+            tried.append(INSIDE * np.array([own.get(int(i), 0.0) for i in index]))
+        for eps in tried:
+            eps = np.minimum(eps, largest)
+            found = moved(params, state, keys, unit(image), aim, eps)
+            # float32 may have left the ball by a rounding: distances are below eps
+            found = _inside(np.asarray(found), pixels, eps * (1 - 1e-9), model.norm)
             lost = (classes(found) != predicted) & (predicted >= 0)
-            away = np.abs(found - pixels).max((1, 2, 3))
-            distance = np.where(lost, away, distance)
+            away = _distance(found - pixels, model.norm)
+            distance = np.fmin(distance, np.where(lost, away, np.nan))
         return records.Certificates(
             index=np.asarray(index, np.int64),
             label=np.asarray(label, np.int32),
@@ -116,13 +150,49 @@ def attacker_of(config: ConfigDict, network, mesh, *, steps: int):
         )
 
     header = {
-        "method": "pgd",
+        "method": name,
         "norm": model.norm,
         "alpha": 0,
         "num_classes": model.num_classes,
-        "procedure": {"name": "pgd", "radii": radii, "steps": steps},
+        # inside: certified images, of which those asked for are attacked at their radius
+        "procedure": dict(name=name, inside=len(own), steps=steps, radii=radii),
     }
     return Certifier(header, run)
+
+
+def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
+    """{image: radius} of the workdir's certificates.jsonl; {} if there is none of the newest
+    checkpoint and the same split."""
+    from jaxcert.training import checkpoint
+
+    path = Path(workdir) / "certificates.jsonl"
+    if not path.is_file():
+        return {}
+    c = records.load(path)
+    newest = checkpoint.load_network(model, workdir, mesh=mesh).digest
+    asked = (newest, config.certify.split)
+    if (c.header.get("checkpoint"), c.header.get("split")) != asked:
+        return {}
+    return dict(zip(c.index.tolist(), c.radius.tolist(), strict=True))
+
+
+def _distance(away: np.ndarray, norm: str) -> np.ndarray:
+    """Norms [B] of [B,H,W,C]."""
+    if norm == "linf":
+        return np.abs(away).max((1, 2, 3))
+    return np.sqrt((away**2).sum((1, 2, 3)))
+
+
+def _inside(found, pixels, eps, norm: str) -> np.ndarray:
+    """`found` moved towards `pixels` (both float64 [B,H,W,C] in [0, 1]) until it is within
+    eps [B]."""
+    each = eps[:, None, None, None]
+    if norm == "linf":
+        return np.clip(found, pixels - each, pixels + each)
+    away = found - pixels
+    length = _distance(away, norm)[:, None, None, None]
+    share = np.divide(each, length, out=np.ones_like(length), where=length > each)
+    return np.clip(pixels + share * away, 0, 1)
 
 
 def audit(workdir: str | Path, attacks: records.Certificates) -> list[Path]:
@@ -136,7 +206,7 @@ def audit(workdir: str | Path, attacks: records.Certificates) -> list[Path]:
             continue
         found = records.load(path)
         same = ("checkpoint", "norm", "dataset", "split")
-        if found.header.get("method") == "pgd" or any(
+        if found.header.get("method") in metrics.ATTACKS or any(
             found.header.get(name) != attacks.header[name] for name in same
         ):
             continue
@@ -156,16 +226,20 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--steps", default="100")
+    parser.add_argument("--attack")
     own, rest = parser.parse_known_args(argv)
     if not own.steps.isdecimal():
         raise InputError(
             f"--steps is a number of steps, such as 100, not {own.steps!r}."
         )
     args = cli.parse(rest, __doc__, needs="workdir", takes_out=True)
-    attacks = attack(args.config, args.workdir, steps=int(own.steps), out=args.out)
+    attacks = attack(
+        args.config, args.workdir, name=own.attack, steps=int(own.steps), out=args.out
+    )
     held = audit(args.workdir, attacks)
     radii = [float(r) for r in args.config.certify.radii]
-    rows = [("under pgd", metrics.attacked_accuracy(attacks, radii))]
+    method, norm = attacks.header["method"], attacks.header["norm"]
+    rows = [(f"under {method}", metrics.attacked_accuracy(attacks, radii))]
     for path in held:
         c = records.load(path)
         both = np.isin(c.index, attacks.index)  # the same images on every line
@@ -173,12 +247,16 @@ def main(argv: list[str] | None = None) -> int:
         c = c._replace(**{name: getattr(c, name)[both] for name in names})
         if both.any():
             rows.append((path.name, metrics.certified_accuracy(c, radii)))
-    print("accuracy in % at l_inf radius (pixels in [0, 1])\n")
+    print(f"accuracy in % at {norm} radius (pixels in [0, 1])\n")
     names = ["", *(tables.radius_text(r) for r in radii)]
     lines = [[name, *(tables.percent(v) for v in values)] for name, values in rows]
     for line in [names, *lines]:
         print(f"{line[0]:24}" + "".join(f"{cell:>9}" for cell in line[1:]))
     print(f"\n{len(attacks.index)} images; no certificate is contradicted.")
+    if attacks.header["procedure"]["inside"]:
+        print(
+            "Those in certificates.jsonl were also attacked just inside their radius."
+        )
     return 0
 
 

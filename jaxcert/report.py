@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxcert import records
 from jaxcert.analysis import tables
-from jaxcert.analysis.metrics import summary
+from jaxcert.analysis.metrics import ATTACKS, summary
 from jaxcert.analysis.recheck import recheck
 from jaxcert.analysis.tables import Entry, Reference
 from jaxcert.errors import InputError, exit_cleanly
@@ -164,7 +164,7 @@ def _load(path: str | Path) -> Certificates:
     c = records.load(_file(path))
     if not len(c.index):
         raise InputError(f"{path} holds no certificate yet: finish `jaxcert.certify`.")
-    if c.header.get("method") == "pgd":
+    if c.header.get("method") in ATTACKS:
         raise InputError(
             f"{path} holds attacks, not certificates: `jaxcert.attack` prints them."
         )

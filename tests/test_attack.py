@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from jaxcert import attack, certify, report, train
+from jaxcert import attack, certify, records, report, train
 from jaxcert import config as configs
 from jaxcert.analysis import metrics
+from jaxcert.attacks.apgd import apgd
+from jaxcert.data import sources
 from jaxcert.errors import InputError
+from jaxcert.ops.images import unit
 from jaxcert.records import Certificates
+from jaxcert.training import checkpoint, sharding
 
-CONFIG = Path(__file__).parents[1] / "configs" / "sortnet" / "digits.py"
+CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIG = CONFIGS / "sortnet" / "digits.py"
+CONFIG_L2 = CONFIGS / "liresnet" / "digits.py"
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +63,72 @@ def test_certificates_stand_beside_the_attack_and_a_false_one_is_an_error(
     survive = (attacks.correct.sum() - lost) / len(found)
     assert metrics.attacked_accuracy(attacks, [max(radii)])[0] == survive
 
+    at = int(np.flatnonzero(found)[0])
+    with claimed(workdir, at, attacks.distance[at] * 1.01):
+        with pytest.raises(InputError, match=f"1 images, first for image {at}, which"):
+            run(workdir)
+
+
+@contextmanager
+def claimed(workdir, at, radius):
+    """certificates.jsonl with another radius for one image."""
     path = workdir / "certificates.jsonl"
     before = path.read_text()
     lines = before.splitlines()
-    at = int(np.flatnonzero(found)[0])
-    row = json.loads(lines[at + 1])
-    row["radius"] = float(attacks.distance[at]) * 1.01
+    row = json.loads(lines[at + 1]) | {"radius": float(radius)}
     lines[at + 1] = json.dumps(row)
     path.write_text("\n".join(lines) + "\n")
     try:
-        with pytest.raises(InputError, match=f"1 images, first for image {at}, which"):
-            run(workdir)
+        yield
     finally:
         path.write_text(before)
+
+
+@pytest.fixture(scope="module")
+def workdir_l2(tmp_path_factory):
+    """A network of three steps, certified on twelve images."""
+    workdir = tmp_path_factory.mktemp("attack_l2") / "run"
+    config = configs.tiny(configs.load(str(CONFIG_L2)))
+    train.train(config, workdir)
+    config.certify.stop = 12
+    certify.certify(config, workdir)
+    return workdir
+
+
+@pytest.mark.parametrize("name", ["apgd", "pgd"])
+def test_certificates_of_l2_hold_under_attack_and_a_false_one_is_an_error(
+    workdir_l2, tmp_path, capsys, name
+):
+    out, far = tmp_path / "attacks.jsonl", 4.0
+    more = ["--out", str(out), f"--config.certify.radii=(0.25,{far})"]
+    more += ["--attack", name] if name == "pgd" else []  # apgd is the default
+    assert run(workdir_l2, *more) == 0
+    said = capsys.readouterr().out
+    assert f"under {name}" in said and "at l2 radius" in said
+    assert "no certificate is contradicted" in said and "just inside" in said
+    attacks = records.load(out)
+    assert attacks.header["procedure"] == dict(
+        name=name, inside=12, steps=5, radii=[0.25, far]
+    )
+    found = np.isfinite(attacks.distance)
+    assert found.any() and (attacks.distance[found] < far).all()
+    at = int(np.flatnonzero(found)[0])
+    with claimed(workdir_l2, at, attacks.distance[at] * 1.01):
+        with pytest.raises(InputError, match=f"1 images, first for image {at}, which"):
+            run(workdir_l2, *more)
+
+
+def test_a_false_certificate_is_found_just_inside_although_no_radius_is_near(
+    workdir_l2, tmp_path
+):
+    out = tmp_path / "attacks.jsonl"
+    more = ["--out", str(out), "--config.certify.radii=(1e-3,)"]
+    with claimed(workdir_l2, 3, 4.0):
+        with pytest.raises(InputError, match="1 images, first for image 3, which"):
+            run(workdir_l2, *more)
+    distance = records.load(out).distance
+    assert distance[3] < 4.0 * attack.INSIDE
+    assert np.isnan(np.delete(distance, 3)).all()
 
 
 def small(workdir):
@@ -86,6 +147,7 @@ def test_a_report_does_not_take_an_attack_for_a_certificate(workdir):
     "arguments,words",
     [
         (["--steps", "many"], "--steps is a number of steps"),
+        (["--attack", "fgsm"], "--attack is pgd or apgd, not 'fgsm'"),
         (["--steps", "0"], "--steps of at least 1"),
         (["--config.certify.radii=(0,)"], "a radius above 0 among certify.radii"),
     ],
@@ -96,11 +158,11 @@ def test_impossible_attack_is_refused(workdir, tmp_path, arguments, words):
     assert not (tmp_path / "attacks.jsonl").exists()
 
 
-def test_network_of_another_norm_is_refused(tmp_path):
-    file = Path(__file__).parents[1] / "configs" / "smoothing" / "digits_gaussian.py"
+def test_network_without_lipschitz_constants_is_refused(tmp_path):
+    file = CONFIGS / "smoothing" / "digits_gaussian.py"
     config = configs.tiny(configs.load(str(file)))
     train.train(config, tmp_path)
-    with pytest.raises(InputError, match="not certified in that norm"):
+    with pytest.raises(InputError, match="this network is not one: attack"):
         attack.attack(config, tmp_path)
 
 
@@ -131,3 +193,67 @@ def test_contradictions_are_joined_by_image_and_class():
         [2, 5, 9, 7], [1, 1, 1, 1], [1] * 4, distance=[0.3, 0.1, 0.1, np.nan]
     )
     assert metrics.contradicted(certified, attacks).tolist() == [5]
+
+
+@pytest.fixture
+def optimised():
+    """Programs as users run them; elsewhere tests compile longer than they compute."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, before)
+
+
+@pytest.mark.slow  # a minute
+def test_certified_images_of_digits_hold_where_a_plain_network_breaks(
+    optimised, tmp_path
+):
+    """Auto-PGD breaks no certificate of a LiResNet, and most predictions of plain training
+    at three times its median radius."""
+    config = configs.load(f"{CONFIG_L2}:gloro")
+    config.data.epochs, config.optim.lr, config.method.eps = 20, 0.01, 0.25
+    train.train(config, tmp_path / "certified")
+    c = certify.certify(config, tmp_path / "certified")
+    config.certify.radii = (0.0, 0.5)
+    attacks = attack.attack(config, tmp_path / "certified", steps=30)
+    assert attack.audit(tmp_path / "certified", attacks)
+    assert attacks.header["procedure"]["inside"] == len(c.index) == 797
+    median = metrics.median_radius(c)
+    clean = metrics.clean_accuracy(c)
+
+    plain = configs.load(str(CONFIGS / "smoothing" / "digits_gaussian.py"))
+    with plain.unlocked():
+        plain.method = dict(name="cross_entropy")
+        plain.data.update(batch=50, epochs=10, epoch_images=0)
+    train.train(plain, tmp_path / "plain")
+    test = sources.open("digits", "test")
+    loaded = checkpoint.load_network(
+        configs.build("models", plain.model),
+        tmp_path / "plain",
+        mesh=sharding.data_mesh(),
+    )
+    model, params, state = loaded.network
+
+    def logits(x):
+        return model.apply(params, state, x)[0]
+
+    @jax.jit
+    def lost(image, label):
+        eps = 3 * median
+        found = apgd(logits, image, label, eps=eps, norm="l2", steps=30)
+        return logits(found).argmax(1) != label
+
+    image = unit(test.image)
+    predicted = np.asarray(logits(image).argmax(1))
+    broken = np.asarray(lost(image, predicted))
+    found = np.asarray(attacks.distance)
+    print(
+        f"certified: clean {clean:.3f}, median radius {median:.3f}, broken within its radius "
+        f"0 of {len(c.index)}, within 0.5 {np.mean(found < 0.5):.3f}; plain: clean "
+        f"{np.mean(predicted == test.label):.3f}, broken at {3 * median:.3f} "
+        f"{broken.mean():.3f}"
+    )
+    assert clean > 0.85 and median > 0.1
+    assert np.mean(predicted == test.label) > 0.9
+    assert broken.mean() > 0.5

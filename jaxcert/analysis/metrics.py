@@ -23,6 +23,9 @@ from scipy import special
 from jaxcert.certificates import statistics
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
+ATTACKS = ("pgd", "apgd")
+"""Methods whose records hold distances that attacks found, no certificates."""
+
 
 class Summary(NamedTuple):
     """One record in numbers; shares are of all N images, R the radii asked for."""
@@ -50,6 +53,18 @@ class Summary(NamedTuple):
     """part of the ACR from images with p_lower > 0.99; None without sigma"""
     trivial_acr: float | None
     """ACR of a constant classifier; None without sigma, alpha and n"""
+    paper: Paper | None = None
+    """None where the record has no radii of a paper"""
+
+
+class Paper(NamedTuple):
+    """What a paper prints of the same network, by estimates of its constants."""
+
+    certified: np.ndarray
+    """float64 [R]"""
+    median_ratio: float
+    """radius by the paper's, over images that have both; nan without any"""
+    least_ratio: float
 
 
 class PerClass(NamedTuple):
@@ -86,7 +101,16 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
         acr_error=float(np.std(c.radius * c.correct) / np.sqrt(count)),
         acr_share=acr_share(c),
         trivial_acr=trivial_acr(c),
+        paper=None if c.radius_paper is None else paper(c, radii),
     )
+
+
+def paper(c: Certificates, radii: ArrayLike) -> Paper:
+    """Of a record that has `radius_paper`."""
+    some = (c.radius > 0) & (c.radius_paper > 0)
+    ratio = c.radius[some] / c.radius_paper[some] if some.any() else np.array([np.nan])
+    theirs = certified_accuracy(c._replace(radius=c.radius_paper), radii)
+    return Paper(theirs, float(np.median(ratio)), float(ratio.min()))
 
 
 def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:

@@ -22,6 +22,7 @@ from jaxcert.analysis.tables import (
     best_shares,
     describe,
     evidence,
+    paper_radii,
     percent,
     published_percent,
     radius_text,
@@ -150,6 +151,9 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
         if alone and entry.certificates.header.get("alpha"):
             head.append("at least*")
             columns.append([percent(v) for v in s.certified_lower])
+        if alone and s.paper:
+            head.append("by estimates")
+            columns.append([percent(v) for v in s.paper.certified])
         if alone:
             head.append("wrong class")
             columns.append([percent(v) for v in s.wrong_certified])
@@ -160,6 +164,11 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
         caption += (
             " * With 99.9 % probability on these images, as every certificate may be "
             "false with probability alpha."
+        )
+    if "by estimates" in head:
+        caption += (
+            " By estimates: as the paper certifies, which is no proof: its constants may be "
+            "too small."
         )
     for entry in entries:
         if entry.reference is not None:
@@ -227,6 +236,8 @@ def _numbers(entry: Entry) -> dict[str, str]:
     facts["radius of correct images"] = (
         f"mean {s.mean_radius:.3g}, median {s.median_radius:.3g}"
     )
+    if s.paper:
+        facts["by the estimates of the paper"] = paper_radii(entry)
     facts["average radius over all images"] = average_radius(entry)
     return facts
 

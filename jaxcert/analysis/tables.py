@@ -152,6 +152,21 @@ def average_radius(entry: Entry) -> str:
     return f"{text} ({'; '.join(beside)})" if beside else text
 
 
+def paper_radii(entry: Entry) -> str:
+    """Certified accuracy by the estimates of the paper, and what proven constants cost."""
+    s = entry.summary
+    shares = [
+        f"{percent(share)} % at {radius_text(radius)}"
+        for radius, share in zip(s.radii, s.paper.certified, strict=True)
+        if radius > 0
+    ]
+    text = f"{', '.join(shares)}; " if shares else ""
+    return (
+        f"{text}proven radii are {s.paper.median_ratio:.5f} of these (median), at least "
+        f"{s.paper.least_ratio:.5f}"
+    )
+
+
 def _labels(entries: Sequence[Entry]) -> list[str]:
     labels = []
     for entry in entries:
@@ -228,6 +243,8 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
         f"radius of the correct images: mean {s.mean_radius:.3g}, "
         f"median {s.median_radius:.3g}"
     )
+    if s.paper:
+        facts.append(f"by the estimates of the paper: {paper_radii(entry)}")
     facts.append(evidence(entry))
     if entry.reference is not None:
         facts.append(f"published: {entry.reference.source}")
@@ -251,9 +268,11 @@ def _csv_row(entry: Entry) -> dict[str, Any]:
         row[f"certified_{at}"] = float(s.certified[i])
         row[f"standard_error_{at}"] = float(s.certified_error[i])
         row[f"wrong_certified_{at}"] = float(s.wrong_certified[i])
+        row[f"paper_{at}"] = float(s.paper.certified[i]) if s.paper else None
     row |= {
         "mean_radius": s.mean_radius,
         "median_radius": s.median_radius,
+        "radius_by_paper": s.paper.median_ratio if s.paper else None,
         "checked": entry.recheck.checked,
         "exceeding_evidence": len(entry.recheck.failing),
         "acr": s.acr,

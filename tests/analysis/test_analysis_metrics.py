@@ -43,6 +43,17 @@ MIXED = certificates(
 )
 
 
+def test_radii_of_the_paper_stand_beside_the_proven_ones():
+    assert metrics.summary(MIXED, [0.5]).paper is None
+    both = MIXED._replace(radius_paper=1.25 * MIXED.radius)
+    found = metrics.summary(both, [0.5, 0.6, 2.0])
+    np.testing.assert_allclose(found.paper.certified, [2 / 6, 2 / 6, 0])
+    np.testing.assert_allclose(found.certified, [2 / 6, 1 / 6, 0])
+    assert found.paper.median_ratio == found.paper.least_ratio == 0.8
+    nothing = both._replace(radius=np.zeros(6))
+    assert np.isnan(metrics.paper(nothing, [0.5]).median_ratio)
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("expected", logs(), ids=lambda e: Path(e["file"]).stem)
 class TestPublishedLog:

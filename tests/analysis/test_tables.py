@@ -208,3 +208,16 @@ def test_curve_falls_exactly_at_the_radii():
     radius = np.array([0.5, 0.25, 0.5, np.inf])
     assert figures._steps(radius).tolist() == [0, 0.25, 0.5]
     assert len(figures._steps(np.arange(5000))) <= figures._POINTS + 1
+
+
+def test_what_rigour_costs_is_told_in_every_form():
+    c = lipschitz(np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]]))
+    c = c._replace(radius_paper=c.radius / 0.5)
+    found = Entry("lot", c, summary(c, RADII), recheck(c))
+    assert "0.50000 of these (median)" in " ".join(tables.text([found]).split())
+    row = next(csv.DictReader(io.StringIO(tables.csv([found]))))
+    assert float(row["radius_by_paper"]) == 0.5 and row["paper_0.25"]
+    document = page([found])
+    assert "by estimates" in document and "no proof" in document
+    without = found._replace(summary=summary(c._replace(radius_paper=None), RADII))
+    assert "estimates" not in tables.text([without]) + page([without])

@@ -1,4 +1,4 @@
-"""PGD: the original's iterates, its ball and its pixels; sound certificates survive it."""
+"""PGD: the original's iterates, its ball and its pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcert.attacks.pgd import pgd
+from jaxcert.attacks.pgd import direction, pgd, random_start
 from tests.conftest import close, golden_files
 from tests.models.test_dist_net import opened, state_of
 
@@ -28,6 +28,7 @@ def test_iterates_are_the_originals(x64, file):
             image,
             golden["targets"],
             eps=float(golden["eps_test_pixel"]),
+            norm="linf",
             steps=steps,
         )
         normalized = (np.asarray(found) - golden["mean"]) / golden["std"]
@@ -43,7 +44,7 @@ def test_stays_in_the_ball_and_in_valid_pixels_and_beats_a_linear_classifier():
         return x.reshape(len(x), -1) @ weights
 
     label = np.asarray(logits(image).argmax(1))
-    run = jax.jit(partial(pgd, logits, steps=20))
+    run = jax.jit(partial(pgd, logits, norm="linf", steps=20))
     for eps in (0.01, 0.1):
         start = draw.uniform(-eps, eps, image.shape).astype(np.float32)
         found = np.asarray(run(image, label, eps=eps, start=start))
@@ -52,3 +53,26 @@ def test_stays_in_the_ball_and_in_valid_pixels_and_beats_a_linear_classifier():
         towards = weights[:, 1 - label].T - weights[:, label].T
         best = np.clip(image + eps * np.sign(towards).reshape(image.shape), 0, 1)
         np.testing.assert_allclose(found, best, atol=1e-6)
+
+
+def test_direction_in_l2_has_length_1_for_gradients_whose_squares_underflow():
+    gradient = np.zeros((3, 2, 2, 1), np.float32)
+    gradient[0, 0, :, 0] = 3e-30, 4e-30
+    gradient[1] = 1e25
+    found = np.asarray(direction(gradient, "l2"))
+    np.testing.assert_allclose(found[0, 0, :, 0], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(found[1], 0.5, rtol=1e-6)
+    assert (found[2] == 0).all()  # no gradient, no move
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_starts_lie_inside_half_the_ball_and_differ_by_image(norm):
+    keys = jax.random.split(jax.random.key(0), 5)
+    eps = np.array([0.0, 0.1, 0.2, 0.2, 3.0])
+    offset = np.asarray(
+        random_start(keys, np.zeros((5, 4, 4, 1), np.float32), eps, norm)
+    )
+    order = {"linf": np.inf, "l2": 2}[norm]
+    length = np.linalg.norm(offset.reshape(5, -1), order, axis=1)
+    assert (length <= eps / 2 * (1 + 1e-6)).all() and (length[1:] > 0).all()
+    assert not np.allclose(offset[2], offset[3])
