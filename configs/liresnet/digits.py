@@ -23,9 +23,9 @@ def get_config(arg=""):
     config = CIFAR10["get_config"]("xs,narrow")
     config.model.update(image_shape=(8, 8, 1), depth=4, width=32, dense=64)
     if row == "annealing":
-        config.method = dict(name="logit_annealing", eps=0.5, first=0.1, last=1.0)
+        config.method = dict(name="logit_annealing", eps=0.25, first=0.1, last=1.0)
     else:
-        config.method.update(loss=row, eps=0.5, first=0.1, last=1.0)
+        config.method.update(loss=row, eps=0.25, first=0.1, last=1.0)
     config.data.update(name="digits", batch=50, epochs=60, epoch_images=0)
     config.data.augment.update(crop=1, flip=False)
     config.optim.update(lr=5e-3, warmup_epochs=2)
