@@ -61,12 +61,14 @@ def normalize(x, mean, std):
 
 
 def check_sizes(image_shape, num_classes: int, width: int = 1) -> None:
-    """Raises InputError unless image_shape is (H, W, C) and all sizes are at least 1."""
-    sizes = (*image_shape, num_classes, width)
+    """Raises InputError unless image_shape is (H, W, C), all sizes are at least 1 and there
+    are at least two classes."""
+    sizes = (*image_shape, num_classes - 1, width)
     if len(image_shape) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
         raise InputError(
             f"model.image_shape {tuple(image_shape)}, num_classes {num_classes} and width "
-            f"{width} make no network: give (H,W,C) and numbers from 1 up."
+            f"{width} make no network: give (H,W,C), two classes or more and a width from 1 "
+            "up."
         )
 
 

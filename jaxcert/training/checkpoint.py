@@ -135,6 +135,11 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
     if shapes != wanted:
         names = sorted(shapes.keys() | wanted.keys())
         name = next(n for n in names if shapes.get(n) != wanted.get(n))
+        if name not in shapes and "power" in name.split("."):
+            raise InputError(
+                f"{where} lacks {name}, a vector of the power iteration: it is part of the "
+                "network's state, so export the checkpoint again with it."
+            )
         raise InputError(
             f"{where} is of another network: {name} is {shapes.get(name)} there and "
             f"{wanted.get(name)} here; use the config it was trained with."

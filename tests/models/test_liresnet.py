@@ -15,6 +15,7 @@ from jaxcert.models import liresnet
 from jaxcert.nn.activations import maxmin
 from jaxcert.nn.liresnet import Blocks, conv
 from jaxcert.ops import linalg, margins, spectral
+from jaxcert.training.checkpoint import Checkpoints, load_network
 
 HWIO = (2, 3, 1, 0)
 
@@ -262,3 +263,13 @@ def test_impossible_methods_are_refused(wrong):
     run = Run(steps_per_epoch=2, total_steps=4, data_size=8)
     with pytest.raises(InputError):
         gloro.make(liresnet.make(**TINY), run, **wrong)
+
+
+def test_checkpoint_without_its_power_vectors_is_refused(tmp_path):
+    model = liresnet.make(**TINY)
+    params, state = model.init(jax.random.key(0))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_evaluation(params, {})
+    with pytest.raises(InputError, match="lacks state.power.*vector of the power"):
+        load_network(model, tmp_path)
+    assert state["power"]

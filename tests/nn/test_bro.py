@@ -66,3 +66,8 @@ def test_reflected_blocks_keep_norms_and_are_centred(x64):
     bounds = blocks.apply(variables, method="bounds")
     assert len(bounds) == 2 and (np.array(bounds) <= 1 + 1e-9).all()
     assert (np.array(bounds) > 0.999).all()
+
+
+def test_layer_of_stride_two_refuses_odd_sides():
+    with pytest.raises(InputError, match="even sides, not 5x5"):
+        bro.Conv(4, stride=2).init(jax.random.key(0), jnp.zeros((1, 5, 5, 2)))
