@@ -15,6 +15,7 @@ from jaxcert.models import liresnet
 from jaxcert.nn.activations import maxmin
 from jaxcert.nn.liresnet import Blocks, conv
 from jaxcert.ops import linalg, margins, spectral
+from jaxcert.training import sharding
 from jaxcert.training.checkpoint import Checkpoints, load_network
 
 HWIO = (2, 3, 1, 0)
@@ -271,5 +272,5 @@ def test_checkpoint_without_its_power_vectors_is_refused(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save_evaluation(params, {})
     with pytest.raises(InputError, match="lacks state.power.*vector of the power"):
-        load_network(model, tmp_path)
+        load_network(model, tmp_path, mesh=sharding.data_mesh())
     assert state["power"]
