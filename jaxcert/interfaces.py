@@ -84,7 +84,7 @@ class Bound(NamedTuple):
     pairwise: Any
     """float64 [K,K], of z_i - z_j in pixels"""
     growth: float
-    """most by which a change of a layer's output can grow until the logits"""
+    """most by which a change of a layer's output, or a bias, can grow until the logits"""
 
 
 class Run(NamedTuple):

@@ -52,6 +52,7 @@ class Conv(nn.Module):
         kernel = self.get_variable("params", "kernel")
         return sll.residual_bound(kernel, t, int(side), tight)
 
+    bias_gain = sll.Conv.bias_gain
 
 class Dense(nn.Module):
     """1-Lipschitz residual layer [B,C_in] -> [B,features]."""
@@ -63,6 +64,7 @@ class Dense(nn.Module):
         return _layer(self, x[:, None, None], 1)[:, 0, 0]
 
     bound = Conv.bound
+    bias_gain = sll.Conv.bias_gain
 
 
 def carried_norm(module: nn.Module, name: str, linear, shape: tuple[int, ...]) -> Array:

@@ -95,6 +95,12 @@ class Conv(nn.Module):
         kernel = self.get_variable("params", "kernel")
         return residual_bound(kernel, t, int(side), tight=False)
 
+    def bias_gain(self) -> float:
+        """The bias adds 2 W^T sqrt(t) (relu(K x + b) - relu(K x)) at most: 2 |W| sqrt(max t)
+        times its norm, and |W| is about 1."""
+        t, _ = self.get_variable("prepared", "q")
+        return 4 * float(np.sqrt(np.max(t)))
+
 
 class Dense(nn.Module):
     """1-Lipschitz residual layer [B,C_in] -> [B,features]."""
@@ -106,6 +112,7 @@ class Dense(nn.Module):
         return _layer(self, x[:, None, None], 1)[:, 0, 0]
 
     bound = Conv.bound
+    bias_gain = Conv.bias_gain
 
 
 def init_bias(key, shape, fan_in: int):

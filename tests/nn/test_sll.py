@@ -104,3 +104,23 @@ def test_carried_vector_moves_in_training_alone():
     np.testing.assert_allclose(
         layer.apply({**variables, **prepared}, x), layer.apply(variables, x), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("module", [sll, cpl])
+def test_a_bias_adds_at_most_its_gain(x64, module):
+    """With a small kernel t is large, and a bias adds far more than its own norm."""
+    layer, x = module.Dense(4), jax.random.normal(jax.random.key(0), (50, 4))
+    variables = layer.init(jax.random.key(1), x)
+    params = {**variables["params"], "bias": jnp.zeros(4)}
+    params["kernel"] = 0.05 * params["kernel"]
+    variables = {**variables, "params": params}
+    variables.pop("prepared", None)
+    _, prepared = layer.apply(variables, x, mutable=["prepared"])
+    gain = layer.apply({**variables, **prepared}, method="bias_gain")
+    without = layer.apply({**variables, **prepared}, x)
+    added = {}
+    for size in (1e-3, 1.0, 1e3):
+        moved = {**params, "bias": jnp.full(4, size)}
+        y = layer.apply({**variables, **prepared, "params": moved}, x)
+        added[size] = np.linalg.norm(y - without, axis=1).max() / (2 * size)
+    assert 1 < max(added.values()) <= gain
