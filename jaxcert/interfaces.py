@@ -69,13 +69,17 @@ class Model(NamedTuple):
     iteration), so it serves losses and `radius_paper`, never `radius`."""
 
     lipschitz_bound: Callable[..., Bound] | None = None
-    """(params, prepared state, *, tight=True) -> proven upper bounds of the same
+    """(params, prepared state, *, tight=True, tell=None) -> proven upper bounds of the same
     constants, computed on the host, not differentiable; inf where nothing could be
     proven. Not tight: where a tight bound takes minutes, one in seconds."""
 
     interval_margins: Callable[..., Array] | None = None
     """(params, state, lower, upper, label [B]) -> [B,K]: lower bounds on z_label - z_j
     in the box."""
+
+
+Tell = Callable[[int, int], None]
+"""Called with (layers done, layers) while a bound is computed."""
 
 
 class Bound(NamedTuple):

@@ -36,7 +36,14 @@ FLOORS = {
     "methods": (JAX | {"optax"}, {"errors", "interfaces", "records", "ops"}),
     "certificates": (
         JAX | {"scipy"},
-        {"errors", "interfaces", "records", "ops", "certificates.statistics"},
+        {
+            "errors",
+            "interfaces",
+            "records",
+            "progress",
+            "ops",
+            "certificates.statistics",
+        },
     ),
     "training": (
         JAX | {"optax", "orbax"},

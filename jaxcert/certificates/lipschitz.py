@@ -30,9 +30,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Bound, Certifier, Model, Network
+from jaxcert.interfaces import Bound, Certifier, Model, Network, Tell
 from jaxcert.ops import margins
 from jaxcert.ops.images import unit
+from jaxcert.progress import Progress
 from jaxcert.records import ERROR, Certificates
 
 
@@ -56,7 +57,9 @@ def make(
         )
     params, state = evaluated(network, mesh)
     with jax.enable_x64(True):
-        proven = model.lipschitz_bound(params, state, tight=bound == "tight")
+        proven = model.lipschitz_bound(
+            params, state, tight=bound == "tight", tell=_tell()
+        )
         paper = np.asarray(model.lipschitz(params, state)[0], np.float64)
     slack = logit_slack(model, params, state, proven)
     pairwise = proven.pairwise * (1 + 1e-12)
@@ -92,6 +95,18 @@ def make(
         "pairwise_bound": pairwise.tolist() if constant is None else float(constant),
     }
     return Certifier(header, certify)
+
+
+def _tell() -> Tell:
+    """Progress of the bounds of single layers, each of which can take minutes."""
+    line = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal line
+        line = line or Progress("bound", total, "layers")
+        line.update(done)
+
+    return tell
 
 
 def evaluated(network: Network, mesh: Mesh | None):

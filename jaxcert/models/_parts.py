@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import random
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Bound
+from jaxcert.interfaces import Bound, Tell
 
 FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """N(0, 2 / (k k c_out)), the convolutions of the CIFAR ResNets"""
@@ -82,8 +82,15 @@ def check_channels(image_shape, mean, std) -> None:
         )
 
 
-def bound_of(norms: Sequence[float], head: np.ndarray) -> Bound:
+def bound_of(
+    bounds: Sequence[Callable[[], float]], head: np.ndarray, tell: Tell | None
+) -> Bound:
     """Proven constants of a chain: the norms of its layers, then a head of [K,K]."""
+    norms = []
+    for bound in bounds:
+        norms.append(bound())
+        if tell:
+            tell(len(norms), len(bounds))
     growth = math.prod(max(norm, 1.0) for norm in norms) * max(float(head.max()), 1.0)
     rounding = 1 + 4 * (len(norms) + 1) * np.finfo(np.float64).eps
     return Bound(math.prod(norms) * rounding * head, growth)

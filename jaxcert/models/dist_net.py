@@ -186,7 +186,7 @@ class DistNet(nn.Module):
             return factor * self.head.pairwise()
         return jnp.full((self.num_classes, self.num_classes), 2.0) * factor
 
-    def lipschitz_bound(self, tight=True):
+    def lipschitz_bound(self, tight=True, tell=None):
         """Proven: the distances are exactly 1-Lipschitz."""
         factor = abs(float(self._scale(np.zeros(())))) / self.std * (1 + 1e-12)
         if self.hidden:

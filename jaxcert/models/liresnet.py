@@ -16,6 +16,7 @@ depth 18 of width 256. z_i - z_j has the Lipschitz constant
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from flax import linen as nn
 
@@ -97,7 +98,8 @@ class LiResNet(nn.Module):
         norms = [layer.norm(train) for layer in layers]
         return math.prod(norms) * self.blocks.norm(train).prod() * self.head.pairwise()
 
-    def lipschitz_bound(self, tight=True):
+    def lipschitz_bound(self, tight=True, tell=None):
         layers = self.stem, self.neck, self.neck_dense
-        norms = [layer.bound(tight) for layer in layers] + self.blocks.bounds(tight)
-        return bound_of(norms, self.head.pairwise_bound())
+        bounds = [partial(layer.bound, tight) for layer in layers]
+        bounds += self.blocks.bounds(tight)
+        return bound_of(bounds, self.head.pairwise_bound(), tell)

@@ -16,6 +16,7 @@ Neck and stack are Cholesky-orthogonal (nn/cholesky.py). z_i - z_j has the const
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from flax import linen as nn
 
@@ -101,8 +102,8 @@ class LiResNetPP(nn.Module):
         norms = [layer.norm(train).prod() for layer in layers]
         return math.prod(norms) * self.head.pairwise()
 
-    def lipschitz_bound(self, tight=True):
+    def lipschitz_bound(self, tight=True, tell=None):
         layers = self.stem, self.neck, self.neck_dense
-        norms = [layer.bound(tight) for layer in layers]
-        norms += self.blocks.bounds(tight) + self.stack.bounds(tight)
-        return bound_of(norms, self.head.pairwise_bound())
+        bounds = [partial(layer.bound, tight) for layer in layers]
+        bounds += self.blocks.bounds(tight) + self.stack.bounds(tight)
+        return bound_of(bounds, self.head.pairwise_bound(), tell)

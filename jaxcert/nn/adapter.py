@@ -1,7 +1,7 @@
 """The seam between flax and the rest: a linen module becomes an `interfaces.Model`.
 
 No other function calls linen's `apply`. A module takes `(x, train)` and may define
-`lipschitz(train) -> [K,K]`, `lipschitz_bound(tight) -> Bound` and
+`lipschitz(train) -> [K,K]`, `lipschitz_bound(tight, tell) -> Bound` and
 `interval_margins(lower, upper, label) -> [B,K]`. Collections:
 `params`; `prepared`, explicit kernels that `prepare` writes once and evaluation reads;
 every other one (`batch_stats`, power-iteration vectors) is state that a training pass may
@@ -65,9 +65,9 @@ def from_linen(
         )
         return pairwise, dict(updated)
 
-    def lipschitz_bound(params, state, *, tight=True) -> Bound:
+    def lipschitz_bound(params, state, *, tight=True, tell=None) -> Bound:
         host = jax.tree.map(np.asarray, {"params": params, **state})
-        return module.apply(host, tight, method="lipschitz_bound")
+        return module.apply(host, tight, tell, method="lipschitz_bound")
 
     def interval_margins(params, state, lower, upper, label):
         variables = {"params": params, **state}

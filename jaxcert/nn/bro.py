@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -156,12 +157,13 @@ class Blocks(nn.Module):
         """[D]: every block counts as exactly 1-Lipschitz, as in the paper."""
         return jnp.ones(self.depth)
 
-    def bounds(self, tight: bool = True) -> list[float]:
-        q = self._q()
-        return [
-            spectral.norm_bound(np.asarray(re) + 1j * np.asarray(im))
-            for re, im in zip(*q, strict=True)
-        ]
+    def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
+        """What computes the bound of each block."""
+
+        def bound(re, im):
+            return spectral.norm_bound(np.asarray(re) + 1j * np.asarray(im))
+
+        return [partial(bound, re, im) for re, im in zip(*self._q(), strict=True)]
 
     def _q(self) -> Pair:
         """W of all blocks, [D,F,W,W]."""

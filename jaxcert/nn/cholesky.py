@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -96,8 +97,9 @@ class DenseStack(nn.Module):
     norm = PatchConv.norm
     """[D]"""
 
-    def bounds(self, tight: bool = True) -> list[float]:
-        return [spectral.norm_bound(q) for q in np.asarray(_q(self))]
+    def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
+        """What computes the bound of each layer."""
+        return [partial(spectral.norm_bound, q) for q in np.asarray(_q(self))]
 
     def matrix(self) -> Array:
         """X of all layers, [D,N,N]."""

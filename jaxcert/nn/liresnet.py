@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -175,10 +176,11 @@ class Blocks(nn.Module):
 
         return _estimated(self, apply, train, self.kernels())
 
-    def bounds(self, tight: bool = True) -> list[float]:
+    def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
+        """What computes the bound of each block."""
         kernels = np.asarray(self.kernels(), np.float64)
         how = dict(padding=1, tight=tight)
-        return [spectral.conv_bound(k, self.inputs[0], **how) for k in kernels]
+        return [partial(spectral.conv_bound, k, self.inputs[0], **how) for k in kernels]
 
 
 def chain(block: Callable, x: Array, each):

@@ -97,7 +97,7 @@ def _check_blocks(g):
         close(norm(params, steps), g[f"conv_pi_k{steps}"])
     slope = jax.jit(jax.grad(lambda params: norm(params, 10)))(params)["kernel"]
     close(slope, ohwi(g["conv_pi_k10_gweights"]))
-    bounds = np.array(blocks(1).apply(variables, method="bounds"))
+    bounds = np.array([f() for f in blocks(1).apply(variables, method="bounds")])
     true = g["conv_true_norms"]
     assert (bounds >= true * (1 - 1e-14)).all() and (bounds <= true * (1 + 1e-6)).all()
 

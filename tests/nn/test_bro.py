@@ -63,7 +63,7 @@ def test_reflected_blocks_keep_norms_and_are_centred(x64):
     assert np.abs(np.asarray(y).mean()) < 1e-12  # MaxMin keeps a mean of zero
     means = np.asarray(after["batch_stats"]["mean"])
     assert (np.abs(means) > 0).any()
-    bounds = blocks.apply(variables, method="bounds")
+    bounds = [bound() for bound in blocks.apply(variables, method="bounds")]
     assert len(bounds) == 2 and (np.array(bounds) <= 1 + 1e-9).all()
     assert (np.array(bounds) > 0.999).all()
 
