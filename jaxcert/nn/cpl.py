@@ -54,6 +54,7 @@ class Conv(nn.Module):
 
     bias_gain = sll.Conv.bias_gain
 
+
 class Dense(nn.Module):
     """1-Lipschitz residual layer [B,C_in] -> [B,features]."""
 
