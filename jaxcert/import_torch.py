@@ -1,15 +1,18 @@
-"""Make a workdir of a distance net that the papers' own PyTorch code has trained.
+"""Make a workdir of a network that the papers' own PyTorch code has trained.
 
     python -m jaxcert.import_torch --state model.npz --config configs/sortnet/cifar10.py:8 \\
         --workdir runs/sortnet_8
     python -m jaxcert.certify --workdir runs/sortnet_8
 
-The state dict is an npz or safetensors file; what it does not say (rho, mean, std) is the
-config's. The checkpoint is for certification: it holds no optimizer, nothing trains on.
+Networks: L_inf-dist-net-v2 and SortNet (dist_net), LipConvNet with LOT or BRO
+(lip_convnet), LiResNet, LiResNet++ and BRONet. The state dict is an npz or safetensors
+file; what it does not say (rho, mean, std) is the config's. The checkpoint is for
+certification: it holds no optimizer, nothing trains on.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 import warnings
@@ -28,29 +31,22 @@ def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path
     """Write config.json and a checkpoint at step 0 -> interfaces.Network.
 
     Warns if the network gives one class to all test images that are tried, where the data
-    set is at hand. Raises InputError for a file that is no state dict of a distance net, a
-    config of another network, or a workdir that has checkpoints.
+    set is at hand. Raises InputError for a file that is no state dict of the config's
+    network, a config that none are read for, or a workdir that has checkpoints.
     """
     import jax
     import jax.numpy as jnp
 
     from jaxcert.interfaces import Network
     from jaxcert.torch_import import arrays
-    from jaxcert.torch_import.dist_net import convert_state_dict
     from jaxcert.train import refuse_another
     from jaxcert.training.checkpoint import Checkpoints
 
     workdir = Path(workdir)
     refuse_another(workdir, config)
-    if config.model.name != "dist_net":
-        raise InputError(
-            f"model.name is {config.model.name!r}: only networks of dist_net are imported, "
-            "give a config of one."
-        )
+    convert = _converter(config.model.name)
     model = configs.build("models", config.model)
-    params, state, facts = convert_state_dict(
-        arrays.read(state_path), model.image_shape
-    )
+    params, state, facts = convert(arrays.read(state_path), model.image_shape)
     _check_facts(facts, config.model, state_path)
     params, state = jax.tree.map(
         lambda like, array: jnp.asarray(array, like.dtype),
@@ -68,11 +64,28 @@ def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path
     return network
 
 
+def _converter(network: str):
+    from jaxcert.torch_import import dist_net, lip_convnet, liresnet, liresnet_pp
+
+    converters = {
+        "dist_net": dist_net.convert_state_dict,
+        "lip_convnet": lip_convnet.convert_state_dict,
+        "liresnet": liresnet.convert_state_dict,
+        "liresnet_pp": liresnet_pp.convert_state_dict,
+        "bronet": liresnet_pp.convert_bronet,
+    }
+    if network not in converters:
+        raise InputError(
+            f"model.name is {network!r}: only networks of {', '.join(converters)} are "
+            "imported, give a config of one."
+        )
+    return converters[network]
+
+
 def _check_facts(facts: dict, section: ConfigDict, state_path: str | Path) -> None:
     """Raises InputError unless config.model says what the state dict shows."""
-    from jaxcert.models import dist_net
-
-    parameters = inspect.signature(dist_net.make).parameters
+    make = importlib.import_module(f"jaxcert.models.{section.name}").make
+    parameters = inspect.signature(make).parameters
     said = {key: section.get(key, parameters[key].default) for key in facts}
     different = [key for key in facts if facts[key] != said[key]]
     if different:
@@ -111,8 +124,9 @@ def _look(network, config: ConfigDict) -> None:
     found = np.unique(np.argmax(logits, 1))
     if len(found) == 1 and len(np.unique(source.label[tried])) > 1:
         warnings.warn(
-            f"all {len(tried)} test images that were tried get class {found[0]}: check mean, "
-            "std and rho of config.model, and that the state dict is of a finished training.",
+            f"all {len(tried)} test images that were tried get class {found[0]}: check what "
+            "config.model alone says, such as mean and std, and that the state dict is of a "
+            "finished training.",
             stacklevel=2,
         )
 

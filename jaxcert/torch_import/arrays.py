@@ -74,5 +74,6 @@ def _not_read(path: Path) -> InputError:
         f"{path} is no npz or safetensors file of tensors, and a pickle is not read, as that "
         "would run what it says: export it once, where torch is, by np.savez('model.npz', "
         "**{k: v.numpy() for k, v in torch.load('model.pth', map_location='cpu')"
-        "['state_dict'].items()})."
+        "['state_dict'].items()}), where LiResNet and BRONet have 'backbone' for 'state_dict' "
+        "and LipConvNet has the tensors without a key."
     )

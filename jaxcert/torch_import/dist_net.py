@@ -21,9 +21,10 @@ import re
 
 import numpy as np
 
-from jaxcert.errors import InputError
+from jaxcert.torch_import import state_dict
+from jaxcert.torch_import.state_dict import Arrays, Shapes
 
-Arrays = dict[str, np.ndarray]
+NETWORK = "an MLP or hybrid of L_inf-dist-net-v2 or SortNet"
 
 
 def convert_state_dict(
@@ -36,13 +37,15 @@ def convert_state_dict(
     float64. Raises InputError naming a tensor that is missing, unknown, of a wrong shape,
     of another type, or not finite.
     """
-    if all(name.startswith("module.") for name in arrays):
-        arrays = {k.removeprefix("module."): v for k, v in arrays.items()}
+    arrays = state_dict.stripped(arrays)
     facts = _facts(arrays)
-    shapes = _shapes(facts, math.prod(image_shape))
-    _check_names(arrays, shapes)
-    _check_shapes(arrays, shapes, image_shape)
-    _check_values(arrays)
+    state_dict.check(
+        arrays,
+        _shapes(facts, math.prod(image_shape)),
+        network=NETWORK,
+        image_shape=image_shape,
+        of_images=("fc_dist.0.weight",),
+    )
     params, means = {}, {}
     for i in range(facts["depth"] - (2 if facts["hidden"] else 1)):
         params[f"dist_{i}"] = {"kernel": arrays[f"fc_dist.{i}.weight"].T}
@@ -50,11 +53,11 @@ def convert_state_dict(
     params["dist_0"] = {"kernel": _first(arrays["fc_dist.0.weight"], image_shape)}
     if facts["hidden"]:
         params["head"] = {
-            "linear": _linear(arrays, "fc_linear.0"),
-            "final": _linear(arrays, "fc_final"),
+            "linear": state_dict.linear(arrays, "fc_linear.0"),
+            "final": state_dict.linear(arrays, "fc_final"),
         }
     else:
-        last = _linear(arrays, f"fc_dist.{facts['depth'] - 1}")
+        last = state_dict.linear(arrays, f"fc_dist.{facts['depth'] - 1}")
         params |= {"last": {"kernel": last["kernel"]}, "bias": last["bias"]}
     if facts["learn_scale"]:
         params["scale"] = arrays["scalar"].reshape(())
@@ -77,74 +80,25 @@ def _facts(arrays: Arrays) -> dict:
 
 
 def _rows(arrays: Arrays, name: str) -> int:
-    if name not in arrays:
-        raise _missing(name)
-    if arrays[name].ndim != 2:
-        raise InputError(
-            f"{name} has shape {arrays[name].shape}, a distance net has a matrix there: "
-            "export the state dict again."
-        )
-    return len(arrays[name])
+    return state_dict.shape_of(arrays, name, 2, NETWORK)[0]
 
 
-def _shapes(facts: dict, inputs: int) -> dict[str, tuple[int, ...]]:
+def _shapes(facts: dict, inputs: int) -> Shapes:
     """Every tensor of a network with these facts."""
     width, classes, hidden = facts["width"], facts["num_classes"], facts["hidden"]
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: Shapes = {}
     layers = facts["depth"] - (2 if hidden else 1)
     for i in range(layers):
         shapes[f"fc_dist.{i}.weight"] = (width, width if i else inputs)
         shapes[f"fc_dist.{i}.mean_shift.running_mean"] = (width,)
     if hidden:
-        shapes |= _linear_shapes("fc_linear.0", hidden, width)
-        shapes |= _linear_shapes("fc_final", classes, hidden)
+        shapes |= state_dict.linear_shapes("fc_linear.0", hidden, width)
+        shapes |= state_dict.linear_shapes("fc_final", classes, hidden)
     else:
-        shapes |= _linear_shapes(f"fc_dist.{layers}", classes, width)
+        shapes |= state_dict.linear_shapes(f"fc_dist.{layers}", classes, width)
     if facts["learn_scale"]:
         shapes["scalar"] = (1,)
     return shapes
-
-
-def _linear_shapes(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
-
-
-def _check_names(arrays: Arrays, shapes: dict) -> None:
-    missing = [name for name in shapes if name not in arrays]
-    unknown = [name for name in arrays if name not in shapes]
-    if missing:
-        raise _missing(missing[0])
-    if unknown:
-        raise InputError(
-            f"the state dict has {unknown[0]}, which is no tensor of an MLP or hybrid of "
-            "L_inf-dist-net-v2 or SortNet: give the state dict of one of these."
-        )
-
-
-def _check_shapes(arrays: Arrays, shapes: dict, image_shape) -> None:
-    for name, shape in shapes.items():
-        if arrays[name].shape == shape:
-            continue
-        fix = "export the state dict again"
-        if name == "fc_dist.0.weight":
-            fix = f"set model.image_shape, which is {tuple(image_shape)}"
-        raise InputError(
-            f"{name} has shape {arrays[name].shape}, this network {shape}: {fix}."
-        )
-
-
-def _check_values(arrays: Arrays) -> None:
-    for name, array in arrays.items():
-        if array.dtype not in (np.float32, np.float64):
-            raise InputError(
-                f"{name} has values of type {array.dtype}: export the float32 ones that "
-                "were trained."
-            )
-        if not (np.abs(array) <= np.finfo(np.float32).max).all():  # NaN is not, either
-            raise InputError(
-                f"{name} has a value that is no finite float32 number: give the state dict "
-                "of a training that went well."
-            )
 
 
 def _first(weight: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
@@ -152,14 +106,3 @@ def _first(weight: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = image_shape
     cube = weight.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
     return cube.reshape(-1, len(weight))
-
-
-def _linear(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
-    return {"kernel": arrays[f"{name}.weight"].T, "bias": arrays[f"{name}.bias"]}
-
-
-def _missing(name: str) -> InputError:
-    return InputError(
-        f"the state dict lacks {name}: export all tensors of an MLP or hybrid of "
-        "L_inf-dist-net-v2 or SortNet."
-    )
