@@ -180,6 +180,35 @@ def lot_least(layers: list[Torus], batch: int) -> float:
     return flops
 
 
+# --- LiResNet ------------------------------------------------------------------------
+
+
+def liresnet_macs(
+    depth: int, width: int, dense: int, *, side: int = 32, classes: int = 10
+) -> dict[str, int]:
+    """Multiplications of one image, part by part; stem and neck are strided by 2 and 4."""
+    half, eighth = side // 2, side // 8
+    return dict(
+        stem=half**2 * 5**2 * 3 * width,
+        blocks=depth * half**2 * 3**2 * width**2,
+        neck=eighth**2 * 4**2 * width * 2 * width,
+        neck_dense=eighth**2 * 2 * width * dense,
+        head=dense * classes,
+    )
+
+
+def liresnet_train(
+    depth: int, width: int, dense: int, *, side: int, batch: int, power_steps: int
+) -> float:
+    """Real FLOPs of a training step: three forward passes of the batch, less the gradient
+    of the images; for the norms 2 power_steps + 1 passes of one image through all but the
+    head, and the gradient of the last."""
+    macs = liresnet_macs(depth, width, dense, side=side)
+    network = batch * (3 * sum(macs.values()) - macs["stem"])
+    norms = (2 * power_steps + 2) * (sum(macs.values()) - macs["head"])
+    return 2.0 * (network + norms)
+
+
 # --- distances -----------------------------------------------------------------------
 
 

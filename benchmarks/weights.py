@@ -72,6 +72,39 @@ def distances(sizes: list[int]) -> list[np.ndarray]:
     return [scale * _normal(rng, d, o) for d, o in pairwise(sizes)]
 
 
+def liresnet(*, depth: int, width: int, dense: int, side: int) -> tuple[Any, Any]:
+    """(params, state) of jaxcert.models.liresnet; the vectors of the power iterations are
+    random, as at the start of a training."""
+    rng = np.random.default_rng(depth)
+    half, flat = side // 2, 2 * width * (side // 8) ** 2
+
+    def affine(*shape: int) -> dict[str, np.ndarray]:
+        std = np.float32(np.prod(shape[:-1]) ** -0.5)
+        kernel = _normal(rng, *shape) * std
+        return {"kernel": kernel, "bias": std * _normal(rng, shape[-1])}
+
+    blocks = {
+        "kernel": _normal(rng, depth, 3, 3, width, width) / np.float32(9 * width),
+        "gain": _near(rng, 1.0, (depth, width)),
+        "bias": np.float32(0.1) * _normal(rng, depth, width),
+    }
+    params = {
+        "stem": affine(5, 5, 3, width),
+        "blocks": blocks,
+        "neck": affine(4, 4, width, 2 * width),
+        "neck_dense": affine(flat, dense),
+        "head": affine(dense, 10),
+    }
+    inputs = {
+        "stem": (1, side, side, 3),
+        "blocks": (depth, 1, half, half, width),
+        "neck": (1, half, half, width),
+        "neck_dense": (1, flat),
+    }
+    power = {name: {"vector": _normal(rng, *shape)} for name, shape in inputs.items()}
+    return params, {"power": power}
+
+
 def images(count: int, side: int) -> np.ndarray:
     """float32 [count,side,side,3] in [0, 1]"""
     rng = np.random.default_rng(side)
@@ -132,7 +165,7 @@ def _running(layer: ConvNorm) -> dict[str, np.ndarray]:
     return {"mean": layer.mean, "var": layer.var}
 
 
-def _near(rng, value: float, count: int) -> np.ndarray:
+def _near(rng, value: float, count: int | tuple[int, ...]) -> np.ndarray:
     return (value * rng.uniform(0.8, 1.2, count)).astype(np.float32)
 
 

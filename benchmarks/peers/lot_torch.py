@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import weights
-from benchmarks.orthogonal_conv import layers_of
+from benchmarks.orthogonal_conv import kernel_of, layers_of
 from benchmarks.suite import Job, Row
 
 JITTER, STEPS = 1e-4, 10
@@ -94,8 +94,7 @@ def _layer(shape, where: str, conv: Conv) -> Job:
     b, n, c = shape["batch"], shape["side"], shape["channels"]
     x = _nchw(weights.normal(b, n, n, c, seed=1), where)
     out = _nchw(weights.normal(b, n, n, c, seed=2), where)
-    (raw,) = weights.lot(layers_of(shape))
-    weight = _weight(raw.kernel, where)
+    weight = _weight(kernel_of(shape), where)
     bias = torch.zeros(c, device=where)
     whole = shape["pass"] == "step"
 

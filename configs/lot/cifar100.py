@@ -20,7 +20,8 @@ def get_config(arg=""):
     config.data.name = "cifar100"
     config.model.update(num_classes=100, head="lln")
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
-    if (row["size"], row["epochs"], row["multistep"]) == ("l", 200, False):
+    table = row["size"], row["epochs"], row["multistep"], row["fast"]
+    if table == ("l", 200, False, False):
         clean, certified = CERTIFIED[list(CIFAR10["COUNT"]).index(row["generated"])]
         config.reference.update(
             paper="Altstidl et al. 2023",

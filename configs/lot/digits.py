@@ -3,7 +3,7 @@
     python -m jaxcert.train --config configs/lot/digits.py:residual,lln
 
 Words after the colon: residual (three blocks a stage), lln (normalised head), maxmin | hh1
-| hh2, multistep.
+| hh2, multistep, fast (minimax polar factor).
 """
 
 import runpy
@@ -12,7 +12,13 @@ from pathlib import Path
 
 from jaxcert.errors import InputError
 
-WORDS = [("", "residual"), ("", "lln"), ("hh1", "maxmin", "hh2"), ("", "multistep")]
+WORDS = [
+    ("", "residual"),
+    ("", "lln"),
+    ("hh1", "maxmin", "hh2"),
+    ("", "multistep"),
+    ("", "fast"),
+]
 ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
 
 
@@ -29,8 +35,11 @@ def get_config(arg=""):
             config.model.activation = word
         elif word == "multistep":
             config.optim.schedule = "multistep"
+        elif word == "fast":
+            config.model.polar = "minimax"
         else:
             raise InputError(
-                f"no variant {word!r}: residual, lln, maxmin, hh1, hh2, multistep."
+                f"no variant {word!r}: residual, lln, maxmin, hh1, hh2, multistep, "
+                "fast."
             )
     return config

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +21,8 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Model
-from jaxcert.models._parts import check_sizes
-from jaxcert.nn import adapter
+from jaxcert.models._parts import bound_of, check_sizes
+from jaxcert.nn import adapter, lot
 from jaxcert.nn.activations import ACTIVATIONS
 from jaxcert.nn.heads import LLN
 
@@ -36,6 +37,7 @@ def make(
     stages: int = 5,
     width: int = 32,
     conv: str = "lot",
+    polar: str = "newton_schulz",
     activation: str = "maxmin",
     head: str = "orthogonal",
     residual: bool = False,
@@ -44,7 +46,8 @@ def make(
 ) -> Model:
     """1-Lipschitz network (times 1/std) in l2; images [B,H,W,C] in [0,1] -> logits [B,K].
 
-    conv: file in jaxcert/nn with `Conv` and `Dense`; activation: maxmin, hh1, hh2;
+    conv: file in jaxcert/nn with `Conv` and `Dense`; polar, of LOT alone: newton_schulz, as
+    the original, or minimax, a third of the work; activation: maxmin, hh1, hh2;
     head: orthogonal or lln (last-layer normalisation, for many classes).
     Raises InputError where a layer is undefined.
     """
@@ -74,6 +77,11 @@ def make(
             "lip_convnet needs model.blocks of at least 1 and an even model.width, whose "
             f"channels activations pair, not {blocks} and {width}."
         )
+    if polar not in (lot.POLAR if conv == "lot" else lot.POLAR[:1]):
+        raise InputError(
+            f"model.polar is {', '.join(lot.POLAR)} for model.conv=lot and stays "
+            f"{lot.POLAR[0]} for other layers: not {polar!r} with {conv!r}."
+        )
     if not std > 0:
         raise InputError(f"model.std must be positive, not {std}.")
     try:
@@ -84,6 +92,7 @@ def make(
         ) from None
     module = LipConvNet(
         conv=conv,
+        polar=polar,
         blocks=blocks,
         stages=stages,
         width=width,
@@ -101,6 +110,7 @@ def make(
 
 class LipConvNet(nn.Module):
     conv: str
+    polar: str
     blocks: int
     stages: int
     width: int
@@ -113,25 +123,29 @@ class LipConvNet(nn.Module):
 
     def setup(self):
         layers = importlib.import_module(f"jaxcert.nn.{self.conv}")
+        option = dict(polar=self.polar) if self.conv == "lot" else {}
         act = ACTIVATIONS[self.activation]
         for stage in range(1, self.stages + 1):
             width = self.width * 2 ** (stage - 1)
             last = stage == self.stages
-            convs = [layers.Conv(width) for _ in range(self.blocks - 1)]
-            convs.append(layers.Conv(2 * width, kernel_size=1 if last else 3, stride=2))
+            convs = [layers.Conv(width, **option) for _ in range(self.blocks - 1)]
+            k = 1 if last else 3
+            convs.append(layers.Conv(2 * width, kernel_size=k, stride=2, **option))
             setattr(self, f"conv{stage}", convs)
             setattr(self, f"act{stage}", [act() for _ in convs])
         features = self.width * 2**self.stages
         if self.head == "lln":
             self.last = LLN(self.num_classes, features)
         else:
-            self.last = layers.Dense(self.num_classes)
+            self.last = layers.Dense(self.num_classes, **option)
 
     def __call__(self, x, train=False):
         x = (x - jnp.asarray(self.mean, x.dtype)) / self.std
+        kernels = self._orthogonal_kernels(x.dtype) if self.conv == "lot" else {}
         for convs, acts in self._stages():
             for i, (conv, act) in enumerate(zip(convs, acts, strict=True)):
-                y = act(conv(x))
+                q = kernels.get(conv.name)
+                y = act(conv(x) if q is None else conv(x, q))
                 x = (x + y) / 2 if self._is_residual(i) else y
         return self.last(x.reshape(x.shape[0], -1))
 
@@ -141,20 +155,32 @@ class LipConvNet(nn.Module):
             return self.last.pairwise() / self.std
         return jnp.full((self.num_classes, self.num_classes), SQRT2 / self.std)
 
-    def lipschitz_bound(self, tight=True):
+    def lipschitz_bound(self, tight=True, tell=None):
         """From the prepared kernels: the product of their proven norms."""
-        norms = []
+        bounds = []
         for convs, _ in self._stages():
             for i, conv in enumerate(convs):
-                layer = conv.bound(tight)
-                norms.append((1.0 + layer) / 2 if self._is_residual(i) else layer)
+                bounds.append(partial(self._bound, conv, self._is_residual(i), tight))
         if self.head == "lln":
             head = self.last.pairwise_bound()
         else:
             shape = (self.num_classes, self.num_classes)
             head = np.full(shape, SQRT2 * self.last.bound(tight))
-        growth = math.prod(max(norm, 1.0) for norm in norms) * max(head.max(), 1.0)
-        return Bound(math.prod(norms) / self.std * head, growth)
+        bound = bound_of(bounds, head, tell)
+        layers = [conv for convs, _ in self._stages() for conv in convs] + [self.last]
+        gains = [m.bias_gain() for m in layers if hasattr(m, "bias_gain")]
+        return Bound(bound.pairwise / self.std, bound.growth * max([1.0, *gains]))
+
+    def _bound(self, conv, residual: bool, tight: bool) -> float:
+        bound = conv.bound(tight)
+        return (1.0 + bound) / 2 if residual else bound
+
+    def _orthogonal_kernels(self, dtype):
+        sides = []
+        for stage, (convs, _) in enumerate(self._stages()):
+            side = 2 ** (self.stages - stage)
+            sides += [(conv, side // conv.stride) for conv in convs]
+        return lot.orthogonal_kernels(sides, dtype)
 
     def _stages(self):
         for stage in range(1, self.stages + 1):

@@ -11,9 +11,16 @@ by its polar factor:
 with (k-1)/2 zeros on every side, m = n + k - 1 the padded side, s = k // 2. Padding is an
 isometry, Q a contraction, cropping a contraction: the layer is 1-Lipschitz in l2.
 
-V -> `kernel` [k,k,C_in,C_out] (HWIO), Q -> `q`. The inverse root takes ten Newton-Schulz
-steps in training and in evaluation. Unlike the original we keep the half of the spectrum
-that a real signal needs, and evaluation computes Q once (`prepared`), not per batch.
+V -> `kernel` [k,k,C_in,C_out] (HWIO), Q -> `q`. Two ways to the polar factor, the same in
+training and in evaluation:
+
+    newton_schulz   ten steps of the inverse root, the original's function
+    minimax         four odd polynomials of degree 5 (ops.linalg), a third of the products
+
+In both no singular value passes 1 and small ones stay below it, fewer in minimax; where
+both converge they differ by about 1e-4. Unlike the original we keep one of each pair of
+conjugate frequencies and take the smaller side's Gram matrix, which changes nothing, and
+evaluation computes Q once (`prepared`), not per batch.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxcert.errors import InputError
 from jaxcert.ops import linalg, spectral
 from jaxcert.ops.linalg import Pair
 
@@ -32,22 +40,52 @@ Array = jax.Array
 
 JITTER = 1e-4
 STEPS = 10
+LOWER, MINIMAX_STEPS = 0.03, 4  # least |F|_Fro-relative value that becomes 1, to 6e-5
+CHUNK = 1 << 14  # entries of F that go through all steps in the cache of a CPU core
+REAL_APART = 128  # channels from which real frequencies repay a program of their own
+POLAR = ("newton_schulz", "minimax")
 
 
-def polar_factor(f: Pair, *, steps: int = STEPS) -> Pair:
-    """Q = (F F^H)^(-1/2) F for F [..., C_out, C_in].
+def polar_factor(f: Pair, *, polar: str = "newton_schulz") -> Pair:
+    """Q = (F F^H)^(-1/2) F for F [..., C_out, C_in], through the smaller side's Gram
+    matrix.
 
-    S = F F^H + 1e-4 I is divided by c = |S|_Fro + 1e-4 so that Newton-Schulz converges:
-    Q = Z F / sqrt(c).
+    On a CPU in pieces that fit the cache. Nothing but F is kept for the backward pass.
     """
-    s = linalg.gram(f)
-    s = Pair(s.re + JITTER * jnp.eye(s.re.shape[-1], dtype=s.re.dtype), s.im)
-    square = sum(
-        jnp.sum(part**2, (-2, -1), keepdims=True) for part in s if part is not None
+    compute = jax.checkpoint(
+        dict(newton_schulz=_newton_schulz, minimax=_minimax)[polar]
     )
+    if jax.default_backend() != "cpu":
+        return compute(f)
+    rows, cols = f.re.shape[-2:]
+    count = math.prod(f.re.shape[:-2])
+    most = max(CHUNK // (rows * cols), 1)
+    chunk = max(n for n in range(1, min(most, count) + 1) if count % n == 0)
+    pieces = jax.tree.map(lambda a: a.reshape(-1, chunk, rows, cols), f)
+    q = jax.lax.map(compute, pieces)
+    return jax.tree.map(lambda a, like: a.reshape(like.shape), q, f)
+
+
+def _newton_schulz(f: Pair) -> Pair:
+    """S = F F^H + 1e-4 I is divided by c = |S|_Fro + 1e-4 so that Newton-Schulz converges:
+    Q = Z F / sqrt(c). For C_out > C_in the same Q = F Z / sqrt(c) with Z of F^H F + 1e-4 I,
+    and c of the larger side, where S has C_out - C_in eigenvalues 1e-4 more.
+    """
+    rows, cols = f.re.shape[-2:]
+    tall = rows > cols
+    s = linalg.gram(linalg.adjoint(f) if tall else f)
+    s = linalg.polynomial((JITTER, 1.0), s)
+    square = linalg.sum_of_squares(s) + max(rows - cols, 0) * JITTER**2
     c = jnp.sqrt(square) + JITTER
-    z = linalg.newton_schulz_inverse_sqrt(_scale(s, 1 / c), steps=steps)
-    return _scale(linalg.matmul(z, f), 1 / jnp.sqrt(c))
+    z = linalg.newton_schulz_inverse_sqrt(linalg.scale(s, 1 / c), steps=STEPS)
+    q = linalg.matmul(f, z) if tall else linalg.matmul(z, f)
+    return linalg.scale(q, 1 / jnp.sqrt(c))
+
+
+def _minimax(f: Pair) -> Pair:
+    if f.re.shape[-2] > f.re.shape[-1]:
+        return linalg.adjoint(_minimax(linalg.adjoint(f)))
+    return linalg.odd_polynomials(f, linalg.minimax_coefficients(LOWER, MINIMAX_STEPS))
 
 
 def frequency_response(kernel: Array, side: int) -> Pair:
@@ -56,31 +94,66 @@ def frequency_response(kernel: Array, side: int) -> Pair:
     kernel [k,k,C_in,C_out] -> [side * (side // 2 + 1), C_out, C_in]; the frequency index
     is u * (side // 2 + 1) + v.
     """
-    k = kernel.shape[0]
+    return _response(kernel, *np.indices((side, side // 2 + 1)).reshape(2, -1), side)
+
+
+def _response(kernel: Array, u: np.ndarray, v: np.ndarray, side: int) -> Pair:
+    """F at the frequencies (u, v): [...,k,k,C_in,C_out] -> [...,len(u),C_out,C_in]."""
+    *batch, k, _, c_in, c_out = kernel.shape
     shift = np.arange(k) - k // 2
-    angle = 2 * np.pi / side
-    u, v = np.arange(side), np.arange(side // 2 + 1)
-    phase = angle * (
-        (u[:, None] * shift)[:, None, :, None] + (v[:, None] * shift)[None, :, None, :]
-    ).reshape(-1, k * k)
-    taps = kernel.transpose(0, 1, 3, 2).reshape(k * k, -1)
-    shape = (len(phase), kernel.shape[3], kernel.shape[2])
+    phase = 2 * np.pi / side * (u[:, None] * shift)[:, :, None]
+    phase = phase + 2 * np.pi / side * (v[:, None] * shift)[:, None]
+    phase = phase.reshape(len(u), k * k)
+    taps = jnp.swapaxes(kernel, -1, -2).reshape(*batch, k * k, -1)
     re, im = (
-        (jnp.asarray(f(phase), kernel.dtype) @ taps).reshape(shape)
+        (jnp.asarray(f(phase), kernel.dtype) @ taps).reshape(*batch, -1, c_out, c_in)
         for f in (np.cos, np.sin)
     )
     return Pair(re, im)
 
 
-def orthogonal_kernel(kernel: Array, side: int) -> Pair:
-    """Q of a kernel [k,k,C_in,C_out] for images of `side` x `side` before padding.
+def orthogonal_kernel(
+    kernel: Array, side: int, *, polar: str = "newton_schulz"
+) -> Pair:
+    """Q of kernels [...,k,k,C_in,C_out] for images of `side` x `side` before padding.
 
-    k > 1: [m * (m // 2 + 1), C_out, C_in] with m = side + k - 1. k = 1: every frequency
-    is the same real matrix, [1, C_out, C_in].
+    k > 1: [..., m * (m // 2 + 1), C_out, C_in] with m = side + k - 1. k = 1: every
+    frequency is the same real matrix, [..., 1, C_out, C_in].
     """
-    if kernel.shape[0] == 1:
-        return polar_factor(Pair(kernel[0].transpose(0, 2, 1), None))
-    return polar_factor(frequency_response(kernel, side + kernel.shape[0] - 1))
+    k = kernel.shape[-3]
+    if k == 1:
+        f = Pair(jnp.swapaxes(kernel[..., 0, :, :, :], -1, -2), None)
+        return polar_factor(f, polar=polar)
+    m = side + k - 1
+    real, pairs, index, sign = _distinct_frequencies(m)
+    if min(kernel.shape[-2:]) < REAL_APART:
+        q = polar_factor(_response(kernel, *np.hstack([real, pairs]), m), polar=polar)
+    else:
+        alone = Pair(_response(kernel, *real, m).re, None)
+        alone = polar_factor(alone, polar=polar).re
+        q = polar_factor(_response(kernel, *pairs, m), polar=polar)
+        q = Pair(
+            jnp.concatenate([alone, q.re], -3),
+            jnp.concatenate([jnp.zeros_like(alone), q.im], -3),
+        )
+    sign = jnp.asarray(sign, q.im.dtype)[:, None, None]
+    return Pair(q.re[..., index, :, :], sign * q.im[..., index, :, :])
+
+
+def _distinct_frequencies(m: int):
+    """Q(-u,-v) = conj Q(u,v): frequencies (u, v) that are their own conjugates, where Q is
+    real, and one of each other pair within the half spectrum; for every frequency of the
+    half spectrum its index among these and the sign of the imaginary part.
+    """
+    half = {(u, v): None for u in range(m) for v in range(m // 2 + 1)}
+    mirrored = [(-u % m, -v % m) for u, v in half]
+    both = list(zip(half, mirrored, strict=True))
+    real = [a for a, b in both if a == b]
+    pairs = [a for a, b in both if a != b and not (b < a and b in half)]
+    place = {a: i for i, a in enumerate(real + pairs)}
+    index = np.array([place[a] if a in place else place[b] for a, b in both])
+    sign = np.array([0 if a == b else 1 if a in place else -1 for a, b in both])
+    return np.array(real).T, np.array(pairs).T, index, sign
 
 
 def conv(x: Array, q: Pair, *, kernel_size: int) -> Array:
@@ -98,8 +171,14 @@ def conv(x: Array, q: Pair, *, kernel_size: int) -> Array:
 
 
 def space_to_depth(x: Array) -> Array:
-    """[B,2h,2w,C] -> [B,h,w,4C], new channel 4c + 2*row + column (the original's order)."""
+    """[B,2h,2w,C] -> [B,h,w,4C], new channel 4c + 2*row + column (the original's order).
+
+    Raises InputError for odd sides."""
     b, h, w, c = x.shape
+    if h % 2 or w % 2:
+        raise InputError(
+            f"a layer of stride 2 halves images of even sides, not {h}x{w}: pad them."
+        )
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4)
     return x.reshape(b, h // 2, w // 2, 4 * c)
 
@@ -113,18 +192,24 @@ class Conv(nn.Module):
     features: int
     kernel_size: int = 3
     stride: int = 1
+    polar: str = "newton_schulz"
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, q: Pair | None = None):
+        """x [B,n,n,C] -> [B,n,n,features]; q is Q where it is known already."""
         if self.stride == 2:
             x = space_to_depth(x)
         k, c = self.kernel_size, x.shape[-1]
         kernel = self.param("kernel", init_kernel, (k, k, c, self.features))
         bias = self.param("bias", init_bias, (self.features,), kernel.shape)
-        q = prepared(
-            self, lambda: orthogonal_kernel(kernel.astype(x.dtype), x.shape[1])
-        )
-        return conv(x, q, kernel_size=k) + bias.astype(x.dtype)
+
+        def compute():
+            raw, side = kernel.astype(x.dtype), x.shape[1]
+            if q is not None:
+                return q
+            return orthogonal_kernel(raw, side, polar=self.polar)
+
+        return conv(x, prepared(self, compute), kernel_size=k) + bias.astype(x.dtype)
 
     def bound(self, tight: bool = True) -> float:
         """Proven Lipschitz constant of the prepared layer (float64, at most about 1)."""
@@ -136,15 +221,38 @@ class Dense(nn.Module):
     """1-Lipschitz dense layer [B,C_in] -> [B,features]: LOT of a 1x1 kernel."""
 
     features: int
+    polar: str = "newton_schulz"
 
     @nn.compact
     def __call__(self, x):
         kernel = self.param("kernel", init_kernel, (1, 1, x.shape[-1], self.features))
         bias = self.param("bias", init_bias, (self.features,), kernel.shape)
-        q = prepared(self, lambda: orthogonal_kernel(kernel.astype(x.dtype), 1))
+        raw = kernel.astype(x.dtype)
+        q = prepared(self, lambda: orthogonal_kernel(raw, 1, polar=self.polar))
         return x @ q.re[0].T + bias.astype(x.dtype)
 
     bound = Conv.bound
+
+
+def orthogonal_kernels(convs: list[tuple[Conv, int]], dtype) -> dict[str, Pair]:
+    """Q of bound layers by name; those of equal shape are computed together.
+
+    convs: (layer, side of the images that its kernel meets). Layers without parameters,
+    or whose Q is stored, are left out.
+    """
+    groups = {}
+    for layer, side in convs:
+        kernel = layer.get_variable("params", "kernel")
+        if kernel is None or layer.has_variable("prepared", "q"):
+            continue
+        key = kernel.shape, side, layer.polar
+        groups.setdefault(key, {})[layer.name] = kernel.astype(dtype)
+    found = {}
+    for (_, side, polar), kernels in groups.items():
+        q = orthogonal_kernel(jnp.stack([*kernels.values()]), side, polar=polar)
+        for i, name in enumerate(kernels):
+            found[name] = Pair(q.re[i], None if q.im is None else q.im[i])
+    return found
 
 
 def prepared(module: nn.Module, compute) -> Pair:
@@ -174,10 +282,6 @@ def init_bias(key, shape, kernel_shape):
     k, _, c_in, c_out = kernel_shape
     bound = 0.0 if c_in == c_out else 1 / math.sqrt(k * k * c_in)
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-
-
-def _scale(a: Pair, factor: Array) -> Pair:
-    return Pair(a.re * factor, None if a.im is None else a.im * factor)
 
 
 def _t(x: Array) -> Array:

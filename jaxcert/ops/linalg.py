@@ -6,11 +6,13 @@ real and imaginary part apart, and one complex product is three real ones.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
@@ -30,6 +32,7 @@ def matmul(a: Pair, b: Pair) -> Pair:
     return Pair(p - q, (a.re + a.im) @ (b.re + b.im) - p - q)
 
 
+@jax.custom_vjp
 def gram(a: Pair) -> Pair:
     """a a^H, Hermitian by construction: [..., M, N] -> [..., M, M]."""
     re = a.re @ _t(a.re)
@@ -39,29 +42,120 @@ def gram(a: Pair) -> Pair:
     return Pair(re + a.im @ _t(a.im), cross - _t(cross))
 
 
+# (G + G^H) a: automatic differentiation would form G a and G^H a apart
+gram.defvjp(lambda a: (gram(a), a), lambda a, g: (matmul(_plus_adjoint(g), a),))
+
+
+@jax.custom_vjp
+def square(a: Pair) -> Pair:
+    """a a of Hermitian a [..., M, M]; so is its gradient."""
+    return matmul(a, a)
+
+
+def _square_bwd(a: Pair, g: Pair):
+    """For G made Hermitian a G + G a, and G a = (a G)^H."""
+    product = _plus_adjoint(matmul(a, _plus_adjoint(g)))
+    return (polynomial((0.0, 0.5), product),)
+
+
+square.defvjp(lambda a: (square(a), a), _square_bwd)
+
+
+def polynomial(coefficients, a: Pair, a2: Pair | None = None) -> Pair:
+    """c0 I + c1 a + c2 a2 of square matrices, a2 being the square of a."""
+    c0, c1, *rest = coefficients
+    eye = jnp.eye(a.re.shape[-1], dtype=a.re.dtype)
+    total = Pair(c0 * eye + c1 * a.re, None if a.im is None else c1 * a.im)
+    if a2 is None:
+        return total
+    return jax.tree.map(lambda part, other: part + rest[0] * other, total, a2)
+
+
 def newton_schulz_inverse_sqrt(s: Pair, *, steps: int) -> Pair:
     """S^(-1/2) of Hermitian positive definite S [..., M, M] with norm at most 1.
 
-    Coupled iteration from Y = S, Z = I: T = (3I - Z Y)/2, Y <- Y T, Z <- T Z. In exact
-    arithmetic every singular value of Z S^(1/2) grows to 1 from below and never passes
-    it, so a truncated iteration is still a contraction.
+    T = (3I - P)/2, P <- P T^2, Z <- T Z from P = S, Z = I: the coupled iteration (Y, Z)
+    with P = Z Y, as all of them are polynomials of S and commute; P T = (3P - P^2)/2. In
+    exact arithmetic every singular value of Z S^(1/2) grows to 1 from below and never
+    passes it, so a truncated iteration is still a contraction.
     """
-    eye = jnp.eye(s.re.shape[-1], dtype=s.re.dtype)
 
-    def t_of(zy: Pair) -> Pair:
-        return Pair(1.5 * eye - 0.5 * zy.re, None if zy.im is None else -0.5 * zy.im)
+    def t_of(p: Pair) -> Pair:
+        return polynomial((1.5, -0.5), p)
 
     def step(carry, _):
-        y, z = carry
-        t = t_of(matmul(z, y))
-        return (matmul(y, t), matmul(t, z)), None
+        p, z = carry
+        t = t_of(p)
+        p = matmul(polynomial((0.0, 1.5, -0.5), p, square(p)), t)
+        return (p, matmul(t, z)), None
 
-    t = t_of(s)  # the first step, where Z is I
-    carry = (matmul(s, t), t)
-    if steps > 2:
-        carry, _ = jax.lax.scan(step, carry, length=steps - 2)
-    y, z = carry
-    return matmul(t_of(matmul(z, y)), z) if steps > 1 else z  # the last needs no Y
+    eye = polynomial((1.0, 0.0), s)
+    (p, z), _ = jax.lax.scan(step, (s, eye), length=steps - 1)
+    return matmul(t_of(p), z)  # the last step needs no P
+
+
+def odd_polynomials(x: Pair, coefficients: np.ndarray) -> Pair:
+    """X [..., M, N], M <= N, whose singular values s go through a s + b s^3 + c s^5 for
+    every row (a, b, c) of `coefficients`.
+
+    With G = X X^H one row is X <- (a I + b G + c G^2) X, after a division by |G|_Fro^(1/2)
+    that brings s to at most 1; rows that map [0, 1] into itself make X a contraction.
+    """
+
+    def step(x, row):
+        g = gram(x)
+        return matmul(polynomial(row, g, square(g)), x), None
+
+    # a little more than the norm: above its rounding, and above 0
+    norm = (1 + 1e-4) * jnp.sqrt(sum_of_squares(gram(x)) + 1e-12)
+    rows = jnp.asarray(coefficients, x.re.dtype)
+    return jax.lax.scan(step, scale(x, 1 / jnp.sqrt(norm)), rows)[0]
+
+
+@functools.cache
+def minimax_coefficients(lower: float, steps: int) -> np.ndarray:
+    """[steps, 3], (a, b, c) of p(s) = a s + b s^3 + c s^5 whose composition is near 1 on
+    [lower, 1] and in [0, 1] on all of [0, 1].
+
+    Each p is nearest to 1 in the maximum norm on the interval that those before it leave,
+    divided by its maximum (Amsel et al., "The Polar Express", 2025, without the division).
+    """
+    rows = []
+    for _ in range(steps):
+        p, error = _nearest_to_one(lower)
+        rows.append(p / (1 + error))
+        lower = (1 - error) / (1 + error)
+    return np.stack(rows)
+
+
+def _nearest_to_one(lower: float) -> tuple[np.ndarray, float]:
+    """By Remez: 1 - p is e, -e, e, -e at `lower`, the two extrema between, and 1."""
+    s = lower + (1 - lower) * np.array([0, 0.3, 0.8, 1])
+    signs = np.array([1, -1, 1, -1])
+    for _ in range(50):
+        a, b, c, e = np.linalg.solve(np.stack([s, s**3, s**5, signs], 1), np.ones(4))
+        root = np.sqrt(9 * b * b - 20 * a * c)
+        inner = np.sqrt((np.array([-root, root]) - 3 * b) / (10 * c))
+        s = np.array([lower, *inner, 1])
+    return np.array([a, b, c]), e
+
+
+def sum_of_squares(a: Pair) -> Array:
+    """Squared Frobenius norms, [..., 1, 1]."""
+    parts = [part for part in a if part is not None]
+    return sum(jnp.sum(part**2, (-2, -1), keepdims=True) for part in parts)
+
+
+def scale(a: Pair, factor: Array) -> Pair:
+    return Pair(a.re * factor, None if a.im is None else a.im * factor)
+
+
+def adjoint(a: Pair) -> Pair:
+    return Pair(_t(a.re), None if a.im is None else -_t(a.im))
+
+
+def _plus_adjoint(a: Pair) -> Pair:
+    return Pair(a.re + _t(a.re), None if a.im is None else a.im - _t(a.im))
 
 
 def cayley(w: Array) -> Array:
@@ -75,7 +169,7 @@ def cayley(w: Array) -> Array:
     u, r = w[..., : w.shape[-1], :], w[..., w.shape[-1] :, :]
     a = u - _t(u).conj() + _t(r).conj() @ r
     eye = jnp.eye(a.shape[-1], dtype=a.dtype)
-    inverse = jnp.linalg.inv(eye + a)
+    inverse = _matrix_by_matrix(jnp.linalg.inv, eye + a)
     return jnp.concatenate([inverse @ (eye - a), -2.0 * r @ inverse], -2)
 
 
@@ -134,12 +228,28 @@ def block_reflector(v: Pair, *, jitter: float) -> Pair:
 
 def solve_positive(a: Pair, b: Pair) -> Pair:
     """X with A X = B for Hermitian positive definite A [..., M, M]."""
+
+    def solve(a, b):
+        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a, lower=True), b)
+
     if a.im is None:
-        factor = jax.scipy.linalg.cho_factor(a.re, lower=True)
-        return Pair(jax.scipy.linalg.cho_solve(factor, b.re), None)
-    factor = jax.scipy.linalg.cho_factor(jax.lax.complex(a.re, a.im), lower=True)
-    x = jax.scipy.linalg.cho_solve(factor, jax.lax.complex(b.re, b.im))
+        return Pair(_matrix_by_matrix(solve, a.re, b.re), None)
+    x = _matrix_by_matrix(solve, jax.lax.complex(*a), jax.lax.complex(*b))
     return Pair(x.real, x.imag)
+
+
+def _matrix_by_matrix(function: Callable[..., Array], *stacks: Array) -> Array:
+    """function of matrices for stacks of them [..., M, N].
+
+    One after another on a CPU: XLA hands the matrices of one LAPACK call to the threads
+    that wait for it, and the calls of several layers at once come to a standstill.
+    """
+    batch = stacks[0].shape[:-2]
+    if not batch or jax.default_backend() != "cpu":
+        return function(*stacks)
+    flat = [a.reshape(-1, *a.shape[-2:]) for a in stacks]
+    found = jax.lax.map(lambda each: function(*each), flat)
+    return found.reshape(*batch, *found.shape[1:])
 
 
 def power_iteration(
@@ -172,8 +282,13 @@ def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
 
 
 def pairwise_row_distances(w: Array) -> Array:
-    """[K, D] -> [K, K], |w_i - w_j|; the gradient of the diagonal is zero."""
-    return safe_norm(w[:, None] - w[None])
+    """[K, D] -> [K, K], |w_i - w_j|; the gradient of the diagonal is zero.
+
+    Exactly zero: where a compiler computes a row twice, w_i - w_i is a rounding error, and
+    the gradient of its norm is of order one.
+    """
+    other = ~jnp.eye(len(w), dtype=bool)[..., None]
+    return safe_norm(jnp.where(other, w[:, None] - w[None], 0.0))
 
 
 def _t(x: Array) -> Array:

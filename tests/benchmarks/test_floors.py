@@ -64,6 +64,22 @@ def test_frequencies_of_a_torus(side, real, pairs):
     assert (torus.real_frequencies, torus.complex_frequencies) == (real, pairs)
 
 
+@pytest.mark.parametrize(
+    "depth, width, forward, step", [(12, 128, 0.24, 0.72), (18, 256, 1.41, 4.24)]
+)
+def test_liresnet_in_teraflops(depth, width, forward, step):
+    macs = floors.liresnet_macs(depth, width, 512)
+    assert 2 * 256 * sum(macs.values()) / 1e12 == pytest.approx(forward, rel=0.02)
+    steps = {
+        t: floors.liresnet_train(depth, width, 512, side=32, batch=256, power_steps=t)
+        for t in (0, 10)
+    }
+    assert steps[0] / 1e12 == pytest.approx(step, rel=0.02)
+    # ten power steps are twenty passes of one image
+    share = (steps[10] - steps[0]) / (2 * 256 * sum(macs.values()))
+    assert share == pytest.approx(20 / 256, rel=1e-3)
+
+
 def test_evaluations_of_the_dense_distance_net():
     sizes = floors.dist_net(3072, 5120, 6)
     first, middle, last = (

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import measure, norm_dist, run, suite, table
+from benchmarks import liresnet, measure, norm_dist, run, suite, table
 
 ROOT = Path(__file__).parents[2]
 COMPARED = {cell.name for cell in suite.PLAN if cell.peers}
@@ -70,6 +71,16 @@ def test_distances_on_a_gpu_come_by_xla_and_by_the_kernels():
     with_cdist = [row.shape for row in rows if "strong" in row.sides]
     assert all("depth" not in shape and shape["p"] != 64.3 for shape in with_cdist)
     assert json.loads(json.dumps(shapes)) == shapes
+
+
+def test_steps_of_liresnet_on_a_gpu_lower_without_one(monkeypatch):
+    rows = liresnet.rows("gpu", tiny=False)
+    assert [row.shape["power_steps"] for row in rows] == [10, 10, 2]
+    train, fresh = liresnet.trainer(rows[0].shape)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    traced = jax.jit(lambda state: train(state, None)).trace(fresh())
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("stablehlo.convolution") < 40  # the 12 blocks are a loop
 
 
 def test_a_fast_side_is_repeated_and_a_slow_one_is_not(monkeypatch):

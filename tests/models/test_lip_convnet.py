@@ -13,6 +13,7 @@ from conftest import Golden, close, golden_files
 from jaxcert.errors import InputError
 from jaxcert.methods import lot
 from jaxcert.models import lip_convnet
+from jaxcert.nn import lot as layer
 from jaxcert.ops import margins
 
 MEAN = (0.4914, 0.4822, 0.4465)
@@ -164,6 +165,8 @@ def test_whole_network_equals_the_original(x64, pattern):
         (dict(conv="nothing"), "nothing"),
         (dict(image_shape=(32, 32, 1)), "channels"),
         (dict(std=0.0), "positive"),
+        (dict(polar="exact"), "minimax"),
+        (dict(conv="cayley", polar="minimax"), "cayley"),
     ],
 )
 def test_shapes_without_a_network_are_refused_with_the_fix(wrong, message):
@@ -183,3 +186,29 @@ def test_lipschitz_constant_holds_between_random_pairs():
     difference = (z[0] - z[1])[:, :, None] - (z[0] - z[1])[:, None]
     pairwise = model.lipschitz(params, state)[0]
     assert (jnp.abs(difference) <= gap[:, None, None] * pairwise + 1e-5).all()
+
+
+def test_layers_of_equal_shape_are_orthogonalised_together(monkeypatch):
+    """Kernels computed at once give the network that each layer's own kernel gives."""
+    sizes = dict(stages=1, width=2, blocks=4, image_shape=(2, 2, 1), num_classes=3)
+    model = lip_convnet.make(polar="minimax", mean=(0.5,), **sizes)
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    x = jax.random.uniform(jax.random.key(1), (2, 2, 2, 1))
+    shapes = []
+    whole = layer.orthogonal_kernel
+
+    def noted(kernel, side, *, polar):
+        shapes.append(kernel.shape)
+        assert polar == "minimax"
+        return whole(kernel, side, polar=polar)
+
+    monkeypatch.setattr(layer, "orthogonal_kernel", noted)
+
+    def logits():
+        return jax.jit(lambda p: model.apply(p, state, x, train=True)[0])(params)
+
+    together = logits()
+    assert [s[0] for s in shapes if len(s) == 5] == [1, 2, 1]
+    assert len(shapes) == 4  # and the head
+    monkeypatch.setattr(layer, "orthogonal_kernels", lambda convs, dtype: {})
+    np.testing.assert_allclose(together, logits(), atol=1e-4)
