@@ -28,7 +28,7 @@ ROUNDED = dict(loss=0.02, next_loss=0.05, norms=1e-3, stem=1.0, head=0.1)
 
 def rows(device: str, tiny: bool) -> list[Row]:
     if tiny:
-        shape = dict(depth=2, width=4, dense=64, side=16, batch=3)
+        shape = dict(depth=2, width=4, dense=6, side=16, batch=3)
         return [_row(shape, steps, low=False) for steps in (PUBLISHED_STEPS, 2)]
     if device == "cpu":
         shape = dict(depth=6, width=64, dense=256, side=32, batch=64)

@@ -46,8 +46,8 @@ class Conv(nn.Module):
         return _layer(self, x, self.kernel_size)
 
     def bound(self, tight: bool = True) -> float:
-        """Proven Lipschitz constant of the prepared layer. Not tight: up to about 1.1,
-        for the norm on a torus is up to 3 % above the one that t is made of."""
+        """Proven Lipschitz constant of the prepared layer. Not tight, it is far above 1 on
+        small images: the square of the norm on a torus counts twice."""
         t, side = self.get_variable("prepared", "q")
         kernel = self.get_variable("params", "kernel")
         return sll.residual_bound(kernel, t, int(side), tight)

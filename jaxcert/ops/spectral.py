@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
 
+from jaxcert.errors import InputError
+
 _U = 2.0**-53
 
 
@@ -53,12 +55,19 @@ def norm_bound(matrices: np.ndarray) -> float:
             excess *= 4
     gamma = 8 * (rows + inner + 4) * _U  # complex arithmetic: a factor 4 covers it
     proven = t + gamma * (frobenius + rows * t)
-    return float(scale * np.sqrt(proven) * (1 + 4 * _U))
+    return _scaled(scale, np.sqrt(proven))
 
 
 def _power_of_two(a: np.ndarray) -> float:
-    """At least the largest entry, which is not 0; dividing by it is exact."""
-    return float(2.0 ** np.ceil(np.log2(np.abs(a).max())))
+    """About the largest entry, which is not 0. Dividing by it is exact but for what gets too
+    small to be stored, 2^-1074 of the largest."""
+    return float(2.0 ** np.clip(np.ceil(np.log2(np.abs(a).max())), -1000, 1000))
+
+
+def _scaled(scale: float, norm: float) -> float:
+    """scale * norm, rounded up; inf where it is too large to be stored."""
+    with np.errstate(over="ignore"):
+        return float(np.nextafter(scale * (norm * (1 + 4 * _U)), np.inf))
 
 
 class Band(NamedTuple):
@@ -107,15 +116,23 @@ def conv_bound(
     """Upper bound of the spectral norm of a convolution with zero padding.
 
     kernel [k,k,C_in,C_out] for images [side,side,C_in]. Not tight: the norm on a torus so
-    large that nothing wraps around, of which the convolution is a part; 0.02 % to 3 % above
-    the truth. Tight: a proof by a banded Cholesky factorisation, 1e-6 above it (where `side`
+    large that nothing wraps around, of which the convolution is a part: on random 3x3 kernels
+    of 4 channels 0.5 to 1.5 % above the truth at side 16, 4 % at 8, 15 % at 4, less with more
+    channels. Tight: a proof by a banded Cholesky factorisation, 1e-6 above it (where `side`
     is a multiple of the stride; else an unfinished row counts as a whole one); costs about
     14 side (side C)^3 operations and memory for 12 matrices [side C, side C].
     Returns inf for entries that are not finite.
     """
     kernel = np.asarray(kernel, np.float64)
+    if not 0 <= padding < len(kernel) <= side + 2 * padding:
+        raise InputError(
+            f"a convolution of {len(kernel)}x{len(kernel)} with {padding} zeros around has no "
+            f"output, or outputs without input, on images of {side}x{side}: padding is less "
+            "than the kernel and the kernel at most the padded side."
+        )
     if not np.isfinite(kernel).all():
         return float("inf")
+    kernel = _that_meet_an_input(kernel, side, stride, padding)
     if not kernel.any():
         return 0.0
     scale = _power_of_two(kernel)
@@ -123,7 +140,15 @@ def conv_bound(
     found = torus_bound(band)
     if tight and len(band.taps) > 1:
         found = min(found, band_bound(band, below=found))
-    return float(scale * found * (1 + 4 * _U))
+    return _scaled(scale, found)
+
+
+def _that_meet_an_input(kernel, side: int, stride: int, padding: int) -> np.ndarray:
+    """The kernel without the taps that see zeros alone."""
+    outputs = (side + 2 * padding - len(kernel)) // stride + 1
+    at = stride * np.arange(outputs)[:, None] + np.arange(len(kernel)) - padding
+    meets = ((at >= 0) & (at < side)).any(0)
+    return kernel * (meets[:, None] & meets)[..., None, None]
 
 
 def torus_bound(band: Band) -> float:

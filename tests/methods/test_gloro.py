@@ -85,3 +85,15 @@ def test_plain_annealing_and_certificates_are_the_originals(x64):
         close(radius, g["eval_radius"], 1e-10)
         hit = (z.argmax(1) == y) & (radius > float(g["eps"]))
         np.testing.assert_array_equal(hit, g["eval_vra_hit"])
+
+
+def test_gradient_of_row_distances_is_that_of_other_rows_when_compiled():
+    """Compilers compute rows twice, and w_i - w_i is then no exact zero."""
+    kernel = jax.random.normal(jax.random.key(0), (8, 10))
+
+    def value(kernel):
+        rows = kernel.T / jnp.linalg.norm(kernel.T, axis=1, keepdims=True)
+        return jnp.sin(linalg.pairwise_row_distances(rows)).sum()
+
+    compiled = jax.jit(jax.grad(value))(kernel)
+    np.testing.assert_allclose(compiled, jax.grad(value)(kernel), rtol=1e-4, atol=1e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import Golden, golden_files
 
+from jaxcert.errors import InputError
 from jaxcert.ops import spectral
 
 SHAPES = [  # kernel, stride, padding, side, channels in and out
@@ -98,6 +99,29 @@ def test_zero_and_infinite_kernels():
     assert spectral.conv_bound(zero, 4, padding=1) == np.inf
     zero[0, 0, 0, 0] = np.nan
     assert spectral.conv_bound(zero, 4, padding=1) == np.inf
+
+
+def test_largest_and_smallest_numbers_are_bounded():
+    huge = np.full((3, 3, 1, 1), 1.7e308)
+    assert spectral.conv_bound(huge, 4, padding=1) == np.inf
+    assert spectral.norm_bound(np.diag([1e308, 1e-308])) == pytest.approx(1e308)
+    smallest = np.full((5, 1), 5e-324)  # the norm is 5^(1/2) of it, which is not stored
+    assert spectral.norm_bound(smallest) >= 3 * 5e-324
+
+
+def test_taps_that_see_zeros_alone_do_not_count():
+    corner = np.zeros((3, 3, 1, 1))
+    corner[0, 0] = 1.0
+    assert spectral.conv_bound(corner, 1, padding=1) == 0
+    ones = np.ones((3, 3, 1, 1))
+    ones[1, 1] = 1e-12
+    assert spectral.conv_bound(ones, 1, padding=1) == pytest.approx(1e-12, rel=1e-6)
+
+
+@pytest.mark.parametrize("k, side, padding", [(5, 2, 0), (2, 4, 2), (3, 4, -1)])
+def test_convolutions_without_outputs_or_inputs_are_refused(k, side, padding):
+    with pytest.raises(InputError, match="padding is less than the kernel"):
+        spectral.conv_bound(np.ones((k, k, 1, 1)), side, padding=padding)
 
 
 @pytest.mark.golden
