@@ -60,11 +60,13 @@ def get_config(arg=""):
         depth=depth,
         width=width // 8 if row["narrow"] else width,
         power_steps=10 if row["parity"] else 2,
+        power_steps_evaluated=500,
         differentiated=row["parity"],
     )
     config.method = dict(
         name="gloro",
         loss="trades" if row["trades"] else "emma_fixed",
+        lam=1.0,
         eps=36 / 255,
         first=0.1,
         last=1.5,

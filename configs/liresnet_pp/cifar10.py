@@ -35,6 +35,7 @@ def get_config(arg=""):
         dense=256 if narrow else 2048,
         dense_depth=4 if narrow else 8,
         power_steps=10 if row["parity"] else 2,
+        power_steps_evaluated=500,
     )
     config.method = dict(name="gloro", loss="emma", eps=36 / 255, first=0.1, last=3.0)
     batch = 1024 if generated else 256

@@ -44,8 +44,8 @@ def make(
 
     bound: tight | torus, of zero-padded convolutions (ops.spectral.conv_bound); torus takes
     seconds where tight takes minutes, for radii some tenths of a percent smaller per layer on
-    16x16 images, percents on smaller ones. Other layers have one bound. Raises InputError for a network without Lipschitz constants or with
-    weights that are not finite.
+    16x16 images, percents on smaller ones. Other layers have one bound. Raises InputError for
+    a network without Lipschitz constants or with weights that are not finite.
     """
     model = network.model
     if bound not in ("tight", "torus"):

@@ -91,6 +91,8 @@ def bound_of(
         norms.append(bound())
         if tell:
             tell(len(norms), len(bounds))
+    if not np.isfinite([*norms, head.max()]).all():
+        return Bound(np.full(head.shape, np.inf), math.inf)
     growth = math.prod(max(norm, 1.0) for norm in norms) * max(float(head.max()), 1.0)
     rounding = 1 + 4 * (len(norms) + 1) * np.finfo(np.float64).eps
     return Bound(math.prod(norms) * rounding * head, growth)

@@ -33,7 +33,8 @@ def make(
     ratio: rank of the reflected blocks by the width. Raises InputError where a layer is
     undefined.
     """
-    check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
+    steps = power_steps, power_steps_evaluated
+    check_liresnet(image_shape, num_classes, depth, width, dense, steps)
     check_neck(image_shape, width, dense, dense_depth)
     bro.rank_of(width, width, ratio)
     power = liresnet.Power(

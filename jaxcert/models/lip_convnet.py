@@ -53,7 +53,7 @@ def make(
     """
     check_sizes(image_shape, num_classes, width)
     side, columns, channels = image_shape
-    if side != columns or side != 2**stages:
+    if not isinstance(stages, int) or side != columns or side != 2**stages:
         raise InputError(
             f"lip_convnet with {stages} stages halves the side to 1 and needs images of "
             f"{2**stages}x{2**stages}, not {side}x{columns}: set model.stages or pad the images."
@@ -72,7 +72,7 @@ def make(
             f"an orthogonal head has at most its {features} inputs as classes, not "
             f"{num_classes}: use model.head=lln."
         )
-    if blocks < 1 or (width % 2 and blocks > 1):
+    if not isinstance(blocks, int) or blocks < 1 or (width % 2 and blocks > 1):
         raise InputError(
             "lip_convnet needs model.blocks of at least 1 and an even model.width, whose "
             f"channels activations pair, not {blocks} and {width}."
@@ -82,8 +82,10 @@ def make(
             f"model.polar is {', '.join(lot.POLAR)} for model.conv=lot and stays "
             f"{lot.POLAR[0]} for other layers: not {polar!r} with {conv!r}."
         )
-    if not std > 0:
-        raise InputError(f"model.std must be positive, not {std}.")
+    if not (isinstance(std, int | float) and 0 < std < math.inf):
+        raise InputError(f"model.std must be one positive number, not {std}.")
+    if not all(math.isfinite(value) for value in mean):
+        raise InputError(f"model.mean must be finite, not {tuple(mean)}.")
     try:
         importlib.import_module(f"jaxcert.nn.{conv}").Conv  # noqa: B018
     except (ModuleNotFoundError, AttributeError):

@@ -44,7 +44,8 @@ def make(
     power_steps: of power iteration in each training step; 10 and differentiated for the
     original's. Raises InputError where a layer is undefined.
     """
-    check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
+    steps = power_steps, power_steps_evaluated
+    check_liresnet(image_shape, num_classes, depth, width, dense, steps)
     power = liresnet.Power(power_steps, power_steps_evaluated, differentiated)
     module = LiResNet(tuple(image_shape), num_classes, depth, width, dense, power=power)
     return adapter.from_linen(
@@ -53,7 +54,7 @@ def make(
 
 
 def check_liresnet(image_shape, num_classes, depth, width, dense, power_steps) -> None:
-    """Raises InputError."""
+    """power_steps: in training and in evaluation. Raises InputError."""
     check_sizes(image_shape, num_classes, width)
     side, columns, _ = image_shape
     if side != columns or side % 8:
@@ -61,10 +62,12 @@ def check_liresnet(image_shape, num_classes, depth, width, dense, power_steps) -
             f"liresnet takes square images whose side is a multiple of 8, not {side}x"
             f"{columns}: set data.pad."
         )
-    if width % 2 or dense % 2 or dense < 2 or depth < 1 or power_steps < 1:
+    counts = (depth, dense, *power_steps)
+    whole = all(isinstance(n, int) and n > 0 for n in counts)
+    if not whole or width % 2 or dense % 2:
         raise InputError(
             "liresnet needs an even width and dense (MinMax pairs channels), a depth and "
-            f"power_steps of at least 1, not {width}, {dense}, {depth} and {power_steps}."
+            f"power steps from 1 up, not {width}, {dense}, {depth} and {power_steps}."
         )
 
 

@@ -45,7 +45,8 @@ def make(
     power_steps: of power iteration in each training step; the original takes 10. Raises
     InputError where a layer is undefined.
     """
-    check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
+    steps = power_steps, power_steps_evaluated
+    check_liresnet(image_shape, num_classes, depth, width, dense, steps)
     check_neck(image_shape, width, dense, dense_depth)
     power = liresnet.Power(
         power_steps, power_steps_evaluated, start=nn.initializers.ones
@@ -65,11 +66,13 @@ def make(
 def check_neck(image_shape, width: int, dense: int, dense_depth: int) -> None:
     """Raises InputError."""
     inputs = width * (image_shape[0] // 8) ** 2
-    if dense > inputs or dense_depth < 0:
+    if dense > inputs:
         raise InputError(
-            f"the neck hands {inputs} numbers to model.dense orthogonal ones, at most as many, "
-            f"and model.dense_depth is from 0 up, not {dense} and {dense_depth}."
+            f"the neck hands {inputs} numbers to model.dense orthogonal rows, of which there "
+            f"are at most as many, not {dense}: widen the blocks or narrow the dense layers."
         )
+    if not isinstance(dense_depth, int) or dense_depth < 0:
+        raise InputError(f"model.dense_depth is 0 or more, not {dense_depth}.")
 
 
 class LiResNetPP(nn.Module):

@@ -48,6 +48,7 @@ def from_linen(
 
     def prepare(params, state):
         dtype = jax.tree.leaves(params)[0].dtype
+        state = {k: v for k, v in state.items() if k != "prepared"}  # of other params
         _, prepared = module.apply(
             {"params": params, **state},
             jnp.zeros(shape, dtype),

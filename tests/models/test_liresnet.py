@@ -252,6 +252,7 @@ def test_vectors_are_carried_in_training_alone():
         dict(width=5),
         dict(dense=7),
         dict(depth=0),
+        dict(depth=1.5),
         dict(power_steps=0),
     ],
     ids=str,

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
 
+from jaxcert import records
+from jaxcert.analysis.recheck import recheck
+from jaxcert.certificates import lipschitz
 from jaxcert.errors import InputError
+from jaxcert.interfaces import Network
 from jaxcert.methods import gloro
 from jaxcert.models import bronet, liresnet_pp
 from jaxcert.nn import cholesky
@@ -282,7 +286,15 @@ def test_prepared_kernels_are_those_that_evaluation_computes(x64, make):
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize(
-    "wrong", [dict(dense=10), dict(dense_depth=-1), dict(width=5)], ids=str
+    "wrong",
+    [
+        dict(dense=10),
+        dict(dense_depth=-1),
+        dict(dense_depth=1.5),
+        dict(width=5),
+        dict(power_steps_evaluated=0),
+    ],
+    ids=str,
 )
 def test_impossible_sizes_are_refused(make, wrong):
     with pytest.raises(InputError):
@@ -292,3 +304,29 @@ def test_impossible_sizes_are_refused(make, wrong):
 def test_rank_of_reflected_blocks_is_a_share_of_the_width():
     with pytest.raises(InputError, match="share"):
         bronet.make(**TINY, ratio=1.5)
+
+
+def test_kernels_are_prepared_anew_for_other_parameters():
+    model = bronet.make(**TINY)
+    params, state = model.init(jax.random.key(0))
+    other, _ = model.init(jax.random.key(1))
+    stale = model.prepare(params, state)
+    fresh = model.prepare(other, state)["prepared"]
+    again = model.prepare(other, stale)["prepared"]
+    jax.tree.map(np.testing.assert_array_equal, again, fresh)
+
+
+def test_a_norm_that_is_not_proven_leaves_nothing_certified(tmp_path):
+    """A head row of zeros has no direction: its distances are bounded by nothing."""
+    model = liresnet_pp.make(**TINY)
+    params, state = model.init(jax.random.key(0))
+    params["head"]["kernel"] = params["head"]["kernel"].at[:, 0].set(0.0)
+    certifier = lipschitz.make(Network(model, params, state))
+    images = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype(np.float32)
+    rows = certifier.certify(jax.random.key(0), images, np.zeros(3, int), np.arange(3))
+    assert (rows.radius == 0).all()
+    path = tmp_path / "certificates.jsonl"
+    with records.Writer(path, certifier.header) as writer:
+        writer.append(rows)
+    found = records.load(path)
+    assert (found.radius == 0).all() and recheck(found).holds
