@@ -31,7 +31,8 @@ def rows(device: str, tiny: bool) -> list[Row]:
     if device == "cpu":
         shapes = [dict(channels=c, side=n, batch=64) for c, n in LAYERS]
         shapes = [{**s, **mode} for mode in ({}, dict(polar="minimax")) for s in shapes]
-        return [_layer_row(s, p) for p in ("step", "forward") for s in shapes]
+        steps = [_layer_row(s, "step") for s in shapes]
+        return steps + [_layer_row(s, "forward") for s in shapes if s["side"] == 16]
     network = dict(blocks=8, stages=5, width=32, batch=256)
     layer = dict(channels=512, side=2, batch=256)
     fast = {**layer, "polar": "minimax"}

@@ -122,7 +122,7 @@ def test_a_false_certificate_is_found_just_inside_although_no_radius_is_near(
     workdir_l2, tmp_path
 ):
     out = tmp_path / "attacks.jsonl"
-    more = ["--out", str(out), "--config.certify.radii=(1e-3,)"]
+    more = ["--out", str(out), "--config.certify.radii=(1e-6,)"]
     with claimed(workdir_l2, 3, 4.0):
         with pytest.raises(InputError, match="1 images, first for image 3, which"):
             run(workdir_l2, *more)

@@ -85,7 +85,7 @@ def make(
         )
 
     off = pairwise[~np.eye(model.num_classes, dtype=bool)]
-    constant = off[0] if np.ptp(off) == 0 else None
+    constant = off[0] if (off == off[0]).all() else None
     header = {
         "method": "lipschitz",
         "norm": model.norm,
@@ -171,7 +171,9 @@ def logits_of(apply, params, state, image):
 
 
 def _radius(logits, pairwise, predicted, slack) -> np.ndarray:
-    """float64 [B]; 0 where there is no prediction or no margin."""
+    """float64 [B]; 0 where there is no prediction, no margin or nothing proven."""
+    if not math.isfinite(slack):
+        return np.zeros(len(logits))
     y = np.maximum(predicted, 0)
     with jax.enable_x64(True):
         others = logits + 2 * slack * (1 - np.eye(logits.shape[1])[y])

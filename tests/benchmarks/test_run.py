@@ -41,7 +41,9 @@ def test_every_cell_runs_and_all_sides_agree(tmp_path):
         assert not any("error" in side for side in row["sides"].values())
         if row["cell"] in COMPARED:
             compared = set(row.get("agreement", {}))
-            assert compared == PEERS or "alone" in row["workload"]
+            # plain PyTorch has no strong form of the polynomials
+            sides = PEERS - {"strong"} if "polar" in row["shape"] else PEERS
+            assert compared == sides or "alone" in row["workload"]
     lines = done.stdout.splitlines()
     assert sum(line.startswith("| ") for line in lines[-40:]) == len(result["rows"]) + 2
 
