@@ -1,4 +1,4 @@
-"""BRONet on MNIST padded to 32x32: a quarter of an hour on a CPU.
+"""BRONet on MNIST padded to 32x32, small enough for a CPU.
 
     python -m jaxcert.train --config configs/bronet/mnist.py --workdir runs/bronet_mnist
 

@@ -1,4 +1,4 @@
-"""LiResNet on MNIST padded to 32x32: minutes on a CPU.
+"""LiResNet on MNIST padded to 32x32, small enough for a CPU.
 
     python -m jaxcert.train --config configs/liresnet/mnist.py --workdir runs/lires_mnist
 

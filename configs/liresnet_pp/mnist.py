@@ -1,4 +1,4 @@
-"""LiResNet++ on MNIST padded to 32x32: a quarter of an hour on a CPU.
+"""LiResNet++ on MNIST padded to 32x32, small enough for a CPU.
 
     python -m jaxcert.train --config configs/liresnet_pp/mnist.py --workdir runs/mnist
 

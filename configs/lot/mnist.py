@@ -1,4 +1,4 @@
-"""LOT on MNIST padded to 32x32: LipConvnet-10 of width 8, minutes per epoch on a CPU.
+"""LOT on MNIST padded to 32x32: LipConvnet-10 of width 8, small enough for a CPU.
 
     python -m jaxcert.train --config configs/lot/mnist.py --workdir runs/lot_mnist
 
