@@ -187,8 +187,12 @@ def cholesky_orthogonal(x: Array) -> Array:
 def _cholesky_fwd(x: Array):
     s = x @ _t(x)
     e = 1e-3 * jnp.trace(s, axis1=-2, axis2=-1)[..., None, None] / s.shape[-1]
-    r = jnp.linalg.cholesky(s + e * jnp.eye(s.shape[-1], dtype=s.dtype))
-    q = jax.lax.linalg.triangular_solve(r, x, left_side=True, lower=True)
+    s = s + e * jnp.eye(s.shape[-1], dtype=s.dtype)
+    r = _matrix_by_matrix(jnp.linalg.cholesky, s)
+    solve = functools.partial(
+        jax.lax.linalg.triangular_solve, left_side=True, lower=True
+    )
+    q = _matrix_by_matrix(solve, r, x)
     return q, (r, q)
 
 
@@ -196,10 +200,12 @@ def _cholesky_bwd(saved, g: Array):
     """G_B = R^-T G, P = sym(tril(-R^T tril(G_B Q^T))), G_X = R^-T P Q + G_B"""
     r, q = saved
 
+    def transposed(r, b):
+        how = dict(left_side=True, lower=True, transpose_a=True)
+        return jax.lax.linalg.triangular_solve(r, b, **how)
+
     def solve(b):
-        return jax.lax.linalg.triangular_solve(
-            r, b, left_side=True, lower=True, transpose_a=True
-        )
+        return _matrix_by_matrix(transposed, r, b)
 
     gb = solve(g)
     p = jnp.tril(-_t(r) @ jnp.tril(gb @ _t(q)))
