@@ -167,8 +167,8 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
         )
     if "by estimates" in head:
         caption += (
-            " By estimates: as the paper certifies, which is no proof: its constants may be "
-            "too small."
+            " By estimates: with the paper's constants; those found by power iteration are "
+            "no proof."
         )
     for entry in entries:
         if entry.reference is not None:
