@@ -72,6 +72,12 @@ class Certificates(NamedTuple):
     """float64 [N], lower confidence bound of the predicted class' probability"""
     counts: np.ndarray | None = None
     """int64 [N,K], votes of the estimation stage"""
+    agreeing: np.ndarray | None = None
+    """int64 [N,J], votes for the class that was tried, in all, at each look of
+    procedure.looks; -1: not taken"""
+    changed: np.ndarray | None = None
+    """int64 [N], votes among the n0 of the selection that float32 instead of bfloat16
+    changes"""
     logits: np.ndarray | None = None
     """float64 [N,K]"""
     margins: np.ndarray | None = None
@@ -92,11 +98,15 @@ _ROW_FIELDS = {
     "radius_paper": 0,
     "p_lower": 0,
     "counts": 1,
+    "agreeing": 1,
+    "changed": 0,
     "logits": 1,
     "margins": 1,
     "distance": 0,
 }
 """What a row may have, and its axes."""
+_COUNTED = ("counts", "agreeing", "changed")
+"""Of these, the integers."""
 _INTEGERS = {"index": 63, "label": 31, "predicted": 31, "n": 63}
 """What it must have, and bits."""
 _NO_ROW = (
@@ -402,7 +412,7 @@ def _from_json(path: Path, lines: Sequence[str]) -> Certificates:
 
 def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
     """Rows without the field (errors) become NaN, or zero counts."""
-    votes = name == "counts"
+    votes = name in _COUNTED
     try:
         given = [None if v is None else np.array(v) for v in values]
         if any(v is not None and v.dtype.kind not in "if" for v in given):
