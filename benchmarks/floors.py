@@ -79,9 +79,7 @@ def resnet_parameters(depth: int, *, classes: int = 10) -> int:
 
 
 def resnet_macs(depth: int, *, side: int = 32, classes: int = 10) -> int:
-    convs = resnet_convs(depth, side=side)
-    macs = sum((c.side * c.kernel) ** 2 * c.c_in * c.c_out for c in convs)
-    return macs + 64 * classes
+    return _macs(resnet_convs(depth, side=side)) + 64 * classes
 
 
 def resnet_conv_outputs(depth: int, *, side: int = 32) -> int:
@@ -90,16 +88,49 @@ def resnet_conv_outputs(depth: int, *, side: int = 32) -> int:
 
 
 def certify(depth: int, samples: int, *, itemsize: int, side: int = 32):
-    """(flops, bytes) of `samples` forward passes with the noise made on the chip.
+    """(flops, bytes) of `samples` forward passes with the noise made on the chip."""
+    elements = _moved(resnet_convs(depth, side=side))
+    return 2.0 * resnet_macs(depth, side=side) * samples, elements * itemsize * samples
+
+
+def certify_imagenet(stages: tuple[int, ...], samples: int, *, itemsize: int):
+    """The same of a bottleneck ResNet of width 64 for images of 224x224."""
+    convs = imagenet_convs(stages)
+    macs = _macs(convs) + convs[-1].c_out * 1000
+    return 2.0 * macs * samples, _moved(convs) * itemsize * samples
+
+
+def imagenet_convs(stages: tuple[int, ...]) -> list[Conv]:
+    """Stem, then blocks of 1x1, 3x3 and 1x1; a stage's stride is in its first 3x3."""
+    convs, c_in = [Conv(112, 3, 64, 7, 2)], 64
+    for stage, blocks in enumerate(stages):
+        side, width = 56 >> stage, 64 << stage
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            convs.append(Conv(side * stride, c_in, width, 1))
+            convs.append(Conv(side, width, width, 3, stride))
+            if block == 0:
+                convs.append(Conv(side, c_in, 4 * width, 1, stride))
+            convs.append(Conv(side, width, 4 * width, 1, reads_residual=True))
+            c_in = 4 * width
+    return convs
+
+
+def _macs(convs: list[Conv]) -> int:
+    return sum((c.side * c.kernel) ** 2 * c.c_in * c.c_out for c in convs)
+
+
+def _moved(convs: list[Conv]) -> int:
+    """Elements that cross the memory for one image.
 
     Convolution, bias, ReLU and residual sum are one kernel: it reads its input and, at
     the end of a block, the residual; it writes its output.
     """
     elements = 0
-    for c in resnet_convs(depth, side=side):
+    for c in convs:
         out = c.side**2 * c.c_out
         elements += (c.side * c.stride) ** 2 * c.c_in + out + c.reads_residual * out
-    return 2.0 * resnet_macs(depth, side=side) * samples, elements * itemsize * samples
+    return elements
 
 
 TRAIN_PASSES = 15.5

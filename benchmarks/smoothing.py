@@ -17,7 +17,7 @@ def rows(device: str, tiny: bool) -> list[Row]:
         large, small = (_row(depth, 32, 100, "float32") for depth in (110, 20))
         return [large, small, _noise_row(32, 100)]
     low, exact = (_row(110, 32, 100_000, d) for d in ("bfloat16", "float32"))
-    return [low, exact, _noise_row(32, 100_000)]
+    return [low, exact, _imagenet_row(10_000), _noise_row(32, 100_000)]
 
 
 def image_of(shape: dict[str, Any]) -> np.ndarray:
@@ -29,7 +29,7 @@ def jaxcert(row: Row, device: str) -> Job:
     import jax
 
     image, index = image_of(row.shape), iter(range(1 << 30))
-    certifier, logits = _network(row) if "depth" in row.shape else _noise_only(row)
+    certifier, logits = _classifier(row)
     key = jax.random.key(0)
 
     def certify():
@@ -63,6 +63,21 @@ def _row(depth: int, side: int, n: int, dtype: str) -> Row:
     )
 
 
+def _imagenet_row(n: int) -> Row:
+    shape = dict(stages=(3, 4, 6, 3), side=224, n0=100, n=n, sigma=0.25)
+    flops, n_bytes = floors.certify_imagenet(shape["stages"], n + 100, itemsize=2)
+    return Row(
+        "CERTIFY ResNet-50",
+        shape,
+        "bfloat16",
+        flops=flops,
+        bytes=n_bytes,
+        rate="bfloat16",
+        items=n + 100,
+        sides=("jaxcert",),
+    )
+
+
 def _noise_row(side: int, n: int) -> Row:
     shape = dict(side=side, n0=100, n=n, sigma=0.25)
     return Row(
@@ -70,8 +85,14 @@ def _noise_row(side: int, n: int) -> Row:
     )
 
 
+def _classifier(row: Row):
+    """(certifier, logits or None)"""
+    if "depth" in row.shape:
+        return _network(row)
+    return (_imagenet(row) if "stages" in row.shape else _noise_only(row)), None
+
+
 def _network(row: Row):
-    """(certifier, logits) of the network."""
     import jax
 
     from jaxcert.certificates import smoothing
@@ -80,9 +101,24 @@ def _network(row: Row):
 
     depth, side = row.shape["depth"], row.shape["side"]
     model = resnet.make(depth=depth, image_shape=(side, side, 3), dtype=row.dtype)
-    tree = jax.device_put(weights.resnet_tree(*weights.resnet(depth)))
-    certifier = smoothing.make(Network(model, *tree), **_numbers(row))
-    return certifier, jax.jit(lambda x: model.apply(*tree, x)[0])
+    params, state = jax.device_put(weights.resnet_tree(*weights.resnet(depth)))
+    certifier = smoothing.make(Network(model, params, state), **_numbers(row))
+    state = jax.jit(model.prepare)(params, state)  # as the certifier reads it
+    return certifier, jax.jit(lambda x: model.apply(params, state, x)[0])
+
+
+def _imagenet(row: Row):
+    """Certifier of a bottleneck ResNet as it is before training."""
+    import jax
+
+    from jaxcert.certificates import smoothing
+    from jaxcert.interfaces import Network
+    from jaxcert.models import resnet50
+
+    side, stages = row.shape["side"], tuple(row.shape["stages"])
+    model = resnet50.make(stages, image_shape=(side, side, 3), dtype=row.dtype)
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    return smoothing.make(Network(model, params, state), **_numbers(row))
 
 
 def _noise_only(row: Row):
@@ -94,7 +130,7 @@ def _noise_only(row: Row):
     def vote(keys, image):
         return (image.sum((1, 2, 3)) > 0).astype(jnp.int32)
 
-    return smoothing.certifier(vote, num_classes=10, **_numbers(row)), None
+    return smoothing.certifier(vote, num_classes=10, **_numbers(row))
 
 
 def _numbers(row: Row) -> dict[str, Any]:

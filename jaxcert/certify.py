@@ -4,9 +4,14 @@
     python -m jaxcert.certify --workdir runs/rs --config.certify.n=10000 \\
         --config.certify.step=20 --out runs/rs/every_20th.jsonl
 
+    python -m jaxcert.certify --workdir runs/rs --radii 0,0.25,0.5,0.75 \\
+        --out runs/rs/radii.jsonl
+
 The config is the workdir's own; `--config.certify...` changes the procedure or the images
-(`split`, `start`, `stop`, `step`). Rows are appended batch by batch: the same command
-continues an interrupted run.
+(`split`, `start`, `stop`, `step`). --radii: a smoothed classifier's certified accuracy at
+just these radii, by sequential tests that stop as soon as an image is decided, with the
+guarantee of CERTIFY and a fraction of its samples. Rows are appended batch by batch: the
+same command continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from jaxcert import config as configs
 from jaxcert import records
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, exit_cleanly
-from jaxcert.progress import Progress
+from jaxcert.progress import Progress, clock
 
 SELECTION = (
     "batch",
@@ -76,7 +81,8 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()
     loaded = checkpoint.load_network(model, workdir, mesh=mesh)
-    certifier = make(config, loaded.network, mesh)
+    exact = in_float32(config)
+    certifier = make(config, loaded.network._replace(exact=exact), mesh)
     header = {
         **certifier.header,
         "dataset": source.name,
@@ -100,6 +106,8 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
             check_rows(writer.kept, source, path)
         todo = [i for i in index if i not in writer.done]
         done, right = len(index) - len(todo), 0
+        if certifier.plan and todo:
+            say_plan(certifier, key, source.image[todo[:1]], len(todo))
         line = Progress(what, len(index), start=done)
         seen = 0
         for rows in batches(
@@ -116,6 +124,32 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
             seen += len(rows)
             line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
     return records.load(path)
+
+
+def in_float32(config: ConfigDict):
+    """The model of a config that computes in bfloat16, in float32; else None."""
+    if config.model.get("dtype") != "bfloat16":
+        return None
+    section = ConfigDict(config.model.to_dict() | {"dtype": "float32"})
+    return configs.build("models", section)
+
+
+def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
+    """On stderr: what can be reached, and what it takes at most."""
+    plan = certifier.plan(key, image)
+    header = certifier.header
+    reach = (
+        f"radius up to {plan.radius:.4g} ({header['norm']}), " if plan.radius else ""
+    )
+    memory = f"{plan.memory / 2**20:,.0f} MB"
+    rest = clock(images * plan.samples / plan.rate)
+    print(
+        f"plan: {reach}{images:,} images, each at most {plan.samples:,} samples and wrong "
+        f"with probability at most {header['alpha']:g}; {plan.rate:,.0f} samples/s and "
+        f"{memory} here: {rest} at most",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def certifier_of(config: ConfigDict, network, mesh):
@@ -198,7 +232,7 @@ def selected(chosen: ConfigDict, size: int) -> list[int]:
 def main(argv: list[str] | None = None) -> int:
     from jaxcert import cli
 
-    args = cli.parse(argv, __doc__, needs="workdir", takes_out=True)
+    args = cli.parse(argv, __doc__, needs="workdir", takes_out=True, takes_radii=True)
     certify(args.config, args.workdir, out=args.out)
     from jaxcert import report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import math
 from pathlib import Path
 
 from absl import flags
@@ -21,6 +22,7 @@ def parse(
     needs: str,
     takes_out: bool = False,
     takes_state: bool = False,
+    takes_radii: bool = False,
 ) -> argparse.Namespace:
     """Arguments of a command, with the resolved `config` and `workdir`.
 
@@ -55,6 +57,12 @@ def parse(
         )
     if takes_out:
         parser.add_argument("--out", help="record file (WORKDIR/certificates.jsonl)")
+    if takes_radii:
+        parser.add_argument(
+            "--radii",
+            metavar="R,R,...",
+            help="certify.procedure=radii with these, fractions allowed: 0,0.25,36/255",
+        )
     args, rest = parser.parse_known_args(argv)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax raises as well
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # as do its writers
@@ -79,6 +87,8 @@ def parse(
         config, path = configs.read(args.workdir), Path(args.workdir) / "config.json"
         configs.check(config, path)
     args.config = override(config, rest)
+    if takes_radii and args.radii is not None:
+        _try_radii(args.config.certify, args.radii)
     configs.check(args.config, path)
     return args
 
@@ -104,6 +114,33 @@ def override(config: ConfigDict, words: list[str]) -> ConfigDict:
                 f"{word} does not fit: give a value of type {kind}{such}."
             ) from None
     return config
+
+
+def parse_radii(text: str) -> tuple[float, ...]:
+    """'0,0.25,36/255' -> numbers. Raises InputError."""
+    radii = []
+    for part in text.split(","):
+        try:
+            above, _, below = part.partition("/")
+            radius = float(above) / float(below or 1)
+        except (ValueError, ZeroDivisionError):
+            radius = math.nan
+        if not 0 <= radius < math.inf:
+            raise InputError(
+                f"--radii has {part.strip()!r}: give numbers from 0 up, such as "
+                "0,0.25,36/255."
+            )
+        radii.append(radius)
+    return tuple(radii)
+
+
+def _try_radii(certify: ConfigDict, text: str) -> None:
+    if certify.name != "smoothing":
+        raise InputError(
+            f"--radii is for smoothed classifiers, and certify.name is {certify.name!r}: "
+            "every other certificate has all radii at once, see `jaxcert.report --radii`."
+        )
+    certify.update(procedure="radii", radii=parse_radii(text))
 
 
 def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:

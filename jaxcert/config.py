@@ -74,6 +74,7 @@ def base() -> ConfigDict:
                     cutout=0,
                     generated_crop=placeholder(int),  # None: as the real images
                     randaugment=0.0,  # probability for a real image
+                    resized_crop=False,  # a random part enlarged to the whole image
                 )
             ),  # pixels
         )
@@ -168,9 +169,9 @@ def save(config: ConfigDict, path: str | Path) -> None:
 
 
 def read(workdir: str | Path) -> ConfigDict:
-    """config.json of a workdir; optim of an older version gets the keys that came since,
-    at the values it had without them. Raises InputError if there is none or it cannot be
-    read."""
+    """config.json of a workdir; optim and data.augment of an older version get the keys
+    that came since, at the values it had without them. Raises InputError if there is none
+    or it cannot be read."""
     path = Path(workdir) / "config.json"
     if not path.is_file():
         raise InputError(
@@ -180,6 +181,9 @@ def read(workdir: str | Path) -> ConfigDict:
         config = ConfigDict(_tuples(json.loads(path.read_text())), convert_dict=True)
         if isinstance(config.get("optim"), ConfigDict):
             config.optim = base().optim.to_dict() | config.optim.to_dict()
+        if isinstance(config.get("data", {}).get("augment"), ConfigDict):
+            known = base().data.augment.to_dict()
+            config.data.augment = known | config.data.augment.to_dict()
         return config
     except (ValueError, TypeError, AttributeError):
         raise InputError(

@@ -5,9 +5,13 @@
     python -m jaxcert.certify --workdir runs/sortnet_8
 
 Networks: L_inf-dist-net-v2 and SortNet (dist_net), LipConvNet with LOT or BRO
-(lip_convnet), LiResNet, LiResNet++ and BRONet. The state dict is an npz or safetensors
-file; what it does not say (rho, mean, std) is the config's. The checkpoint is for
-certification: it holds no optimizer, nothing trains on.
+(lip_convnet), LiResNet, LiResNet++ and BRONet; of the smoothing papers the ResNets for
+CIFAR (resnet) and ImageNet (resnet50) and LeNet. The state dict is an npz or safetensors
+file, for the smoothing papers of the entry `state_dict` of their checkpoints; what it does
+not say (rho, mean, std) is the config's. MACER's own code does not normalise: mean 0 and
+std 1. The checkpoint is for certification: it holds no optimizer, nothing trains on.
+
+Without a workdir, from Python: `network_of`.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ import importlib
 import inspect
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -30,14 +36,11 @@ _TRIED = 16
 def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path):
     """Write config.json and a checkpoint at step 0 -> interfaces.Network.
 
-    Warns if the network gives one class to all test images that are tried, where the data
-    set is at hand. Raises InputError for a file that is no state dict of the config's
-    network, a config that none are read for, or a workdir that has checkpoints.
+    Where the data set is at hand, warns if the network gives one class to all test images
+    that are tried, or with the noise of certify.sigma gets no more right than chance.
+    Raises InputError for a file that is no state dict of the config's network, a config
+    that none are read for, or a workdir that has checkpoints.
     """
-    import jax
-    import jax.numpy as jnp
-
-    from jaxcert.interfaces import Network
     from jaxcert.torch_import import arrays
     from jaxcert.train import refuse_another
     from jaxcert.training.checkpoint import Checkpoints
@@ -48,24 +51,69 @@ def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path
     model = configs.build("models", config.model)
     params, state, facts = convert(arrays.read(state_path), model.image_shape)
     _check_facts(facts, config.model, state_path)
-    params, state = jax.tree.map(
-        lambda like, array: jnp.asarray(array, like.dtype),
-        jax.eval_shape(model.init, jax.random.key(0)),
-        (params, state),
-    )
-    network = Network(model, params, state)
+    network = _network(model, params, state)
     workdir.mkdir(parents=True, exist_ok=True)
     with Checkpoints(workdir) as checkpoints:
         if checkpoints.latest() is not None:
             raise InputError(f"{workdir} has checkpoints: name another --workdir.")
         configs.save(config, workdir / "config.json")
-        checkpoints.save_evaluation(params, state)
+        checkpoints.save_evaluation(network.params, network.state)
     _look(network, config)
     return network
 
 
+def network_of(state: str | Path | Mapping[str, Any], model: str, **settings: Any):
+    """A network for the certificates: `network_of(torch_model.state_dict(), "resnet")` ->
+    interfaces.Network.
+
+    state: {name: tensor on the CPU or numpy array}, or the path of an npz or safetensors
+        file
+    model: file of jaxcert/models: resnet | resnet50 | lenet | dist_net | lip_convnet |
+        liresnet | liresnet_pp | bronet
+    settings: arguments of its `make` that no array shows (image_shape, mean, std, rho);
+        the others are read off the arrays
+
+    The normalisation by mean and std is inside the network. Raises InputError for what is
+    no state dict of such a network, or of another than the settings say.
+    """
+    from jaxcert.torch_import import arrays
+
+    convert, known = _converter(model), _arguments(model)
+    image_shape = settings.get("image_shape", known["image_shape"].default)
+    where = "the state dict"
+    if isinstance(state, str | Path):
+        where, state = state, arrays.read(state)
+    else:
+        state = arrays.of_tensors(state)
+    params, state, facts = convert(state, image_shape)
+    section = ConfigDict(facts | settings | {"name": model})
+    _check_facts(facts, section, where)
+    return _network(configs.build("models", section), params, state)
+
+
+def _network(model, params: dict, state: dict):
+    """The arrays in the types of the model's own."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcert.interfaces import Network
+
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    cast = jax.tree.map(
+        lambda like, array: jnp.asarray(array, like.dtype), like, (params, state)
+    )
+    return Network(model, *cast)
+
+
 def _converter(network: str):
-    from jaxcert.torch_import import dist_net, lip_convnet, liresnet, liresnet_pp
+    from jaxcert.torch_import import (
+        dist_net,
+        lenet,
+        lip_convnet,
+        liresnet,
+        liresnet_pp,
+        resnet,
+    )
 
     converters = {
         "dist_net": dist_net.convert_state_dict,
@@ -73,6 +121,9 @@ def _converter(network: str):
         "liresnet": liresnet.convert_state_dict,
         "liresnet_pp": liresnet_pp.convert_state_dict,
         "bronet": liresnet_pp.convert_bronet,
+        "resnet": resnet.convert_state_dict,
+        "resnet50": resnet.convert_resnet50,
+        "lenet": lenet.convert_state_dict,
     }
     if network not in converters:
         raise InputError(
@@ -82,10 +133,14 @@ def _converter(network: str):
     return converters[network]
 
 
+def _arguments(network: str) -> Mapping[str, inspect.Parameter]:
+    make = importlib.import_module(f"jaxcert.models.{network}").make
+    return inspect.signature(make).parameters
+
+
 def _check_facts(facts: dict, section: ConfigDict, state_path: str | Path) -> None:
     """Raises InputError unless config.model says what the state dict shows."""
-    make = importlib.import_module(f"jaxcert.models.{section.name}").make
-    parameters = inspect.signature(make).parameters
+    parameters = _arguments(section.name)
     said = {key: section.get(key, parameters[key].default) for key in facts}
     different = [key for key in facts if facts[key] != said[key]]
     if different:
@@ -98,14 +153,15 @@ def _check_facts(facts: dict, section: ConfigDict, state_path: str | Path) -> No
 
 
 def _look(network, config: ConfigDict) -> None:
-    """Warn if test images from all over the set get one class, which tells of a wrong
-    config sooner than a certification does."""
+    """Warn if test images from all over the set get one class or, with the noise that is to
+    be certified, a right one as rarely as by chance: that tells of a wrong config sooner
+    than a certification does."""
     import jax
     import numpy as np
 
     from jaxcert.data import sources
 
-    data = config.data
+    data, sigma = config.data, config.certify.get("sigma", 0.0)
     try:
         source = sources.open(
             data.name, "test", dir=data.dir, download=False, pad=data.pad
@@ -118,15 +174,26 @@ def _look(network, config: ConfigDict) -> None:
     except (InputError, OSError):  # certify will say so
         return
     tried = np.unique(np.linspace(0, len(source.label) - 1, _TRIED).astype(int))
-    image = np.asarray(source.image[tried])
+    image, label = np.asarray(source.image[tried]), source.label[tried]
     image = image.astype(np.float32) / (255 if image.dtype == np.uint8 else 1)
-    logits, _ = jax.jit(network.model.apply)(network.params, network.state, image)
-    found = np.unique(np.argmax(logits, 1))
-    if len(found) == 1 and len(np.unique(source.label[tried])) > 1:
+    noise = np.random.default_rng(0).standard_normal(image.shape, np.float32)
+    logits, _ = jax.jit(network.model.apply)(
+        network.params, network.state, image + np.float32(sigma) * noise
+    )
+    found = np.argmax(logits, 1)
+    right = int((found == label).sum())
+    fault = ""
+    if len(np.unique(found)) == 1 and len(np.unique(label)) > 1:
+        fault = f"all {len(tried)} test images that were tried get class {found[0]}"
+    elif sigma and right * network.model.num_classes <= len(tried):
+        fault = (
+            f"{right} of {len(tried)} test images with noise of sigma {sigma} get their "
+            "class, no more than by chance"
+        )
+    if fault:
         warnings.warn(
-            f"all {len(tried)} test images that were tried get class {found[0]}: check what "
-            "config.model alone says, such as mean and std, and that the state dict is of a "
-            "finished training.",
+            f"{fault}: check what config.model alone says, such as mean and std, and that "
+            "the state dict is of a finished training.",
             stacklevel=2,
         )
 

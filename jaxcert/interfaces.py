@@ -151,6 +151,21 @@ class Network(NamedTuple):
     model: Model
     params: PyTree
     state: PyTree
+    exact: Model | None = None
+    """the same network in float32, where `model` computes in bfloat16"""
+
+
+class Plan(NamedTuple):
+    """What a certification will take at most, and what it can give."""
+
+    radius: float
+    """largest that an image can get"""
+    samples: int
+    """most votes per image"""
+    memory: int
+    """bytes on each device"""
+    rate: float
+    """votes per second, measured"""
 
 
 class Certifier(NamedTuple):
@@ -169,3 +184,6 @@ class Certifier(NamedTuple):
     Row i draws from fold_in(key, index[i]): it does not depend on batching, order,
     device count or an interruption (float64 logits up to rounding, far inside their
     slack). B bounds what an interruption loses."""
+
+    plan: Callable[[Key, Any], Plan] | None = None
+    """(key, images [B,H,W,C], one is enough) -> Plan, of certificates that sample"""

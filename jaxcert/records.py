@@ -8,24 +8,22 @@ that a second program can re-check the radius. Lines are appended and synced per
 by one process at a time; a file cut off in the middle of a line loses that line only.
 float64 survives the round trip.
 
-The table of Cohen et al. (2019), `idx label predict radius correct time`, is read by
-`load` and made by `to_tsv`.
+`load` also reads, and `to_tsv` makes, the table of Cohen et al. (2019): cohen_table.py.
 """
 
 from __future__ import annotations
 
-import decimal
 import json
 import math
 import operator
 import os
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcert import cohen_table
 from jaxcert.errors import InputError
 
 try:
@@ -259,7 +257,9 @@ def load(path: str | Path) -> Certificates:
     if text.lstrip().startswith("{"):
         complete = (_whole_lines(data) or data).decode()
         return _check(path, _from_json(path, complete.splitlines()))
-    return _check(path, _from_tsv(path, text.splitlines()))
+    columns = cohen_table.read(path, text.splitlines())
+    header = {"format": "tsv", "method": "smoothing", "norm": "l2"}
+    return Certificates(**columns, header=header)
 
 
 def concatenate(parts: Iterable[Certificates]) -> Certificates:
@@ -279,42 +279,8 @@ def concatenate(parts: Iterable[Certificates]) -> Certificates:
 
 
 def to_tsv(certificates: Certificates) -> str:
-    """`idx label predict radius correct time`, then `nA n p_lower` where there are
-    votes.
-
-    The radius is printed with three significant digits, rounded DOWN (the originals
-    round to nearest, which overstates it by up to half a unit of the third digit). An
-    error becomes an abstention, the only word that the table has for it.
-    """
-    c = certificates
-    votes = c.counts is not None and c.p_lower is not None
-    names = "idx label predict radius correct time" + " nA n p_lower" * votes
-    lines = ["\t".join(names.split())]
-    for i in range(len(c.index)):
-        fields = [
-            int(c.index[i]),
-            int(c.label[i]),
-            max(int(c.predicted[i]), ABSTAIN),
-            floor_digits(float(c.radius[i])),
-            int(c.correct[i]),
-            timedelta(seconds=float(c.seconds[i])),
-        ]
-        if votes:
-            votes_for, p_lower = c.counts[i].max(), np.nan  # of an abstention
-            if c.predicted[i] >= 0:
-                votes_for, p_lower = c.counts[i, c.predicted[i]], c.p_lower[i]
-            fields += [int(votes_for), int(c.n[i]), repr(float(p_lower))]
-        lines.append("\t".join(str(f) for f in fields))
-    return "\n".join(lines) + "\n"
-
-
-def floor_digits(value: float, digits: int = 3) -> str:
-    """A non-negative number with `digits` significant digits, never above the number
-    itself."""
-    if value <= 0 or not math.isfinite(value):
-        return "0.0" if value <= 0 else str(value)
-    context = decimal.Context(prec=digits, rounding=decimal.ROUND_FLOOR)
-    return f"{context.create_decimal_from_float(value):f}"
+    """The table of locuslab/smoothing, radii rounded down: see cohen_table.py."""
+    return cohen_table.write(certificates)
 
 
 def _whole_lines(data: bytes) -> bytes:
@@ -431,65 +397,6 @@ def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
             "certify again."
         ) from None
     return stacked.astype(np.int64) if votes else stacked
-
-
-def _from_tsv(path: Path, lines: Sequence[str]) -> Certificates:
-    names = lines[0].split("\t")
-    needed = ["idx", "label", "predict", "correct", "time"]
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise InputError(
-            f"{path} is neither a record nor a table of locuslab/smoothing: "
-            f"its first line lacks {', '.join(missing)}; name another file."
-        )
-    rows = []
-    for number, line in enumerate(lines[1:], 2):
-        if not line.strip():
-            continue
-        fields = line.split("\t")
-        try:
-            row = dict(zip(names, fields, strict=True))
-            if int(row["correct"]) != (row["label"] == row["predict"]):
-                raise ValueError
-            rows.append(
-                (
-                    int(row["idx"]),
-                    int(row["label"]),
-                    int(row["predict"]),
-                    float(row.get("radius", 0.0)),
-                    _seconds(row["time"]),
-                    int(row["n"]) if "n" in row else 0,
-                    float(row["p_lower"]) if "p_lower" in row else math.nan,
-                )
-            )
-        except ValueError:
-            raise InputError(
-                f"{path}, line {number} does not fit the header {names}."
-            ) from None
-    if not rows:
-        raise InputError(f"{path} has a header and no rows.")
-    index, label, predicted, radius, seconds, n, p_lower = (
-        np.array(c) for c in zip(*rows, strict=True)
-    )
-    return Certificates(
-        index=index.astype(np.int64),
-        label=label.astype(np.int32),
-        predicted=predicted.astype(np.int32),
-        radius=radius.astype(np.float64),
-        n=n.astype(np.int64),
-        seconds=seconds.astype(np.float64),
-        p_lower=None if "p_lower" not in names else p_lower.astype(np.float64),
-        header={"format": "tsv", "method": "smoothing", "norm": "l2"},
-    )
-
-
-def _seconds(text: str) -> float:
-    """`12.3` or `0:00:12.300000`, with `1 day, ` before it where it took that long."""
-    days, _, clock = text.rpartition(", ")
-    seconds = 0.0
-    for part in clock.split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds + (86400 * int(days.split()[0]) if days else 0)
 
 
 def _check(path: Path, c: Certificates) -> Certificates:

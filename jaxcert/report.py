@@ -4,28 +4,37 @@ A PATH is a workdir with a certificates.jsonl, a record file, or a table of
 locuslab/smoothing. For one workdir report.html and report.csv are written into it as
 well. Every radius is re-checked against the evidence of its record; the exit status is
 not 0 if one exceeds it.
+
+Several records are compared at the images that all have: the best at each radius, and the
+difference to Gaussian training at the same sigma. A table does not say sigma, alpha and n:
+--sigma, --alpha and --n do.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcert import records
-from jaxcert.analysis import tables
+from jaxcert.analysis import compare, tables
+from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import ATTACKS, summary
-from jaxcert.analysis.recheck import recheck
+from jaxcert.analysis.recheck import Recheck, recheck
 from jaxcert.analysis.tables import Entry, Reference
+from jaxcert.certificates import statistics
+from jaxcert.cli import parse_radii
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.records import Certificates
 
 RECORD = "certificates.jsonl"
+
+Told = float | Mapping[str, float] | None
+"""What tables do not say: a number for all of them, or by name."""
 
 _EXAMPLE = """\
 examples:
@@ -33,6 +42,8 @@ examples:
   python -m jaxcert.report runs/gaussian runs/macer --radii 0,0.25,0.5 --format html \\
       --out compared.html
   python -m jaxcert.report runs/lot --radii 0,36/255,72/255 --format csv
+  python -m jaxcert.report gaussian.tsv macer.tsv --sigma 0.5 --alpha 0.001 --n 100000 \\
+      --baseline gaussian --format latex
 """
 
 
@@ -42,27 +53,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_cleanly(lambda: _run(parser.parse_args(argv)))
 
 
-def report(
-    paths: Sequence[str | Path],
-    *,
-    radii: Sequence[float] | None = None,
-    form: str = "text",
-) -> str:
-    """The report on some records as 'text', 'csv', 'html' or 'tsv' (the table of
+def report(paths: Sequence[str | Path], *, form: str = "text", **how: Any) -> str:
+    """The report on some records as 'text', 'csv', 'html', 'latex' or 'tsv' (the table of
     locuslab/smoothing). Arguments and errors as in `entries`."""
-    return render(entries(paths, radii=radii), form)
+    return render(entries(paths, **how), form)
 
 
 def entries(
-    paths: Sequence[str | Path], *, radii: Sequence[float] | None = None
+    paths: Sequence[str | Path],
+    *,
+    radii: Sequence[float] | None = None,
+    baseline: Sequence[str] = (),
+    sigma: Told = None,
+    alpha: Told = None,
+    n: Told = None,
 ) -> list[Entry]:
-    """Read, measure and re-check records of one norm.
+    """Read, measure, re-check and compare records of one norm.
 
     radii: where to state certified accuracy; by default those of the runs' configs,
-    else a usual grid of the norm. Raises InputError if a record cannot be read, is
-    empty or certifies in another norm than the first.
+    else a usual grid of the norm. baseline: names of records to compare with, one per sigma;
+    by default those that the method gaussian trained. sigma, alpha, n: of tables, which do
+    not say them. Raises InputError if a record cannot be read, is empty, certifies in another
+    norm than the first, or contradicts what was told.
     """
+    names = _names(paths)
     certificates = [_load(path) for path in paths]
+    given = dict(sigma=sigma, alpha=alpha, n=n)
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            _check_names(f"--{key}", value, names)
+    certificates = [
+        _tell(*one, given) for one in zip(certificates, names, paths, strict=True)
+    ]
     norms = list(dict.fromkeys(c.header.get("norm", "l2") for c in certificates))
     if len(norms) > 1:
         raise InputError(
@@ -75,15 +97,19 @@ def entries(
         radii = [r for one in named for r in _configured_radii(*one)]
         radii = radii or _usual_radii(certificates)
     radii = np.unique(np.asarray(radii, np.float64))
+    against = _against(names, certificates, radii, baseline)
     return [
         Entry(
             name=name,
             certificates=c,
             summary=summary(c, radii),
-            recheck=recheck(c),
+            recheck=_recheck(c),
             reference=_reference(config),
+            against=difference,
         )
-        for name, c, config in zip(_names(paths), certificates, configs, strict=True)
+        for name, c, config, difference in zip(
+            names, certificates, configs, against, strict=True
+        )
     ]
 
 
@@ -108,13 +134,19 @@ _FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
     "text": tables.text,
     "csv": tables.csv,
     "html": _html,
+    "latex": latex,
     "tsv": _tsv,
 }
 
 
 def _run(options: argparse.Namespace) -> None:
-    radii = _parse_radii(options.radii) if options.radii else None
-    found = entries(options.paths, radii=radii)
+    radii = parse_radii(options.radii) if options.radii else None
+    found = entries(
+        options.paths,
+        radii=radii,
+        baseline=options.baseline.split(",") if options.baseline else (),
+        **{key: _parse_told(key, getattr(options, key)) for key in _TOLD},
+    )
     document = render(found, options.format or "text")
     if options.out:
         Path(options.out).write_text(document, encoding="utf-8")
@@ -150,6 +182,17 @@ def _parser() -> argparse.ArgumentParser:
         "--radii", help="comma-separated, fractions allowed: 0,36/255,1"
     )
     parser.add_argument(
+        "--baseline",
+        metavar="NAME[,NAME]",
+        help="records to compare with, one per sigma; default: those of the method gaussian",
+    )
+    for key, what in _TOLD.items():
+        parser.add_argument(
+            f"--{key}",
+            metavar="X|NAME=X[,NAME=X]",
+            help=f"{what}, for tables, which do not say it",
+        )
+    parser.add_argument(
         "--out", metavar="FILE", help="write there, not to the terminal"
     )
     return parser
@@ -169,6 +212,123 @@ def _load(path: str | Path) -> Certificates:
             f"{path} holds attacks, not certificates: `jaxcert.attack` prints them."
         )
     return c
+
+
+_TOLD = {
+    "sigma": "noise in pixels of [0, 1]",
+    "alpha": "probability of a false certificate",
+    "n": "samples per image",
+}
+
+
+def _parse_told(key: str, text: str | None) -> Told:
+    """`0.5`, or `a=0.25,b=0.5`."""
+    if text is None:
+        return None
+    told: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.rpartition("=")
+        try:
+            told[name.strip()] = float(value)
+        except ValueError:
+            raise InputError(
+                f"--{key} has {part.strip()!r}: give one number for all tables, or "
+                "NAME=NUMBER for each, with commas between."
+            ) from None
+    if "" in told and len(told) > 1:
+        raise InputError(
+            f"--{key} has a number for all tables and others by name: give one or the other."
+        )
+    return told.get("", told)
+
+
+def _tell(
+    c: Certificates, name: str, path: str | Path, given: dict[str, Told]
+) -> Certificates:
+    """The record with what is given of it; only tables can be told anything."""
+    told = {}
+    for key, value in given.items():
+        named = isinstance(value, Mapping)
+        value = value.get(name) if named else value
+        if value is None:
+            continue
+        if named and (c.header.get("format") != "tsv" or key == "n" and c.n.any()):
+            raise InputError(
+                f"{path} states its own {key}: leave {name} out of --{key}."
+            )
+        _check_told(key, value)
+        told[key] = value
+    if c.header.get("format") != "tsv":
+        return c
+    header = c.header | {k: told[k] for k in ("sigma", "alpha") if k in told}
+    if "n" in told and not c.n.any():
+        c = c._replace(n=np.full(len(c.index), int(told["n"])))
+    if c.n.any():
+        same = (c.n == c.n[0]).all()
+        header["procedure"] = dict(
+            name="certify" if same else "unknown procedure", n=int(c.n.max())
+        )
+    if not tables.untold(header):
+        sigma, alpha, n = header["sigma"], header["alpha"], int(c.n.max())
+        largest = statistics.max_radius(n, alpha, sigma)
+        if c.radius.max() > largest * 1.005:  # three digits, rounded to nearest
+            raise InputError(
+                f"{path} has the radius {c.radius.max():g}, and sigma {sigma:g}, alpha "
+                f"{alpha:g} and n {n} reach {largest:.3g}: correct what --sigma, --alpha and "
+                "--n say of it."
+            )
+    return c._replace(header=header)
+
+
+def _check_told(key: str, value: float) -> None:
+    fits = {"sigma": True, "alpha": value < 1, "n": value % 1 == 0}[key]
+    if not (0 < value < 1e18 and fits):
+        raise InputError(
+            f"--{key} {value:g} is no {_TOLD[key]}: give such as "
+            f"{dict(sigma='0.5', alpha='0.001', n='100000')[key]}."
+        )
+
+
+def _recheck(c: Certificates) -> Recheck:
+    """Of a table with votes as well, once it is known what they were to show."""
+    if c.header.get("format") != "tsv" or c.agreeing is None:
+        return recheck(c)
+    if unknown := tables.untold(c.header):
+        reason = f"the table has votes and does not say {' or '.join(unknown)}"
+        return recheck(c)._replace(reason=reason)
+    if c.header["procedure"]["name"] != "certify":
+        reason = "n differs between its images, which that of CERTIFY does not"
+        return recheck(c)._replace(reason=reason)
+    classes = np.arange(1 + max(c.label.max(), c.predicted.max()))
+    counts = c.agreeing * (classes == c.predicted[:, None])
+    header = c.header | {"format": records.FORMAT}
+    return recheck(c._replace(counts=counts, header=header))
+
+
+def _check_names(option: str, given: Iterable[str], names: Sequence[str]) -> None:
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise InputError(
+            f"{option} names {unknown[0]!r}, and the records are {', '.join(names)}: take "
+            "one of these names."
+        )
+
+
+def _against(
+    names: Sequence[str],
+    certificates: Sequence[Certificates],
+    radii: np.ndarray,
+    chosen: Sequence[str],
+) -> list[compare.Difference | None]:
+    """Each record's difference to its baseline."""
+    _check_names("--baseline", chosen, names)
+    found = compare.baselines(certificates, [names.index(name) for name in chosen])
+    return [
+        None
+        if at is None
+        else compare.difference(c, certificates[at], radii, name=names[at])
+        for c, at in zip(certificates, found, strict=True)
+    ]
 
 
 def _config(path: str | Path, c: Certificates) -> dict[str, Any]:
@@ -248,23 +408,6 @@ def _usual_radii(certificates: Sequence[Certificates]) -> list[float]:
     else:
         return [0.0, 36 / 255, 72 / 255, 108 / 255, 1.0]
     return [r for r in grid if r <= largest] or [0.0]
-
-
-def _parse_radii(text: str) -> list[float]:
-    radii = []
-    for part in text.split(","):
-        try:
-            above, _, below = part.partition("/")
-            radius = float(above) / float(below or 1)
-        except (ValueError, ZeroDivisionError):
-            radius = math.nan
-        if not 0 <= radius < math.inf:
-            raise InputError(
-                f"--radii has {part.strip()!r}: give numbers from 0 up, such as "
-                "0,0.25,36/255."
-            )
-        radii.append(radius)
-    return radii
 
 
 def _fail_if_exceeding(found: Sequence[Entry], paths: Sequence[str]) -> None:

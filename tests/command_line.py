@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxcert.errors import exit_cleanly
 
 ROOT = Path(__file__).parents[1]
-CONFIG = str(ROOT / "configs/smoothing/digits_gaussian.py")
+CONFIG = str(ROOT / "configs/smoothing/digits.py")
 
 
 def end(capsys, command, *arguments):

@@ -159,7 +159,7 @@ def test_impossible_attack_is_refused(workdir, tmp_path, arguments, words):
 
 
 def test_network_without_lipschitz_constants_is_refused(tmp_path):
-    file = CONFIGS / "smoothing" / "digits_gaussian.py"
+    file = CONFIGS / "smoothing" / "digits.py"
     config = configs.tiny(configs.load(str(file)))
     train.train(config, tmp_path)
     with pytest.raises(InputError, match="this network is not one: attack"):
@@ -222,7 +222,7 @@ def test_certified_images_of_digits_hold_where_a_plain_network_breaks(
     median = metrics.median_radius(c)
     clean = metrics.clean_accuracy(c)
 
-    plain = configs.load(str(CONFIGS / "smoothing" / "digits_gaussian.py"))
+    plain = configs.load(str(CONFIGS / "smoothing" / "digits.py"))
     with plain.unlocked():
         plain.method = dict(name="cross_entropy")
         plain.data.update(batch=50, epochs=10, epoch_images=0)

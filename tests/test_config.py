@@ -193,6 +193,7 @@ def test_workdir_of_an_older_version_is_read(tmp_path):
     old = json.loads((tmp_path / "config.json").read_text())
     for key in ("b1", "b2", "eps", "decay_only", "factors"):
         del old["optim"][key]
+    del old["data"]["augment"]["resized_crop"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     found = configs.read(tmp_path)
     assert configs.differences(found, config) == []

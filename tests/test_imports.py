@@ -14,13 +14,24 @@ STANDARD = set(sys.stdlib_module_names)
 
 NUMPY = {"numpy"}
 JAX = NUMPY | {"jax"}
-COMMANDS = {"attack", "train", "certify", "report", "convert", "import_torch"}
+COMMANDS = {
+    "attack",
+    "train",
+    "certify",
+    "gradient_norms",
+    "report",
+    "convert",
+    "import_torch",
+}
+EVIDENCE = {f"certificates.{name}" for name in ("statistics", "norms", "sequential")}
+"""What proves a radius, without jax."""
 
 FLOORS = {
     # part: (outside packages, parts of jaxcert)
     "errors": (set(), set()),
     "progress": (set(), set()),
-    "records": (NUMPY, {"errors"}),
+    "records": (NUMPY, {"errors", "cohen_table"}),
+    "cohen_table": (NUMPY, {"errors", "records"}),
     "config": ({"ml_collections"}, {"errors"}),
     "interfaces": ({"jax"}, {"records"}),
     "cli": ({"absl", "ml_collections"}, {"config", "errors"}),
@@ -30,10 +41,16 @@ FLOORS = {
         {"errors", "interfaces", "records", "config", "progress", "ops"},
     ),
     "certificates.statistics": (NUMPY | {"scipy"}, {"errors"}),
+    "certificates.norms": (NUMPY | {"scipy"}, {"errors"}),
+    "certificates.sequential": (NUMPY | {"scipy"}, set()),
+    "certificates.procedures": (NUMPY, {"errors", *EVIDENCE}),
     "attacks": (JAX | {"optax"}, {"errors", "interfaces", "ops"}),
     "nn": (JAX | {"flax"}, {"errors", "interfaces", "records", "ops"}),
     "models": (JAX | {"flax"}, {"errors", "interfaces", "ops", "nn"}),
-    "methods": (JAX | {"optax"}, {"errors", "interfaces", "records", "ops"}),
+    "methods": (
+        JAX | {"optax"},
+        {"errors", "interfaces", "records", "ops", "certificates.statistics"},
+    ),
     "certificates": (
         JAX | {"scipy"},
         {
@@ -42,7 +59,8 @@ FLOORS = {
             "records",
             "progress",
             "ops",
-            "certificates.statistics",
+            *EVIDENCE,
+            "certificates.procedures",
         },
     ),
     "training": (
@@ -51,7 +69,7 @@ FLOORS = {
     ),
     "analysis": (
         NUMPY | {"scipy", "matplotlib"},
-        {"errors", "records", "certificates.statistics"},
+        {"errors", "records", *EVIDENCE, "certificates.procedures"},
     ),
     "torch_import": (NUMPY | {"safetensors"}, {"errors"}),
 }

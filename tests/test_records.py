@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -421,64 +420,3 @@ class TestRefused:
     def test_missing_file_names_the_command(self, tmp_path):
         with pytest.raises(InputError, match="jaxcert.certify"):
             records.load(tmp_path / "c.jsonl")
-
-
-class TestTable:
-    def test_columns_are_those_of_the_originals_and_the_evidence(self):
-        c = rows(4, 7, 9, predicted=np.array([2, 0, records.ERROR]))
-        c.radius[:] = 1.90573, 0.0012345, 0
-        first, *lines = records.to_tsv(c).splitlines()
-        names = "idx label predict radius correct time nA n p_lower"
-        assert first.split("\t") == names.split()
-        cells = [line.split("\t")[:6] for line in lines]
-        assert cells[0] == ["4", "2", "2", "1.90", "1", "0:00:00.125000"]
-        assert cells[1][3:5] == ["0.00123", "0"]
-        assert cells[2][2:4] == ["-1", "0.0"]
-
-    def test_table_reads_back(self, tmp_path):
-        c = rows(4, 7)
-        (tmp_path / "t.tsv").write_text(records.to_tsv(c))
-        back = records.load(tmp_path / "t.tsv")
-        for name in ("index", "label", "predicted", "n", "p_lower", "seconds"):
-            np.testing.assert_array_equal(getattr(back, name), getattr(c, name))
-        assert (back.radius <= c.radius).all()
-
-    def test_deterministic_table_has_the_six_columns(self):
-        text = records.to_tsv(rows(4, counts=None, p_lower=None))
-        assert text.splitlines()[0].split("\t")[-1] == "time"
-
-    @settings(deadline=None, max_examples=200)
-    @given(st.floats(0, 1e6), st.integers(1, 6))
-    def test_printed_radius_is_never_above_and_close(self, value, digits):
-        printed = records.floor_digits(value, digits)
-        assert Fraction(printed) <= Fraction(value)
-        assert "e" not in printed.lower()
-        # one unit of the last digit is at most 10^(1 - digits) of the number
-        assert Fraction(value) <= Fraction(printed) * (1 + Fraction(10) ** (1 - digits))
-
-    @pytest.mark.parametrize(
-        "time, seconds",
-        [("12.5", 12.5), ("0:01:02.5", 62.5), ("1 day, 1:00:00", 90000.0)],
-    )
-    def test_times_of_all_originals_are_read(self, tmp_path, time, seconds):
-        path = tmp_path / "t.tsv"
-        head = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
-        path.write_text(head + f"3\t1\t1\t0.5\t1\t{time}\n\n")
-        assert records.load(path).seconds.tolist() == [seconds]
-
-    @pytest.mark.parametrize(
-        "row",
-        ["3\t1\t1\t0.5", "3\t1\t1\tx\t1\t1", "3\t1\t1\t0.5\t0\t1", "3\t1\t1\t.5\t1\tx"],
-        ids=["short", "no-number", "correct-contradicts", "time"],
-    )
-    def test_line_that_does_not_fit_is_named(self, tmp_path, row):
-        path = tmp_path / "t.tsv"
-        head = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
-        path.write_text(f"{head}1\t1\t1\t0.5\t1\t1\n{row}\n")
-        with pytest.raises(InputError, match="line 3"):
-            records.load(path)
-
-    def test_table_of_predictions_has_no_radius(self, tmp_path):
-        path = tmp_path / "t.tsv"
-        path.write_text("idx\tlabel\tpredict\tcorrect\ttime\n3\t1\t1\t1\t0.5\n")
-        assert records.load(path).radius.tolist() == [0.0]

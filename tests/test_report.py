@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -55,7 +56,7 @@ def test_workdir_prints_text_and_writes_its_page(tmp_path, capsys):
     assert (path / "report.csv").read_text().startswith("record,")
 
 
-@pytest.mark.parametrize("form", ["text", "csv", "html", "tsv"])
+@pytest.mark.parametrize("form", ["text", "csv", "html", "latex", "tsv"])
 def test_every_format_goes_to_out(tmp_path, capsys, form):
     path, out = workdir(tmp_path / "run"), tmp_path / "out"
     assert report.main([str(path), "--format", form, "--out", str(out)]) == 0
@@ -241,3 +242,120 @@ def test_record_files_may_be_given_directly(tmp_path):
     (entry,) = report.entries([path / report.RECORD])
     assert entry.name == "run"
     assert entry.certificates.header["format"] == records.FORMAT
+
+
+def table(path, *, edit=lambda line: line):
+    """The table of a record, lines below the first edited."""
+    workdir(path.parent / f"{path.stem}_run")
+    text = report.report([path.parent / f"{path.stem}_run"], form="tsv")
+    first, *lines = text.splitlines()
+    path.write_text("\n".join([first, *map(edit, lines)]) + "\n")
+    return path
+
+
+TOLD = dict(sigma=SIGMA, alpha=ALPHA)
+
+
+def test_table_says_what_it_lacks_until_it_is_told(tmp_path, capsys):
+    path = str(table(tmp_path / "t.tsv"))
+    assert report.main([path]) == 0
+    before = " ".join(capsys.readouterr().out.split())
+    assert "vote probabilities and the constant classifier need --sigma and" in before
+    assert "the table has votes and does not say sigma or alpha" in before
+    assert report.main([path, "--sigma", "0.5", "--alpha", "t=0.001"]) == 0
+    after = " ".join(capsys.readouterr().out.split())
+    assert "All 3 predictions and radii follow" in after
+    assert "n 1000" in after and "constant classifier has" in after
+
+
+def test_told_table_has_the_numbers_of_its_record(tmp_path):
+    path = table(tmp_path / "t.tsv")
+    (ours,) = report.entries([tmp_path / "t_run"])
+    (theirs,) = report.entries([path], **TOLD)
+    assert theirs.summary.trivial_acr == ours.summary.trivial_acr
+    assert theirs.summary.acr_share == pytest.approx(ours.summary.acr_share, rel=0.01)
+
+
+@pytest.mark.parametrize("column, value", [(6, "890"), (3, "0.6")])
+def test_tampered_table_exceeds_its_evidence(tmp_path, capsys, column, value):
+    def edit(line):
+        fields = line.split("\t")
+        if fields[6] == "900":
+            fields[column] = value
+        return "\t".join(fields)
+
+    path = table(tmp_path / "t.tsv", edit=edit)
+    assert report.main([str(path), "--sigma=0.5", "--alpha=0.001"]) == 2
+    assert "1 radii exceed their evidence" in capsys.readouterr().err
+
+
+def test_table_of_another_procedure_is_not_rechecked_as_certify(tmp_path):
+    def edit(line):
+        return line.replace("\t900\t1000\t", "\t900\t1001\t")
+
+    (entry,) = report.entries([table(tmp_path / "t.tsv", edit=edit)], **TOLD)
+    assert entry.recheck.holds and "n differs" in entry.recheck.reason
+    assert entry.summary.trivial_acr is None
+
+
+def test_number_for_all_is_for_those_that_do_not_say(tmp_path):
+    paths = [workdir(tmp_path / "run"), table(tmp_path / "t.tsv")]
+    run, told = report.entries(paths, sigma=0.75, alpha=ALPHA)
+    assert run.certificates.header["sigma"] == SIGMA
+    assert told.certificates.header["sigma"] == 0.75
+
+
+WRONG = {
+    "word": ("--sigma=x", "--sigma has 'x': give one number"),
+    "half": ("--sigma=t=", "--sigma has 't='"),
+    "both": ("--sigma=0.5,t=0.5", "a number for all tables and others by name"),
+    "negative": ("--sigma=-1", "--sigma -1 is no noise in pixels"),
+    "probability": ("--alpha=1", "--alpha 1 is no probability"),
+    "whole": ("--n=1.5", "--n 1.5 is no samples per image"),
+    "unknown": ("--sigma=u=0.5", "--sigma names 'u', and the records are run, t"),
+    "own sigma": ("--sigma=run=0.5", "states its own sigma: leave run out of --sigma"),
+    "own n": ("--n=t=1000", "states its own n"),
+    "too small": (
+        "--sigma=0.25 --alpha=0.001",
+        "radius 1.23, and sigma 0.25, .* reach",
+    ),
+    "no baseline": ("--baseline=u", "--baseline names 'u', and the records are"),
+}
+
+
+@pytest.mark.parametrize("words, fault", WRONG.values(), ids=WRONG)
+def test_what_tables_are_told_is_checked(tmp_path, capsys, words, fault):
+    paths = [str(workdir(tmp_path / "run")), str(table(tmp_path / "t.tsv"))]
+    try:
+        status = report.main([*paths, *words.split()])
+    except SystemExit as ended:
+        status = ended.code
+    said = " ".join(capsys.readouterr().err.split())
+    assert status == 2 and re.search(fault, said), said
+
+
+def trained(path, method, **header):
+    return workdir(path, config=dict(method=dict(name=method)), **header)
+
+
+def test_records_stand_against_gaussian_training_of_their_sigma(tmp_path):
+    paths = [
+        trained(tmp_path / "sun", "sun"),
+        trained(tmp_path / "noise", "gaussian"),
+        trained(tmp_path / "other", "sun", sigma=0.75),
+    ]
+    found = report.entries(paths)
+    assert [e.against and e.against.baseline for e in found] == ["noise", None, None]
+    found = report.entries(paths, baseline=["other", "sun"])
+    assert [e.against and e.against.baseline for e in found] == [None, "sun", None]
+
+
+def test_missing_baseline_is_said(tmp_path, capsys):
+    paths = [str(workdir(tmp_path / "a")), str(workdir(tmp_path / "b"))]
+    report.main(paths)
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "No difference to Gaussian training is shown" in said and "--baseline" in said
+    )
+    report.main([*paths, "--baseline", "a"])
+    assert "No difference" not in capsys.readouterr().out

@@ -22,9 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def small():
-    config = configs.tiny(
-        configs.load(str(ROOT / "configs/smoothing/digits_gaussian.py"))
-    )
+    config = configs.tiny(configs.load(str(ROOT / "configs/smoothing/digits.py")))
     config.data.update(epochs=3, epoch_images=40, batch=20)
     config.log.every_steps = 1
     return config

@@ -13,93 +13,305 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from scipy import special
 
+from jaxcert.analysis.compare import common, difference, envelope
 from jaxcert.analysis.metrics import (
     certified_accuracy,
+    p_lower_ecdf,
     p_lower_survival,
+    per_class,
     standard_error,
+    vote_probability,
 )
+from jaxcert.certificates import statistics
 from jaxcert.records import Certificates
 
 _INK = "#010203"  # stands for currentColor
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 _POINTS = 250
+_WIDE = (8.2, 3.7)
 NORMS = {"l2": r"$\ell_2$", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$"}
 
 
 def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
     """Certified accuracy against radius, a line per record, the band one standard error
-    to either side."""
-    figure, axes = _figure()
-    norm = records[0].header.get("norm", "l2")
+    to either side.
+
+    Over several records of the same images their envelope is drawn, and below the axis a
+    strip in the colour of the one that is best there.
+    """
+    figure, (axes,) = _figure()
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
         radii = _steps(c.radius[c.correct])
         _curve(axes, i, name, radii, certified_accuracy(c, radii), len(c.index))
-    axes.set_xlabel(f"{NORMS.get(norm, norm)} radius (pixels in [0, 1])")
+    if len(names) > 1 and common(records) is not None:
+        _envelope(axes, records)
+    axes.set_xlabel(_radius_label(records))
     axes.set_ylabel("certified accuracy")
     axes.set_xlim(left=0)
+    _percent(axes)
     return _svg(figure, axes, len(names) > 1)
+
+
+def difference_curves(
+    names: Sequence[str],
+    records: Sequence[Certificates],
+    against: Sequence[int | None],
+) -> str:
+    """Certified accuracy minus that of the record at the position `against`, in points; the
+    band is the 95 % interval. Colours are those of `radius_curves`.
+
+    Some record must have a baseline with images of its own."""
+    figure, (axes,) = _figure()
+    lowest = []
+    for i, (name, at) in enumerate(zip(names, against, strict=True)):
+        if at is None:
+            continue
+        c, baseline = records[i], records[at]
+        both = np.append(c.radius[c.correct], baseline.radius[baseline.correct])
+        radii = _steps(both)
+        found = difference(c, baseline, radii, name=names[at], draws=1000)
+        if found is None:
+            continue
+        hue, dash = _style(i)
+        style = dict(color=hue, linestyle=dash, linewidth=2, drawstyle="steps-pre")
+        low, high = 100 * found.low, 100 * found.high
+        band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
+        axes.fill_between(radii, low, high, **band)
+        label = f"{_shortened(name, 26)} − {_shortened(names[at], 26)}"
+        lowest.append(_halves(radii, found.difference))
+        axes.plot(radii, 100 * found.difference, label=label, **style)
+    axes.axhline(0, color=_INK, linewidth=1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -0.06 * high), high)
+    axes.axhspan(axes.get_ylim()[0], 0, color=_INK, alpha=0.05, linewidth=0)
+    note = dict(
+        xycoords="axes fraction", color=_INK, fontsize=11, ha="right", alpha=0.7
+    )
+    axes.annotate("worse than the baseline", (0.995, 0.02), va="bottom", **note)
+    axes.set_xlabel(_radius_label(records))
+    axes.set_ylabel("difference (points)")
+    axes.set_xlim(left=0)
+    return _svg(figure, axes, True)
 
 
 def p_lower_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
-    """Share of images that are correct with p_lower >= p (the survival form), against
-    p.
+    """Left the share of images that are correct with p_lower >= p, against p (the survival
+    form), right 1 minus it (the distribution function, which papers draw).
 
-    For smoothing with a known sigma. Unlike radii it shows the easy images without the
-    stretch that Phi^-1 gives them.
+    Records without vote probabilities are left out. Unlike radii these show the easy images
+    without the stretch that Phi^-1 gives them.
     """
-    figure, axes = _figure()
+    figure, panels = _figure(2)
     p = np.linspace(0.5, 0.9999, _POINTS)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
-        _curve(axes, i, name, p, p_lower_survival(c, p), len(c.index))
-    axes.set_xlabel("p")
-    axes.set_ylabel(r"correct with $p_{\mathrm{lower}} \geq p$")
-    axes.set_xlim(0.5, 1)
-    return _svg(figure, axes, len(names) > 1)
+        if vote_probability(c) is None:  # it keeps its colour all the same
+            continue
+        _curve(panels[0], i, name, p, p_lower_survival(c, p), len(c.index))
+        _curve(panels[1], i, name, p, p_lower_ecdf(c, p), len(c.index), end=None)
+    labels = (
+        r"correct, $p_{\mathrm{lower}} \geq p$",
+        r"wrong, or $p_{\mathrm{lower}} < p$",
+    )
+    for axes, label in zip(panels, labels, strict=True):
+        axes.set_xlabel("vote probability p")
+        axes.set_ylabel(label)
+        axes.set_xlim(0.5, 1)
+        _percent(axes)
+    return _svg(figure, panels[0], len(names) > 1)
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.8, 3.6), layout="constrained")
+def radius_theory(settings: Sequence[tuple[float, float, int]]) -> str:
+    """What a vote probability is worth: left the radius sigma Phi^-1(p), right its slope
+    sigma / phi(Phi^-1(p)), to the largest p that n votes can prove at alpha (the dot).
+
+    settings: (sigma, alpha, n). These are Figures 1 and 2 of Sun et al. (2024).
+    """
+    figure, (left, right) = _figure(2)
+    for i, (sigma, alpha, n) in enumerate(settings):
+        most = float(statistics.clopper_pearson_lower(n, n, alpha))
+        p = 1 - np.geomspace(0.5, 1 - most, _POINTS)
+        hue, dash = _style(i)
+        style = dict(color=hue, linestyle=dash, linewidth=2)
+        label = rf"$\sigma$ = {sigma:g}, n = {n:,}, $\alpha$ = {alpha:g}"
+        slope = statistics.radius_sensitivity(p, sigma)
+        left.plot(p, sigma * special.ndtri(p), label=label, **style)
+        right.plot(p, slope, label=label, **style)
+        reach = sigma * special.ndtri(most)
+        dot = dict(color=hue, marker="o", markersize=6, clip_on=False, zorder=5)
+        left.plot([most], [reach], **dot)
+        right.plot([most], slope[-1:], **dot)
+        place = dict(textcoords="offset points", color=_INK, fontsize=11)
+        left.annotate(f"{reach:.2f}", (most, reach), (7, -4), **place)
+        right.annotate(f"{slope[-1]:,.0f}", (most, slope[-1]), (7, -4), **place)
+    left.set_ylabel(r"radius $\sigma\,\Phi^{-1}(p)$")
+    left.set_ylim(bottom=0)
+    right.set_ylabel(r"slope dr/dp (log scale)")
+    right.set_yscale("log")
+    for axes in (left, right):
+        axes.set_xlabel("vote probability p")
+        axes.set_xlim(0.5, 1)
+    return _svg(figure, left, True)
+
+
+def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
+    """Certified accuracy of every class, a bar per radius, the smallest behind the others."""
+    figure, (axes,) = _figure()
+    radii = np.asarray(radii, np.float64)
+    found = per_class(c, radii)
+    shown = _few(radii, found.certified)
+    place = np.arange(len(found.label))
+    for k, j in enumerate(shown):
+        share = 0.3 + 0.7 * k / max(len(shown) - 1, 1)
+        axes.bar(
+            place,
+            100 * found.certified[:, j],
+            width=0.8 - 0.55 * k / max(len(shown) - 1, 1),
+            color=_mixed(_HUES[0], share),
+            label=f"radius {radii[j]:.4g}",
+        )
+    axes.set_xticks(place, [str(label) for label in found.label])
+    axes.set_xlabel("class")
+    axes.set_ylabel("certified accuracy")
+    axes.grid(axis="x", visible=False)
+    axes.set_axisbelow(True)
+    _percent(axes)
+    return _svg(figure, axes, True, salt=name)
+
+
+def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
+    falls = np.concatenate([c.radius[c.correct] for c in records])
+    radii = _steps(falls, 4 * _POINTS)
+    best = envelope(records, radii)
+    certified = np.append(best.certified, 0.0)
+    axes.plot(
+        np.append(radii, radii[-1]),
+        100 * certified,
+        drawstyle="steps-pre",
+        color=_INK,
+        alpha=0.22,
+        linewidth=7,
+        solid_capstyle="butt",
+        solid_joinstyle="round",
+        label="best at each radius",
+        zorder=1,
+    )
+    edges = np.append(0.0, radii)
+    for i in np.unique(best.winner[best.winner >= 0]):
+        won = np.append(best.winner == i, False)
+        axes.fill_between(
+            edges,
+            -0.035,
+            -0.01,
+            where=np.append(won[:-1], False) | np.append(False, won[:-1]),
+            step="pre",
+            color=_style(i)[0],
+            linewidth=0,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+        )
+    axes.tick_params(axis="x", pad=8)
+
+
+def _figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(5.8, 3.6) if panels == 1 else _WIDE, layout="constrained")
     FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-    axes.tick_params(colors=_INK, labelsize=11)
-    axes.xaxis.label.set(color=_INK, size=12)
-    axes.yaxis.label.set(color=_INK, size=12)
-    axes.grid(color=_INK, alpha=0.12, linewidth=0.8)
-    return figure, axes
+    found = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    for axes in found:
+        axes.patch.set_alpha(0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_INK)
+        axes.tick_params(which="both", colors=_INK, labelsize=11)
+        axes.xaxis.label.set(color=_INK, size=12)
+        axes.yaxis.label.set(color=_INK, size=12)
+        axes.grid(color=_INK, alpha=0.12, linewidth=0.8)
+    return figure, found
 
 
-def _curve(axes: Axes, i: int, name: str, x, y, count: int) -> None:
-    hue, dash = _HUES[i % len(_HUES)], _DASHES[i % len(_DASHES)]
-    x, y = np.append(x, x[-1]), np.append(y, 0.0)
+def _style(i: int):
+    """Colour and dash of the i-th record, the same in every figure."""
+    return _HUES[i % len(_HUES)], _DASHES[i % len(_DASHES)]
+
+
+def _curve(axes: Axes, i: int, name: str, x, y, count: int, end=0.0) -> None:
+    """end: the value after the last x; None: as it is there."""
+    hue, dash = _style(i)
+    x, y = np.append(x, x[-1]), np.append(y, y[-1] if end is None else end)
     error = standard_error(y, count)
     band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
     axes.fill_between(x, 100 * (y - error), 100 * (y + error), **band)
     style = dict(drawstyle="steps-pre", color=hue, linestyle=dash, linewidth=2)
-    axes.plot(x, 100 * y, label=name, **style)
+    axes.plot(x, 100 * y, label=_shortened(name, 50), **style)
 
 
-def _steps(radius: np.ndarray) -> np.ndarray:
-    """Where the curve falls, at most `_POINTS` of them, from 0."""
+def _shortened(name: str, most: int) -> str:
+    return name if len(name) <= most else "…" + name[1 - most :]
+
+
+def _steps(radius: np.ndarray, most: int = _POINTS) -> np.ndarray:
+    """Where the curve falls, from 0; of more than `most` places those next to an even grid."""
     falls = np.unique(radius[np.isfinite(radius)])
-    keep = np.linspace(0, len(falls) - 1, min(len(falls), _POINTS)).astype(int)
-    return np.union1d([0.0], falls[keep])
+    if len(falls) > most:
+        even = np.linspace(falls[0], falls[-1], most)
+        falls = falls[np.unique(np.searchsorted(falls, even))]
+    return np.union1d([0.0], falls)
 
 
-def _svg(figure: Figure, axes: Axes, legend: bool) -> str:
+def _halves(radii: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Lowest value in the left and in the right half."""
+    left = radii <= radii[-1] / 2
+    return values[left].min(), values[~left].min(initial=values[-1])
+
+
+def _few(radii: np.ndarray, certified: np.ndarray) -> np.ndarray:
+    """At most five of the radii at which some class is certified, evenly."""
+    some = np.flatnonzero((certified > 0).any(0))
+    some = some if len(some) else np.arange(min(1, len(radii)))
+    return some[np.unique(np.linspace(0, len(some) - 1, 5).round().astype(int))]
+
+
+def _mixed(hue: str, share: float) -> tuple[float, ...]:
+    """A hue with as much of it as `share`, the rest grey: opaque, on white as on black."""
+    grey = np.array([0.78, 0.80, 0.82])
+    return tuple(share * np.array(to_rgb(hue)) + (1 - share) * grey)
+
+
+def _radius_label(records: Sequence[Certificates]) -> str:
+    norm = records[0].header.get("norm", "l2")
+    return f"{NORMS.get(norm, norm)} radius (pixels in [0, 1])"
+
+
+def _percent(axes: Axes) -> None:
     axes.set_ylim(0, 100)
     axes.yaxis.set_major_formatter("{x:.0f} %")
+
+
+def _svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
+    """Text of the figure, the legend (of `axes`) above it, so that it hides no line."""
     if legend:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=11)
+        handles, labels = axes.get_legend_handles_labels()
+        longest = max(map(len, labels))
+        room = 11.6 * figure.get_figwidth()  # letters
+        columns = max(1, min(len(labels), int(room // (longest + 10))))
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper left",
+            ncols=columns,
+            frameon=False,
+            labelcolor=_INK,
+            fontsize=11,
+            handlelength=2.6,
+        )
     figure.patch.set_alpha(0)
     file = io.StringIO()
     # equal records give equal files; ids of two figures on a page differ
-    salt = axes.get_ylabel()
+    salt += axes.get_ylabel()
     with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()

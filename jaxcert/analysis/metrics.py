@@ -3,9 +3,9 @@
 certified accuracy at r = share of all images with predicted = label and radius >= r;
 at r = 0 it is the clean accuracy of the certified classifier: abstaining is wrong.
 
-Randomized smoothing certifies an image if p_lower > 1/2, where radius = sigma *
-Phi^-1(p_lower). Shares over p_lower are computed from radius / sigma, which published
-tables have as well.
+Randomized smoothing certifies an image if p_lower > 1/2. Shares over p_lower are read off
+that column; published tables have none, there p_lower = Phi(radius / sigma), which holds
+for Gaussian noise.
 
 The average certified radius (ACR) comes last: Sun et al. (2024) show that a classifier
 that always answers the same class can have a larger one than any robust network, as it
@@ -52,7 +52,13 @@ class Summary(NamedTuple):
     acr_share: float | None
     """part of the ACR from images with p_lower > 0.99; None without sigma"""
     trivial_acr: float | None
-    """ACR of a constant classifier; None without sigma, alpha and n"""
+    """ACR of a constant classifier; None unless Gaussian noise with known sigma, alpha and n
+    was certified by CERTIFY"""
+    trivial_n: float | None
+    """samples with which its ACR would be larger than this record's; None as above"""
+    changed: float | None
+    """share of the n0 votes that float32 instead of bfloat16 changes; None where that was not
+    looked at"""
     paper: Paper | None = None
     """None where the record has no radii of a paper"""
 
@@ -101,6 +107,8 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
         acr_error=float(np.std(c.radius * c.correct) / np.sqrt(count)),
         acr_share=acr_share(c),
         trivial_acr=trivial_acr(c),
+        trivial_n=trivial_n(c),
+        changed=changed_share(c),
         paper=None if c.radius_paper is None else paper(c, radii),
     )
 
@@ -197,16 +205,41 @@ def share_at_max_radius(c: Certificates) -> float:
     return float(np.mean(c.radius == c.radius.max()))
 
 
+def vote_probability(c: Certificates, *, sigma: float | None = None):
+    """Lower bound of the predicted class' probability, float64 [N], nan where nothing is
+    predicted. None for a record that has neither p_lower nor Gaussian noise of known sigma.
+
+    sigma: the header's if not given.
+    """
+    sigma = c.header.get("sigma") if sigma is None else sigma
+    if c.p_lower is not None:
+        return np.where(c.predicted >= 0, c.p_lower, np.nan)
+    if not sigma or not _is_gaussian(c):
+        return None
+    return np.where(c.predicted >= 0, special.ndtr(c.radius / sigma), np.nan)
+
+
 def p_lower_survival(
     c: Certificates, p: ArrayLike, *, sigma: float | None = None
 ) -> np.ndarray:
-    """Share of images that are correct with p_lower >= p, p in [1/2, 1); [P].
+    """Share of images that are correct with p_lower >= p, p in [1/2, 1); float64 [P].
 
-    This is the SURVIVAL form; the figures of Sun et al. (2024) draw 1 minus it. sigma:
-    the header's if not given.
+    This is the SURVIVAL form, that of the data released by Sun et al. (2024). sigma as in
+    `vote_probability`, which must not be None.
     """
-    sigma = c.header["sigma"] if sigma is None else sigma
-    return certified_accuracy(c, sigma * special.ndtri(np.asarray(p, np.float64)))
+    reached = np.sort(vote_probability(c, sigma=sigma)[c.correct])
+    below = np.searchsorted(reached, np.asarray(p, np.float64), side="left")
+    return (len(reached) - below) / len(c.index)
+
+
+def p_lower_ecdf(
+    c: Certificates, p: ArrayLike, *, sigma: float | None = None
+) -> np.ndarray:
+    """Share of images that are wrong, or correct with p_lower < p: 1 minus the survival form.
+
+    The figures of Sun et al. (2024) draw this one. Arguments as in `p_lower_survival`.
+    """
+    return 1 - p_lower_survival(c, p, sigma=sigma)
 
 
 def per_class(c: Certificates, radii: ArrayLike) -> PerClass:
@@ -231,23 +264,71 @@ def acr(c: Certificates) -> float:
 
 
 def acr_share(c: Certificates, *, p: float = 0.99) -> float | None:
-    """Part of the ACR that comes from images with p_lower > p; None without sigma."""
-    sigma = c.header.get("sigma")
-    if not sigma:
+    """Part of the ACR that comes from images with p_lower > p; None without p_lower and
+    sigma."""
+    probability = vote_probability(c)
+    if probability is None:
         return None
     radius = c.radius[c.correct]
-    easy = radius > sigma * special.ndtri(p)
+    easy = probability[c.correct] > p
     return float(radius[easy].sum() / radius.sum()) if radius.any() else 0.0
 
 
 def trivial_acr(c: Certificates) -> float | None:
     """ACR of a classifier that always answers these labels' most frequent class (Sun et
-    al., Theorem 1); None without sigma, alpha and n."""
-    sigma, alpha, n = c.header.get("sigma"), c.header.get("alpha"), int(c.n.max())
-    if not (sigma and alpha and n):
+    al., Theorem 1); None as in `Summary`."""
+    known = certify_numbers(c)
+    return None if known is None else statistics.trivial_acr(_largest_share(c), *known)
+
+
+def trivial_n(c: Certificates) -> float | None:
+    """Samples from which that classifier has a larger ACR than this record; inf where a
+    float64 cannot hold their number, None as in `Summary`."""
+    known = certify_numbers(c)
+    if known is None:
         return None
-    share = np.unique(c.label, return_counts=True)[1].max() / len(c.label)
-    return statistics.trivial_acr(float(share), n, alpha, sigma)
+    _, alpha, sigma = known
+    share, mean = _largest_share(c), acr(c)
+    if special.log_ndtr(mean / (share * sigma)) == 0:
+        return float("inf")
+    return statistics.smallest_n_above(mean, share, sigma, alpha)
+
+
+def changed_share(c: Certificates) -> float | None:
+    """Mean share of the n0 votes of an image that float32 instead of bfloat16 changes."""
+    procedure = c.header.get("procedure")
+    n0 = procedure.get("n0") if isinstance(procedure, dict) else None
+    if c.changed is None or not n0:
+        return None
+    return float(c.changed.mean() / n0)
+
+
+def noise_of(c: Certificates) -> str:
+    """What was added to the images; tables do not say and have Gaussian noise."""
+    procedure = c.header.get("procedure")
+    noise = procedure.get("noise") if isinstance(procedure, dict) else None
+    return str(noise or "gaussian")
+
+
+def _is_gaussian(c: Certificates) -> bool:
+    """Whether radius = sigma Phi^-1(p_lower). Noise on the grid of 8-bit images is as good."""
+    return c.header.get("norm", "l2") == "l2" and noise_of(c) in ("gaussian", "grid")
+
+
+def certify_numbers(c: Certificates) -> tuple[int, float, float] | None:
+    """(n, alpha, sigma) of CERTIFY with Gaussian noise: all votes agreeing gives the radius
+    `statistics.max_radius` there, other procedures stop earlier or prove less."""
+    sigma, alpha, n = c.header.get("sigma"), c.header.get("alpha"), int(c.n.max())
+    procedure = c.header.get("procedure")
+    name = procedure.get("name") if isinstance(procedure, dict) else "certify"
+    if not (sigma and alpha and n and _is_gaussian(c) and name == "certify"):
+        return None
+    return n, alpha, sigma
+
+
+def _largest_share(c: Certificates) -> float:
+    """Of the images that the most frequent label has."""
+    return float(np.unique(c.label, return_counts=True)[1].max() / len(c.label))
 
 
 def _rows(c: Certificates, keep: np.ndarray) -> Certificates:

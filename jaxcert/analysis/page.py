@@ -13,19 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert.analysis.figures import p_lower_curves, radius_curves
-from jaxcert.analysis.metrics import per_class
+from jaxcert.analysis.figures import (
+    class_bars,
+    difference_curves,
+    p_lower_curves,
+    radius_curves,
+    radius_theory,
+)
+from jaxcert.analysis.metrics import certify_numbers, per_class, vote_probability
 from jaxcert.analysis.tables import (
+    NO_BASELINE,
     UNITS,
     Entry,
     average_radius,
+    best_of,
     best_shares,
+    changed_votes,
     describe,
     evidence,
     paper_radii,
     percent,
+    points,
     published_percent,
     radius_text,
+    smoothed,
 )
 
 _NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
@@ -44,7 +55,7 @@ p { margin: .6rem 0; } .soft, figcaption { color: var(--soft); font-size: .9rem;
 .lead { font-size: 1.1rem; }
 .check { border-left: .25rem solid var(--soft); background: var(--tint);
   padding: .5rem .8rem; margin: 1rem 0; }
-.check.good { border-color: var(--good); } .check.bad { border-color: var(--bad); }
+.check.good { border-color: var(--good); } .check.bad { color: inherit; border-color: var(--bad); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .9rem .32rem 0; border-bottom: 1px solid var(--line);
@@ -52,7 +63,7 @@ th, td { padding: .32rem .9rem .32rem 0; border-bottom: 1px solid var(--line);
 th:first-child, td:first-child { text-align: left; }
 thead th { color: var(--soft); font-weight: 600; font-size: .9rem; vertical-align: bottom; }
 tbody th { font-weight: 400; }
-td small { color: var(--soft); }
+td small { color: var(--soft); } .bad { color: var(--bad); }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere;
   min-width: 8rem; }
 .facts tbody th { color: var(--soft); white-space: normal; max-width: 13rem; }
@@ -74,20 +85,26 @@ def page(entries: Sequence[Entry]) -> str:
         _checks(entries),
     ]
     parts += ["<h2>Certified accuracy</h2>", _accuracy_table(entries)]
-    parts.append(
-        _figure(
-            radius_curves(names, records),
-            "Certified accuracy against radius. The band is one standard error.",
+    several = best_of(entries) is not None
+    caption = "Certified accuracy against radius. The band is one standard error."
+    if several:
+        caption += (
+            " The grey line is the best record at each radius, the strip below the axis has "
+            "its colour."
         )
-    )
-    smoothed = [(n, c) for n, c in zip(names, records, strict=True) if _sigma(c)]
-    if smoothed:
+    parts.append(_figure(radius_curves(names, records), caption))
+    parts += _comparison(entries) if several else []
+    if any(vote_probability(c) is not None for c in records):
         caption = (
-            "Share of images that are correct with a vote probability proven to be p or "
-            "more (the survival form; some papers draw 1 minus it)."
+            "Left: share of images that are correct with a vote probability proven to be p or "
+            "more (the survival form). Right: 1 minus it, the distribution function."
         )
-        svg = p_lower_curves(*zip(*smoothed, strict=True))
-        parts += ["<h2>Vote probabilities</h2>", _figure(svg, caption)]
+        svg = p_lower_curves(names, records)
+        parts += [
+            "<h2>Vote probabilities</h2>",
+            _figure(svg, caption),
+            *_theory(entries),
+        ]
     parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
     parts += map(_config, entries)
     parts += ["<h2>Other numbers</h2>", _facts(entries, _numbers), _NOTE]
@@ -99,6 +116,65 @@ def page(entries: Sequence[Entry]) -> str:
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
+
+
+def _comparison(entries: Sequence[Entry]) -> list[str]:
+    """What several records of the same images have beside one."""
+    best, radii = best_of(entries), entries[0].summary.radii
+    rows = [
+        [radius_text(r), percent(share), escape(entries[i].name)]
+        for r, share, i in zip(radii, best.certified, best.winner, strict=True)
+        if i >= 0
+    ]
+    caption = (
+        f"% of the {best.images:,} images that all records have, by the record that is best "
+        "at that radius: no one record has to serve them all."
+    )
+    parts = ["<h2>Best at each radius</h2>"]
+    parts.append(_table(["radius", "best", "record"], rows, caption))
+    compared = [e for e in entries if e.against is not None]
+    if not compared:
+        return parts + [f'<p class="soft">{NO_BASELINE}</p>'] * smoothed(entries)
+    head = ["radius"]
+    for e in compared:
+        head.append(f"{escape(e.name)}<br>− {escape(e.against.baseline)}")
+    rows = [
+        [radius_text(r), *(_difference(e, i) for e in compared)]
+        for i, r in enumerate(radii)
+    ]
+    caption = (
+        "Difference of certified accuracy in points at the images of both, with the 95 % "
+        "interval of the paired bootstrap; ▼ worse than the baseline."
+    )
+    parts += ["<h2>Against the baseline</h2>", _table(head, rows, caption)]
+    names = [e.name for e in entries]
+    at = [names.index(e.against.baseline) if e.against else None for e in entries]
+    svg = difference_curves(names, [e.certificates for e in entries], at)
+    parts.append(
+        _figure(svg, "The same at every radius; the band is the 95 % interval.")
+    )
+    return parts
+
+
+def _difference(entry: Entry, i: int) -> str:
+    value, _, interval = points(entry.against, i).partition(" ")
+    value = value.replace("-", "−")
+    if entry.against.worse[i]:
+        value = f'<span class="bad">▼ {value}</span>'
+    return f"{value} <small>{interval.replace('-', '−')}</small>"
+
+
+def _theory(entries: Sequence[Entry]) -> list[str]:
+    known = [certify_numbers(e.certificates) for e in entries]
+    settings = {(float(f"{s:.6g}"), a, n) for n, a, s in filter(None, known)}
+    if not settings:
+        return []
+    caption = (
+        "What a vote probability is worth. Left: the radius. Right: its slope, the radius "
+        "that a small gain of p is worth. The dot is the most that n votes can prove: at the "
+        "right end the average radius is made, whatever the other images do."
+    )
+    return [_figure(radius_theory(sorted(settings)), caption)]
 
 
 _NOTE = (
@@ -238,6 +314,8 @@ def _numbers(entry: Entry) -> dict[str, str]:
     )
     if s.paper:
         facts["by the estimates of the paper"] = paper_radii(entry)
+    if s.changed is not None:
+        facts["votes"] = changed_votes(entry)
     facts["average radius over all images"] = average_radius(entry)
     return facts
 
@@ -253,7 +331,14 @@ def _classes(entry: Entry, *, opened: bool) -> str:
     body = _table(
         head, rows, "Certified accuracy in % of the class' images, by radius."
     )
-    mark = " open" if opened and len(rows) <= 20 else ""
+    few = len(rows) <= 20
+    if few:
+        caption = (
+            "The same; a bar for each radius, the smallest radius behind the others."
+        )
+        svg = class_bars(entry.name, entry.certificates, radii)
+        body += _figure(svg, caption)
+    mark = " open" if opened and few else ""
     return f"<details{mark}><summary>{escape(entry.name)}</summary>{body}</details>"
 
 
@@ -289,7 +374,3 @@ def _plain(value: Any) -> str:
 def _norm(entries: Sequence[Entry]) -> str:
     norm = entries[0].certificates.header.get("norm", "l2")
     return _NORMS.get(norm, norm)
-
-
-def _sigma(c: Any) -> float | None:
-    return c.header.get("sigma")

@@ -4,8 +4,13 @@ The certifier's own numbers are not trusted, only its evidence: vote counts (smo
 or logits (Lipschitz networks), and what the header says of the procedure.
 
 CERTIFY: k = votes for the PREDICTED class, p_lower = Clopper-Pearson bound of k of n at
-    the header's alpha, radius <= sigma Phi^-1(p_lower); without a radius no prediction.
+    the header's alpha, radius <= that of p_lower under the header's noise and norm;
+    without a radius no prediction.
 PREDICT: the predicted class has most votes and passes the test; radius = 0.
+Radii: a radius is one of procedure.radii, and it and all below are proven by the votes at
+    procedure.looks, of which the last taken are those for the predicted class.
+Two-stage: as CERTIFY, with as many votes as the pilot's votes ask for.
+Sequence: radius <= that of the largest bound of the votes at procedure.looks.
 Lipschitz: radius <= min_j (z_y - z_j - 2 s) / pairwise[y, j], y the predicted class,
     z its logits, s = procedure.logit_slack (how far each logit may be off), pairwise
     [K,K] (or one number for all pairs) the proven bounds of the header.
@@ -23,11 +28,12 @@ and logits are those of the network.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert.certificates import statistics
+from jaxcert.certificates import norms, procedures, statistics
 from jaxcert.errors import InputError
 from jaxcert.records import SAME, Certificates
 
@@ -74,6 +80,9 @@ def _check_for(c: Certificates) -> tuple[Callable | None, str]:
     checks = {
         "certify": (_certify, "counts"),
         "predict": (_predict, "counts"),
+        "radii": (_tried, "agreeing"),
+        "two_stage": (_two_stage, "agreeing"),
+        "sequence": (_sequence, "agreeing"),
         "margin": (_lipschitz, "logits"),
         "interval": (_interval, "logits"),
     }
@@ -87,16 +96,130 @@ def _check_for(c: Certificates) -> tuple[Callable | None, str]:
 
 
 def _certify(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    alpha, sigma = _number(c, "alpha", c.header), _number(c, "sigma", c.header)
-    k, n = c.counts[rows, c.predicted[rows]], c.n[rows]
-    proven = statistics.smoothing_radius(k, n, alpha, sigma)
-    holds = (proven > 0) & (c.radius[rows] <= proven + _ROUNDING * sigma)
+    n = c.n[rows]
+    proven, holds = _bounded(c, rows, n)
     if "n" in _procedure(c):  # stopping when it suits is not what alpha allows for
         holds &= n == _number(c, "n", _procedure(c))
+    return proven, holds
+
+
+def _bounded(c: Certificates, rows: np.ndarray, n: np.ndarray):
+    """The radius that the votes for the predicted class prove, as if n were fixed."""
+    alpha, k = _number(c, "alpha", c.header), c.counts[rows, c.predicted[rows]]
+    proven = _radius_of(c)(statistics.upper_tail(k, np.maximum(n, k), alpha))
+    holds = (proven > 0) & (c.radius[rows] <= proven + _rounding(c)) & (k <= n)
     if c.p_lower is not None:
-        p_lower = statistics.clopper_pearson_lower(k, n, alpha)
+        p_lower = statistics.clopper_pearson_lower(k, np.maximum(n, k), alpha)
         holds &= c.p_lower[rows] <= p_lower + _ROUNDING
     return proven, holds
+
+
+def _two_stage(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    procedure = _procedure(c)
+    _votes_at(c, 2)
+    pilot, k = c.agreeing[rows].T
+    n = procedures.second_stage(
+        np.clip(pilot, 0, procedures.PILOT),
+        n=int(_number(c, "n", procedure)),
+        alpha=_number(c, "alpha", c.header),
+        rho=_number(c, "rho", procedure),
+        radius_of=_radius_of(c),
+    )
+    proven, holds = _bounded(c, rows, n)
+    holds &= (pilot >= 0) & (pilot <= procedures.PILOT) & (n > 0)
+    holds &= (c.n[rows] == n + procedures.PILOT) & (
+        k == c.counts[rows, c.predicted[rows]]
+    )
+    return proven, holds & (_number(c, "pilot", procedure) == procedures.PILOT)
+
+
+def _tried(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    looks, radii = _looks(c), np.sort(_radii(c))
+    alpha = _number(c, "alpha", c.header)
+    p0 = norms.p_needed(radii, **_law(c))
+    agreeing, grows = _path(c, rows, looks)
+    done = procedures.reached(agreeing, procedures.boundaries(p0, looks, alpha))
+    proven = np.append(radii, 0.0)[done - 1]
+    holds = grows & (done > 0) & (c.radius[rows] <= proven)
+    if c.p_lower is not None:
+        needed = np.append(p0, 0.0)[done - 1]
+        holds &= c.p_lower[rows] <= needed + _ROUNDING
+    return proven, holds & np.isin(c.radius[rows], radii)
+
+
+def _sequence(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    looks, alpha = _looks(c), _number(c, "alpha", c.header)
+    agreeing, grows = _path(c, rows, looks)
+    bound = str(_procedure(c).get("bound"))
+    p_lower = procedures.sequence_lower(agreeing, looks, alpha, bound)
+    proven = _radius_of(c)(1 - p_lower)
+    holds = grows & (proven > 0) & (c.radius[rows] <= proven + _rounding(c))
+    if c.p_lower is not None:
+        holds &= c.p_lower[rows] <= p_lower + _ROUNDING
+    return proven, holds & (bound in ("union", "mixture"))
+
+
+def _path(c: Certificates, rows: np.ndarray, looks: tuple[int, ...]):
+    """(agreeing [R,J], at most the looks; bool [R]: they can be votes at these looks, end
+    where the row's n says and at the votes for the predicted class)."""
+    _votes_at(c, len(looks))
+    agreeing, predicted = c.agreeing[rows], c.predicted[rows]
+    taken = agreeing >= 0
+    last = np.maximum(taken.sum(1) - 1, 0)
+    fits = taken[:, 0] & (np.diff(taken.astype(int), axis=1) <= 0).all(1)
+    steps = np.diff(np.maximum(agreeing, 0), axis=1, prepend=0)
+    size = np.diff(looks, prepend=0)
+    fits &= (~taken | ((steps >= 0) & (steps <= size))).all(1)
+    fits &= c.n[rows] == np.asarray(looks)[last]
+    if c.counts is not None:
+        votes = c.counts[rows, predicted]
+        fits &= agreeing[np.arange(len(rows)), last] == votes
+    return np.minimum(agreeing, looks), fits
+
+
+def _votes_at(c: Certificates, looks: int) -> None:
+    if c.agreeing.shape[1] != looks:
+        raise InputError(
+            f"the record's rows have votes at {c.agreeing.shape[1]} looks where its "
+            f"procedure has {looks}: certify into another file with --out."
+        )
+
+
+def _looks(c: Certificates) -> tuple[int, ...]:
+    looks, n = _procedure(c).get("looks"), _number(c, "n", _procedure(c))
+    whole = isinstance(looks, list | tuple) and all(type(x) is int for x in looks)
+    if (
+        not whole
+        or not looks
+        or looks[0] < 1
+        or (np.diff(looks) <= 0).any()
+        or looks[-1] != n
+    ):
+        raise InputError(
+            f"the record's procedure.looks are {looks}, no rising numbers of votes up to "
+            f"{n}: certify into another file with --out."
+        )
+    return tuple(looks)
+
+
+def _law(c: Certificates) -> dict[str, Any]:
+    """Noise, norm, sigma and size of the images, as `norms` takes them."""
+    procedure = _procedure(c)
+    noise = procedure.get("noise", "gaussian")
+    norm = c.header.get("norm", "l2")
+    norms.check(noise, norm)
+    d = int(_number(c, "d", procedure)) if norm == "linf" else 1
+    return dict(
+        noise=noise, norm=norm, sigma=_number(c, "sigma", c.header), d=max(d, 1)
+    )
+
+
+def _radius_of(c: Certificates) -> Callable[[np.ndarray], np.ndarray]:
+    return partial(norms.radius, **_law(c))
+
+
+def _rounding(c: Certificates) -> float:
+    return _ROUNDING * _number(c, "sigma", c.header)
 
 
 def _predict(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

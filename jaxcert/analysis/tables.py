@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcert.analysis.compare import Difference, Envelope, envelope
 from jaxcert.analysis.metrics import Summary
 from jaxcert.analysis.recheck import Recheck
 from jaxcert.records import Certificates
@@ -37,11 +38,13 @@ class Entry(NamedTuple):
     summary: Summary
     recheck: Recheck
     reference: Reference | None = None
+    against: Difference | None = None
+    """its baseline, if there is one"""
 
 
 def text(entries: Sequence[Entry], *, width: int = 100) -> str:
-    """Aligned table, radii as columns, in as many blocks as `width` asks for, then a
-    paragraph per record."""
+    """Aligned table, radii as columns, in as many blocks as `width` asks for, what several
+    records have beside one, then a paragraph per record."""
     radii = entries[0].summary.radii
     best = best_shares(entries)
     columns = [[radius_text(r), *_cells(entries, i, best)] for i, r in enumerate(radii)]
@@ -53,6 +56,7 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
         lines[0] += "; * best at that radius"
     for block in _blocks(fixed, columns, width):
         lines += ["", *_aligned(block)]
+    lines += _best_text(entries) + _against_text(entries, width)
     for entry in entries:
         lines += ["", *_paragraph(entry, width)]
     return "\n".join(lines) + "\n"
@@ -60,10 +64,10 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
 
 def csv(entries: Sequence[Entry]) -> str:
     """One row per record, full precision, shares as fractions."""
-    file = io.StringIO()
+    file, best = io.StringIO(), best_of(entries)
     writer = csv_module.writer(file, lineterminator="\n")
     for i, entry in enumerate(entries):
-        row = _csv_row(entry)
+        row = _csv_row(entry, i, best)
         if i == 0:
             writer.writerow(row)
         writer.writerow(["" if v is None else v for v in row.values()])
@@ -94,9 +98,15 @@ def describe(header: dict[str, Any]) -> str:
     """How the certificates were made, in one line."""
     procedure = header.get("procedure")
     procedure = procedure if isinstance(procedure, dict) else {}
-    if header.get("format") == "tsv":
-        return "a table of randomized smoothing; it does not say sigma, alpha or n"
-    words = [str(header.get("method", "unknown method"))]
+    if missing := untold(header):
+        left_out = ["the constant classifier"]
+        if "sigma" in missing:
+            left_out = ["vote probabilities", *left_out]
+        verb = "need" if len(left_out) > 1 else "needs"
+        options = _and([f"--{name}" for name in missing])
+        return f"a table of randomized smoothing; {_and(left_out)} {verb} {options}"
+    words = ["a table, as told here"] * (header.get("format") == "tsv")
+    words.append(str(header.get("method", "unknown method")))
     if procedure.get("name") and procedure["name"] != header.get("method"):
         words.append(str(procedure["name"]))
     if header.get("sigma"):
@@ -108,6 +118,44 @@ def describe(header: dict[str, Any]) -> str:
     elif "alpha" in header:
         words.append("deterministic")
     return ", ".join(words)
+
+
+def untold(header: dict[str, Any]) -> list[str]:
+    """What vote probabilities and the constant classifier need and a table leaves out."""
+    if header.get("format") != "tsv":
+        return []
+    procedure = header.get("procedure") or {}
+    known = dict(
+        sigma=header.get("sigma"), alpha=header.get("alpha"), n=procedure.get("n")
+    )
+    return [name for name, value in known.items() if not value]
+
+
+def best_of(entries: Sequence[Entry]) -> Envelope | None:
+    """The envelope of several records; None for one, or without images that all have."""
+    if len(entries) < 2:
+        return None
+    return envelope([e.certificates for e in entries], entries[0].summary.radii)
+
+
+def points(against: Difference, i: int) -> str:
+    """Difference at the i-th radius: '-3.4 [-4.3, -2.6]', '0.0' where no image differs."""
+    parts = (against.difference[i], against.low[i], against.high[i])
+    if not any(parts):
+        return "0.0"
+    value, low, high = (f"{100 * v:+.1f}" for v in parts)
+    return f"{value} [{low}, {high}]"
+
+
+NO_BASELINE = (
+    "No difference to Gaussian training is shown: no record's config has the method gaussian "
+    "at the sigma of another; name one with --baseline."
+)
+
+
+def smoothed(entries: Sequence[Entry]) -> bool:
+    """Whether a difference to Gaussian training makes sense."""
+    return any(e.certificates.header.get("method") == "smoothing" for e in entries)
 
 
 def best_shares(entries: Sequence[Entry]) -> np.ndarray | None:
@@ -140,15 +188,27 @@ def evidence(entry: Entry) -> str:
     )
 
 
+def changed_votes(entry: Entry) -> str:
+    """What bfloat16 did to the votes of the selection."""
+    n0 = entry.certificates.header["procedure"]["n0"]
+    return (
+        f"bfloat16 changed {100 * entry.summary.changed:.2g} % of n0 votes per image (at "
+        f"most {int(entry.certificates.changed.max())} of {n0})"
+    )
+
+
 def average_radius(entry: Entry) -> str:
     """ACR with what must be read beside it."""
     s = entry.summary
     text = f"{s.acr:.3f} ±{s.acr_error:.3f}"
     beside = []
-    if s.trivial_acr is not None:
-        beside.append(f"a constant classifier has {s.trivial_acr:.3f}")
     if s.acr_share is not None:
         beside.append(f"{percent(s.acr_share)} % of it is from p_lower > 0.99")
+    if s.trivial_acr is not None:
+        beside.append(
+            f"a constant classifier has {s.trivial_acr:.3f}, and more than this record "
+            f"from n = {_count(s.trivial_n)} samples"
+        )
     return f"{text} ({'; '.join(beside)})" if beside else text
 
 
@@ -167,12 +227,61 @@ def paper_radii(entry: Entry) -> str:
     )
 
 
+def _count(n: float) -> str:
+    """1234567 -> '1,234,567', more digits as '3.5e+29'."""
+    return f"{n:,.0f}" if n < 1e9 else f"{n:.2g}"
+
+
+def _and(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _best_text(entries: Sequence[Entry]) -> list[str]:
+    best = best_of(entries)
+    if best is None:
+        return []
+    rows = [("radius", "best", "record")]
+    for r, share, i in zip(
+        entries[0].summary.radii, best.certified, best.winner, strict=True
+    ):
+        if i >= 0:
+            rows.append((radius_text(r), percent(share), entries[i].name))
+    head = (
+        f"best at each radius, in % of the {best.images:,} images that all records have"
+    )
+    return ["", head, "", *(f"{a:<8} {b:>5}  {c}" for a, b, c in rows)]
+
+
+def _against_text(entries: Sequence[Entry], width: int) -> list[str]:
+    compared = [e for e in entries if e.against is not None]
+    if not compared:
+        missing = best_of(entries) is not None and smoothed(entries)
+        return ["", *textwrap.wrap(NO_BASELINE, width)] if missing else []
+    columns = []
+    for i, radius in enumerate(compared[0].summary.radii):
+        marks = ["!" if e.against.worse[i] else " " for e in compared]
+        cells = [points(e.against, i) + m for e, m in zip(compared, marks, strict=True)]
+        columns.append([radius_text(radius), *cells])
+    fixed = [["", *(_short(e.name) for e in compared)]]
+    fixed.append(["minus", *(_short(e.against.baseline) for e in compared)])
+    lines = [
+        "",
+        "difference in points [95 % interval, paired]; ! worse than the baseline",
+    ]
+    for block in _blocks(fixed, columns, width):
+        lines += ["", *_aligned(block)]
+    return lines
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
+
+
 def _labels(entries: Sequence[Entry]) -> list[str]:
     labels = []
     for entry in entries:
-        name = entry.name
-        short = name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
-        labels += [short] + ["  published"] * (entry.reference is not None)
+        labels += [_short(entry.name)] + ["  published"] * (entry.reference is not None)
     return labels
 
 
@@ -245,6 +354,8 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
     )
     if s.paper:
         facts.append(f"by the estimates of the paper: {paper_radii(entry)}")
+    if s.changed is not None:
+        facts.append(changed_votes(entry))
     facts.append(evidence(entry))
     if entry.reference is not None:
         facts.append(f"published: {entry.reference.source}")
@@ -257,18 +368,22 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
     return lines
 
 
-def _csv_row(entry: Entry) -> dict[str, Any]:
+def _csv_row(entry: Entry, position: int, best: Envelope | None) -> dict[str, Any]:
     s, header = entry.summary, entry.certificates.header
     row = {"record": entry.name}
     for key in ("method", "norm", "sigma", "alpha", "dataset", "split"):
         row[key] = header.get(key)
     row |= {"images": s.images, "abstention": s.abstention, "error": s.error}
+    row |= {"changed_votes": s.changed}
+    row |= {"baseline": entry.against.baseline if entry.against else None}
     for i, radius in enumerate(s.radii):
         at = radius_text(radius)
         row[f"certified_{at}"] = float(s.certified[i])
         row[f"standard_error_{at}"] = float(s.certified_error[i])
         row[f"wrong_certified_{at}"] = float(s.wrong_certified[i])
         row[f"paper_{at}"] = float(s.paper.certified[i]) if s.paper else None
+        row[f"best_{at}"] = None if best is None else bool(best.winner[i] == position)
+        row |= _difference_row(entry.against, i, at)
     row |= {
         "mean_radius": s.mean_radius,
         "median_radius": s.median_radius,
@@ -277,6 +392,19 @@ def _csv_row(entry: Entry) -> dict[str, Any]:
         "exceeding_evidence": len(entry.recheck.failing),
         "acr": s.acr,
         "acr_trivial": s.trivial_acr,
+        "n_trivial": s.trivial_n,
         "acr_share_above_0.99": s.acr_share,
     }
     return row
+
+
+def _difference_row(against: Difference | None, i: int, at: str) -> dict[str, Any]:
+    columns = {} if against is None else against._asdict()
+    return {
+        f"{shown}_{at}": float(columns[name][i]) if columns else None
+        for shown, name in (
+            ("difference", "difference"),
+            ("difference_low", "low"),
+            ("difference_high", "high"),
+        )
+    }

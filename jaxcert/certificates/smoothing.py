@@ -1,29 +1,20 @@
-"""CERTIFY and PREDICT of randomized smoothing (Cohen, Rosenfeld & Kolter 2019).
+"""Randomized smoothing (Cohen, Rosenfeld & Kolter 2019): certificates of any classifier.
 
-g(x) = argmax_c P(f(x + delta) = c), delta ~ N(0, sigma^2 I), for any base classifier f.
-
-CERTIFY: n0 votes f(x + delta) select a class c_A; n FRESH votes count it, n_A times;
-    p_lower = lower confidence bound of P(f(x + delta) = c_A) at level 1 - alpha;
-    g = c_A within l2 distance sigma Phi^-1(p_lower), or abstain where p_lower <= 1/2.
-    For each image this is wrong with probability at most alpha.
-PREDICT: n votes; the top class, or abstain where a two-sided binomial test of the two
-    top classes has a p-value above alpha.
+g(x) = argmax_c P(f(x + delta) = c) for any base classifier f; delta ~ N(0, sigma^2 I) or
+other noise. From votes f(x + delta_1), f(x + delta_2), ... a procedure (`procedures.py`)
+names g(x) and a radius (`norms.py`) inside which it does not change, or abstains. For each
+image this is wrong with probability at most alpha.
 
 | paper | here |
 |---|---|
 | f(x + delta) | vote (keys, noisy image) -> class |
 | n_0, n, alpha, sigma | n0, n, alpha, sigma |
-| counts0, counts | counts [2,K]: selection, estimation |
 | underlined p_A | p_lower |
-
-Sample s of image i draws from fold_in(fold_in(key, i), s): samples 0 .. n0 - 1 select,
-n0 .. n0 + n - 1 estimate. So rows do not depend on how samples are packed into forward
-passes, on the batch, the order, the number of devices or an interruption.
 
 A vote of -1 (output not finite) counts towards n and for no class, which can only lower
 p_lower. Noise and normalisation are float32 also before a bfloat16 network: that is one
-more deterministic base classifier. Radii are rounded down; the originals round the
-printed ones to nearest.
+more deterministic base classifier; how many of the n0 votes float32 would change is
+recorded. Radii are rounded down; the originals round the printed ones to nearest.
 """
 
 from __future__ import annotations
@@ -35,18 +26,19 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jax.tree_util import Partial
 
-from jaxcert.certificates import statistics
+from jaxcert.certificates import noise as noises
+from jaxcert.certificates import norms, procedures, sequential, statistics, voting
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Array, Certifier, Network, VoteFn
-from jaxcert.ops.images import unit
+from jaxcert.interfaces import Certifier, Network, Plan, VoteFn
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 _LEAST_SIGMA = 1e-6
 """Below, noise falls between two neighbouring float32 pixels and is lost."""
+_TIMED = 0.3
+"""Seconds of votes that a plan measures the speed with."""
 
 
 def make(
@@ -57,20 +49,30 @@ def make(
     n: int = 100_000,
     alpha: float = 0.001,
     procedure: str = "certify",
+    radii: tuple[float, ...] = (),
+    rho: float = 0.05,
+    bound: str = "union",
+    noise: str = "gaussian",
+    norm: str = "l2",
     chunk: int = 0,
     mesh: Mesh | None = None,
 ) -> Certifier:
     """The certifier of a classifier; arguments as in `certifier`."""
-    model = network.model
-    state = jax.jit(model.prepare)(network.params, network.state)
     return certifier(
-        Partial(_vote_of(model.apply), network.params, state),
-        num_classes=model.num_classes,
+        _network_vote(network.model, network),
+        num_classes=network.model.num_classes,
+        image_shape=network.model.image_shape,
+        exact=network.exact and _network_vote(network.exact, network),
         sigma=sigma,
         n0=n0,
         n=n,
         alpha=alpha,
         procedure=procedure,
+        radii=radii,
+        rho=rho,
+        bound=bound,
+        noise=noise,
+        norm=norm,
         chunk=chunk,
         mesh=mesh,
     )
@@ -85,133 +87,183 @@ def certifier(
     n: int = 100_000,
     alpha: float = 0.001,
     procedure: str = "certify",
+    radii: tuple[float, ...] = (),
+    rho: float = 0.05,
+    bound: str = "union",
+    noise: str = "gaussian",
+    norm: str = "l2",
     chunk: int = 0,
     mesh: Mesh | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    exact: VoteFn | None = None,
 ) -> Certifier:
-    """CERTIFY or PREDICT (no n0, radius 0) with any base classifier.
+    """A procedure of `procedures.py` with any base classifier.
 
     vote: a `jax.tree_util.Partial` keeps its arrays arguments of the compiled program
-    instead of constants in it. sigma and the radii are in pixels of [0, 1]. chunk: noisy
-    copies per forward pass (speed only; 0: chosen for the device). mesh: one image per
-    device of its axis 'data' at a time. Raises InputError for a sigma, alpha, n0, n or
-    procedure that cannot certify anything.
+        instead of constants in it.
+    sigma: std of the noise per pixel; it and all radii are in pixels of [0, 1].
+    n0, n, alpha: votes that select, most votes that count, probability of an error.
+    radii: those that procedure 'radii' tries. rho: share of the radius that 'two_stage'
+        and 'sequence' may give up. bound: of 'sequence', 'union' or 'mixture'.
+    noise, norm: a pair of `norms.RADII`.
+    chunk: noisy copies per forward pass (speed only; 0: chosen for the device).
+    mesh: the devices of its axis 'data' share the samples of every image.
+    image_shape: norm 'linf' needs it. exact: the vote in float32, to count changed votes.
+
+    Raises InputError for options that cannot certify anything.
     """
-    sigma = _drawn(sigma)
-    _check(n0, n, alpha, sigma, procedure, chunk)
     if num_classes < 2:
         raise InputError(
             f"num_classes {num_classes} leaves nothing to certify: 2 or more."
         )
-    vote = vote if isinstance(vote, Partial) else Partial(vote)
-    if mesh is not None:
-        vote = jax.device_put(vote, NamedSharding(mesh, P()))
-    count = functools.partial(
-        _count_votes,
-        num_classes=num_classes,
-        n0=n0 if procedure == "certify" else 0,
-        n=n,
-        chunk=chunk or _default_chunk(),
-        mesh=mesh,
+    sigma = _drawn(sigma)
+    _check(n0, n, alpha, procedure, chunk)
+    norms.check(noise, norm)
+    if norm == "linf" and image_shape is None:
+        raise InputError("norm linf needs image_shape: give that of the images.")
+    d = math.prod(image_shape or (1,))
+    law = dict(noise=noise, norm=norm, sigma=sigma, d=d)
+    radius_of = functools.partial(norms.radius, **law)
+    run, details, largest = _procedure(
+        procedure, n0, n, alpha, radii, rho, bound, radius_of, law
     )
-    stages = dict(n0=n0, n=n) if procedure == "certify" else dict(n=n)
+    per_call = dict(num_classes=num_classes, chunk=chunk or _default_chunk(), mesh=mesh)
+    drawn = noises.law(noise, sigma)
+    count = voting.counter(_partial(vote), drawn, **per_call)
+    if exact is not None:
+        both = Partial(_differ, _partial(vote), _partial(exact))
+        count_changed = voting.counter(both, drawn, **per_call | dict(num_classes=2))
 
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
-        _check_index(np.asarray(index))
-        groups = _groups(np.asarray(image), np.asarray(index), mesh)
-        pending = [count(vote, key, *group, np.float32(sigma)) for group in groups]
-        counts = np.concatenate(jax.device_get(pending))[: len(index)]
-        if procedure == "certify":
-            predicted, radius, p_lower = certify_rows(counts, n, alpha, sigma)
-        else:
-            predicted, radius, p_lower = *predict_rows(counts[:, 1], alpha), None
+        image, index = np.asarray(image), np.asarray(index, np.int64)
+        _check_index(index)
+        _check_image(image, image_shape, noise)
+        rows, changed = np.arange(len(index)), None
+        decided = run(functools.partial(count, key, index, image), len(index))
+        if exact is not None:
+            changed = count_changed(key, index, image, rows, 0, n0)[:, 1]
+        says = decided.answered & ~decided.failed
+        predicted = np.where(says, decided.selected, ABSTAIN)
+        p_lower = decided.p_lower
         elapsed = time.perf_counter() - start
         return Certificates(
-            index=np.asarray(index, np.int64),
+            index=index,
             label=np.asarray(label, np.int32),
-            predicted=predicted,
-            radius=radius,
-            n=np.full(len(index), n, np.int64),
+            predicted=np.where(decided.failed, ERROR, predicted).astype(np.int32),
+            radius=np.where(says, decided.radius, 0.0),
+            n=decided.n,
             seconds=np.full(len(index), elapsed / max(len(index), 1)),
-            p_lower=p_lower,
-            counts=counts[:, 1].astype(np.int64),
+            p_lower=None
+            if p_lower is None
+            else np.where(decided.failed, np.nan, p_lower),
+            counts=decided.counts,
+            agreeing=decided.agreeing,
+            changed=changed,
             header=header,
         )
 
+    def plan(key, image) -> Plan:
+        image, one = np.asarray(image)[:1], np.zeros(1, np.int64)
+        _check_image(image, image_shape, noise)
+        size, elapsed = chunk or _default_chunk(), 0.0
+        count(key, one, image, one, 0, size)  # compiles
+        while elapsed < _TIMED:
+            start = time.perf_counter()
+            count(key, one, image, one, 0, size)
+            elapsed, done = time.perf_counter() - start, size
+            size *= 2
+        extra = (procedure != "predict") * n0 + (
+            procedure == "two_stage"
+        ) * procedures.PILOT
+        return Plan(largest, extra + n, count.memory(image), done / elapsed)
+
     header = dict(
         method="smoothing",
-        norm="l2",
+        norm=norm,
         alpha=alpha,
         sigma=sigma,
         num_classes=num_classes,
-        procedure=dict(name=procedure, **stages, noise="gaussian"),
+        procedure=dict(name=procedure, **details, noise=noise),
     )
-    return Certifier(header, certify)
+    if norm == "linf":
+        header["procedure"]["d"] = d
+    return Certifier(header, certify, plan)
 
 
-def certify_rows(
-    counts: np.ndarray, n: int, alpha: float, sigma: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Votes [B,2,K] of selection and estimation -> predicted, radius, p_lower [B]."""
-    selected = counts[:, 0].argmax(1)
-    agreeing = counts[np.arange(len(counts)), 1, selected]
-    radius = statistics.smoothing_radius(agreeing, n, alpha, sigma)
-    p_lower = statistics.clopper_pearson_lower(agreeing, n, alpha)
-    failed = counts[:, 0].sum(1) == 0
-    predicted = np.where(radius > 0, selected, ABSTAIN)
-    return (
-        np.where(failed, ERROR, predicted).astype(np.int32),
-        np.where(failed, 0.0, radius),
-        np.where(failed, np.nan, p_lower),
-    )
-
-
-def predict_rows(counts: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """Votes [B,K] -> predicted [B] and a radius of 0."""
-    second, first = np.sort(counts, 1)[:, -2:].T
-    sure = statistics.predict_pvalue(first, second) <= alpha
-    predicted = np.where(sure, counts.argmax(1), ABSTAIN)
-    predicted = np.where(counts.sum(1) == 0, ERROR, predicted)
-    return predicted.astype(np.int32), np.zeros(len(counts))
-
-
-@functools.partial(jax.jit, static_argnames=("num_classes", "n0", "n", "chunk", "mesh"))
-def _count_votes(
-    vote, key, index, image, sigma, *, num_classes, n0, n, chunk, mesh
-) -> Array:
-    """One image per device, [D,...] -> int32 [D,2,K]: votes of selection, estimation."""
-
-    def one_image(vote, key, index, image, sigma):
-        key, image = jax.random.fold_in(key, index[0]), unit(image[0])
-
-        def add_chunk(c, counts):
-            sample = c * chunk + jnp.arange(chunk)
-            noise_keys, vote_keys = _sample_keys(key, sample)
-            noise = jax.vmap(lambda k: jax.random.normal(k, image.shape, image.dtype))
-            votes = vote(vote_keys, image + sigma * noise(noise_keys))
-            stage = jnp.stack(
-                [sample < n0, (sample >= n0) & (sample < n0 + n)], dtype=jnp.int32
+def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
+    """(run, details of the header, largest radius) of a procedure, whose run takes a
+    `procedures.Draw` and the number of images."""
+    if name == "predict":
+        if statistics.predict_pvalue(n, 0) > alpha:
+            raise InputError(
+                f"n {n} samples always abstain at alpha {alpha}: take more than "
+                f"{statistics.min_n_for_any_radius(alpha)}."
             )
-            return counts + stage @ jax.nn.one_hot(votes, num_classes, dtype=jnp.int32)
+        return functools.partial(procedures.predict, n=n, alpha=alpha), dict(n=n), 0.0
+    level = alpha
+    looks = sequential.looks(n)
+    details = dict(n0=n0, n=n)
+    options = dict(n0=n0, alpha=alpha)
+    if name == "certify":
+        options |= dict(n=n, radius_of=radius_of)
+    elif name == "two_stage":
+        procedures.check_rho(rho)
+        options |= dict(n=n, rho=rho, radius_of=radius_of)
+        details |= dict(rho=rho, pilot=procedures.PILOT)
+    elif name == "sequence":
+        procedures.check_rho(rho)
+        if bound not in ("union", "mixture"):
+            raise InputError(f"bound {bound!r} is neither 'union' nor 'mixture'.")
+        options |= dict(looks=looks, rho=rho, bound=bound, radius_of=radius_of)
+        details |= dict(looks=list(looks), rho=rho, bound=bound)
+        # of 'mixture' hardly less
+        level = alpha / len(looks)
+    else:
+        values = _rising(radii)
+        p0 = tuple(float(p) for p in norms.p_needed(values, **law))
+        bounds = procedures.boundaries(p0, looks, alpha)
+        possible = np.flatnonzero((bounds <= looks).any(1))
+        options |= dict(p0=p0, values=values, looks=looks)
+        details |= dict(radii=list(values), looks=list(looks))
+    largest = float(radius_of(statistics.upper_tail(n, n, level)))
+    if name == "radii":
+        largest = values[possible[-1]] if len(possible) else 0.0
+    if largest == 0 and not (name == "radii" and len(possible)):
+        raise InputError(_too_few(name, n, alpha, radius_of))
+    return functools.partial(getattr(procedures, name), **options), details, largest
 
-        counts = jnp.zeros((2, num_classes), jnp.int32)
-        return jax.lax.fori_loop(0, -(-(n0 + n) // chunk), add_chunk, counts)[None]
 
-    if mesh is None:
-        return one_image(vote, key, index, image, sigma)
-    return jax.shard_map(
-        one_image,
-        mesh=mesh,
-        in_specs=(P(), P(), P("data"), P("data"), P()),
-        out_specs=P("data"),
-        check_vma=False,
-    )(vote, key, index, image, sigma)
+def _too_few(name: str, n: int, alpha: float, radius_of) -> str:
+    enough = statistics.min_n_for_any_radius(alpha)
+    reach = [
+        float(radius_of(statistics.upper_tail(m, m, alpha))) for m in (enough, 100_000)
+    ]
+    what = "none of the radii" if name == "radii" else "no radius"
+    return (
+        f"n {n} samples certify {what} at alpha {alpha}, even if all agree: take more, at "
+        f"least {enough} (CERTIFY's radius is up to {reach[0]:.3g} then; 100000 reach "
+        f"{reach[1]:.3g})."
+    )
 
 
-def _sample_keys(key, sample):
-    """Keys of the noise and of the vote of every sample, each [len(sample)]."""
-    keys = jax.vmap(lambda s: jax.random.split(jax.random.fold_in(key, s)))(sample)
-    return keys[:, 0], keys[:, 1]
+def _rising(radii) -> tuple[float, ...]:
+    values = tuple(sorted({float(r) for r in radii}))
+    if not values or not (values[0] >= 0 and values[-1] < math.inf):
+        raise InputError(
+            f"procedure 'radii' tries the radii it is given, and these are {list(radii)}: "
+            "give numbers from 0 up in certify.radii."
+        )
+    return values
+
+
+def _partial(vote: VoteFn) -> Partial:
+    return vote if isinstance(vote, Partial) else Partial(vote)
+
+
+def _network_vote(model, network: Network) -> Partial:
+    state = jax.jit(model.prepare)(network.params, network.state)
+    return Partial(_vote_of(model.apply), network.params, state)
 
 
 @functools.lru_cache(maxsize=8)
@@ -227,14 +279,19 @@ def _vote_of(apply):
     return vote
 
 
-def _groups(image: np.ndarray, index: np.ndarray, mesh: Mesh | None):
-    """(index, image) of one image per device; the last group repeats its last image.
+def _differ(vote, exact, keys, image):
+    """Class 1 where the two votes differ."""
+    return (vote(keys, image) != exact(keys, image)).astype(jnp.int32)
 
-    Shapes do not depend on the batch, so nothing is compiled again for the last one."""
-    size = 1 if mesh is None else mesh.shape["data"]
-    for start in range(0, len(index), size):
-        rows = np.minimum(np.arange(start, start + size), len(index) - 1)
-        yield index[rows].astype(np.uint32), image[rows]
+
+def _check_image(image: np.ndarray, shape: tuple[int, ...] | None, noise: str) -> None:
+    if shape is not None and image.shape[1:] != tuple(shape):
+        raise InputError(
+            f"the images are {image.shape[1:]} where the classifier takes {tuple(shape)}: "
+            "give images of that shape."
+        )
+    if noise == "grid":
+        noises.check_grid(image)
 
 
 def _check_index(index: np.ndarray) -> None:
@@ -264,9 +321,12 @@ def _drawn(sigma: float) -> float:
     return drawn
 
 
-def _check(n0, n, alpha, sigma, procedure, chunk) -> None:
-    if procedure not in ("certify", "predict"):
-        raise InputError(f"procedure {procedure!r} is neither 'certify' nor 'predict'.")
+def _check(n0, n, alpha, procedure, chunk) -> None:
+    if procedure not in procedures.NAMES:
+        raise InputError(
+            f"there is no procedure {procedure!r}: give one of "
+            f"{', '.join(procedures.NAMES)}."
+        )
     if not 0 < alpha < 1:
         raise InputError(f"alpha {alpha} is no probability of error: try 0.001.")
     if n0 < 1 or n < 1 or chunk < 0:
@@ -274,21 +334,8 @@ def _check(n0, n, alpha, sigma, procedure, chunk) -> None:
             f"n0 {n0}, n {n} and chunk {chunk} are numbers of samples: give n0 and n at "
             "least 1, chunk 0 (chosen for the device) or more."
         )
-    if n0 + n + chunk > np.iinfo(np.int32).max:
+    if n0 + n + chunk + procedures.PILOT > np.iinfo(np.int32).max:
         raise InputError(
             f"n0 {n0}, n {n} and chunk {chunk} are too many to count in 32 bits: give "
-            "less than 2,147,483,648 together."
-        )
-    if procedure == "certify" and statistics.max_radius(n, alpha, sigma) == 0:
-        enough = statistics.min_n_for_any_radius(alpha)
-        raise InputError(
-            f"n {n} samples certify no radius at alpha {alpha}, even if all agree: take "
-            f"at least {enough} (radius up to "
-            f"{statistics.max_radius(enough, alpha, sigma):.3g}; 100000 reach "
-            f"{statistics.max_radius(100_000, alpha, sigma):.3g})."
-        )
-    if procedure == "predict" and statistics.predict_pvalue(n, 0) > alpha:
-        raise InputError(
-            f"n {n} samples always abstain at alpha {alpha}: take more than "
-            f"{statistics.min_n_for_any_radius(alpha)}."
+            "less than 2,147,482,648 together."
         )

@@ -39,7 +39,7 @@ def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.nd
     unless 0 <= k <= n, n >= 1 and 0 < alpha < 1.
     """
     k, n, alpha = _checked(k, n, alpha)
-    tail = _upper_tail(k, n, alpha)
+    tail = upper_tail(k, n, alpha)
     shape = np.maximum(k, 1), n - k + 1
     bound = np.maximum(special.betaincinv(*shape, alpha) * (1 - _slack(n)), 0.0)
     proven = (k > 0) & (special.betainc(*shape, bound) <= alpha)
@@ -56,9 +56,9 @@ def smoothing_radius(
     Computed from the upper tail 1 - p_lower, which stays accurate where p_lower is
     nearly 1 (there 1e-9 in p_lower can be the whole of 1 - p_lower).
     """
-    tail = _upper_tail(*_checked(k, n, alpha))
+    tail = upper_tail(k, n, alpha)
     quantile = np.where(tail < 0.5, -special.ndtri(np.minimum(tail, 0.5)), 0.0)
-    return np.asarray(sigma, np.float64) * quantile * (1 - 4 * _EPS)
+    return np.asarray(sigma, np.float64) * quantile * (1 - 1e-14)
 
 
 def max_radius(n: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> np.ndarray:
@@ -112,11 +112,13 @@ def smallest_n_above(acr: float, share: float, sigma: float, alpha: float) -> in
     return math.floor(math.log(alpha) / log_p) + 1
 
 
-def _upper_tail(k: np.ndarray, n: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """1 - p_lower, rounded up; 1 where nothing is proven.
+def upper_tail(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
+    """1 - p_lower, rounded up; 1 where nothing is proven. Arguments and errors as of
+    `clopper_pearson_lower`.
 
     Where the inverse fails, that of one vote less is proven instead.
     """
+    k, n, alpha = _checked(k, n, alpha)
     tail = np.ones(k.shape)
     for fewer in (0, 1):
         k_used = np.maximum(k - fewer, 1)

@@ -1,14 +1,21 @@
-"""Augmentation on the device: crop, mirror, RandAugment and cutout, a function of the key.
+"""Augmentation on the device: crops, mirror, RandAugment and cutout, a function of the key.
 
 Every image draws its own crop offset, mirror, operations and hole, so a batch does not
 depend on how it is spread over devices. Crop and mirror together are one gather from the
 uint8 image. RandAugment: data/randaugment.py. Cutout: DeVries and Taylor, Improved
 Regularization of Convolutional Neural Networks with Cutout (2017), with black for their
 mean pixel.
+
+The resized crop is torchvision's for ImageNet: a part of the image, its share of the area
+uniform in 0.08..1 and the logarithm of its width / height uniform between those of 3/4 and
+4/3, enlarged to the side of the image. Where we differ: the image that is stored is
+already the centre of 224x224 of one resized to 256, not the whole photograph, and pixels
+just outside the part are seen by the bilinear weights at its border.
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -18,6 +25,9 @@ from jaxcert.data import randaugment as operations
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Batch, Key
 from jaxcert.ops.images import unit
+
+_SHARE, _RATIO, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
+"""Of resized crops: share of the area, width / height, draws until the part fits."""
 
 
 def augment(
@@ -30,6 +40,7 @@ def augment(
     cutout: int = 0,
     generated_crop: int | None = None,
     randaugment: float = 0.0,
+    resized_crop: bool = False,
 ) -> Batch:
     """The batch with its images augmented and as float32 in [0, 1].
 
@@ -38,12 +49,13 @@ def augment(
     ('edge'). generated_crop: the same for generated images, None: as the real ones.
     flip: left-right mirror with probability 1/2. randaugment: probability with which a real
     image then goes through two operations of RandAugment of magnitude 9. cutout: side of a
-    black square centred at a random pixel, cut off at the border. Without any of these the
-    images are only scaled.
+    black square centred at a random pixel, cut off at the border. resized_crop: before the
+    mirror, a random part of the image is enlarged to the whole; uint8 images stay whole
+    numbers. Without any of these the images are only scaled.
 
     Raises InputError for an unknown `crop_fill`, a negative size, a crop that could move an
-    image out of view, no probability and RandAugment of other than uint8 images of 1 or 3
-    channels.
+    image out of view, both kinds of crops, no probability and RandAugment of other than
+    uint8 images of 1 or 3 channels.
     """
     image = batch["image"]
     generated_crop = crop if generated_crop is None else generated_crop
@@ -54,7 +66,14 @@ def augment(
         raise InputError(
             f"data.augment.randaugment is {randaugment}: give a probability, 0 to 1."
         )
+    if resized_crop and (crop or generated_crop):
+        raise InputError(
+            f"data.augment has resized_crop and a crop of {crop or generated_crop} pixels: "
+            "give one of them."
+        )
     key_crop, key_flip, key_hole = jax.random.split(key, 3)
+    if resized_crop:
+        image = _enlarge(image, *_part(key_crop, image.shape[:3]))
     if crop or generated_crop or flip:
         size = jnp.where(batch["real"], crop, generated_crop)
         shift = _shift(key_crop, size)
@@ -89,6 +108,51 @@ def _move(image: Array, shift: Array, mirror: Array, *, fill: str) -> Array:
         return moved
     inside = ((y >= 0) & (y < h))[:, :, None] & ((x >= 0) & (x < w))[:, None, :]
     return jnp.where(inside[..., None], moved, jnp.zeros((), image.dtype))
+
+
+def _part(key: Key, shape: tuple[int, int, int]) -> tuple[Array, Array]:
+    """(top left corner, height and width) of a random part of each image, int [B,2], in
+    the law of torchvision: the first of ten draws that fits, or else the largest part of
+    an allowed ratio in the centre."""
+    b, *sides = shape
+    keys, sides = jax.random.split(key, 3), jnp.asarray(sides)
+    low, high = _RATIO
+    share = jax.random.uniform(keys[0], (b, _TRIES), minval=_SHARE[0], maxval=_SHARE[1])
+    log_ratio = jax.random.uniform(
+        keys[1], (b, _TRIES), minval=math.log(low), maxval=math.log(high)
+    )
+    root = jnp.exp(log_ratio / 2)
+    sizes = jnp.stack([1 / root, root], -1) * jnp.sqrt(share * sides.prod())[..., None]
+    sizes = jnp.round(sizes).astype(int)
+    fits = ((sizes > 0) & (sizes <= sides)).all(-1)
+    first = jnp.argmax(fits, 1)[:, None, None]
+    size = jnp.take_along_axis(sizes, first, 1)[:, 0]
+    corner = jax.random.randint(keys[2], (b, 2), 0, jnp.maximum(sides - size, 0) + 1)
+    whole = jnp.round(jnp.minimum(sides, sides[::-1] / jnp.array([low, 1 / high])))
+    whole = whole.astype(int)
+    found = fits.any(1)[:, None]
+    return (
+        jnp.where(found, corner, (sides - whole) // 2),
+        jnp.where(found, size, whole),
+    )
+
+
+def _enlarge(image: Array, corner: Array, size: Array) -> Array:
+    """That part of each image bilinearly as large as the image, [B,H,W,C] -> the same, in
+    its type."""
+    sides = jnp.asarray(image.shape[1:3])
+
+    def one(image: Array, corner: Array, size: Array) -> Array:
+        scale = sides / size
+        return jax.image.scale_and_translate(
+            image, image.shape, (0, 1), scale, -corner * scale, "linear", antialias=True
+        )
+
+    enlarged = jax.vmap(one)(image.astype(jnp.float32), corner, size)
+    whole = image.dtype == jnp.uint8
+    enlarged = jnp.round(enlarged) if whole else enlarged
+    # weights that round may leave the range
+    return jnp.clip(enlarged, 0, 255 if whole else 1).astype(image.dtype)
 
 
 def _randaugment(key: Key, image: Array, real: Array, probability: float) -> Array:

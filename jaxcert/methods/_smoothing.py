@@ -1,4 +1,4 @@
-"""What the training methods of smoothing share: noise and its order.
+"""What the training methods of smoothing share: noise, its order, steps of attacks.
 
 Order: noise-major. The m noisy copies of B images are one batch [m*B, ...], all images
 with noise 0 first, so BatchNorm sees the statistics of all copies.
@@ -7,12 +7,13 @@ with noise 0 first, so BatchNorm sees the statistics of all copies.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Array, Key
+from jaxcert.interfaces import Array, Key, Model, PyTree, Run
 
 
 def draw_noise(key: Key, image: Array, sigma: float, m: int) -> Array:
@@ -41,3 +42,78 @@ def check_noise(sigma: float, m: int) -> None:
         raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
     if m < 1 or m != int(m):
         raise InputError(f"m {m} is no number of noisy copies: give 1, 2, 4 ...")
+
+
+def warmup(step: Array | int, run: Run, epochs: int) -> Array:
+    """min(1, (epoch + 1) / epochs), constant within an epoch; 1 epoch: no warm-up."""
+    epoch = step // run.steps_per_epoch
+    return jnp.minimum(1.0, (epoch + 1) / epochs)
+
+
+def check_warmup(epochs: int) -> None:
+    """Raises InputError for a warm-up that never ends or is not counted in epochs."""
+    if epochs < 1 or epochs != int(epochs):
+        raise InputError(f"warmup_epochs {epochs} is no count: give 1 for no warm-up.")
+
+
+def check_attack(eps: float, steps: int) -> None:
+    """Raises InputError for an attack that has no size or no steps."""
+    if not 0 < eps < math.inf:
+        raise InputError(f"the attack's size {eps} is not above 0: give pixels.")
+    if steps < 1 or steps != int(steps):
+        raise InputError(f"steps {steps} is no number of attack steps: give 1, 2 ...")
+
+
+def check_weights(**weights: float) -> None:
+    """Raises InputError for a negative or infinite weight of a term of a loss."""
+    for name, value in weights.items():
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name} {value} weighs a term: give a number from 0 up.")
+
+
+def frozen(model: Model, params: PyTree, state: PyTree) -> Callable[[Array], Array]:
+    """image -> logits as an attack sees them: inference mode, no gradient to params."""
+    params, state = jax.lax.stop_gradient((params, state))
+    return lambda image: model.apply(params, state, image, train=False)[0]
+
+
+def repeat(body: Callable, start: PyTree, steps: int) -> PyTree:
+    """x <- body(t, x) for t = 0 .. steps - 1, from x = start.
+
+    Gradients of convolutions in a loop are 70 times slower on a CPU: unrolled there.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    return jax.lax.fori_loop(0, steps, body, start, unroll=on_cpu)
+
+
+def average_log_softmax(logits: Array, m: int) -> Array:
+    """log of the softmax averaged over copies: [m*B,K] -> [B,K], finite everywhere."""
+    copies = jax.nn.log_softmax(logits).reshape(m, -1, logits.shape[-1])
+    return jax.nn.logsumexp(copies, 0) - math.log(m)
+
+
+def smoothed_loss(logits: Array, label: Array) -> Array:
+    """-log (1/m) sum_i s_label(z_i) from logits [m*B,K] and label [B]: [B].
+
+    m = 1: the cross-entropy. The originals clamp the mean at 1e-20, where its gradient is
+    lost; its logarithm needs no clamp.
+    """
+    log_mean = average_log_softmax(logits, len(logits) // len(label))
+    return -jnp.take_along_axis(log_mean, label[:, None], 1)[:, 0]
+
+
+def l2(x: Array) -> Array:
+    """Norm of every image: [...,H,W,C] -> [...,1,1,1]."""
+    return jnp.sqrt((x**2).sum((-3, -2, -1), keepdims=True))
+
+
+def along(gradient: Array) -> Array:
+    """gradient / (|gradient| + 1e-8), per image: below length 1 where it is tiny."""
+    return gradient / (l2(gradient) + 1e-8)
+
+
+def in_ball(offset: Array, radius: Array | float) -> Array:
+    """Offsets longer than the radius are cut to it, per image; the 1e-7 of the originals
+    keeps them just inside."""
+    length = l2(offset)
+    return jnp.where(length > radius, offset * (radius / (length + 1e-7)), offset)

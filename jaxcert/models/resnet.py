@@ -11,7 +11,8 @@ normalisation by `mean` and `std` is the first layer. Depth 110 has 1,730,714
 parameters.
 
 The blocks after the first of a stage are equal, so they are one block with stacked
-weights [n - 1, ...], scanned: a depth of 110 compiles like 14.
+weights [n - 1, ...], scanned: a depth of 110 compiles like 14. A prepared state has one
+kernel and bias for each convolution and its batch normalisation (nn/batch_norm.py).
 """
 
 from __future__ import annotations
@@ -64,14 +65,14 @@ class ResNet(nn.Module):
         wide = x.dtype
         x = normalize(x, self.mean, self.std)
         x = x if wide == jnp.float64 else x.astype(self.dtype)
-        x = conv(self.width, dtype=x.dtype, name="stem")(x)
-        x = nn.relu(BatchNorm(name="stem_bn")(x, train))
+        stem = conv(self.width, dtype=x.dtype, name="stem")
+        x = nn.relu(BatchNorm(name="stem_bn").after(stem, x, train))
         for stage in range(3):
             features, stride = self.width * 2**stage, 1 if stage == 0 else 2
             x = Block(features, stride, name=f"stage{stage + 1}_first")(x, train)
             if self.blocks > 1:
                 rest = Block(features, name=f"stage{stage + 1}_rest")
-                x = _repeat(rest, x, train, times=self.blocks - 1)
+                x = repeat(rest, x, train, times=self.blocks - 1)
         x = x.astype(wide).mean((1, 2))
         return dense(self.num_classes, inputs=x.shape[-1], dtype=wide, name="head")(x)
 
@@ -82,10 +83,10 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        y = conv(self.features, stride=self.stride, dtype=x.dtype, name="conv1")(x)
-        y = nn.relu(BatchNorm(name="bn1")(y, train))
-        y = conv(self.features, dtype=x.dtype, name="conv2")(y)
-        y = BatchNorm(name="bn2")(y, train)
+        first = conv(self.features, stride=self.stride, dtype=x.dtype, name="conv1")
+        second = conv(self.features, dtype=x.dtype, name="conv2")
+        y = nn.relu(BatchNorm(name="bn1").after(first, x, train))
+        y = BatchNorm(name="bn2").after(second, y, train)
         if y.shape != x.shape:
             project = conv(
                 self.features,
@@ -94,20 +95,25 @@ class Block(nn.Module):
                 dtype=x.dtype,
                 name="shortcut",
             )
-            x = BatchNorm(name="shortcut_bn")(project(x), train)
+            x = BatchNorm(name="shortcut_bn").after(project, x, train)
         return nn.relu(x + y)
 
 
-def _repeat(block: Block, x, train: bool, *, times: int):
+def repeat(block: Block, x, train: bool, *, times: int):
     """The block `times` times, each with its own slice of the stacked weights."""
     scan = nn.scan(
         lambda block, x, _: (block(x, train), None),
-        variable_axes={"params": 0, "batch_stats": 0},
+        variable_axes={"params": 0, "batch_stats": 0, "prepared": 0},
         split_rngs={"params": True},
         length=times,
-        unroll=times if _unrolls() and not block.is_initializing() else 1,
+        unroll=times if _unrolls() and not _folded(block) else 1,
     )
     return scan(block, x, None)[0]
+
+
+def _folded(block: nn.Module) -> bool:
+    """Whether the block is prepared, or is now: nobody differentiates it."""
+    return "prepared" in block.variables or block.is_mutable_collection("prepared")
 
 
 def _unrolls() -> bool:

@@ -7,6 +7,12 @@ takes the unbiased variance (flax's own module stores the biased one):
     running <- (1 - momentum) * running + momentum * batch
 
 Under jit over a sharded batch the statistics are those of the whole batch.
+
+Behind a convolution w that has no bias, the running ones are one with it:
+
+    y = w' * x + b',  w' = w scale / sqrt(var + eps),  b' = bias - mean scale / sqrt(var + eps)
+
+`Model.prepare` computes w' and b' once, and evaluation of a prepared state reads them.
 """
 
 from __future__ import annotations
@@ -14,6 +20,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+
+from jaxcert.ops.conv import arrange, conv
 
 
 class BatchNorm(nn.Module):
@@ -44,6 +52,29 @@ class BatchNorm(nn.Module):
                 running_var.value = self._updated(running_var.value, unbiased)
         factor = scale * lax.rsqrt(var + self.eps)
         return (x.astype(wide) * factor + (bias - mean * factor)).astype(x.dtype)
+
+    def after(self, layer: nn.Conv, x, train: bool):
+        """self(layer(x), train), layer padded by zeros, (k - 1) / 2 on every side."""
+        if not train and self.has_variable("prepared", "kernel"):
+            kernel, bias = (
+                self.get_variable("prepared", name).astype(x.dtype)
+                for name in ("kernel", "bias")
+            )
+            return conv(x, kernel, stride=layer.strides) + bias
+        y = self(layer(x), train)
+        if self.is_mutable_collection("prepared"):
+            self._fold(layer, x)
+        return y
+
+    def _fold(self, layer: nn.Conv, x) -> None:
+        scale, bias = (self.get_variable("params", name) for name in ("scale", "bias"))
+        mean, var = (self.get_variable("batch_stats", name) for name in ("mean", "var"))
+        factor = scale / jnp.sqrt(var.astype(scale.dtype) + self.eps)
+        kernel = arrange(
+            layer.get_variable("params", "kernel") * factor, x, stride=layer.strides
+        )
+        self.put_variable("prepared", "kernel", kernel)
+        self.put_variable("prepared", "bias", bias - mean * factor)
 
     def _updated(self, running, batch):
         new = (1 - self.momentum) * running + self.momentum * lax.stop_gradient(batch)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,21 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         return _safetensors(path)
     raise _not_read(path)
+
+
+def of_tensors(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """{name: array} of arrays or tensors of PyTorch in memory. Raises InputError for what
+    numpy cannot read, such as a tensor on another device."""
+    arrays = {}
+    for name, tensor in state.items():
+        try:
+            arrays[name] = np.asarray(tensor)
+        except (TypeError, RuntimeError):
+            raise InputError(
+                f"{name} is no array that numpy reads: give the state_dict() of the model "
+                "in float32 and on the CPU."
+            ) from None
+    return arrays
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

@@ -20,6 +20,27 @@ def stripped(arrays: Arrays) -> Arrays:
     return arrays
 
 
+def unwrapped(arrays: Arrays) -> Arrays:
+    """The network behind a normalisation, as the smoothing papers store it: without the
+    `1.` of Sequential and the `module.` of DataParallel, in any order, an empty entry of
+    part 0, and the counts of batches, which nothing reads. Raises InputError for a part 0
+    with values."""
+    found = {}
+    for name, array in arrays.items():
+        if re.match(r"(module\.)?0\.", name):
+            if array.size:
+                raise InputError(
+                    f"the state dict has {name} in front of the network: leave it out, a "
+                    "normalisation is what model.mean and std say."
+                )
+        elif not name.endswith("num_batches_tracked"):
+            found[name] = array
+    for prefix in ("module.", "1.", "module."):
+        if all(name.startswith(prefix) for name in found):
+            found = {k.removeprefix(prefix): v for k, v in found.items()}
+    return found
+
+
 def shape_of(arrays: Arrays, name: str, axes: int, network: str) -> tuple[int, ...]:
     """Shape of a tensor that sizes are read off. Raises InputError."""
     if name not in arrays:

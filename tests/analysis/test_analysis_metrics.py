@@ -207,3 +207,55 @@ def test_summary_agrees_with_its_functions():
     values = np.array([1.0, 0, 0.5, 0, 0, 0])
     assert s.acr_error == pytest.approx(values.std() / 6**0.5)
     assert (s.acr, s.trivial_acr) == (metrics.acr(MIXED), metrics.trivial_acr(MIXED))
+
+
+def test_radii_on_a_grid_of_arange_are_as_the_originals_count_them():
+    """0.175 is printed in a log, and 35 * 0.005 is a little more."""
+    c = certificates([(0, 0, 0.175), (0, 0, 0.3)])
+    grid = np.arange(0, 4.005, 0.005)
+    assert len(grid) == 801
+    assert metrics.certified_accuracy(c, [grid[35], 0.175]).tolist() == [0.5, 1.0]
+
+
+def test_vote_probability_is_the_column_where_there_is_one():
+    c = certificates([(0, 0, 0.5), (0, 0, 0.25), (0, -1, 0.0), (1, 0, 0.5)], sigma=0.5)
+    from_radius = metrics.vote_probability(c)
+    np.testing.assert_allclose(from_radius[:2], stats.norm.cdf([1, 0.5]))
+    assert np.isnan(from_radius[2])
+    column = c._replace(p_lower=np.array([0.99, 0.6, 0.4, 0.99]))
+    assert metrics.p_lower_survival(column, [0.5, 0.7, 0.99]).tolist() == [
+        0.5,
+        0.25,
+        0.25,
+    ]
+    assert metrics.p_lower_ecdf(column, [0.5, 0.7, 0.99]).tolist() == [0.5, 0.75, 0.75]
+    # uniform noise has another radius at the same p, other norms another one of Gaussian
+    uniform = dict(
+        sigma=0.5, norm="l1", procedure=dict(name="certify", noise="uniform")
+    )
+    assert metrics.vote_probability(c._replace(header=uniform)) is None
+    assert metrics.trivial_acr(c._replace(header=uniform | dict(alpha=0.001))) is None
+    same = metrics.vote_probability(column._replace(header=uniform))
+    np.testing.assert_array_equal(same, metrics.vote_probability(column))
+    assert metrics.acr_share(column) == pytest.approx(0.0)
+    assert metrics.acr_share(column._replace(p_lower=column.p_lower + 1e-3)) > 0.6
+
+
+def test_constant_classifier_wins_from_that_many_samples():
+    c = certificates([(0, 0, 0.1), (1, 1, 0.2), (1, 2, 0.4)], sigma=0.5, alpha=0.001)
+    n = metrics.trivial_n(c)
+    assert metrics.trivial_acr(c._replace(n=np.full(3, n))) > metrics.acr(c)
+    assert metrics.trivial_acr(c._replace(n=np.full(3, n - 1))) <= metrics.acr(c)
+    far = c._replace(radius=np.full(3, 1e3))
+    assert metrics.trivial_n(far) == np.inf
+    radii = c._replace(header=c.header | dict(procedure=dict(name="radii")))
+    assert metrics.trivial_n(radii) is None, "it proves less than CERTIFY"
+
+
+def test_share_of_changed_votes_is_of_the_selection():
+    changed = dict(changed=np.array([1, 0, 2, 1, 0, 0]))
+    header = MIXED.header | dict(procedure=dict(name="certify", n0=10, n=1000))
+    c = MIXED._replace(header=header, **changed)
+    assert metrics.changed_share(c) == pytest.approx(4 / 60)
+    assert metrics.changed_share(c._replace(changed=None)) is None
+    assert metrics.changed_share(MIXED._replace(**changed)) is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxcert import records
 from jaxcert.analysis.recheck import recheck
-from jaxcert.certificates import statistics
+from jaxcert.certificates import norms, procedures, statistics
 from jaxcert.errors import InputError
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
@@ -254,4 +254,116 @@ def test_header_without_alpha_is_refused():
     c = smoothed(900)
     header = {k: v for k, v in c.header.items() if k != "alpha"}
     with pytest.raises(InputError, match="alpha None"):
+        recheck(c._replace(header=header))
+
+
+LOOKS = (100, 200, 400, 800, N)
+
+
+def decided(name, p, **options):
+    """Rows of a sequential procedure on simulated votes for class 1 of 2."""
+    rng = np.random.default_rng(0)
+    law = dict(noise="gaussian", norm="l2", sigma=SIGMA, d=1)
+    radii = (0.0, 0.25, 0.5)
+
+    def draw(rows, start, size):
+        size = np.broadcast_to(size, rows.shape)
+        k = rng.binomial(size, p[rows])
+        return np.stack([size - k, k], 1)
+
+    given = dict(n0=20, alpha=ALPHA)
+    header = dict(n0=20, n=N, noise="gaussian")
+    if name == "radii":
+        given |= dict(p0=norms.p_needed(radii, **law), values=radii, looks=LOOKS)
+        header |= dict(radii=list(radii), looks=list(LOOKS))
+    else:
+        given |= dict(rho=0.1, radius_of=lambda tail: norms.radius(tail, **law))
+        header |= dict(rho=0.1)
+        if name == "sequence":
+            given |= dict(looks=LOOKS, **options)
+            header |= dict(looks=list(LOOKS), **options)
+        else:
+            given |= dict(n=N)
+            header |= dict(pilot=procedures.PILOT)
+    d = getattr(procedures, name)(draw, len(p), **given)
+    return Certificates(
+        index=np.arange(len(p)),
+        label=np.ones(len(p), int),
+        predicted=np.where(d.answered, d.selected, ABSTAIN),
+        radius=np.where(d.answered, d.radius, 0.0),
+        n=d.n,
+        seconds=np.zeros(len(p)),
+        p_lower=d.p_lower,
+        counts=d.counts,
+        agreeing=d.agreeing,
+        header=dict(
+            alpha=ALPHA,
+            sigma=SIGMA,
+            norm="l2",
+            num_classes=2,
+            procedure=dict(name=name, **header),
+        ),
+    )
+
+
+SEQUENTIAL = [
+    ("radii", {}),
+    ("two_stage", {}),
+    ("sequence", dict(bound="union")),
+    ("sequence", dict(bound="mixture")),
+]
+
+
+@pytest.mark.parametrize("name, options", SEQUENTIAL)
+def test_sequential_rows_hold_and_survive_the_file(name, options, tmp_path):
+    c = decided(name, np.linspace(0.02, 0.999, 60), **options)
+    assert len(np.unique(c.radius)) > 2 and len(np.unique(c.n)) > 1
+    assert recheck(c).holds and recheck(c).checked > 20
+    with records.Writer(tmp_path / "c.jsonl", c.header) as writer:
+        writer.append(c)
+    again = records.load(tmp_path / "c.jsonl")
+    np.testing.assert_array_equal(again.agreeing, c.agreeing)
+    assert recheck(again).holds
+
+
+@pytest.mark.parametrize("name, options", SEQUENTIAL)
+def test_a_sequential_row_that_claims_too_much_fails(name, options):
+    c = decided(name, np.array([0.9, 0.95, 0.98]), **options)
+    assert recheck(c).holds and (c.predicted >= 0).all()
+    best = recheck(c).proven
+    for changes in (
+        dict(radius=np.where([0, 1, 0], best + 0.25, c.radius)),
+        dict(p_lower=c.p_lower + np.array([0, 0.02, 0])),
+        dict(agreeing=c.agreeing + np.array([[0], [30], [0]])),
+        dict(n=c.n + np.array([0, 1, 0])),
+        dict(counts=c.counts + np.array([[0, 0], [0, 9], [0, 0]])),
+        dict(predicted=np.array([1, 0, 1])),
+    ):
+        assert recheck(c._replace(**changes)).failing.tolist() == [1], list(changes)
+
+
+def test_votes_that_fall_or_jump_are_no_path():
+    c = decided("radii", np.array([0.98, 0.98]))
+    jumps = c.agreeing.copy()
+    jumps[1, 0] = 101  # of 100
+    assert recheck(c._replace(agreeing=jumps)).failing.tolist() == [1]
+    gap = c.agreeing.copy()
+    gap[1, 0] = -1
+    assert recheck(c._replace(agreeing=gap)).failing.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "changes, fault",
+    [
+        (dict(looks=[100, 50, N]), "looks"),
+        (dict(looks="all"), "looks"),
+        (dict(n=7), "looks"),
+        (dict(radii=["a"]), "radii"),
+        (dict(noise="salt"), "no noise"),
+    ],
+)
+def test_header_with_nonsense_of_a_sequential_test_is_refused(changes, fault):
+    c = decided("radii", np.array([0.98, 0.98]))
+    header = c.header | dict(procedure=c.header["procedure"] | changes)
+    with pytest.raises(InputError, match=fault):
         recheck(c._replace(header=header))

@@ -13,6 +13,8 @@ import pytest
 from test_recheck import N, lipschitz, smoothed
 
 from jaxcert.analysis import figures, tables
+from jaxcert.analysis.compare import difference
+from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import summary
 from jaxcert.analysis.page import page
 from jaxcert.analysis.recheck import recheck
@@ -151,7 +153,20 @@ def pages():
     named = entry("<one>", reference=reference)
     c = lipschitz([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
     plain = Entry("lot", c, summary(c, [0.0, 36 / 255]), recheck(c))
-    return [page([named]), page([named, entry("two")]), page([plain])]
+    return [page([named]), page(against()), page([plain])]
+
+
+def against():
+    """Two records, the first better at small radii and worse at large ones."""
+    one, two = (
+        entry("<one>", k=(700, 700, 700, 900)),
+        entry("two", k=(400, 700, 900, N)),
+    )
+    found = difference(one.certificates, two.certificates, RADII, name="two")
+    return [
+        one._replace(against=found, reference=Reference("a <paper>", {0.25: 0.5})),
+        two,
+    ]
 
 
 def test_page_is_closed_and_loads_nothing(pages):
@@ -187,9 +202,16 @@ def test_page_of_failing_evidence_says_so_in_its_colour():
 
 
 def test_figures_are_svg_that_follows_the_page():
-    e = entry()
-    draw = [figures.radius_curves, figures.p_lower_curves]
-    for svg in (f(["a", "b"], [e.certificates] * 2) for f in draw):
+    c = entry().certificates
+    names, both = ["a", "b"], [c, entry(k=(700, 700, 700, 900)).certificates]
+    drawn = [
+        figures.radius_curves(names, both),
+        figures.p_lower_curves(names, both),
+        figures.difference_curves(names, both, [None, 0]),
+        figures.radius_theory([(0.25, 0.001, 100), (0.5, 0.001, 100_000)]),
+        figures.class_bars("a", c, RADII),
+    ]
+    for svg in drawn:
         assert ElementTree.fromstring(svg).tag.endswith("svg")
         assert "currentColor" in svg and figures._INK not in svg
 
@@ -221,3 +243,79 @@ def test_what_rigour_costs_is_told_in_every_form():
     assert "by estimates" in document and "no proof" in document
     without = found._replace(summary=summary(c._replace(radius_paper=None), RADII))
     assert "estimates" not in tables.text([without]) + page([without])
+
+
+def test_many_falls_are_thinned_to_an_even_grid():
+    radius = np.append(np.linspace(0, 0.1, 5000), [0.5, 1.0])  # most are near 0
+    shown = figures._steps(radius)
+    assert len(shown) <= figures._POINTS + 1 and {0.5, 1.0} <= set(shown)
+    assert set(shown) <= set(radius)
+
+
+def test_legend_names_stay_within_the_figure():
+    c = entry().certificates
+    names = [f"{'long' * 20}{i}" for i in range(2)]
+    svg = figures.difference_curves(names, [c, c], [None, 0])
+    assert 'width="417.6pt"' in svg, "nothing has widened it"
+
+
+def test_comparison_names_the_best_and_marks_the_worse():
+    text = tables.text(against())
+    block = text[text.index("best at each radius,") :].splitlines()
+    assert [line.split() for line in block[2:7]] == [
+        ["radius", "best", "record"],
+        ["0", "100.0", "<one>"],
+        ["0.25", "50.0", "two"],
+        ["0.5", "50.0", "two"],
+        ["0.75", "25.0", "two"],
+    ]
+    row = next(line for line in text.splitlines() if re.match("<one> +two", line))
+    assert row.count("!") == 2 and "+25.0 [+0.0, +75.0]" in row and "-25.0 [" in row
+
+
+def test_page_compares_several_records(pages):
+    for words in ("Best at each radius", "Against the baseline", "▼ −25.0", "− two"):
+        assert words in pages[1] and words not in pages[0] and words not in pages[2]
+    for words in ("survival form", "What a vote probability is worth"):
+        assert words in pages[0] and words not in pages[2]
+    assert pages[1].index("Against the baseline") < pages[1].index("average radius")
+
+
+def test_csv_holds_differences_and_the_best():
+    rows = list(csv.DictReader(io.StringIO(tables.csv(against()))))
+    assert [row["best_0"] for row in rows] == ["True", "False"]
+    assert [row["baseline"] for row in rows] == ["two", ""]
+    assert float(rows[0]["difference_0"]) == 0.25 and rows[1]["difference_0"] == ""
+    assert float(rows[0]["difference_low_0.5"]) <= float(rows[0]["difference_0.5"]) < 0
+    assert rows[0]["n_trivial"] and list(rows[0])[-4] == "acr", "the average comes last"
+
+
+def test_latex_groups_by_sigma_and_marks_best_and_worse():
+    other = entry("50%_\\x")
+    header = other.certificates.header | dict(sigma=float(np.float32(0.1)))
+    other = other._replace(certificates=other.certificates._replace(header=header))
+    lines = latex([*against(), other]).splitlines()
+    rows = [line for line in lines if line.endswith(r"\\")]
+    head, small, one, two = [row.removesuffix(r" \\").split(" & ") for row in rows]
+    assert head == [r"$\sigma$", "record", "0", "0.25", "0.5", "0.75", "1", "ACR"]
+    assert small[:2] == ["0.1", r"50\%\_\textbackslash{}x"] and "textbf" not in rows[1]
+    assert one[:3] == ["0.5", "<one>", r"\textbf{100.0}"] and two[0] == ""
+    assert one[3] == r"\textcolor{gray}{25.0}" and two[3] == r"\textbf{50.0}"
+    assert r"\textbf" in two[-1] and sum(line == r"\midrule" for line in lines) == 2
+    assert "% <one>: " in "\n".join(lines) and "baseline two" in "\n".join(lines)
+
+
+def test_latex_without_noise_has_no_sigma():
+    c = lipschitz([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
+    text = latex([Entry("lot", c, summary(c, RADII), recheck(c))])
+    assert "sigma$" not in text and "\nlot & " in text
+
+
+def test_changed_votes_are_told_in_text_and_page():
+    e = entry()
+    header = e.certificates.header
+    header = header | dict(procedure=header["procedure"] | dict(n0=100))
+    c = e.certificates._replace(header=header, changed=np.array([1, 0, 3, 0]))
+    e = e._replace(certificates=c, summary=summary(c, RADII))
+    words = "bfloat16 changed 1 % of n0 votes per image (at most 3 of 100)"
+    assert words in " ".join(tables.text([e]).split()) and words in page([e])

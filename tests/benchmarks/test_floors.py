@@ -27,6 +27,12 @@ def test_certify_grows_with_the_samples_and_the_item():
     assert floors.certify(20, 10, itemsize=4) == (once[0], 2 * once[1])
 
 
+def test_certify_of_resnet_50_has_the_published_size():
+    flops, n_bytes = floors.certify_imagenet((3, 4, 6, 3), 100_000, itemsize=2)
+    assert flops / 1e12 == pytest.approx(818, rel=0.01)
+    assert n_bytes / 100_000 / 1e6 == pytest.approx(55, rel=0.05)
+
+
 def test_training_epoch_of_resnet_110():
     flops, n_bytes = floors.train(110, 50_000, itemsize=2)
     assert flops / 1e12 == pytest.approx(76, rel=0.01)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import liresnet, measure, norm_dist, run, suite, table
+from benchmarks import liresnet, measure, norm_dist, run, smoothing, suite, table
 
 ROOT = Path(__file__).parents[2]
 COMPARED = {cell.name for cell in suite.PLAN if cell.peers}
@@ -73,6 +73,13 @@ def test_distances_on_a_gpu_come_by_xla_and_by_the_kernels():
     with_cdist = [row.shape for row in rows if "strong" in row.sides]
     assert all("depth" not in shape and shape["p"] != 64.3 for shape in with_cdist)
     assert json.loads(json.dumps(shapes)) == shapes
+
+
+def test_certification_of_an_imagenet_network_runs():
+    row = next(r for r in smoothing.rows("gpu", tiny=False) if "stages" in r.shape)
+    small = {**row.shape, "stages": (1,), "side": 8, "n": 20}
+    job = smoothing.jaxcert(row._replace(shape=small, dtype="float32"), "cpu")
+    assert job.run().counts.sum() == 20
 
 
 def test_steps_of_liresnet_on_a_gpu_lower_without_one(monkeypatch):

@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from scipy.special import ndtr
 
 from jaxcert import records
-from jaxcert.certificates import smoothing, statistics
+from jaxcert.certificates import noise, smoothing, statistics, voting
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network
 
@@ -54,9 +54,8 @@ def test_radius_of_a_half_space_is_below_its_distance():
     assert (~decided[distance == 0]).sum() >= 18
     # 1000 votes at p = Phi(1/2): the bound is 3 standard errors (0.02 each) below
     assert rows.radius[np.abs(distance) == 0.25].mean() > 0.15
-    np.testing.assert_array_equal(
-        rows.radius, statistics.smoothing_radius(rows.counts.max(1), 1000, 0.001, 0.5)
-    )
+    expected = statistics.smoothing_radius(rows.counts.max(1), 1000, 0.001, 0.5)
+    np.testing.assert_array_equal(rows.radius, expected)
 
 
 def test_votes_follow_the_law_of_the_noise():
@@ -86,28 +85,27 @@ def test_abstaining_has_radius_zero_and_deciding_does_not():
 def test_agreeing_votes_reach_the_largest_radius():
     rows = certify(lambda keys, x: jnp.full(len(x), 2), images([0.0]))
     assert rows.predicted == [2]
-    assert rows.radius == statistics.max_radius(400, 0.001, 0.5)
+    np.testing.assert_allclose(rows.radius, statistics.max_radius(400, 0.001, 0.5))
     np.testing.assert_array_equal(rows.counts, [[0, 0, 400]])
 
 
 def test_estimation_uses_fresh_samples_and_exactly_n():
     """A vote that is a function of the noise alone: selection and estimation differ."""
-    certifier = dict(num_classes=50, n0=70, n=130, chunk=64)
 
     def noise_class(keys, x):
         return (50 * jax.scipy.stats.norm.cdf(x[:, 0, 0, 0], scale=0.5)).astype(int)
 
-    counts = np.asarray(
-        smoothing._count_votes(
-            Partial(noise_class),
-            KEY,
-            np.array([0], np.uint32),
-            images([0.0]),
-            np.float32(0.5),
-            mesh=None,
-            **certifier,
-        )
-    )[0]
+    count = voting.counter(
+        Partial(noise_class),
+        noise.law("gaussian", 0.5),
+        num_classes=50,
+        chunk=64,
+        mesh=None,
+    )
+    index, pieces = np.array([0]), np.array([0, 0])
+    counts = count(
+        KEY, index, images([0.0]), pieces, np.array([0, 70]), np.array([70, 130])
+    )
     np.testing.assert_array_equal(counts.sum(1), [70, 130])
     # the same draws again would make estimation repeat every vote of the selection
     assert (counts[1] < counts[0]).any()
@@ -123,6 +121,28 @@ def test_row_does_not_depend_on_batch_order_or_packing():
             np.testing.assert_array_equal(
                 getattr(part, name), getattr(whole, name)[order], err_msg=name
             )
+
+
+def test_pieces_are_counted_apart_however_many_there_are():
+    """More pieces than one call takes, of all sizes: each counts what it counts alone."""
+    rng = np.random.default_rng(0)
+    size = rng.integers(0, 40, 150)
+    rows, start = rng.integers(0, 5, 150), rng.integers(0, 99, 150)
+    x, index = images(np.linspace(-0.5, 0.5, 5)), np.arange(10, 15)
+    counts = voting.counter(
+        Partial(half_space),
+        noise.law("gaussian", 0.5),
+        num_classes=2,
+        chunk=33,
+        mesh=None,
+    )
+    together = counts(KEY, index, x, rows, start, size)
+    np.testing.assert_array_equal(together.sum(1), size)
+    alone = [
+        counts(KEY, index, x, rows[[i]], start[[i]], size[[i]])[0]
+        for i in range(0, 150, 7)
+    ]
+    np.testing.assert_array_equal(together[::7], alone)
 
 
 def test_images_of_one_batch_and_keys_have_their_own_noise():
@@ -177,11 +197,11 @@ def test_predict_marks_an_image_without_votes():
 
 
 def test_nothing_is_compiled_again_for_another_batch():
-    before = smoothing._count_votes._cache_size()
+    before = voting._count._cache_size()
     for count in (1, 3, 8):
-        certify(half_space, images(np.zeros(count)), n=333)
-    certify(half_space, images([0.0]), n=333, sigma=0.7)
-    assert smoothing._count_votes._cache_size() == before + 1
+        certify(half_space, images(np.zeros(count)), n=333, chunk=61)
+    certify(half_space, images([0.0]), n=333, chunk=61, sigma=0.7)
+    assert voting._count._cache_size() == before + 1
 
 
 def _linear_network(weight):
@@ -204,11 +224,11 @@ def test_network_votes_by_argmax_and_not_where_a_logit_is_not_finite():
     assert rows.predicted.tolist() == [0, 1, records.ERROR]
     assert certifier.header["num_classes"] == 3
     # other weights of the same network are arguments of the same program
-    compiled = smoothing._count_votes._cache_size()
+    compiled = voting._count._cache_size()
     flipped = smoothing.make(network._replace(params=jnp.float32(-1.0)), **small)
     rows = flipped.certify(KEY, x[:2], np.zeros(2, int), np.arange(2))
     assert rows.predicted.tolist() == [1, 0]
-    assert smoothing._count_votes._cache_size() == compiled
+    assert voting._count._cache_size() == compiled
 
 
 def test_rows_survive_the_record_file_and_an_interruption(tmp_path):
@@ -281,6 +301,14 @@ def test_one_and_eight_devices_give_the_same_rows():
         (dict(n=9), "at least 10"),
         (dict(n=10, procedure="predict"), "more than 10"),
         (dict(procedure="guess"), "'guess'"),
+        (dict(procedure="radii"), "give numbers from 0 up in certify.radii"),
+        (dict(procedure="radii", radii=(9.0,)), "certify none of the radii"),
+        (dict(procedure="radii", radii=(-1.0,)), "numbers from 0 up"),
+        (dict(procedure="two_stage", rho=0.0), "rho 0.0"),
+        (dict(procedure="sequence", bound="guess"), "neither 'union' nor 'mixture'"),
+        (dict(noise="salt"), "no noise 'salt'"),
+        (dict(noise="uniform"), "certify.norm l1 or linf"),
+        (dict(norm="linf"), "norm linf needs image_shape"),
     ],
 )
 def test_request_that_certifies_nothing_is_refused(wrong, fault):
@@ -291,3 +319,45 @@ def test_request_that_certifies_nothing_is_refused(wrong, fault):
 def test_header_claims_the_sigma_that_is_drawn():
     header = smoothing.certifier(half_space, **SMALL | dict(sigma=0.1)).header
     assert header["sigma"] == float(np.float32(0.1))
+
+
+@pytest.mark.parametrize("procedure", ["radii", "two_stage", "sequence"])
+def test_other_procedures_certify_the_same_half_space(procedure):
+    """Radii below the distance, near what CERTIFY says, with fewer votes."""
+    distance = np.repeat([-0.7, 0.0, 0.4], 15)
+    options = dict(n=20_000, chunk=500, radii=(0.0, 0.3, 0.6), rho=0.1)
+    rows = certify(half_space, images(distance), procedure=procedure, **options)
+    assert (rows.radius > np.abs(distance)).sum() <= 1
+    certain = distance != 0
+    assert (rows.predicted == (distance > 0))[certain].all()
+    expected = [0.3, 0.6] if procedure == "radii" else [0.8 * 0.4, 0.8 * 0.7]
+    for at, least in zip((0.4, -0.7), expected, strict=True):
+        assert np.median(rows.radius[distance == at]) >= least
+    assert rows.n.mean() < 0.8 * 20_000
+    assert (rows.p_lower[rows.predicted >= 0] >= 0.5).all()
+
+
+def test_changed_votes_of_float32_are_counted():
+    def coarse(keys, x):
+        return (x.mean((1, 2, 3)) > 0.1).astype(jnp.int32)
+
+    rows = certify(coarse, images([0.0, 5.0]), n0=2000, exact=Partial(half_space))
+    # P(0 < mean < 0.1) with std 0.5 / 2 of the mean
+    share = ndtr(0.1 / 0.25) - 0.5
+    np.testing.assert_allclose(
+        rows.changed / 2000, [share, 0], atol=5 * 0.4 / 2000**0.5
+    )
+
+
+def test_plan_says_what_is_reachable_and_how_fast():
+    certifier = smoothing.certifier(half_space, **SMALL | dict(procedure="two_stage"))
+    plan = certifier.plan(KEY, images([0.0]))
+    np.testing.assert_allclose(plan.radius, statistics.max_radius(400, 0.001, 0.5))
+    assert plan.samples == 20 + 1000 + 400
+    assert plan.memory > 64 * 4 * 4 and plan.rate > 0
+
+
+def test_an_image_of_another_shape_is_refused():
+    certifier = smoothing.certifier(half_space, **SMALL | dict(image_shape=(3, 3, 1)))
+    with pytest.raises(InputError, match="takes \\(3, 3, 1\\)"):
+        certifier.certify(KEY, images([0.0]), np.zeros(1, int), np.arange(1))

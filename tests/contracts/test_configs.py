@@ -29,8 +29,8 @@ NAMES = [str(f.relative_to(ROOT)) for f in FILES]
 FAST = (
     "configs/quickstart.py",
     "configs/linf_dist/cifar10.py",
-    "configs/smoothing/cifar10_gaussian.py",
-    "configs/smoothing/digits_gaussian.py",
+    "configs/smoothing/cifar10.py",
+    "configs/smoothing/digits.py",
     "configs/sortnet/cifar10.py",
 )
 """One of each system is trained in every run of the tests, the others by hand."""

@@ -22,7 +22,7 @@ NAMES = sorted(
     for file in Path(methods.__path__[0]).glob("[!_]*.py")
     if hasattr(importlib.import_module(f"jaxcert.methods.{file.stem}"), "make")
 )
-NEEDS = {"sigma": 0.25, "eps": 0.1}
+NEEDS = {"sigma": 0.25, "eps": 0.1, "soft_labels": "labels"}
 """Values of arguments without a default."""
 IMAGES, STEPS = 64, 15
 RUN = Run(steps_per_epoch=STEPS, total_steps=STEPS, data_size=IMAGES)

@@ -116,10 +116,88 @@ def test_randaugment_changes_that_share_of_the_real_images_after_crop_and_mirror
     assert abs(changed[differ].sum() - expected) < 4.5 * np.sqrt(0.7 * expected)
 
 
+def test_parts_have_the_areas_and_ratios_of_the_law():
+    """Simulated: ten tries each, and the whole image where none fits."""
+    size, side = 4000, 224
+    corner, part = map(np.asarray, module._part(jax.random.key(5), (size, side, side)))
+    draw = np.random.default_rng(0)
+    area = side**2 * draw.uniform(0.08, 1, (20_000, 10))
+    ratio = np.exp(draw.uniform(np.log(3 / 4), np.log(4 / 3), area.shape))
+    h, w = np.round(np.sqrt(area / ratio)), np.round(np.sqrt(area * ratio))
+    fits = (h <= side) & (w <= side)
+    rows = np.arange(len(h)), fits.argmax(1)
+    h, w = (np.where(fits.any(1), x[rows], side) for x in (h, w))
+
+    for ours, expected in (
+        (part[:, 0], h),
+        (part[:, 1], w),
+        (part.prod(1), h * w),
+        (part[:, 1] / part[:, 0], w / h),
+    ):
+        levels = np.quantile(expected, np.arange(0.1, 1, 0.1))
+        shares = [(x[:, None] <= levels).mean(0) for x in (ours, expected)]
+        # 5 standard errors of a difference of shares
+        error = 5 * np.sqrt(0.25 * (1 / size + 1 / len(h)))
+        np.testing.assert_allclose(*shares, atol=error)
+    room = side - part
+    assert (corner >= 0).all() and (corner <= room).all()
+    inner = room > 20  # anywhere in there with equal probability
+    place = (corner / np.maximum(room, 1))[inner]
+    assert abs(place.mean() - 0.5) < 5 * np.sqrt(1 / 12 / inner.sum())
+    assert (corner[inner] == 0).any() and (corner == room)[inner].any()
+
+
+@pytest.mark.parametrize(
+    "sides,expected", [((10, 40), (0, 13, 10, 13)), ((40, 12), (12, 0, 16, 12))]
+)
+def test_images_that_no_part_fits_give_their_centre(monkeypatch, sides, expected):
+    """One draw of nearly the whole area, wider or higher than these."""
+    monkeypatch.setattr(module, "_SHARE", (0.99, 1.0))
+    corner, part = module._part(jax.random.key(6), (50, *sides))
+    found = np.unique(np.concatenate([corner, part], 1), axis=0)
+    np.testing.assert_array_equal(found, [expected])
+
+
+@pytest.mark.parametrize("image", [IMAGE, IMAGE / np.float32(255)])
+def test_the_whole_image_as_its_part_is_the_image(image):
+    corner, part = np.zeros((6, 2), int), np.broadcast_to([5, 7], (6, 2))
+    same = jax.jit(module._enlarge)(image, corner, part)
+    assert same.dtype == image.dtype
+    np.testing.assert_array_equal(np.asarray(same), image)
+
+
+def test_enlarged_parts_are_those_of_pillow_inside_the_border():
+    from PIL import Image
+
+    side = 40
+    image = RNG.integers(0, 256, (4, side, side, 3), dtype=np.uint8)
+    corner = np.array([[0, 0], [3, 20], [17, 4], [30, 30]])
+    part = np.array([[40, 40], [30, 20], [12, 33], [10, 10]])
+    ours = np.asarray(jax.jit(module._enlarge)(image, corner, part)).astype(int)
+    for i, ((y, x), (h, w)) in enumerate(zip(corner, part, strict=True)):
+        cut = Image.fromarray(image[i, y : y + h, x : x + w])
+        expected = np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR), int)
+        border = [int(np.ceil(side / n / 2)) for n in (h, w)]
+        inside = tuple(slice(n, side - n) for n in border)
+        # each rounds once more
+        assert np.abs(ours[i] - expected)[inside].max() <= 1
+
+
+def test_every_image_draws_a_part_of_its_own_whatever_the_batch():
+    image = np.broadcast_to(RNG.random((1, 12, 12, 1), np.float32), (30, 12, 12, 1))
+    batch = _batch(image)
+    out = augment(jax.random.key(7), batch, resized_crop=True, flip=True)["image"]
+    out = np.asarray(out).reshape(30, -1)
+    assert len(np.unique(out, axis=0)) > 25
+    assert out.dtype == np.float32 and 0 <= out.min() and out.max() <= 1
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         dict(crop=1, crop_fill="mirror"),
+        dict(resized_crop=True, crop=1),
+        dict(resized_crop=True, generated_crop=2),
         dict(crop=5),
         dict(cutout=-1),
         dict(randaugment=1.5),

@@ -5,14 +5,19 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import Golden, close, golden_files
 from flax import linen as nn
 from torch_names import generated, resnet_place, tensor, to_trees
 
+from jaxcert.certificates import smoothing
+from jaxcert.data import sources
 from jaxcert.errors import InputError
+from jaxcert.interfaces import Network
 from jaxcert.models import resnet
 from jaxcert.models._parts import dense
+from jaxcert.ops.images import unit
 
 
 def _network(weights, x):
@@ -105,7 +110,7 @@ def test_depth_110_has_1730714_parameters():
 class _TwoBlocks(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = resnet._repeat(resnet.Block(8, name="block"), x, False, times=2)
+        x = resnet.repeat(resnet.Block(8, name="block"), x, False, times=2)
         return dense(5, inputs=8, dtype=x.dtype, name="head")(x)
 
 
@@ -147,6 +152,80 @@ def test_bfloat16_stays_inside_and_close():
     assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {jnp.dtype("float32")}
     # bfloat16 keeps 8 bits; 8 layers of batch statistics amplify its rounding
     assert 0 < np.abs(wide[0] - narrow[0]).max() < 0.2 * np.abs(wide[0]).max()
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-12)])
+def test_prepared_network_is_the_network(dtype, tolerance, x64, monkeypatch):
+    monkeypatch.setattr(resnet, "_unrolls", lambda: False)  # compiles faster
+    # 8 and 16 channels are arranged as pairs of pixels, 32 for Winograd's filtering
+    model = resnet.make(14, width=8, image_shape=(16, 16, 1), mean=(0.3,), std=(0.4,))
+    params, state = jax.tree.map(lambda a: a.astype(dtype), _weights(model))
+    prepared = jax.jit(model.prepare)(params, state)
+    assert prepared.keys() - state.keys() == {"prepared"}
+    shapes = {leaf.shape for leaf in jax.tree.leaves(prepared["prepared"])}
+    assert {(1, 3, 4, 8, 16), (1, 6, 3, 32, 32)} <= shapes
+    x = np.random.default_rng(1).random((4, 16, 16, 1)).astype(dtype)
+    apply = jax.jit(lambda state: model.apply(params, state, x)[0])
+    close(apply(prepared), apply(state), tolerance)
+    assert model.apply(params, prepared, x)[1] is prepared
+
+
+def test_depth_110_in_bfloat16_lowers_for_a_gpu_without_normalisations(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    model = resnet.make(110, dtype="bfloat16")
+    params, state = _shapes(model)
+    state = jax.eval_shape(model.prepare, params, state)
+    x = jax.ShapeDtypeStruct((4, 32, 32, 3), "float32")
+    traced = jax.jit(lambda *a: model.apply(*a)[0]).trace(params, state, x)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    convolutions = [line for line in text.splitlines() if "convolution(" in line]
+    # stem, three first blocks with two shortcuts, three loops of two
+    assert len(convolutions) == 1 + 3 * 2 + 2 + 3 * 2
+    assert all(line.endswith("xbf16>") for line in convolutions)
+    assert "rsqrt" not in text and "x3x3x16x16xbf16" not in text.split("while")[0]
+
+
+def _digits(dtype):
+    return resnet.make(
+        8, width=4, image_shape=(8, 8, 1), mean=(0.3,), std=(0.4,), dtype=dtype
+    )
+
+
+def _trained(image, label, sigma):
+    """(params, state) after 80 steps under noise."""
+    model, optimizer = _digits("float32"), optax.adam(1e-2)
+    image, label = unit(image), jnp.asarray(label)
+    params, state = _weights(model)
+
+    def step(params, state, moments, key):
+        chosen, drawn = jax.random.split(key)
+        i = jax.random.randint(chosen, (64,), 0, len(image))
+        x = image[i] + sigma * jax.random.normal(drawn, (64, 8, 8, 1))
+        loss = jax.value_and_grad(_loss, argnums=1, has_aux=True)
+        (_, (_, state)), grads = loss(model, params, state, x, label[i])
+        change, moments = optimizer.update(grads, moments)
+        return optax.apply_updates(params, change), state, moments
+
+    carry, step = (params, state, optimizer.init(params)), jax.jit(step)
+    for key in jax.random.split(jax.random.key(0), 80):
+        carry = step(*carry, key)
+    return carry[:2]
+
+
+def test_bfloat16_changes_less_than_one_vote_in_a_hundred():
+    train, test = (sources.open("digits", split) for split in ("train", "test"))
+    params, state = _trained(train.image, train.label, sigma := 0.5)
+    image, label, rows = test.image[:32], test.label[:32], {}
+    for dtype in ("float32", "bfloat16"):
+        network = Network(_digits(dtype), params, state)
+        certifier = smoothing.make(network, sigma=sigma, n=200, chunk=100)
+        rows[dtype] = certifier.certify(jax.random.key(1), image, label, np.arange(32))
+        assert (rows[dtype].counts.sum(1) == 200).all()
+    wide, narrow = rows["float32"], rows["bfloat16"]
+    assert wide.correct.mean() > 0.5  # it has learned something
+    # the noise is the same: a vote that changes leaves one class for another
+    changed = np.abs(wide.counts - narrow.counts).sum(1) / 2
+    assert 0 < changed.sum() < 0.01 * 32 * 200
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def check_refusals(convert, arrays):
         refused(arrays | {name: wrong}, name, "no finite float32")
         refused(arrays | {name: array.astype(np.float16)}, name, "type float16")
     refused(
-        arrays | {"fc.weight": np.ones((2, 2))}, "has fc.weight, which is no tensor"
+        arrays | {"odd.weight": np.ones((2, 2))}, "has odd.weight, which is no tensor"
     )
-    refused({"fc.weight": np.ones((2, 2))}, "lacks")
+    refused({"odd.weight": np.ones((2, 2))}, "lacks")
     refused({}, "lacks")

@@ -62,7 +62,7 @@ def test_two_processes_train_what_one_trains(tmp_path):
         "-m",
         "jaxcert.train",
         "--config",
-        "configs/smoothing/digits_gaussian.py",
+        "configs/smoothing/digits.py",
     ]
     common += ["--tiny", "--config.data.epoch_images=300"]
 

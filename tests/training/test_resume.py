@@ -19,7 +19,7 @@ from jaxcert import train as train_command
 from jaxcert.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-CONFIG = "configs/smoothing/digits_gaussian.py"
+CONFIG = "configs/smoothing/digits.py"
 COMMAND = [
     sys.executable,
     "-m",

@@ -1,0 +1,123 @@
+"""Noise of smoothing, drawn on the device.
+
+gaussian, uniform, laplace: x + scale * Z in float32, as in the papers. In floating point
+    that is not quite a shift of one law: the last bits of x + Z tell of x (Jin et al. 2022;
+    Voracek & Hein 2023).
+grid: x + N / 255 with N the nearest integer to 255 sigma Z, for images whose pixels are
+    multiples of 1/255. k + N is exact in integers and equals k + 255 sigma Z rounded, so
+    the certificate is that of the base classifier "round to the grid, then f" under exact
+    Gaussian noise, to the last bit (the construction of Voracek & Hein 2023).
+
+N comes from 64 random bits u: N = i where T_i <= u < T_i+1, T_i = 2^64 Phi((i - 1/2) /
+(255 sigma)). float64 knows T_i up to 2e-13 of its distance to the nearer end of the
+range; where u falls into such a gap, or beyond the last i, the sample counts as a vote for
+no class, which can only lower p_lower. With sigma up to 1 that happens to fewer than one
+sample of 3,072 pixels in 10^6.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from scipy import special
+
+from jaxcert.certificates import norms
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Array, Key
+
+_GAP = Fraction(1, 5 * 10**12)
+"""Relative error of Phi in float64: ten times what was found against 40 digits, as far as
+9.4 sigma."""
+
+
+def law(noise: str, sigma: float) -> Partial:
+    """(key, image [H,W,C] in [0, 1]) -> (noisy image, bool: drawn)."""
+    if noise == "grid":
+        return Partial(_grid, *_thresholds(sigma))
+    scale = np.float32(norms.scale(noise, sigma))
+    return Partial(
+        {"uniform": _uniform, "laplace": _laplace}.get(noise, _gaussian), scale
+    )
+
+
+def check_grid(image: np.ndarray) -> None:
+    """Raises InputError for images with pixels between the multiples of 1/255."""
+    if image.dtype != np.uint8:
+        off = np.abs(image * 255 - np.round(image * 255))
+        if not (off < 1e-4).all():
+            raise InputError(
+                "grid noise needs pixels that are multiples of 1/255, as in 8-bit images: "
+                "give uint8 images, or certify.noise=gaussian."
+            )
+
+
+def _gaussian(scale, key: Key, image: Array):
+    return image + scale * jax.random.normal(key, image.shape, image.dtype), True
+
+
+def _uniform(scale, key: Key, image: Array):
+    return image + scale * jax.random.uniform(
+        key, image.shape, image.dtype, -1, 1
+    ), True
+
+
+def _laplace(scale, key: Key, image: Array):
+    return image + scale * jax.random.laplace(key, image.shape, image.dtype), True
+
+
+def _grid(lower: Array, upper: Array, key: Key, image: Array):
+    """lower, upper uint32 [2,T]: the gaps around the thresholds, high and low words."""
+    lower, upper = jnp.asarray(lower), jnp.asarray(upper)
+    u = jax.random.bits(key, (2, *image.shape), jnp.uint32)
+    passed = _count_below(lower, u)
+    last = jnp.maximum(passed - 1, 0)
+    sure = _at_most(upper[:, last], u) & (passed > 0) & (passed < lower.shape[1])
+    number = passed - lower.shape[1] // 2
+    pixel = jnp.round(image * 255).astype(jnp.int32) + number
+    return pixel.astype(image.dtype) / 255, sure.all()
+
+
+def _count_below(thresholds: Array, u: Array) -> Array:
+    """How many of the sorted thresholds [2,T] are at most u [2,...], by bisection."""
+    low = jnp.zeros(u.shape[1:], jnp.int32)
+    high = jnp.full(u.shape[1:], thresholds.shape[1], jnp.int32)
+    for _ in range(thresholds.shape[1].bit_length()):
+        middle = jnp.minimum((low + high) // 2, thresholds.shape[1] - 1)
+        up = (low < high) & _at_most(thresholds[:, middle], u)
+        low, high = jnp.where(up, middle + 1, low), jnp.where(up, high, middle)
+    return low
+
+
+def _at_most(a: Array, b: Array) -> Array:
+    """a <= b, each 64 bits as (high, low) words."""
+    return (a[0] < b[0]) | ((a[0] == b[0]) & (a[1] <= b[1]))
+
+
+@functools.lru_cache(maxsize=8)
+def _thresholds(sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """(lower, upper) ends of the gaps around T_i, uint32 [2,T], i rising from
+    1 - T/2 to T/2.
+
+    T_i below 1/2 is computed, the others are 2^64 minus those: the law is symmetric."""
+    grid = 255 * sigma
+    most = math.ceil(9.4 * grid) + 1
+    i = np.arange(-most, 1)
+    below = special.ndtr((i - 0.5) / grid)
+    exact = [Fraction(float(p)) * 2**64 for p in below]
+    low = [math.floor(t * (1 - _GAP)) for t in exact]
+    high = [math.ceil(t * (1 + _GAP)) + 1 for t in exact]
+    lower = low + [2**64 - t for t in reversed(high)]
+    upper = high + [2**64 - t for t in reversed(low)]
+    top = 2**64 - 1
+    return tuple(
+        np.array(
+            [[min(t, top) >> 32, min(t, top) & 0xFFFFFFFF] for t in ends], np.uint32
+        ).T
+        for ends in (lower, upper)
+    )

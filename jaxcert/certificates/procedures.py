@@ -1,0 +1,306 @@
+"""Procedures of randomized smoothing: how many votes, and what they prove.
+
+| procedure | votes | answer |
+|---|---|---|
+| certify   | n | radius of the Clopper-Pearson bound (Cohen et al. 2019) |
+| predict   | n | the class alone (Cohen et al. 2019) |
+| radii     | until decided, at most n | largest of the given radii that is proven |
+| two_stage | a pilot chooses N <= n   | radius, about 1 - rho of what n votes would prove |
+| sequence  | until good enough, at most n | the same, at whatever vote it stops |
+
+First n0 votes of each image select a class; none of them counts afterwards. Then for every
+image, on its own, the answer is wrong with probability at most alpha:
+
+certify: P(p_lower > p) <= alpha, one bound of fresh votes.
+radii: radius r is true if p > p0(r). Each p <= p0(r) is tested by a group-sequential test
+    at FULL level alpha, all on the same votes, and r_k is claimed if the tests of r_1 ...
+    r_k all reject. Let r_m be the smallest false one: a false claim needs the test of r_m
+    to reject, which it does with probability at most alpha. No correction for the number
+    of radii (fixed sequence: Maurer et al. 1995).
+two_stage: N is a function of the pilot's votes, the bound one of N fresh votes at level
+    alpha: given the pilot it fails with probability at most alpha, hence in all.
+sequence: the bounds at all looks hold together with 1 - alpha, so the largest does, and
+    stopping may depend on anything.
+
+Stopping an image because nothing more is to be expected claims nothing, and costs no alpha.
+
+A procedure knows nothing of networks: `draw(rows, start, size)` gives it the votes
+[len(rows), K] of samples start ... start + size - 1 of some images (numbers or one per
+row). So tests run the same code on simulated votes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcert.certificates import sequential, statistics
+from jaxcert.errors import InputError
+
+NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
+PILOT = 1000
+"""Votes of the first stage of `two_stage`."""
+_FUTILE = 0.01
+"""An image is given up where its p is below what it needs at this level, over all looks."""
+
+Draw = Callable[[np.ndarray, Any, Any], np.ndarray]
+RadiusOf = Callable[[np.ndarray], np.ndarray]
+"""upper bounds of 1 - p -> radii"""
+
+
+class Decided(NamedTuple):
+    """Of B images."""
+
+    selected: np.ndarray
+    """int64 [B]"""
+    answered: np.ndarray
+    """bool [B]: the class is proven; else the procedure abstains"""
+    radius: np.ndarray
+    """float64 [B]"""
+    p_lower: np.ndarray | None
+    """float64 [B]"""
+    n: np.ndarray
+    """int64 [B], votes but those of the selection"""
+    counts: np.ndarray
+    """int64 [B,K]: the votes that the answer rests on"""
+    failed: np.ndarray
+    """bool [B]: no vote of the selection was finite"""
+    agreeing: np.ndarray | None = None
+    """int64 [B,J]: votes for the selected class at each look, -1 where not taken"""
+
+
+def certify(
+    draw: Draw, images: int, *, n0: int, n: int, alpha: float, radius_of: RadiusOf
+) -> Decided:
+    rows = np.arange(images)
+    # both stages at once: which class is counted is decided afterwards
+    both = draw(
+        np.tile(rows, 2), np.repeat([0, n0], images), np.repeat([n0, n], images)
+    )
+    selection, counts = both[:images], both[images:]
+    selected = selection.argmax(1)
+    k = counts[rows, selected]
+    radius = _each(lambda k: radius_of(statistics.upper_tail(k, n, alpha)), k)
+    return Decided(
+        selected,
+        radius > 0,
+        radius,
+        _each(lambda k: statistics.clopper_pearson_lower(k, n, alpha), k),
+        np.full(images, n),
+        counts,
+        selection.sum(1) == 0,
+    )
+
+
+def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
+    counts = draw(np.arange(images), 0, n)
+    second, first = np.sort(counts, 1)[:, -2:].T
+    sure = statistics.predict_pvalue(first, second) <= alpha
+    failed = counts.sum(1) == 0
+    zero, all_n = np.zeros(images), np.full(images, n)
+    return Decided(counts.argmax(1), sure, zero, None, all_n, counts, failed)
+
+
+def radii(
+    draw: Draw,
+    images: int,
+    *,
+    n0: int,
+    p0: Sequence[float],
+    values: Sequence[float],
+    looks: tuple[int, ...],
+    alpha: float,
+) -> Decided:
+    """values: radii, rising; p0: the p that each needs."""
+    walk = _Walk(draw, images, n0, looks)
+    bounds = boundaries(p0, looks, alpha)
+    needed = np.append(np.asarray(p0, np.float64), 0.0)
+    for j in range(len(looks)):
+        rows, k = walk.look(j)
+        done = reached(walk.agreeing[rows], bounds)
+        walk.stop(rows, (done == len(values)) | (_at_most(k, looks, j) < needed[done]))
+    done = reached(walk.agreeing, bounds)
+    radius = np.concatenate([[0.0], values])[done]
+    p_lower = np.concatenate([[0.0], p0])[done]
+    return walk.decided(done > 0, radius, p_lower)
+
+
+def boundaries(p0: Sequence[float], looks: tuple[int, ...], alpha: float) -> np.ndarray:
+    """int64 [R,J]: the counts that reject p <= p0 at each look."""
+    return np.stack([sequential.boundary(float(p), looks, alpha)[0] for p in p0])
+
+
+def reached(agreeing: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Votes [B,J] at the looks -> int64 [B], how many radii of bounds [R,J], from the
+    first on, are proven."""
+    proven = (agreeing[:, None, :] >= bounds).any(2)
+    return np.cumprod(proven, 1).sum(1)
+
+
+def two_stage(
+    draw: Draw,
+    images: int,
+    *,
+    n0: int,
+    n: int,
+    alpha: float,
+    rho: float,
+    radius_of: RadiusOf,
+) -> Decided:
+    rows = np.arange(images)
+    first = draw(
+        np.tile(rows, 2), np.repeat([0, n0], images), np.repeat([n0, PILOT], images)
+    )
+    selection, pilot = first[:images], first[images:]
+    selected = selection.argmax(1)
+    k = pilot[rows, selected]
+    size = _each(
+        lambda k: second_stage(k, n=n, alpha=alpha, rho=rho, radius_of=radius_of), k
+    )
+    counts = np.zeros_like(pilot)
+    some = np.flatnonzero(size)
+    if len(some):
+        counts[some] = draw(some, n0 + PILOT, size[some])
+    agreeing = counts[rows, selected]
+    used = np.maximum(size, 1)
+    radius = np.where(
+        size > 0, radius_of(statistics.upper_tail(agreeing, used, alpha)), 0.0
+    )
+    return Decided(
+        selected,
+        radius > 0,
+        radius,
+        statistics.clopper_pearson_lower(agreeing, used, alpha),
+        PILOT + size,
+        counts,
+        selection.sum(1) == 0,
+        np.stack([k, agreeing], 1),
+    )
+
+
+def second_stage(
+    k: np.ndarray, *, n: int, alpha: float, rho: float, radius_of: RadiusOf
+) -> np.ndarray:
+    """Votes [B] of the pilot -> int64 [B], votes that should prove 1 - rho of the radius
+    that n would, if the share stays what it is; 0: not even n would prove one."""
+    sizes = np.unique(np.geomspace(min(100, n), n, 80).astype(np.int64))
+    expected = k[:, None] * sizes // PILOT
+    radius = radius_of(statistics.upper_tail(expected, sizes, alpha))
+    enough = radius >= (1 - rho) * radius[:, -1:]
+    return np.where(radius[:, -1] > 0, sizes[enough.argmax(1)], 0)
+
+
+def sequence(
+    draw: Draw,
+    images: int,
+    *,
+    n0: int,
+    looks: tuple[int, ...],
+    alpha: float,
+    rho: float,
+    bound: str,
+    radius_of: RadiusOf,
+) -> Decided:
+    """bound: 'union', closer with few looks; 'mixture', which would hold at any vote."""
+    walk, n = _Walk(draw, images, n0, looks), looks[-1]
+    p_lower = np.zeros(images)
+
+    def hope(k):
+        return radius_of(statistics.upper_tail(k, n, alpha))
+
+    for j, look in enumerate(looks):
+        rows, k = walk.look(j)
+        lower = _each(partial(_look_lower, looks, j, alpha, bound), k)
+        p_lower[rows] = np.maximum(p_lower[rows], lower)
+        sure = radius_of(1 - p_lower[rows])
+        hoped = _each(hope, k * n // look)
+        enough = (sure > 0) & (sure >= (1 - rho) * hoped)
+        walk.stop(rows, enough | (_at_most(k, looks, j) < 0.5))
+    radius = radius_of(1 - p_lower)
+    return walk.decided(radius > 0, radius, p_lower)
+
+
+def sequence_lower(
+    agreeing: np.ndarray, looks: tuple[int, ...], alpha: float, bound: str
+) -> np.ndarray:
+    """Votes [B,J] at the looks, -1 where not taken -> p_lower [B], rounded down."""
+    lower = np.zeros(len(agreeing))
+    for j, k in enumerate(agreeing.T):
+        rows = k >= 0
+        lower[rows] = np.maximum(
+            lower[rows], _look_lower(looks, j, alpha, bound, k[rows])
+        )
+    return lower
+
+
+def _look_lower(looks: tuple[int, ...], j: int, alpha: float, bound: str, k):
+    """Bound of k votes at look j, such that all looks hold together."""
+    if bound == "union":
+        level = alpha / len(looks)
+        lower = statistics.clopper_pearson_lower(k, looks[j], level)
+    else:
+        lower = sequential.mixture_lower(k, looks[j], alpha)
+    # 1 - p_lower is formed next, and rounds by half a unit of 1
+    return np.maximum(lower - 2**-52, 0.0)
+
+
+def _at_most(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
+    """What p is below, but for the level of giving up."""
+    look, level = looks[j], _FUTILE / len(looks)
+    return 1 - _each(
+        lambda k: statistics.clopper_pearson_lower(look - k, look, level), k
+    )
+
+
+def _each(function: Callable, k: np.ndarray) -> np.ndarray:
+    """function(k), worked out once for equal numbers of votes."""
+    values, where = np.unique(k, return_inverse=True)
+    return function(values)[where] if len(k) else np.zeros(0)
+
+
+class _Walk:
+    """Votes at the looks of images that are still undecided."""
+
+    def __init__(self, draw: Draw, images: int, n0: int, looks: tuple[int, ...]):
+        self._draw, self._n0, self._looks = draw, n0, looks
+        self._active = np.ones(images, bool)
+        selection = draw(np.arange(images), 0, n0)
+        self._failed = selection.sum(1) == 0
+        self._selected = selection.argmax(1)
+        self._counts = np.zeros_like(selection)
+        self._n = np.zeros(images, np.int64)
+        self.agreeing = np.full((images, len(looks)), -1, np.int64)
+
+    def look(self, j: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows that go on, and their votes so far for the selected class."""
+        rows = np.flatnonzero(self._active)
+        before = self._looks[j - 1] if j else 0
+        if len(rows):
+            size = self._looks[j] - before
+            self._counts[rows] += self._draw(rows, self._n0 + before, size)
+        k = self._counts[rows, self._selected[rows]]
+        self.agreeing[rows, j], self._n[rows] = k, self._looks[j]
+        return rows, k
+
+    def stop(self, rows: np.ndarray, decided: np.ndarray) -> None:
+        self._active[rows[decided | self._failed[rows]]] = False
+
+    def decided(self, answered, radius, p_lower) -> Decided:
+        return Decided(
+            self._selected,
+            answered,
+            radius,
+            p_lower,
+            self._n,
+            self._counts,
+            self._failed,
+            self.agreeing,
+        )
+
+
+def check_rho(rho: float) -> None:
+    if not 0 < rho < 1:
+        raise InputError(f"rho {rho} is no share of a radius to give up: try 0.05.")

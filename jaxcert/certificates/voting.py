@@ -1,0 +1,130 @@
+"""Votes of a base classifier under noise, counted on the device.
+
+Sample s of image i draws from fold_in(fold_in(key, i), s), so votes do not depend on how
+samples are packed into forward passes, on the batch, the order, the number of devices or an
+interruption.
+
+One compiled program does all work: a list of at most `_SLOTS` pieces (image, first sample,
+number of samples), laid end to end and cut into forward passes of `chunk` noisy copies. A
+hundred votes for each of sixty images and a hundred thousand for one cost the same per
+vote, and nothing is compiled again. Several devices take equal parts of every piece.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcert.interfaces import Array
+from jaxcert.ops.images import unit
+
+_SLOTS = 64
+_MOST = 2**30
+"""Samples of one call: they are counted in 32 bits."""
+
+
+def counter(
+    vote, noise, *, num_classes: int, chunk: int, mesh: Mesh | None
+) -> Callable[..., np.ndarray]:
+    """count(key, index [B], image [B,...], rows, start, size [A]) -> int64 [A,K].
+
+    vote: Partial, a `VoteFn`; noise: Partial of `noise.law`. Piece a are samples start ...
+    start + size - 1 of the image at rows[a]; start and size may be numbers. A vote of -1,
+    or of noise that could not be drawn, counts for no class. `count.memory(image)`: bytes
+    that the program takes on each device.
+    """
+    if mesh is not None:
+        vote, noise = jax.device_put((vote, noise), NamedSharding(mesh, P()))
+    devices = 1 if mesh is None else mesh.shape["data"]
+    static = dict(num_classes=num_classes, chunk=chunk, mesh=mesh)
+
+    def arguments(key, index, image, rows, start, size):
+        pad = _SLOTS - len(rows)
+        rows = np.pad(rows, (0, pad))
+        # device d takes the d-th part of every piece
+        edges = np.arange(devices + 1)[:, None] * np.pad(size, (0, pad)) // devices
+        begin = np.pad(start, (0, pad)) + edges[:-1]
+        work = begin.astype(np.int32), np.diff(edges, axis=0).astype(np.int32)
+        return vote, noise, key, index[rows].astype(np.uint32), image[rows], *work
+
+    def count(key, index, image, rows, start, size) -> np.ndarray:
+        start, size = (
+            np.broadcast_to(x, rows.shape).astype(np.int64) for x in (start, size)
+        )
+        pending = [
+            _count(*arguments(key, index, image, rows[a], start[a], size[a]), **static)
+            for a in _calls(size)
+        ]
+        counts = [np.asarray(c, np.int64).sum(0) for c in jax.device_get(pending)]
+        calls = zip(counts, _calls(size), strict=True)
+        return np.concatenate([c[: a.stop - a.start] for c, a in calls])
+
+    def memory(image) -> int:
+        none = np.zeros(0, np.int64)
+        args = arguments(
+            jax.random.key(0), np.zeros(1, np.int64), image, none, none, none
+        )
+        analysis = _count.lower(*args, **static).compile().memory_analysis()
+        return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
+
+    count.memory = memory
+    return count
+
+
+def _calls(size: np.ndarray) -> Iterator[slice]:
+    """Pieces of one call each."""
+    start, total = 0, 0
+    for i, each in enumerate(size):
+        if i > start and (i - start == _SLOTS or total + each > _MOST):
+            yield slice(start, i)
+            start, total = i, 0
+        total += each
+    yield slice(start, len(size))
+
+
+@functools.partial(jax.jit, static_argnames=("num_classes", "chunk", "mesh"))
+def _count(
+    vote, noise, key, index, image, start, size, *, num_classes, chunk, mesh
+) -> Array:
+    """Pieces [D,S] of images [S,...] -> int32 [D,S,K]."""
+
+    def one_device(vote, noise, key, index, image, start, size):
+        image, ends = unit(image), jnp.cumsum(size[0])
+        first = start[0] - (ends - size[0])
+
+        def add_chunk(c, counts):
+            t = c * chunk + jnp.arange(chunk)
+            slot = jnp.minimum(jnp.searchsorted(ends, t, side="right"), _SLOTS - 1)
+            keys = jax.vmap(functools.partial(_sample_keys, key))(
+                index[slot], t + first[slot]
+            )
+            noisy, drawn = jax.vmap(noise)(keys[:, 0], image[slot])
+            votes = vote(keys[:, 1], noisy)
+            counted = (t < ends[-1]) & drawn & (votes >= 0)
+            votes = jnp.where(counted, votes, num_classes)
+            return counts.at[slot, votes].add(1, mode="drop")
+
+        chunks = (ends[-1] + chunk - 1) // chunk
+        counts = jnp.zeros((_SLOTS, num_classes), jnp.int32)
+        return jax.lax.fori_loop(0, chunks, add_chunk, counts)[None]
+
+    if mesh is None:
+        return one_device(vote, noise, key, index, image, start, size)
+    return jax.shard_map(
+        one_device,
+        mesh=mesh,
+        in_specs=(P(), P(), P(), P(), P(), P("data"), P("data")),
+        out_specs=P("data"),
+        check_vma=False,
+    )(vote, noise, key, index, image, start, size)
+
+
+def _sample_keys(key, index, sample):
+    """Keys of the noise and of the vote, [2]."""
+    return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, index), sample))

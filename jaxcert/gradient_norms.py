@@ -1,0 +1,223 @@
+"""Gradient norms of the easy and the hard training images of a network trained with noise.
+
+    python -m jaxcert.gradient_norms --workdir runs/cifar10_gaussian
+    python -m jaxcert.gradient_norms --workdir runs/cifar10_catrs --images 5000
+
+Sun et al., "Average Certified Radius is a Poor Metric for Randomized Smoothing" (2024), Table
+1: of which images does a method still learn? For each of --images training images (1000,
+evenly over the set, as they are, without augmentation):
+
+    p     share of 100 noisy copies that the network gives their label
+    norm  l2 norm of the gradient, in all trainable parameters, of the method's own loss on
+          that image alone: the mean over its m noises, with its attack, as at the run's last
+          step; BatchNorm in inference mode
+
+Easy images have p > 1/2, hard ones p < 1/2. Gaussian training has easy / hard below 1, methods
+with a large average radius far above. The paper does not say which images and parameters it
+takes: expect its order of methods, not its digits. The numbers and the rows go to
+gradient_norms.json in the workdir.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcert import train
+from jaxcert.errors import InputError, exit_cleanly
+
+NOISES = 100
+_STREAM = 0x96AD
+"""Folded into the key of config.seed: apart from what training draws."""
+
+
+class Group(NamedTuple):
+    """Mean norm of some images, and its standard error; nan for none."""
+
+    images: int
+    mean: float
+    error: float
+
+
+class Norms(NamedTuple):
+    easy: Group
+    hard: Group
+    ratio: float
+    """mean of the easy by that of the hard; nan without both"""
+    ratio_error: float
+
+
+def gradient_norms(
+    model, method, *, sigma: float, step: int, noises: int = NOISES
+) -> Callable:
+    """(params, state, extra, keys [B], batch of B images) -> (votes for the label, of
+    `noises`, int [B], norm [B]), jitted.
+
+    model: gives the votes; method: of its `inference` form. step: of the run, as in training.
+    """
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    phase = method.phase(step)
+
+    def one(params, state, extra, key, batch):
+        image, label = batch["image"], batch["label"]
+        vote_key, loss_key = jax.random.split(key)
+        shape = (noises, *image.shape)
+        noisy = image + sigma * jax.random.normal(vote_key, shape, image.dtype)
+        logits, _ = model.apply(params, state, noisy)
+        alone = jax.tree.map(lambda leaf: leaf[None], batch)
+
+        def loss(params):
+            at = jnp.int32(step)
+            return method.loss(params, state, extra, alone, loss_key, at, phase)[0]
+
+        norm = optax.tree.norm(jax.grad(loss)(params))
+        return (logits.argmax(-1) == label).sum(), norm
+
+    return jax.jit(jax.vmap(one, in_axes=(None, None, None, 0, 0)))
+
+
+def inference(model):
+    """The model that does the same in training as in evaluation: BatchNorm takes its running
+    statistics, and keeps them."""
+
+    def apply(params, state, x, *, train=False, **inputs):
+        return model.apply(params, state, x, train=False, **inputs)
+
+    return model._replace(apply=apply)
+
+
+def compare(p: np.ndarray, norm: np.ndarray) -> Norms:
+    """Easy and hard images, from p and norm [N] of each."""
+    easy, hard = _group(norm[p > 0.5]), _group(norm[p < 0.5])
+    if not (easy.images and hard.images and hard.mean):
+        return Norms(easy, hard, float("nan"), float("nan"))
+    ratio = easy.mean / hard.mean
+    error = np.hypot(easy.error / hard.mean, ratio * hard.error / hard.mean)
+    return Norms(easy, hard, ratio, float(error))
+
+
+def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
+    """What gradient_norms.json holds: `Norms` as nested dicts, and the rows.
+
+    Raises InputError for a method that trains without noise, or no checkpoint.
+    """
+    import jax
+
+    from jaxcert import config as configs
+    from jaxcert.ops.images import unit
+    from jaxcert.progress import Progress
+    from jaxcert.training import checkpoint, sharding
+
+    sigma = config.method.get("sigma")
+    if sigma is None:
+        raise InputError(
+            f"the method {config.method.name} trains without noise: give the --workdir of a "
+            "network for randomized smoothing."
+        )
+    data = train.open_data(config)
+    source = data.images["train"]
+    sharding.use_precision(config.precision)
+    model = inference(configs.build("models", config.model))
+    method = configs.build("methods", config.method, model=model, run=data.run)
+    loaded = checkpoint.load_network(model, workdir, mesh=sharding.data_mesh())
+    # an imported network has made no step here: its run is over as well
+    step = (loaded.step or data.run.total_steps) - 1
+    of = gradient_norms(model, method, sigma=sigma, step=step)
+    tables = loaded.network.params, loaded.network.state, method.init_extra()
+    images = min(images, len(source.label))
+    index = np.arange(images) * len(source.label) // images
+    key = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
+    line, found, chunk = Progress("measure", images), [], _chunk()
+    for start in range(0, images, chunk):
+        rows = index[np.minimum(np.arange(start, start + chunk), images - 1)]
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
+        batch = {
+            "image": unit(source.image[rows]),
+            "label": source.label[rows],
+            "real": np.ones(chunk, bool),
+            "index": rows.astype(np.int32),
+        }
+        found.append(of(*tables, keys, batch))
+        line.update(min(start + chunk, images))
+    votes, norm = (np.concatenate(v)[:images] for v in zip(*found, strict=True))
+    p, norm = votes / NOISES, norm.astype(np.float64)
+    norms = compare(p, norm)
+    return {
+        "method": config.method.to_dict(),
+        "dataset": source.name,
+        "checkpoint": loaded.digest,
+        "step": loaded.step,
+        "noises": NOISES,
+        "images": images,
+        "easy": norms.easy._asdict(),
+        "hard": norms.hard._asdict(),
+        "ratio": norms.ratio,
+        "ratio_error": norms.ratio_error,
+        "rows": {
+            "index": index.tolist(),
+            "label": source.label[index].tolist(),
+            "p": p.tolist(),
+            "norm": norm.tolist(),
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    from jaxcert import cli
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--images", default="1000")
+    own, rest = parser.parse_known_args(argv)
+    if not own.images.isdecimal() or not int(own.images):
+        raise InputError(
+            f"--images is a number of training images, such as 1000, not {own.images!r}."
+        )
+    args = cli.parse(rest, __doc__, needs="workdir")
+    found = measure(args.config, args.workdir, images=int(own.images))
+    path = Path(args.workdir) / "gradient_norms.json"
+    path.write_text(json.dumps(_without_nan(found)) + "\n")
+    print(
+        f"l2 norm of the gradient of {found['method']['name']}'s loss on one image, "
+        f"{found['images']} training images\n"
+    )
+    print(f"{'':12}{'images':>8}{'mean':>10}{'±':>9}")
+    for name, what in (("easy", "p > 1/2"), ("hard", "p < 1/2")):
+        g = found[name]
+        print(f"{name} {what}{g['images']:8}{g['mean']:10.4g}{g['error']:9.2g}")
+    print(f"easy / hard {'':8}{found['ratio']:10.4g}{found['ratio_error']:9.2g}")
+    print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+def _group(norm: np.ndarray) -> Group:
+    count = len(norm)
+    mean = float(norm.mean()) if count else float("nan")
+    error = float(norm.std(ddof=1) / count**0.5) if count > 1 else float("nan")
+    return Group(count, mean, error)
+
+
+def _chunk() -> int:
+    """Images per program: each takes its own gradient and 100 forward passes."""
+    import jax
+
+    return 8 if jax.default_backend() == "cpu" else 32
+
+
+def _without_nan(value):
+    """JSON has no nan."""
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(exit_cleanly(main))

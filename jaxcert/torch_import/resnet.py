@@ -1,0 +1,151 @@
+"""State dicts of the ResNets that the smoothing papers train (Cohen et al. 2019) -> our trees.
+
+    theirs                                       ours
+    conv1.weight [W,C,k,k], bn1                  stem.kernel [k,k,C,W], stem_bn
+    layer<s>.0.conv<j>.weight, bn<j>             stage<s>_first: conv<j>.kernel, bn<j>
+    layer<s>.0.downsample.0.weight, downsample.1 stage<s>_first: shortcut.kernel, shortcut_bn
+    layer<s>.<i>.conv<j>.weight, bn<j>           stage<s>_rest: the same, stacked at i - 1
+    fc.weight [K,F], .bias                       head.kernel [F,K], .bias
+    bn: weight, bias                             scale, bias
+    bn: running_mean, running_var                batch_stats: mean, var
+
+A block has two convolutions for CIFAR (models/resnet.py) and three for ImageNet
+(models/resnet50.py, the names of torchvision). All names may start with `1.`, `module.` or
+both: the network is wrapped by DataParallel and stands behind a normalisation without
+parameters. mean and std of that are in no state dict; MACER's own code has none, so give
+mean 0 and std 1 for its checkpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+
+from jaxcert.torch_import import state_dict
+from jaxcert.torch_import.state_dict import Arrays, Shapes
+
+CIFAR = "a CIFAR ResNet of basic blocks"
+IMAGENET = "an ImageNet ResNet of bottleneck blocks"
+STEM = {CIFAR: 3, IMAGENET: 7}  # side of its kernel
+
+Layers = dict[str, tuple[str, str, tuple[int, ...]]]
+"""our name of a convolution -> theirs, that of its normalisation, and the shape"""
+
+
+def convert_state_dict(
+    arrays: Arrays, image_shape: tuple[int, int, int]
+) -> tuple[dict, dict, dict]:
+    """(params, state, facts) of `models.resnet`; image_shape is (H, W, C).
+
+    facts are the keys of config.model that the arrays show: depth, width, num_classes.
+    Values keep their type, float32 or float64. Raises InputError naming a tensor that is
+    missing, unknown, of a wrong shape, of another type, or not finite.
+    """
+    arrays = state_dict.unwrapped(arrays)
+    blocks = max(_stages(arrays))
+    params, state, facts = _convert(arrays, image_shape, (blocks,) * 3, CIFAR)
+    return params, state, {"depth": 6 * blocks + 2} | facts
+
+
+def convert_resnet50(
+    arrays: Arrays, image_shape: tuple[int, int, int]
+) -> tuple[dict, dict, dict]:
+    """The same of `models.resnet50`, with `stages` for depth."""
+    arrays = state_dict.unwrapped(arrays)
+    stages = _stages(arrays)
+    params, state, facts = _convert(arrays, image_shape, stages, IMAGENET)
+    return params, state, {"stages": stages} | facts
+
+
+def _stages(arrays: Arrays) -> tuple[int, ...]:
+    """Blocks of each."""
+    found = [re.match(r"layer(\d+)\.(\d+)\.", name) for name in arrays]
+    blocks = Counter(stage for stage, _ in {(int(m[1]), int(m[2])) for m in found if m})
+    return tuple(blocks[stage] for stage in sorted(blocks)) or (1,)
+
+
+def _convert(arrays: Arrays, image_shape, stages, network: str):
+    width, _, size, _ = state_dict.shape_of(arrays, "conv1.weight", 4, network)
+    classes, _ = state_dict.shape_of(arrays, "fc.weight", 2, network)
+    stem, blocks, features = _layers(stages, width, image_shape[-1], network)
+    shapes = _shapes([stem, *(block for stage in blocks for block in stage)])
+    state_dict.check(
+        arrays,
+        shapes | state_dict.linear_shapes("fc", classes, features),
+        network=network,
+        image_shape=image_shape,
+        of_images=("conv1.weight",) if size == STEM[network] else (),
+    )
+    params, means = _trees(arrays, stem)
+    for number, stage in enumerate(blocks, start=1):
+        first, *rest = (_trees(arrays, block) for block in stage)
+        params[f"stage{number}_first"], means[f"stage{number}_first"] = first
+        if rest:
+            stacked = (_stacked(trees) for trees in zip(*rest, strict=True))
+            params[f"stage{number}_rest"], means[f"stage{number}_rest"] = stacked
+    params["head"] = state_dict.linear(arrays, "fc")
+    return params, {"batch_stats": means}, dict(width=width, num_classes=classes)
+
+
+def _layers(stages, width: int, channels: int, network: str):
+    """Stem, blocks of each stage, and the number of features before the head."""
+    size, growth = STEM[network], 1 if network == CIFAR else 4
+    stem: Layers = {"stem": ("conv1", "bn1", (width, channels, size, size))}
+    blocks, c_in = [], width
+    for s, count in enumerate(stages):
+        stage, inner = [], width * 2**s
+        for i in range(count):
+            stage.append(_block(f"layer{s + 1}.{i}", c_in, inner, growth))
+            c_in = growth * inner
+        blocks.append(stage)
+    return stem, blocks, c_in
+
+
+def _block(name: str, c_in: int, inner: int, growth: int) -> Layers:
+    out = growth * inner
+    shapes = [(inner, c_in, 3, 3), (out, inner, 3, 3)]
+    if growth > 1:
+        shapes = [(inner, c_in, 1, 1), (inner, inner, 3, 3), (out, inner, 1, 1)]
+    layers: Layers = {
+        f"conv{j}": (f"{name}.conv{j}", f"{name}.bn{j}", shape)
+        for j, shape in enumerate(shapes, start=1)
+    }
+    if c_in != out:
+        theirs = f"{name}.downsample.0", f"{name}.downsample.1"
+        layers["shortcut"] = (*theirs, (out, c_in, 1, 1))
+    return layers
+
+
+def _shapes(blocks: list[Layers]) -> Shapes:
+    shapes: Shapes = {}
+    for layers in blocks:
+        for conv, norm, shape in layers.values():
+            shapes[f"{conv}.weight"] = shape
+            for leaf in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{norm}.{leaf}"] = shape[:1]
+    return shapes
+
+
+def _trees(arrays: Arrays, layers: Layers) -> tuple[dict, dict]:
+    """(params, running statistics)"""
+    params, means = {}, {}
+    for ours, (conv, norm, _) in layers.items():
+        bn = ours.replace("conv", "bn") if ours.startswith("conv") else f"{ours}_bn"
+        params[ours] = {"kernel": state_dict.hwio(arrays[f"{conv}.weight"])}
+        params[bn] = {"scale": arrays[f"{norm}.weight"], "bias": arrays[f"{norm}.bias"]}
+        means[bn] = {
+            "mean": arrays[f"{norm}.running_mean"],
+            "var": arrays[f"{norm}.running_var"],
+        }
+    return params, means
+
+
+def _stacked(trees) -> dict:
+    return {
+        layer: {
+            leaf: np.stack([tree[layer][leaf] for tree in trees]) for leaf in leaves
+        }
+        for layer, leaves in trees[0].items()
+    }

@@ -1,0 +1,123 @@
+"""Envelope and differences: their definitions, and an interval that covers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_analysis_metrics import certificates
+
+from jaxcert.analysis import compare, metrics
+
+RADII = [0.0, 0.25, 0.5, 1.0]
+
+
+def record(correct, radius, *, label=0, **header):
+    """Images 0, 1, ... of one label, right or wrong, of these radii."""
+    rows = [
+        (label, label if y else 9, float(r))
+        for y, r in zip(correct, radius, strict=True)
+    ]
+    return certificates(rows, **header)
+
+
+NEAR = record([1, 1, 1, 1], [0.3, 0.3, 0.3, 0.3])
+FAR = record([1, 1, 0, 0], [0.6, 0.6, 0.9, 0.0])
+
+
+def test_envelope_names_the_best_at_each_radius():
+    best = compare.envelope([FAR, NEAR], RADII)
+    np.testing.assert_array_equal(best.certified, [1, 1, 0.5, 0])
+    assert best.winner.tolist() == [1, 1, 0, -1], "nobody certifies at 1"
+    assert compare.envelope([NEAR, NEAR], RADII).winner.tolist() == [0, 0, -1, -1]
+
+
+def test_records_are_compared_at_the_images_of_both():
+    shifted = NEAR._replace(index=np.array([5, 3, 2, 4]))  # 2 and 3 are common
+    found = compare.difference(shifted, FAR, RADII)
+    assert found.images == 2
+    np.testing.assert_array_equal(found.difference, [1, 1, 0, 0])
+    assert compare.envelope([shifted, FAR], RADII).images == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        NEAR._replace(index=np.arange(4) + 50),
+        record([1, 1, 1, 1], [1, 1, 1, 1], label=3),
+        NEAR._replace(header=dict(dataset="mnist")),
+    ],
+    ids=["images", "labels", "dataset"],
+)
+def test_records_of_other_images_do_not_compare(other):
+    mine = NEAR._replace(header=dict(dataset="digits"))
+    assert compare.envelope([mine, other], RADII) is None
+    assert compare.difference(mine, other, RADII) is None
+
+
+def test_difference_is_of_certified_accuracies():
+    rng = np.random.default_rng(0)
+    a, b = (record(rng.random(300) < p, rng.random(300)) for p in (0.8, 0.6))
+    found = compare.difference(a, b, RADII, name="b")
+    expected = [metrics.certified_accuracy(c, RADII) for c in (a, b)]
+    np.testing.assert_allclose(found.difference, expected[0] - expected[1])
+    assert found.baseline == "b" and found.images == 300
+    assert (found.low <= found.difference).all() and (
+        found.difference <= found.high
+    ).all()
+    assert found.worse.tolist() == [False] * 4
+    assert compare.difference(b, a, RADII).worse[0]
+
+
+def test_interval_is_that_of_drawing_images():
+    rng = np.random.default_rng(1)
+    a, b = (record(rng.random(400) < p, np.full(400, 0.4)) for p in (0.7, 0.6))
+    found = compare.difference(a, b, [0.25])
+    each = (a.correct.astype(float) - b.correct)[rng.integers(0, 400, (10_000, 400))]
+    low, high = np.quantile(each.mean(1), [0.025, 0.975])
+    assert found.low[0] == pytest.approx(low, abs=0.004)
+    assert found.high[0] == pytest.approx(high, abs=0.004)
+
+
+def test_interval_covers_the_true_difference():
+    rng, covered, true = np.random.default_rng(2), 0, 0.1
+    for _ in range(200):
+        u = rng.random(500)  # what is hard for one is hard for the other
+        a, b = (record(u < p, np.full(500, 0.4)) for p in (0.7, 0.6))
+        found = compare.difference(a, b, [0.0], draws=1000)
+        covered += found.low[0] <= true <= found.high[0]
+        alone = 1.96 * np.hypot(*(metrics.standard_error(p, 500) for p in (0.7, 0.6)))
+        assert found.high[0] - found.low[0] < 2 * alone, "pairing narrows it"
+    assert covered / 200 >= 0.9
+
+
+def test_equal_seeds_give_equal_intervals():
+    found = [compare.difference(NEAR, FAR, RADII, seed=s) for s in (3, 3)]
+    np.testing.assert_array_equal(found[0].low, found[1].low)
+
+
+def test_same_record_differs_by_nothing():
+    found = compare.difference(FAR, FAR, RADII)
+    assert (
+        not np.any([found.difference, found.low, found.high]) and not found.worse.any()
+    )
+
+
+def trained(method, sigma):
+    return NEAR._replace(
+        header=dict(sigma=sigma, config=dict(method=dict(name=method)))
+    )
+
+
+def test_baseline_is_the_gaussian_record_of_the_same_sigma():
+    records = [
+        trained("sun", 0.5),
+        trained("gaussian", 0.25),
+        trained("gaussian", float(np.float32(0.5))),
+        trained("macer", 1.0),
+        trained("macer", 0.25),
+    ]
+    assert compare.baselines(records) == [2, None, None, None, 1]
+    assert compare.baselines(records, [4]) == [None, 4, None, None, None]
+    none = [c._replace(header={}) for c in records]
+    assert compare.baselines(none) == [None] * 5
+    assert compare.baselines(none, [1]) == [1, None, 1, 1, 1], "no sigma is one sigma"
