@@ -98,7 +98,10 @@ def attacker_of(
     loss = apgd.dlr if model.num_classes > 2 else apgd.cross_entropy
     search = pgd.pgd if name == "pgd" else partial(apgd.apgd, loss=loss)
     exact = lipschitz.evaluated(network, mesh)
-    params, state = network.params, jax.jit(model.prepare)(*network[1:])
+    params, state = (
+        network.params,
+        jax.jit(model.prepare)(network.params, network.state),
+    )
     own = _certified(workdir, config, model, mesh)
     largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
 

@@ -17,6 +17,7 @@ same command continues an interrupted run.
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import sys
 import time
@@ -81,8 +82,9 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()
     loaded = checkpoint.load_network(model, workdir, mesh=mesh)
-    exact = in_float32(config)
+    exact = configs.in_float32(config.model)
     certifier = make(config, loaded.network._replace(exact=exact), mesh)
+    warn_of_sigma(config)
     header = {
         **certifier.header,
         "dataset": source.name,
@@ -126,12 +128,17 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     return records.load(path)
 
 
-def in_float32(config: ConfigDict):
-    """The model of a config that computes in bfloat16, in float32; else None."""
-    if config.model.get("dtype") != "bfloat16":
-        return None
-    section = ConfigDict(config.model.to_dict() | {"dtype": "float32"})
-    return configs.build("models", section)
+def warn_of_sigma(config: ConfigDict) -> None:
+    """On stderr, if the network was trained with other noise than it is certified with;
+    the header has both, in its config."""
+    trained, asked = config.method.get("sigma"), config.certify.get("sigma")
+    if trained and asked and not math.isclose(trained, asked, rel_tol=1e-6):
+        print(
+            f"warning: trained with sigma {trained:g}, certified with sigma {asked:g}: the "
+            "radii are true, but smaller than with certify.sigma as trained",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
@@ -141,7 +148,7 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
     reach = (
         f"radius up to {plan.radius:.4g} ({header['norm']}), " if plan.radius else ""
     )
-    memory = f"{plan.memory / 2**20:,.0f} MB"
+    memory = f"{plan.memory / 2**20:,.3g} MB"
     rest = clock(images * plan.samples / plan.rate)
     print(
         f"plan: {reach}{images:,} images, each at most {plan.samples:,} samples and wrong "

@@ -218,6 +218,13 @@ def build(package: str, section: ConfigDict, **context: Any) -> Any:
     return call(make, arguments, what=f"{package[:-1]} {name}", **context)
 
 
+def in_float32(section: ConfigDict) -> Any:
+    """The model of config.model in float32 if it computes in bfloat16, else None."""
+    if section.get("dtype") != "bfloat16":
+        return None
+    return build("models", ConfigDict(section.to_dict() | {"dtype": "float32"}))
+
+
 def check(config: ConfigDict, path: str | Path) -> None:
     """Raises InputError unless keys and types of values are those of base(). Sections that
     `build` and `call` hand on may have other keys: they look at those."""

@@ -88,7 +88,8 @@ def network_of(state: str | Path | Mapping[str, Any], model: str, **settings: An
     params, state, facts = convert(state, image_shape)
     section = ConfigDict(facts | settings | {"name": model})
     _check_facts(facts, section, where)
-    return _network(configs.build("models", section), params, state)
+    network = _network(configs.build("models", section), params, state)
+    return network._replace(exact=configs.in_float32(section))
 
 
 def _network(model, params: dict, state: dict):

@@ -31,9 +31,9 @@ LogitsFn = Callable[[Key, Array], Array]
 """(key, image [B,H,W,C]) -> logits [B,K]; pure. What attacks are written against."""
 
 VoteFn = Callable[[Keys, Array], Array]
-"""(keys [B], noisy image [B,H,W,C]) -> class int32 [B]; pure. -1: the output was not
-finite, which never counts as a vote for a class. What every certificate of smoothing is
-written against."""
+"""(keys [B], noisy image [B,H,W,C]) -> class int32 [B], or logits [B,K] for their argmax;
+pure. -1, or a logit that is not finite, never counts as a vote for a class. What every
+certificate of smoothing is written against."""
 
 
 class Model(NamedTuple):

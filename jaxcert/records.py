@@ -418,6 +418,12 @@ def _check(path: Path, c: Certificates) -> Certificates:
     if c.counts is not None:
         extra = (c.counts < 0).any(1) | (c.counts.sum(1) > c.n)
         faults.append((extra, "more votes than samples"))
+    for name in ("agreeing", "changed"):
+        column = getattr(c, name)
+        if column is not None:
+            column = column.reshape(len(c.index), -1)
+            extra = (column > c.n[:, None]).any(1) if name == "agreeing" else False
+            faults.append((extra | (column < -1).any(1), f"{name} that are no votes"))
     widths = [v.shape[1] for v in (c.counts, c.logits, c.margins) if v is not None]
     for classes in [c.header.get("num_classes"), *widths]:
         if classes is not None:

@@ -160,8 +160,8 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
     jax.eval_shape(
         move, init_key, {"image": like, "real": real}
     )  # refuse before compiling
-    init = partial(step.init_state, model, method, tx, ema=config.ema)
-    state = jax.jit(init)(key=init_key)
+    init = partial(step.init_state, model, tx, ema=config.ema)
+    state = jax.jit(init)(key=init_key, extra=method.init_extra())
     return (
         model,
         method,

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from jaxcert import certify
+from jaxcert import config as configs
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
 from jaxcert.records import Certificates
+from jaxcert.train import train
 
 IMAGE = np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2, 1)
 SOURCE = Source(IMAGE, np.array([0, 1, 2, 0, 1], np.int32), 3, "mine")
@@ -107,3 +109,39 @@ def test_batches_are_never_above_their_limit(monkeypatch):
             monkeypatch, lambda i: 0.0, 5, largest=2, first=8, sampled=sampled
         )
         assert found == [2, 2, 1]
+
+
+def smoothed(**certify_options):
+    config = configs.load("configs/smoothing/digits.py:gaussian,0.50")
+    config = configs.tiny(config)
+    config.certify.update(**certify_options)
+    return config
+
+
+def test_another_sigma_than_in_training_is_warned_of(capsys):
+    certify.warn_of_sigma(smoothed())
+    assert capsys.readouterr().err == ""
+    certify.warn_of_sigma(smoothed(sigma=0.25))
+    assert (
+        "trained with sigma 0.5, certified with sigma 0.25" in capsys.readouterr().err
+    )
+
+
+def test_bfloat16_votes_that_float32_changes_are_recorded(tmp_path, capsys):
+    config = smoothed(n0=40, stop=6)
+    config.model = dict(
+        name="resnet",
+        depth=8,
+        num_classes=10,
+        image_shape=(8, 8, 1),
+        width=4,
+        mean=(0.3,),
+        std=(0.37,),
+        dtype="bfloat16",
+    )
+    train(config, tmp_path)
+    c = certify.certify(config, tmp_path)
+    assert (
+        c.changed.shape == (6,) and (c.changed >= 0).all() and (c.changed <= 40).all()
+    )
+    assert "plan: radius up to" in capsys.readouterr().err

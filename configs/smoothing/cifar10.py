@@ -330,19 +330,24 @@ def smoothing(method, images):
     config.checkpoint.every_epochs = 10
     config.certify.update(
         name="smoothing",
-        procedure="certify",
+        procedure="certify",  # certify | predict | radii | two_stage | sequence
         sigma=sigma,
         n0=100,
         n=100_000,
         alpha=0.001,
+        rho=0.05,  # of two_stage and sequence
+        bound="union",  # of sequence: union | mixture
+        noise="gaussian",  # gaussian | grid | uniform | laplace
+        norm="l2",  # l2 | l1 | linf
         chunk=0,
         batch=100,
         radii=tuple(0.25 * i for i in range(RADII[sigma])),
     )
     config.tiny = dict(
-        method={key: value for key, value in TINY.items() if key in method}
-        | dict(m=min(m, 2)),
+        method={key: value for key, value in TINY.items() if key in method},
         data=dict(name="digits", batch=8, epoch_images=24, epochs=1),
         certify=dict(n0=10, n=50, stop=4),
     )
+    if m > 2:
+        config.tiny.method.m = 2
     return config

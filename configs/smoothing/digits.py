@@ -3,9 +3,23 @@
     python -m jaxcert.train --config configs/smoothing/digits.py:smoothmix,0.25 \\
         --workdir runs/digits_smoothmix
 
-Words after the colon: the noise 0.25 | 0.50 | 1.00; gaussian | stability | smoothadv |
-macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies; of sun: discard,
-reweight, adversarial. The settings are ours.
+Words after the colon: the noise 0.25 | 0.50; gaussian | stability | smoothadv |
+macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies; of sun:
+discard, reweight, adversarial. The settings are ours; catrs takes the labels for soft
+labels, so it needs no first model.
+
+Percent certified at radii 0, 0.25 and 0.5 with n = 1,000, of every third test image
+(266), and seconds of training on one core:
+
+                  noise 0.25        noise 0.50    seconds
+    gaussian    96.6 84.2 36.5   76.3 51.1 15.0     13
+    stability   97.7 86.1 36.1   78.2 45.5  8.3     19
+    smoothadv   97.4 87.6 55.3   81.6 58.6 24.4     42
+    macer       93.6 80.1 42.5   64.3 46.6 17.3     39
+    consistency 97.4 85.3 51.9   79.3 55.6 25.9     20
+    smoothmix   95.5 85.7 58.6   78.9 56.8 27.8     53
+    catrs       95.9 85.3 57.1   73.7 53.0 25.6     58
+    sun         95.5 85.7 51.1   65.0 51.9 34.6     42
 """
 
 import runpy
@@ -41,7 +55,7 @@ METHODS = {
 }
 EPOCHS = {"macer": 50, "catrs": 60, "sun": 50}
 WORDS = {
-    "sigma": CIFAR10["WORDS"]["sigma"],
+    "sigma": {"0.25": 0.25, "0.50": 0.5},  # at 1.00 gaussian has 3 % right
     "method": {name: name for name in METHODS},
     "m": CIFAR10["WORDS"]["m"],
     **{part: CIFAR10["WORDS"][part] for part in PARTS},

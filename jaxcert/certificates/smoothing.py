@@ -99,7 +99,8 @@ def certifier(
 ) -> Certifier:
     """A procedure of `procedures.py` with any base classifier.
 
-    vote: a `jax.tree_util.Partial` keeps its arrays arguments of the compiled program
+    vote: (keys, image) -> classes, or logits [B,K], whose argmax it then is, if all are
+        finite. A `jax.tree_util.Partial` keeps its arrays arguments of the compiled program
         instead of constants in it.
     sigma: std of the noise per pixel; it and all radii are in pixels of [0, 1].
     n0, n, alpha: votes that select, most votes that count, probability of an error.
@@ -131,7 +132,7 @@ def certifier(
     drawn = noises.law(noise, sigma)
     count = voting.counter(_partial(vote), drawn, **per_call)
     if exact is not None:
-        both = Partial(_differ, _partial(vote), _partial(exact))
+        both = Partial(_differ_of(num_classes), _partial(vote), _partial(exact))
         count_changed = voting.counter(both, drawn, **per_call | dict(num_classes=2))
 
     def certify(key, image, label, index) -> Certificates:
@@ -268,20 +269,27 @@ def _network_vote(model, network: Network) -> Partial:
 
 @functools.lru_cache(maxsize=8)
 def _vote_of(apply):
-    """Argmax of a network, -1 where a logit is not finite; one function per network, so
-    that a later certifier of the same network finds the compiled program."""
+    """One function per network, so that a later certifier of the same network finds the
+    compiled program."""
 
     def vote(params, state, keys, image):
-        logits, _ = apply(params, state, image, train=False)
-        finite = jnp.isfinite(logits).all(-1)
-        return jnp.where(finite, logits.argmax(-1), -1).astype(jnp.int32)
+        return apply(params, state, image, train=False)[0]
 
     return vote
 
 
-def _differ(vote, exact, keys, image):
-    """Class 1 where the two votes differ."""
-    return (vote(keys, image) != exact(keys, image)).astype(jnp.int32)
+@functools.lru_cache(maxsize=8)
+def _differ_of(num_classes: int):
+    """The vote whose class is 1 where two votes differ."""
+
+    def differ(vote, exact, keys, image):
+        both = [
+            voting.classes(f(keys, image), len(image), num_classes)
+            for f in (vote, exact)
+        ]
+        return jnp.not_equal(*both).astype(jnp.int32)
+
+    return differ
 
 
 def _check_image(image: np.ndarray, shape: tuple[int, ...] | None, noise: str) -> None:

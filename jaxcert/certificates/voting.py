@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcert.errors import InputError
 from jaxcert.interfaces import Array
 from jaxcert.ops.images import unit
 
@@ -35,9 +36,9 @@ def counter(
     """count(key, index [B], image [B,...], rows, start, size [A]) -> int64 [A,K].
 
     vote: Partial, a `VoteFn`; noise: Partial of `noise.law`. Piece a are samples start ...
-    start + size - 1 of the image at rows[a]; start and size may be numbers. A vote of -1,
-    or of noise that could not be drawn, counts for no class. `count.memory(image)`: bytes
-    that the program takes on each device.
+    start + size - 1 of the image at rows[a]; start and size may be numbers. A vote that is
+    no class (-1, say), or of noise that could not be drawn, counts for none.
+    `count.memory(image)`: bytes that the program takes on each device.
     """
     if mesh is not None:
         vote, noise = jax.device_put((vote, noise), NamedSharding(mesh, P()))
@@ -105,8 +106,8 @@ def _count(
                 index[slot], t + first[slot]
             )
             noisy, drawn = jax.vmap(noise)(keys[:, 0], image[slot])
-            votes = vote(keys[:, 1], noisy)
-            counted = (t < ends[-1]) & drawn & (votes >= 0)
+            votes = classes(vote(keys[:, 1], noisy), chunk, num_classes)
+            counted = (t < ends[-1]) & drawn & (votes >= 0) & (votes < num_classes)
             votes = jnp.where(counted, votes, num_classes)
             return counts.at[slot, votes].add(1, mode="drop")
 
@@ -123,6 +124,21 @@ def _count(
         out_specs=P("data"),
         check_vma=False,
     )(vote, noise, key, index, image, start, size)
+
+
+def classes(votes: Array, images: int, num_classes: int) -> Array:
+    """Classes [B] as they are, or those of logits [B,K], -1 where one is not finite. Raises
+    InputError for anything else, when the program is made."""
+    whole = jnp.issubdtype(votes.dtype, jnp.integer)
+    if votes.shape == (images,) and whole:
+        return votes
+    if votes.shape == (images, num_classes) and not whole:
+        finite = jnp.isfinite(votes).all(-1)
+        return jnp.where(finite, votes.argmax(-1), -1)
+    raise InputError(
+        f"the classifier gives {votes.dtype} {list(votes.shape)} for {images} images: give "
+        f"classes, integers [{images}], or logits, numbers [{images}, {num_classes}]."
+    )
 
 
 def _sample_keys(key, index, sample):

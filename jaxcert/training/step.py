@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxcert.interfaces import Array, Batch, Key, Method, Model, TrainState
+from jaxcert.interfaces import Array, Batch, Key, Method, Model, PyTree, TrainState
 from jaxcert.training import sharding
 
 NEVER = np.iinfo(np.int32).max
@@ -37,18 +37,19 @@ class Totals(NamedTuple):
 
 def init_state(
     model: Model,
-    method: Method,
     tx: optax.GradientTransformation,
     *,
     key: Key,
+    extra: PyTree,
     ema: float,
 ) -> TrainState:
+    """extra: the method's tables, which may be as large as the data set."""
     params, model_state = model.init(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         model_state=model_state,
-        extra=method.init_extra(),
+        extra=extra,
         opt_state=tx.init(params),
         # a copy: a donated state must not hold one buffer twice
         ema=jax.tree.map(jnp.copy, params) if ema else None,

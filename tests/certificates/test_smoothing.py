@@ -361,3 +361,33 @@ def test_an_image_of_another_shape_is_refused():
     certifier = smoothing.certifier(half_space, **SMALL | dict(image_shape=(3, 3, 1)))
     with pytest.raises(InputError, match="takes \\(3, 3, 1\\)"):
         certifier.certify(KEY, images([0.0]), np.zeros(1, int), np.arange(1))
+
+
+def test_logits_vote_for_their_argmax_unless_one_is_not_finite():
+    def logits(keys, x):
+        z = x.mean((1, 2, 3))
+        return jnp.stack([-z, z, jnp.where(z > 3, jnp.nan, -10.0)], 1)
+
+    x = images([-0.6, 0.3, 0.6, 20.0])
+    rows, votes = certify(logits, x), certify(half_space, x)
+    np.testing.assert_array_equal(rows.counts[:3, :2], votes.counts[:3, :2])
+    assert rows.predicted[3] == records.ERROR and rows.counts[3].sum() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong, shape",
+    [
+        (lambda keys, x: jnp.zeros((len(x), 4)), r"float32 \[64, 4\]"),
+        (lambda keys, x: jnp.zeros(len(x)), r"float32 \[64\]"),
+        (lambda keys, x: jnp.zeros((len(x), 1), int), r"int32 \[64, 1\]"),
+        (lambda keys, x: jnp.zeros(1, int), r"int32 \[1\]"),
+    ],
+)
+def test_a_classifier_of_another_shape_is_refused(wrong, shape):
+    with pytest.raises(InputError, match=f"gives {shape} for 64 images: give classes"):
+        certify(wrong, images([0.0]))
+
+
+def test_a_class_that_does_not_exist_is_no_vote():
+    rows = certify(lambda keys, x: jnp.full(len(x), 7), images([0.0]))
+    assert rows.predicted == [records.ERROR] and rows.counts.sum() == 0
