@@ -84,7 +84,8 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     loaded = checkpoint.load_network(model, workdir, mesh=mesh)
     exact = configs.in_float32(config.model)
     certifier = make(config, loaded.network._replace(exact=exact), mesh)
-    warn_of_sigma(config)
+    trained = configs.read(workdir).method.get("sigma")
+    warn_of_sigma(trained, config.certify.get("sigma"))
     header = {
         **certifier.header,
         "dataset": source.name,
@@ -96,6 +97,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         "checkpoint": loaded.digest,
         "seed": chosen.seed,
         "step": loaded.step,
+        "trained_sigma": trained,
         "config": config.to_dict(),
         "versions": {"jaxcert": jaxcert.__version__, "jax": jax.__version__},
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -128,10 +130,9 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     return records.load(path)
 
 
-def warn_of_sigma(config: ConfigDict) -> None:
+def warn_of_sigma(trained: float | None, asked: float | None) -> None:
     """On stderr, if the network was trained with other noise than it is certified with;
-    the header has both, in its config."""
-    trained, asked = config.method.get("sigma"), config.certify.get("sigma")
+    the header has both."""
     if trained and asked and not math.isclose(trained, asked, rel_tol=1e-6):
         print(
             f"warning: trained with sigma {trained:g}, certified with sigma {asked:g}: the "

@@ -4,7 +4,7 @@ separated by tabs, as locuslab/smoothing and the projects after it release it.
 `write` prints radii rounded DOWN to three digits (the originals round to nearest, which
 overstates them by up to half a unit of the third digit) and appends `nA n p_lower` where
 there are votes. `read` keeps the printed radius, takes further columns as they come, and
-refuses whatever no certifier prints. A table of PREDICT has no column `radius`.
+refuses whatever no certifier prints. A table of PREDICT has neither `radius` nor votes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
     lines = list(lines)
     while lines and not lines[-1].strip():
         lines.pop()
-    names = lines[0].split("\t")
+    names = lines[0].removeprefix("\ufeff").split("\t")  # some editors put it there
     _check_names(path, names)
     rows = []
     for number, line in enumerate(lines[1:], 2):
@@ -73,14 +73,16 @@ def read(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
 def write(c: Certificates) -> str:
     """The table of a record, by index. An error becomes an abstention, the only word that
     the table has for it; nA of an abstention is the largest count."""
-    votes = c.counts is not None and c.p_lower is not None
-    lines = ["\t".join(COLUMNS + VOTES * votes)]
+    certifies = (c.header.get("procedure") or {}).get("name") != "predict"
+    votes = certifies and c.counts is not None and c.p_lower is not None
+    names = [name for name in COLUMNS if certifies or name != "radius"]
+    lines = ["\t".join([*names, *VOTES * votes])]
     for i in np.argsort(c.index, kind="stable"):
         fields = [
             int(c.index[i]),
             int(c.label[i]),
             max(int(c.predicted[i]), _ABSTAINS),
-            floor_digits(float(c.radius[i])),
+            *[floor_digits(float(c.radius[i]))] * certifies,
             int(c.correct[i]),
             timedelta(seconds=float(c.seconds[i])),
         ]
@@ -91,6 +93,13 @@ def write(c: Certificates) -> str:
             fields += [int(votes_for), int(c.n[i]), repr(float(p_lower))]
         lines.append("\t".join(str(f) for f in fields))
     return "\n".join(lines) + "\n"
+
+
+def predicts(c: Certificates) -> bool:
+    """Whether rows of a table are of PREDICT: classes without votes, and no radius, where
+    CERTIFY has one for each."""
+    votes = c.agreeing is not None or c.p_lower is not None
+    return not votes and not c.radius.any() and bool((c.predicted >= 0).any())
 
 
 def floor_digits(value: float, digits: int = 3) -> str:
@@ -108,6 +117,12 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         raise InputError(
             f"{path} is neither a record nor a table of locuslab/smoothing: its first line "
             f"lacks {', '.join(missing)}; name another file."
+        )
+    votes = [name for name in VOTES if name in names]
+    if votes and "radius" not in names:
+        raise InputError(
+            f"{path}, line 1 has {', '.join(votes)} and lacks radius, which those votes "
+            "certify: restore the column radius."
         )
     known = [name for name in names if name in COLUMNS + VOTES]
     twice = [name for name in known if known.count(name) > 1]
@@ -129,6 +144,8 @@ def _row(text: dict[str, str]) -> tuple[dict[str, float], str]:
         if name not in text:
             continue
         try:
+            if "_" in text[name]:  # Python reads 1_0 as 10
+                raise ValueError
             if name in _BITS or name == "correct":
                 row[name] = int(text[name])
                 if abs(row[name]) >> _BITS.get(name, 1):

@@ -40,6 +40,8 @@ _HARMLESS = (
 _HANDED_ON = ("model", "method", "optim", "certify")
 """Sections with keys of their own, which `build` and `call` check."""
 _NUMBERS = tuple[float, ...]
+_SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union")
+"""What certify had in older versions without saying so."""
 CERTIFY_STREAM = 0xCE27
 """Folded into the key of certify.seed: apart from all that training draws from at the same
 seed."""
@@ -184,6 +186,8 @@ def read(workdir: str | Path) -> ConfigDict:
         if isinstance(config.get("data", {}).get("augment"), ConfigDict):
             known = base().data.augment.to_dict()
             config.data.augment = known | config.data.augment.to_dict()
+        if config.get("certify", {}).get("name") == "smoothing":
+            config.certify = _SMOOTHING | config.certify.to_dict()
         return config
     except (ValueError, TypeError, AttributeError):
         raise InputError(

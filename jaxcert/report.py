@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert import records
+from jaxcert import cohen_table, records
 from jaxcert.analysis import compare, tables
 from jaxcert.analysis.latex import latex
-from jaxcert.analysis.metrics import ATTACKS, summary
+from jaxcert.analysis.metrics import ATTACKS, certifies, summary
 from jaxcert.analysis.recheck import Recheck, recheck
 from jaxcert.analysis.tables import Entry, Reference
 from jaxcert.certificates import statistics
@@ -97,7 +97,9 @@ def entries(
         radii = [r for one in named for r in _configured_radii(*one)]
         radii = radii or _usual_radii(certificates)
     radii = np.unique(np.asarray(radii, np.float64))
-    against = _against(names, certificates, radii, baseline)
+    _check_names("--baseline", baseline, names)
+    chosen = [names.index(name) for name in baseline]
+    against = compare.against(names, certificates, radii, chosen)
     return [
         Entry(
             name=name,
@@ -106,8 +108,9 @@ def entries(
             recheck=_recheck(c),
             reference=_reference(config),
             against=difference,
+            apart=apart,
         )
-        for name, c, config, difference in zip(
+        for name, c, config, (difference, apart) in zip(
             names, certificates, configs, against, strict=True
         )
     ]
@@ -228,7 +231,13 @@ def _parse_told(key: str, text: str | None) -> Told:
     told: dict[str, float] = {}
     for part in text.split(","):
         name, _, value = part.rpartition("=")
+        if name.strip() in told:
+            raise InputError(
+                f"--{key} has two numbers for {name.strip() or 'all tables'}: leave one."
+            )
         try:
+            if "_" in value:  # Python reads 1_0 as 10
+                raise ValueError
             told[name.strip()] = float(value)
         except ValueError:
             raise InputError(
@@ -263,12 +272,14 @@ def _tell(
     header = c.header | {k: told[k] for k in ("sigma", "alpha") if k in told}
     if "n" in told and not c.n.any():
         c = c._replace(n=np.full(len(c.index), int(told["n"])))
-    if c.n.any():
+    if cohen_table.predicts(c):
+        header["procedure"] = dict(name="predict")
+    elif c.n.any():
         same = (c.n == c.n[0]).all()
         header["procedure"] = dict(
             name="certify" if same else "unknown procedure", n=int(c.n.max())
         )
-    if not tables.untold(header):
+    if certifies(c._replace(header=header)) and not tables.untold(header):
         sigma, alpha, n = header["sigma"], header["alpha"], int(c.n.max())
         largest = statistics.max_radius(n, alpha, sigma)
         if c.radius.max() > largest * 1.005:  # three digits, rounded to nearest
@@ -312,23 +323,6 @@ def _check_names(option: str, given: Iterable[str], names: Sequence[str]) -> Non
             f"{option} names {unknown[0]!r}, and the records are {', '.join(names)}: take "
             "one of these names."
         )
-
-
-def _against(
-    names: Sequence[str],
-    certificates: Sequence[Certificates],
-    radii: np.ndarray,
-    chosen: Sequence[str],
-) -> list[compare.Difference | None]:
-    """Each record's difference to its baseline."""
-    _check_names("--baseline", chosen, names)
-    found = compare.baselines(certificates, [names.index(name) for name in chosen])
-    return [
-        None
-        if at is None
-        else compare.difference(c, certificates[at], radii, name=names[at])
-        for c, at in zip(certificates, found, strict=True)
-    ]
 
 
 def _config(path: str | Path, c: Certificates) -> dict[str, Any]:

@@ -119,9 +119,10 @@ def smoothed(**certify_options):
 
 
 def test_another_sigma_than_in_training_is_warned_of(capsys):
-    certify.warn_of_sigma(smoothed())
+    certify.warn_of_sigma(0.5, 0.5)
+    certify.warn_of_sigma(None, 0.5)
     assert capsys.readouterr().err == ""
-    certify.warn_of_sigma(smoothed(sigma=0.25))
+    certify.warn_of_sigma(0.5, 0.25)
     assert (
         "trained with sigma 0.5, certified with sigma 0.25" in capsys.readouterr().err
     )

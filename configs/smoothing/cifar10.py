@@ -7,7 +7,8 @@
 Words after the colon, in any order: the noise 0.25 | 0.50 | 1.00; gaussian | stability
 | smoothadv | macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies of
 each image; resnet110 | resnet56 | resnet20; bf16; of macer: original (its authors'
-schedule); of sun: discard, reweight, adversarial (its parts; none named: all three),
+schedule); of consistency: attacked (with SmoothAdv's attack first, its eps ours); of
+sun: discard, reweight, adversarial (its parts; none named: all three),
 et70 (E_t), pt0.4 (p_t), eps0.25, steps6 (T), linf (eps is then sqrt(d) eps), with the
 values of Tables 5 to 10.
 
@@ -84,7 +85,17 @@ METHODS = {
     "macer,original": dict(
         m=16, lbd=(12.0, 4.0, 12.0), beta=16.0, gamma=8.0, start_epoch=(0, 0, 200)
     ),
-    "consistency": dict(m=2, lbd=(20.0, 10.0, 10.0), eta=0.5),
+    "consistency": dict(
+        m=2, lbd=(20.0, 10.0, 10.0), eta=0.5, eps=0.0, steps=10, warmup_epochs=10
+    ),
+    "consistency,attacked": dict(
+        m=2,
+        lbd=(20.0, 10.0, 10.0),
+        eta=0.5,
+        eps=(1.0, 1.0, 2.0),
+        steps=10,
+        warmup_epochs=10,
+    ),
     "smoothmix": dict(
         m=2,
         steps=4,
@@ -99,6 +110,8 @@ METHODS = {
         eps=1.0,
         steps=4,
         soft_labels="runs/gaussian_0.25/train.jsonl",
+        confidence_mask=False,
+        double_eps_epoch=0,
     ),
     "sun": dict(
         m=4,
@@ -124,7 +137,7 @@ WORDS = {
     "m": {f"m{m}": m for m in (1, 2, 4, 8)},
     "depth": {f"resnet{depth}": depth for depth in (110, 56, 20)},
     "dtype": {"bf16": "bfloat16"},
-    "recipe": {"original": "original"},
+    "recipe": {"original": "original", "attacked": "attacked"},
     **{part: {part: True} for part in PARTS},
     "start_epoch": {f"et{epoch}": epoch for epoch in (50, 70, 90, 110, 130)},
     "p_t": {f"pt{p:g}": p for p in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)},
@@ -211,6 +224,7 @@ ROWS = (
     *(f"gaussian,{s},resnet110,bf16" for s in WORDS["sigma"]),
     *(f"stability,{s}" for s in WORDS["sigma"]),
     *(f"macer,{s},original" for s in WORDS["sigma"]),
+    *(f"consistency,{s},attacked" for s in WORDS["sigma"]),
 )
 
 TINY = dict(
@@ -239,7 +253,7 @@ def get_config(arg=""):
     )
     config.data.update(name="cifar10", epochs=150)
     config.data.augment.update(crop=4, flip=True)
-    if "recipe" in row:
+    if row.get("recipe") == "original":
         config.model.update(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         config.data.epochs = 440
         config.optim.update(

@@ -33,11 +33,19 @@ METHODS = {
     "stability": dict(m=1, lbd=2.0),
     "smoothadv": dict(m=2, eps=0.25, attack="pgd", steps=4, warmup_epochs=10),
     "macer": dict(m=8, lbd=4.0, beta=16.0, gamma=8.0, start_epoch=10),
-    "consistency": dict(m=2, lbd=5.0, eta=0.5),
+    "consistency": dict(m=2, lbd=5.0, eta=0.5, eps=0.0, steps=10, warmup_epochs=10),
     "smoothmix": dict(
         m=2, steps=4, step_size=0.25, eta=5.0, mix_step=1, warmup_epochs=10
     ),
-    "catrs": dict(m=4, lbd=0.5, eps=0.25, steps=4, soft_labels="labels"),
+    "catrs": dict(
+        m=4,
+        lbd=0.5,
+        eps=0.25,
+        steps=4,
+        soft_labels="labels",
+        confidence_mask=False,
+        double_eps_epoch=0,
+    ),
     "sun": dict(
         m=4,
         start_epoch=20,

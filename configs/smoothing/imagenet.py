@@ -41,7 +41,9 @@ METHODS = {
         steps=1,
         warmup_epochs=1,
     ),
-    "consistency": dict(m=2, lbd=5.0, eta=(None, 0.5, 0.1)),
+    "consistency": dict(
+        m=2, lbd=5.0, eta=(None, 0.5, 0.1), eps=0.0, steps=10, warmup_epochs=10
+    ),
     "catrs": dict(
         m=2,
         lbd=(None, None, 2.0),

@@ -13,6 +13,14 @@ and both records are measured on the same draw, which removes what is hard or ea
 image for both. An image contributes -1, 0 or 1 to the difference, so the counts of the
 three in a draw of N images are multinomial and are drawn as such: the same law as drawing
 images, without the images.
+
+What no image shows, no draw of them shows: without an image that differs the interval would
+be [0, 0]. So one image gained and one lost are added to those that are drawn from, as Bonett
+and Price ("Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based
+on Paired Data", 2012) add them. The interval of N equal images is then about +-3 / N, as the
+rule of three has it.
+
+PREDICT certifies nothing: its records are not compared.
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcert.analysis.metrics import certified_accuracy
+from jaxcert.analysis.metrics import certified_accuracy, certifies
 from jaxcert.records import Certificates
 
 BASELINE = "gaussian"
@@ -73,14 +81,33 @@ def common(records: Sequence[Certificates]) -> list[Certificates] | None:
     return parts if same else None
 
 
+def apart(one: Certificates, other: Certificates, name: str) -> str:
+    """What `one` has that does not compare with `other`, of that name, in a few words;
+    empty if they compare."""
+    if not certifies(one):
+        return "classes without radii, as PREDICT finds"
+    if not certifies(other):
+        return f"no radii of {name}, which is of PREDICT, to compare with"
+    if common([one, other]) is not None:
+        return ""
+    for key in ("dataset", "split"):
+        first, second = one.header.get(key), other.header.get(key)
+        if first != second and key in one.header and key in other.header:
+            return f"the {key} {first} where {name} has {second}"
+    if not np.isin(one.index, other.index).any():
+        return f"no image in common with {name}"
+    return f"other labels than {name}, as images of another data set have"
+
+
 def envelope(records: Sequence[Certificates], radii: ArrayLike) -> Envelope | None:
     """Best record per radius; None where `common` finds no images."""
-    parts = common(records)
+    kept = np.array([i for i, c in enumerate(records) if certifies(c)])
+    parts = common([records[i] for i in kept]) if len(kept) else None
     if parts is None:
         return None
     shares = np.array([certified_accuracy(part, radii) for part in parts])
     best = shares.max(0)
-    winner = np.where(best > 0, shares.argmax(0), -1)
+    winner = np.where(best > 0, kept[shares.argmax(0)], -1)
     return Envelope(len(parts[0].index), best, winner)
 
 
@@ -95,11 +122,11 @@ def difference(
 ) -> Difference | None:
     """c minus baseline at each radius, with the 95 % interval of the paired bootstrap.
 
-    name: what to call the baseline. None where `common` finds no images.
+    name: what to call the baseline. None where they are `apart`.
     """
-    parts = common([c, baseline])
-    if parts is None:
+    if apart(c, baseline, name):
         return None
+    parts = common([c, baseline])
     radii = np.asarray(radii, np.float64)[:, None]
     ours, theirs = (part.correct & (part.radius >= radii) for part in parts)  # [R,N]
     images = ours.shape[1]
@@ -113,14 +140,42 @@ def baselines(
 ) -> list[int | None]:
     """Position of each record's baseline; None for a baseline itself and where there is none.
 
-    chosen: positions of the baselines; else the records that the method `gaussian` trained.
-    A baseline serves the records of its own sigma (without smoothing: of no sigma).
+    chosen: positions of the baselines; else the records that the method `gaussian` trained
+    and that have radii. A baseline serves the records of its own sigma (without smoothing: of no sigma).
     """
-    chosen = chosen or [i for i, c in enumerate(records) if method_of(c) == BASELINE]
+    if not chosen:
+        of_method = (i for i, c in enumerate(records) if method_of(c) == BASELINE)
+        chosen = [i for i in of_method if certifies(records[i])]
     found = []
     for i, c in enumerate(records):
         same = [j for j in chosen if _same_sigma(c, records[j])]
         found.append(None if i in chosen or not same else same[0])
+    return found
+
+
+def against(
+    names: Sequence[str],
+    records: Sequence[Certificates],
+    radii: ArrayLike,
+    chosen: Sequence[int] = (),
+) -> list[tuple[Difference | None, str]]:
+    """Each record's difference to its baseline, and what it has instead of one where a
+    baseline was chosen or found; chosen as in `baselines`."""
+    serving = baselines(records, chosen)
+    found: list[tuple[Difference | None, str]] = []
+    for i, (c, at) in enumerate(zip(records, serving, strict=True)):
+        if at is None:
+            listed = [] if i in chosen else chosen
+            there = [f"{names[j]} has {_sigma_words(records[j])}" for j in listed]
+            why = f"{_sigma_words(c)} where {' and '.join(there)}" if there else ""
+            found.append((None, why))
+            continue
+        why = apart(c, records[at], names[at])
+        minus = None if why else difference(c, records[at], radii, name=names[at])
+        found.append((minus, why))
+    if not any(why for _, why in found):
+        for i in set(chosen) - set(serving):
+            found[i] = None, "no record of its sigma to serve as the baseline of"
     return found
 
 
@@ -132,9 +187,11 @@ def method_of(c: Certificates) -> str | None:
 
 
 def _interval(gained, lost, images: int, draws: int, seed: int):
-    """2.5 and 97.5 % points of the bootstrap's difference, each float64 [R]."""
+    """2.5 and 97.5 % points of the bootstrap's difference, each float64 [R], with an image
+    gained and one lost added to those that were seen."""
     same = images - gained - lost
-    chances = np.stack([gained, lost, same], 1) / images
+    images += 2
+    chances = np.stack([gained + 1, lost + 1, same], 1) / images
     drawn = np.random.default_rng(seed).multinomial(
         images, chances, size=(draws, len(chances))
     )
@@ -148,6 +205,11 @@ def _same_sigma(one: Certificates, other: Certificates) -> bool:
     if not (first and second):
         return not (first or second)
     return math.isclose(first, second, rel_tol=1e-6)
+
+
+def _sigma_words(c: Certificates) -> str:
+    sigma = c.header.get("sigma")
+    return f"sigma {sigma:g}" if sigma else "no stated sigma"
 
 
 def _take(c: Certificates, index: np.ndarray) -> Certificates:

@@ -18,15 +18,17 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import special
 
-from jaxcert.analysis.compare import common, difference, envelope
+from jaxcert.analysis.compare import difference, envelope
 from jaxcert.analysis.metrics import (
     certified_accuracy,
+    certifies,
     p_lower_ecdf,
     p_lower_survival,
     per_class,
     standard_error,
     vote_probability,
 )
+from jaxcert.analysis.tables import short_names
 from jaxcert.certificates import statistics
 from jaxcert.records import Certificates
 
@@ -39,17 +41,22 @@ NORMS = {"l2": r"$\ell_2$", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$"}
 
 
 def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
-    """Certified accuracy against radius, a line per record, the band one standard error
-    to either side.
+    """Certified accuracy against radius, a line per record that certifies, the band one
+    standard error to either side.
 
     Over several records of the same images their envelope is drawn, and below the axis a
     strip in the colour of the one that is best there.
     """
     figure, (axes,) = _figure()
+    short = short_names(names, 50)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
+        if not certifies(c):  # it keeps its colour all the same
+            continue
         radii = _steps(c.radius[c.correct])
-        _curve(axes, i, name, radii, certified_accuracy(c, radii), len(c.index))
-    if len(names) > 1 and common(records) is not None:
+        certified = np.append(certified_accuracy(c, radii), 0.0)
+        radii = np.append(radii, radii[-1])
+        _curve(axes, i, short[name], radii, certified, len(c.index))
+    if sum(map(certifies, records)) > 1 and envelope(records, [0.0]) is not None:
         _envelope(axes, records)
     axes.set_xlabel(_radius_label(records))
     axes.set_ylabel("certified accuracy")
@@ -68,7 +75,7 @@ def difference_curves(
 
     Some record must have a baseline with images of its own."""
     figure, (axes,) = _figure()
-    lowest = []
+    short = short_names(names, 26)
     for i, (name, at) in enumerate(zip(names, against, strict=True)):
         if at is None:
             continue
@@ -83,8 +90,7 @@ def difference_curves(
         low, high = 100 * found.low, 100 * found.high
         band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
         axes.fill_between(radii, low, high, **band)
-        label = f"{_shortened(name, 26)} − {_shortened(names[at], 26)}"
-        lowest.append(_halves(radii, found.difference))
+        label = f"{short[name]} − {short[names[at]]}"
         axes.plot(radii, 100 * found.difference, label=label, **style)
     axes.axhline(0, color=_INK, linewidth=1)
     low, high = axes.get_ylim()
@@ -108,12 +114,13 @@ def p_lower_curves(names: Sequence[str], records: Sequence[Certificates]) -> str
     without the stretch that Phi^-1 gives them.
     """
     figure, panels = _figure(2)
-    p = np.linspace(0.5, 0.9999, _POINTS)
+    short = short_names(names, 50)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
         if vote_probability(c) is None:  # it keeps its colour all the same
             continue
-        _curve(panels[0], i, name, p, p_lower_survival(c, p), len(c.index))
-        _curve(panels[1], i, name, p, p_lower_ecdf(c, p), len(c.index), end=None)
+        p = np.append(_steps(vote_probability(c)[c.correct]), 1.0)
+        for axes, share in zip(panels, (p_lower_survival, p_lower_ecdf), strict=True):
+            _curve(axes, i, short[name], p, share(c, p), len(c.index))
     labels = (
         r"correct, $p_{\mathrm{lower}} \geq p$",
         r"wrong, or $p_{\mathrm{lower}} < p$",
@@ -185,8 +192,8 @@ def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
 
 
 def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
-    falls = np.concatenate([c.radius[c.correct] for c in records])
-    radii = _steps(falls, 4 * _POINTS)
+    falls = [c.radius[c.correct] for c in records if certifies(c)]
+    radii = _steps(np.concatenate(falls), 4 * _POINTS)
     best = envelope(records, radii)
     certified = np.append(best.certified, 0.0)
     axes.plot(
@@ -238,19 +245,13 @@ def _style(i: int):
     return _HUES[i % len(_HUES)], _DASHES[i % len(_DASHES)]
 
 
-def _curve(axes: Axes, i: int, name: str, x, y, count: int, end=0.0) -> None:
-    """end: the value after the last x; None: as it is there."""
+def _curve(axes: Axes, i: int, label: str, x, y, count: int) -> None:
     hue, dash = _style(i)
-    x, y = np.append(x, x[-1]), np.append(y, y[-1] if end is None else end)
     error = standard_error(y, count)
     band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
     axes.fill_between(x, 100 * (y - error), 100 * (y + error), **band)
     style = dict(drawstyle="steps-pre", color=hue, linestyle=dash, linewidth=2)
-    axes.plot(x, 100 * y, label=_shortened(name, 50), **style)
-
-
-def _shortened(name: str, most: int) -> str:
-    return name if len(name) <= most else "…" + name[1 - most :]
+    axes.plot(x, 100 * y, label=label, **style)
 
 
 def _steps(radius: np.ndarray, most: int = _POINTS) -> np.ndarray:
@@ -260,12 +261,6 @@ def _steps(radius: np.ndarray, most: int = _POINTS) -> np.ndarray:
         even = np.linspace(falls[0], falls[-1], most)
         falls = falls[np.unique(np.searchsorted(falls, even))]
     return np.union1d([0.0], falls)
-
-
-def _halves(radii: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Lowest value in the left and in the right half."""
-    left = radii <= radii[-1] / 2
-    return values[left].min(), values[~left].min(initial=values[-1])
 
 
 def _few(radii: np.ndarray, certified: np.ndarray) -> np.ndarray:
@@ -298,6 +293,8 @@ def _svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
         longest = max(map(len, labels))
         room = 11.6 * figure.get_figwidth()  # letters
         columns = max(1, min(len(labels), int(room // (longest + 10))))
+        rows = -(-len(labels) // columns)  # each makes the figure higher
+        figure.set_figheight(figure.get_figheight() + 0.23 * (rows - 1))
         figure.legend(
             handles,
             labels,

@@ -1,8 +1,8 @@
 """Certified accuracy as a LaTeX table, for a paper.
 
 One row per record in groups of one sigma, radii as columns, the average radius last because
-it misleads (see `metrics`). Best of a group bold; worse than the baseline of that sigma grey,
-as Sun et al. (2024) print it. The document needs booktabs and xcolor.
+it misleads (see `metrics`). Best of a group bold, where all its records have the same images;
+worse than the baseline of that sigma grey, as Sun et al. (2024) print it. The document needs booktabs and xcolor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcert.analysis.tables import UNITS, Entry, describe, percent, radius_text
+from jaxcert.analysis.tables import (
+    UNITS,
+    Entry,
+    best_shares,
+    describe,
+    notes,
+    percent,
+    radius_text,
+)
 
 _ESCAPED = {c: "\\" + c for c in "&%$#_{}"}
 _ESCAPED |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
@@ -29,10 +37,12 @@ def latex(entries: Sequence[Entry]) -> str:
     head = [r"$\sigma$"] * noisy + ["record", *map(radius_text, radii), "ACR"]
     lines = [
         "% \\usepackage{booktabs, xcolor}",
-        f"% certified accuracy in % at {norm} radius ({UNITS}); bold: best at that sigma; "
-        "grey: worse than the baseline",
+        f"% certified accuracy in % at {norm} radius ({UNITS}), of the record's own images",
+        "% bold: best at that sigma, where all records of that sigma have the same images",
+        "% grey: worse than the baseline at the images that both have",
         "% ACR, the average radius, misleads: never compare by it alone",
         *(f"% {_comment(entry)}" for entry in entries),
+        *(f"% {' '.join(note.split())}" for note in notes(entries)),
         f"\\begin{{tabular}}{{{'l' * (1 + noisy)}{'r' * len(radii)}r}}",
         r"\toprule",
         " & ".join(head) + r" \\",
@@ -48,21 +58,20 @@ def latex(entries: Sequence[Entry]) -> str:
 
 def _rows(group: Sequence[Entry]) -> list[list[str]]:
     """Equal once printed is equal: both are bold."""
-    shares = np.array([np.round(100 * e.summary.certified, 1) for e in group])
+    best = best_shares(group)
     means = [round(e.summary.acr, 3) for e in group]
-    best = shares.max(0)
     rows = []
-    for entry, own, mean in zip(group, shares, means, strict=True):
+    for entry, mean in zip(group, means, strict=True):
         cells = []
         for i, share in enumerate(entry.summary.certified):
             cell = percent(share)
-            if len(group) > 1 and own[i] == best[i] > 0:
+            if best is not None and 0 < best[i] and cell == percent(best[i]):
                 cell = rf"\textbf{{{cell}}}"
             if entry.against is not None and entry.against.worse[i]:
                 cell = rf"\textcolor{{gray}}{{{cell}}}"
             cells.append(cell)
-        text = f"{mean:.3f}"
-        if len(group) > 1 and mean == max(means):
+        text = "--" if np.isnan(mean) else f"{mean:.3f}"
+        if best is not None and mean == np.nanmax(means):
             text = rf"\textbf{{{text}}}"
         rows.append([_escape(entry.name), *cells, text])
     return rows
@@ -74,6 +83,7 @@ def _comment(entry: Entry) -> str:
     text += f"abstained {percent(s.abstention)} %"
     if entry.against is not None:
         text += f"; baseline {entry.against.baseline}"
+        text += f" at {entry.against.images} images"
     return " ".join(text.split())
 
 

@@ -3,6 +3,8 @@
 certified accuracy at r = share of all images with predicted = label and radius >= r;
 at r = 0 it is the clean accuracy of the certified classifier: abstaining is wrong.
 
+PREDICT names classes and certifies nothing: what needs a radius is nan in its `summary`.
+
 Randomized smoothing certifies an image if p_lower > 1/2. Shares over p_lower are read off
 that column; published tables have none, there p_lower = Phi(radius / sigma), which holds
 for Gaussian noise.
@@ -88,7 +90,9 @@ class PerClass(NamedTuple):
 
 def summary(c: Certificates, radii: ArrayLike) -> Summary:
     """All numbers of a record at the given radii; c must have a row."""
-    certified = certified_accuracy(c, radii)
+    stated = 1.0 if certifies(c) else float("nan")  # else clean accuracy only
+    at = np.where(np.asarray(radii, np.float64) > 0, stated, 1.0)
+    certified = at * certified_accuracy(c, radii)
     count = len(c.index)
     return Summary(
         images=count,
@@ -98,13 +102,13 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
         certified_lower=certified_accuracy_lower_bound(
             certified, count, alpha=c.header.get("alpha") or 0.0
         ),
-        wrong_certified=wrong_but_certified(c, radii) / count,
+        wrong_certified=at * wrong_but_certified(c, radii) / count,
         abstention=abstention_rate(c),
         error=error_rate(c),
-        mean_radius=mean_radius(c),
-        median_radius=median_radius(c),
-        acr=acr(c),
-        acr_error=float(np.std(c.radius * c.correct) / np.sqrt(count)),
+        mean_radius=stated * mean_radius(c),
+        median_radius=stated * median_radius(c),
+        acr=stated * acr(c),
+        acr_error=stated * float(np.std(c.radius * c.correct) / np.sqrt(count)),
         acr_share=acr_share(c),
         trivial_acr=trivial_acr(c),
         trivial_n=trivial_n(c),
@@ -207,14 +211,15 @@ def share_at_max_radius(c: Certificates) -> float:
 
 def vote_probability(c: Certificates, *, sigma: float | None = None):
     """Lower bound of the predicted class' probability, float64 [N], nan where nothing is
-    predicted. None for a record that has neither p_lower nor Gaussian noise of known sigma.
+    predicted. None for a record that has neither p_lower nor radii of Gaussian noise of
+    known sigma.
 
     sigma: the header's if not given.
     """
     sigma = c.header.get("sigma") if sigma is None else sigma
     if c.p_lower is not None:
         return np.where(c.predicted >= 0, c.p_lower, np.nan)
-    if not sigma or not _is_gaussian(c):
+    if not sigma or not _is_gaussian(c) or not certifies(c):
         return None
     return np.where(c.predicted >= 0, special.ndtr(c.radius / sigma), np.nan)
 
@@ -301,6 +306,12 @@ def changed_share(c: Certificates) -> float | None:
     if c.changed is None or not n0:
         return None
     return float(c.changed.mean() / n0)
+
+
+def certifies(c: Certificates) -> bool:
+    """Whether the record has radii; one of PREDICT has classes alone."""
+    procedure = c.header.get("procedure")
+    return not isinstance(procedure, dict) or procedure.get("name") != "predict"
 
 
 def noise_of(c: Certificates) -> str:

@@ -20,9 +20,13 @@ from jaxcert.analysis.figures import (
     radius_curves,
     radius_theory,
 )
-from jaxcert.analysis.metrics import certify_numbers, per_class, vote_probability
+from jaxcert.analysis.metrics import (
+    certifies,
+    certify_numbers,
+    per_class,
+    vote_probability,
+)
 from jaxcert.analysis.tables import (
-    NO_BASELINE,
     UNITS,
     Entry,
     average_radius,
@@ -31,12 +35,12 @@ from jaxcert.analysis.tables import (
     changed_votes,
     describe,
     evidence,
+    notes,
     paper_radii,
     percent,
     points,
     published_percent,
     radius_text,
-    smoothed,
 )
 
 _NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
@@ -85,15 +89,18 @@ def page(entries: Sequence[Entry]) -> str:
         _checks(entries),
     ]
     parts += ["<h2>Certified accuracy</h2>", _accuracy_table(entries)]
-    several = best_of(entries) is not None
+    best = best_of(entries)
     caption = "Certified accuracy against radius. The band is one standard error."
-    if several:
+    if best is not None:
         caption += (
             " The grey line is the best record at each radius, the strip below the axis has "
-            "its colour."
+            f"its colour, both of the {best.images:,} images that all records have: a line, "
+            "of all the images of its record, can lie above it."
         )
-    parts.append(_figure(radius_curves(names, records), caption))
-    parts += _comparison(entries) if several else []
+    if any(map(certifies, records)):
+        parts.append(_figure(radius_curves(names, records), caption))
+    parts += _best(entries) + _against(entries)
+    parts += [f'<p class="soft">{escape(note)}</p>' for note in notes(entries)]
     if any(vote_probability(c) is not None for c in records):
         caption = (
             "Left: share of images that are correct with a vote probability proven to be p or "
@@ -118,9 +125,10 @@ def page(entries: Sequence[Entry]) -> str:
     )
 
 
-def _comparison(entries: Sequence[Entry]) -> list[str]:
-    """What several records of the same images have beside one."""
+def _best(entries: Sequence[Entry]) -> list[str]:
     best, radii = best_of(entries), entries[0].summary.radii
+    if best is None:
+        return []
     rows = [
         [radius_text(r), percent(share), escape(entries[i].name)]
         for r, share, i in zip(radii, best.certified, best.winner, strict=True)
@@ -130,11 +138,15 @@ def _comparison(entries: Sequence[Entry]) -> list[str]:
         f"% of the {best.images:,} images that all records have, by the record that is best "
         "at that radius: no one record has to serve them all."
     )
-    parts = ["<h2>Best at each radius</h2>"]
-    parts.append(_table(["radius", "best", "record"], rows, caption))
+    table = _table(["radius", "best", "record"], rows, caption)
+    return ["<h2>Best at each radius</h2>", table]
+
+
+def _against(entries: Sequence[Entry]) -> list[str]:
+    radii = entries[0].summary.radii
     compared = [e for e in entries if e.against is not None]
     if not compared:
-        return parts + [f'<p class="soft">{NO_BASELINE}</p>'] * smoothed(entries)
+        return []
     head = ["radius"]
     for e in compared:
         head.append(f"{escape(e.name)}<br>− {escape(e.against.baseline)}")
@@ -144,9 +156,10 @@ def _comparison(entries: Sequence[Entry]) -> list[str]:
     ]
     caption = (
         "Difference of certified accuracy in points at the images of both, with the 95 % "
-        "interval of the paired bootstrap; ▼ worse than the baseline."
+        "interval of the paired bootstrap, to which one image gained and one lost are "
+        "added; ▼ worse than the baseline."
     )
-    parts += ["<h2>Against the baseline</h2>", _table(head, rows, caption)]
+    parts = ["<h2>Against the baseline</h2>", _table(head, rows, caption)]
     names = [e.name for e in entries]
     at = [names.index(e.against.baseline) if e.against else None for e in entries]
     svg = difference_curves(names, [e.certificates for e in entries], at)
@@ -190,7 +203,7 @@ def _lead(entry: Entry) -> str:
     s, header = entry.summary, entry.certificates.header
     data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
     parts = []
-    for i, radius in enumerate(s.radii[:2]):
+    for i, radius in enumerate(s.radii[: 2 if certifies(entry.certificates) else 1]):
         share = percent(s.certified[i], s.certified_error[i])
         within = f"provably so within {_norm([entry])} radius {radius_text(radius)}"
         parts.append(f"{share} % {within if radius else 'are classified correctly'}")
@@ -257,7 +270,9 @@ def _shares(entry: Entry, best: np.ndarray | None) -> list[str]:
     for i, (share, error) in enumerate(
         zip(s.certified, s.certified_error, strict=True)
     ):
-        cell = f"{percent(share)} <small>±{100 * error:.1f}</small>"
+        cell = percent(share)
+        if cell != "--":
+            cell += f" <small>±{100 * error:.1f}</small>"
         marked = best is not None and share == best[i] > 0
         cells.append(f"<b>{cell}</b>" if marked else cell)
     return cells
@@ -302,6 +317,8 @@ def _numbers(entry: Entry) -> dict[str, str]:
     facts = {"abstained": f"{percent(s.abstention)} %"}
     if s.error:
         facts["could not be evaluated"] = f"{percent(s.error)} %"
+    if not certifies(entry.certificates):
+        return facts
     for i, radius in enumerate(s.radii):
         if radius > 0:
             at = radius_text(radius)

@@ -27,6 +27,7 @@ and logits are those of the network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -77,30 +78,37 @@ def recheck(c: Certificates) -> Recheck:
 
 
 def _check_for(c: Certificates) -> tuple[Callable | None, str]:
+    votes = ("counts", "agreeing")
     checks = {
         "certify": (_certify, "counts"),
         "predict": (_predict, "counts"),
-        "radii": (_tried, "agreeing"),
-        "two_stage": (_two_stage, "agreeing"),
-        "sequence": (_sequence, "agreeing"),
+        "radii": (_tried, *votes),
+        "two_stage": (_two_stage, *votes),
+        "sequence": (_sequence, *votes),
         "margin": (_lipschitz, "logits"),
         "interval": (_interval, "logits"),
     }
     name = _procedure(c).get("name")
-    check, needs = checks.get(str(name), (None, ""))
+    check, *needs = checks.get(str(name), (None,))
     if check is None:
         return None, f"no re-check is known for the procedure {name!r}"
-    if getattr(c, needs) is None:
-        return None, f"its rows have no {needs}"
+    for column in needs:
+        if getattr(c, column) is None:
+            return None, f"its rows have no {column}"
     return check, ""
 
 
 def _certify(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = c.n[rows]
     proven, holds = _bounded(c, rows, n)
-    if "n" in _procedure(c):  # stopping when it suits is not what alpha allows for
-        holds &= n == _number(c, "n", _procedure(c))
-    return proven, holds
+    return proven, holds & _as_many_as_asked(c, rows)
+
+
+def _as_many_as_asked(c: Certificates, rows: np.ndarray) -> np.ndarray:
+    """Stopping when it suits is not what alpha allows for."""
+    if c.header.get("format") is None and "n" not in _procedure(c):
+        return np.ones(len(rows), bool)  # of rows that were never in a file
+    return c.n[rows] == _number(c, "n", _procedure(c))
 
 
 def _bounded(c: Certificates, rows: np.ndarray, n: np.ndarray):
@@ -117,6 +125,10 @@ def _bounded(c: Certificates, rows: np.ndarray, n: np.ndarray):
 def _two_stage(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     procedure = _procedure(c)
     _votes_at(c, 2)
+    if not _number(c, "n", procedure) >= 1:
+        raise InputError(
+            "the record's header has n below 1: certify into another file with --out."
+        )
     pilot, k = c.agreeing[rows].T
     n = procedures.second_stage(
         np.clip(pilot, 0, procedures.PILOT),
@@ -171,9 +183,7 @@ def _path(c: Certificates, rows: np.ndarray, looks: tuple[int, ...]):
     size = np.diff(looks, prepend=0)
     fits &= (~taken | ((steps >= 0) & (steps <= size))).all(1)
     fits &= c.n[rows] == np.asarray(looks)[last]
-    if c.counts is not None:
-        votes = c.counts[rows, predicted]
-        fits &= agreeing[np.arange(len(rows)), last] == votes
+    fits &= agreeing[np.arange(len(rows)), last] == c.counts[rows, predicted]
     return np.minimum(agreeing, looks), fits
 
 
@@ -209,9 +219,14 @@ def _law(c: Certificates) -> dict[str, Any]:
     norm = c.header.get("norm", "l2")
     norms.check(noise, norm)
     d = int(_number(c, "d", procedure)) if norm == "linf" else 1
-    return dict(
-        noise=noise, norm=norm, sigma=_number(c, "sigma", c.header), d=max(d, 1)
-    )
+    model = c.header.get("model")
+    shape = model.get("image_shape") if isinstance(model, dict) else None
+    if d < 1 or (norm == "linf" and shape is not None and d != math.prod(shape)):
+        raise InputError(
+            f"the record's header has d {d} for images of {shape}: certify into another "
+            "file with --out."
+        )
+    return dict(noise=noise, norm=norm, sigma=_number(c, "sigma", c.header), d=d)
 
 
 def _radius_of(c: Certificates) -> Callable[[np.ndarray], np.ndarray]:
@@ -226,7 +241,8 @@ def _predict(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     second, first = np.sort(c.counts[rows], 1)[:, -2:].T
     top = c.counts[rows, c.predicted[rows]] == first
     sure = statistics.predict_pvalue(first, second) <= _number(c, "alpha", c.header)
-    return np.zeros(len(rows)), top & sure & (c.radius[rows] == 0)
+    holds = top & sure & (c.radius[rows] == 0) & _as_many_as_asked(c, rows)
+    return np.zeros(len(rows)), holds
 
 
 def _lipschitz(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -282,13 +298,16 @@ def _pairwise(c: Certificates, classes: int) -> np.ndarray:
 
 
 def _radii(c: Certificates) -> np.ndarray:
-    try:
-        return np.asarray(_procedure(c).get("radii"), np.float64)
-    except (ValueError, TypeError, OverflowError):
+    given = _procedure(c).get("radii")
+    numbers = isinstance(given, list | tuple) and all(
+        type(r) in (int, float) and 0 <= r < np.inf for r in given
+    )
+    if not numbers or not given:
         raise InputError(
             "the record's procedure.radii are no numbers: certify into another file with "
             "--out."
-        ) from None
+        )
+    return np.asarray(given, np.float64)
 
 
 def _procedure(c: Certificates) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert.analysis.compare import Difference, Envelope, envelope
-from jaxcert.analysis.metrics import Summary
+from jaxcert.analysis.compare import Difference, Envelope, apart, common, envelope
+from jaxcert.analysis.metrics import Summary, certifies
 from jaxcert.analysis.recheck import Recheck
 from jaxcert.records import Certificates
 
@@ -40,6 +41,8 @@ class Entry(NamedTuple):
     reference: Reference | None = None
     against: Difference | None = None
     """its baseline, if there is one"""
+    apart: str = ""
+    """what it has that does not compare with the baseline that was to serve it"""
 
 
 def text(entries: Sequence[Entry], *, width: int = 100) -> str:
@@ -57,6 +60,8 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     for block in _blocks(fixed, columns, width):
         lines += ["", *_aligned(block)]
     lines += _best_text(entries) + _against_text(entries, width)
+    for note in notes(entries):
+        lines += ["", *textwrap.wrap(note, width)]
     for entry in entries:
         lines += ["", *_paragraph(entry, width)]
     return "\n".join(lines) + "\n"
@@ -84,7 +89,9 @@ def radius_text(radius: float) -> str:
 
 
 def percent(share: float, error: float | None = None) -> str:
-    """0.657 -> '65.7', with its error '65.7 ±0.5'."""
+    """0.657 -> '65.7', with its error '65.7 ±0.5'; '--' for nan."""
+    if math.isnan(share):
+        return "--"
     text = f"{100 * share:.1f}"
     return text if error is None else f"{text} ±{100 * error:.1f}"
 
@@ -105,7 +112,10 @@ def describe(header: dict[str, Any]) -> str:
         verb = "need" if len(left_out) > 1 else "needs"
         options = _and([f"--{name}" for name in missing])
         return f"a table of randomized smoothing; {_and(left_out)} {verb} {options}"
-    words = ["a table, as told here"] * (header.get("format") == "tsv")
+    words = []
+    if header.get("format") == "tsv":
+        predict = procedure.get("name") == "predict"
+        words.append("a table without radii" if predict else "a table, as told here")
     words.append(str(header.get("method", "unknown method")))
     if procedure.get("name") and procedure["name"] != header.get("method"):
         words.append(str(procedure["name"]))
@@ -122,9 +132,9 @@ def describe(header: dict[str, Any]) -> str:
 
 def untold(header: dict[str, Any]) -> list[str]:
     """What vote probabilities and the constant classifier need and a table leaves out."""
-    if header.get("format") != "tsv":
-        return []
     procedure = header.get("procedure") or {}
+    if header.get("format") != "tsv" or procedure.get("name") == "predict":
+        return []
     known = dict(
         sigma=header.get("sigma"), alpha=header.get("alpha"), n=procedure.get("n")
     )
@@ -132,19 +142,42 @@ def untold(header: dict[str, Any]) -> list[str]:
 
 
 def best_of(entries: Sequence[Entry]) -> Envelope | None:
-    """The envelope of several records; None for one, or without images that all have."""
-    if len(entries) < 2:
+    """The envelope of several records that certify; None for one, or without images that
+    all have."""
+    if len(_certifying(entries)) < 2:
         return None
     return envelope([e.certificates for e in entries], entries[0].summary.radii)
 
 
+def notes(entries: Sequence[Entry]) -> list[str]:
+    """What is not compared and why, a sentence each."""
+    found = []
+    kept = _certifying(entries)
+    if len(kept) > 1 and best_of(entries) is None:
+        pairs = ((e, f) for i, e in enumerate(kept) for f in kept[i + 1 :])
+        reasons = (
+            f"{e.name} has {why}"
+            for e, f in pairs
+            if (why := apart(e.certificates, f.certificates, f.name))
+        )
+        why = next(reasons, "no image is in all of them")
+        found.append(f"No best record at each radius is shown: {why}.")
+    for reason in dict.fromkeys(e.apart for e in entries if e.apart):
+        named = _and([e.name for e in entries if e.apart == reason])
+        found.append(f"No difference to a baseline is shown for {named}: {reason}.")
+    compared = found or any(e.against is not None for e in entries)
+    if not compared and len(kept) > 1 and smoothed(entries):
+        found.append(NO_BASELINE)
+    return found
+
+
 def points(against: Difference, i: int) -> str:
-    """Difference at the i-th radius: '-3.4 [-4.3, -2.6]', '0.0' where no image differs."""
-    parts = (against.difference[i], against.low[i], against.high[i])
-    if not any(parts):
-        return "0.0"
-    value, low, high = (f"{100 * v:+.1f}" for v in parts)
-    return f"{value} [{low}, {high}]"
+    """Difference at the i-th radius: '-3.4 [-4.3, -2.6]', the interval rounded outwards."""
+    ends = ((against.low[i], math.floor), (against.high[i], math.ceil))
+    # rounded before: 100 * 0.57 is a little less than 57
+    low, high = (outwards(round(1000 * v, 6)) / 10 for v, outwards in ends)
+    value = round(100 * against.difference[i], 1) + 0.0  # not -0.0
+    return f"{value:+.1f} [{low + 0.0:+.1f}, {high + 0.0:+.1f}]"
 
 
 NO_BASELINE = (
@@ -160,16 +193,31 @@ def smoothed(entries: Sequence[Entry]) -> bool:
 
 def best_shares(entries: Sequence[Entry]) -> np.ndarray | None:
     """Largest certified accuracy per radius [R]; None unless there are several records
-    of the same images."""
-    first = entries[0].certificates
-    same = all(
-        np.array_equal(e.certificates.index, first.index)
-        and np.array_equal(e.certificates.label, first.label)
-        for e in entries
-    )
-    if len(entries) < 2 or not same:
+    that certify, all of the same images."""
+    kept = _certifying(entries)
+    if len(kept) < 2:
         return None
-    return np.max([e.summary.certified for e in entries], axis=0)
+    parts = common([e.certificates for e in kept])
+    if parts is None or any(e.summary.images > len(parts[0].index) for e in kept):
+        return None
+    return np.max([e.summary.certified for e in kept], axis=0)
+
+
+def short_names(names: Sequence[str], most: int = _NAME_WIDTH) -> dict[str, str]:
+    """Each name in at most `most` letters, its end or its start and end; in more where two
+    names would be one."""
+    for width in range(most, max(map(len, names)) + 1):
+        for start in (0, (width - 3) // 2):
+            end = width - 3 - start
+            short = {
+                name: name
+                if len(name) <= width
+                else f"{name[:start]}...{name[-end:]}"
+                for name in names
+            }
+            if len(set(short.values())) == len(short):
+                return short
+    return {name: name for name in names}
 
 
 def evidence(entry: Entry) -> str:
@@ -205,10 +253,12 @@ def average_radius(entry: Entry) -> str:
     if s.acr_share is not None:
         beside.append(f"{percent(s.acr_share)} % of it is from p_lower > 0.99")
     if s.trivial_acr is not None:
-        beside.append(
-            f"a constant classifier has {s.trivial_acr:.3f}, and more than this record "
-            f"from n = {_count(s.trivial_n)} samples"
-        )
+        words = f"a constant classifier has {s.trivial_acr:.3f}"
+        if math.isfinite(s.trivial_n):
+            words += (
+                f", and more than this record from n = {_count(s.trivial_n)} samples"
+            )
+        beside.append(words)
     return f"{text} ({'; '.join(beside)})" if beside else text
 
 
@@ -230,6 +280,10 @@ def paper_radii(entry: Entry) -> str:
 def _count(n: float) -> str:
     """1234567 -> '1,234,567', more digits as '3.5e+29'."""
     return f"{n:,.0f}" if n < 1e9 else f"{n:.2g}"
+
+
+def _certifying(entries: Sequence[Entry]) -> list[Entry]:
+    return [e for e in entries if certifies(e.certificates)]
 
 
 def _and(words: Sequence[str]) -> str:
@@ -256,15 +310,14 @@ def _best_text(entries: Sequence[Entry]) -> list[str]:
 def _against_text(entries: Sequence[Entry], width: int) -> list[str]:
     compared = [e for e in entries if e.against is not None]
     if not compared:
-        missing = best_of(entries) is not None and smoothed(entries)
-        return ["", *textwrap.wrap(NO_BASELINE, width)] if missing else []
-    columns = []
+        return []
+    columns, short = [], short_names([e.name for e in entries])
     for i, radius in enumerate(compared[0].summary.radii):
         marks = ["!" if e.against.worse[i] else " " for e in compared]
         cells = [points(e.against, i) + m for e, m in zip(compared, marks, strict=True)]
         columns.append([radius_text(radius), *cells])
-    fixed = [["", *(_short(e.name) for e in compared)]]
-    fixed.append(["minus", *(_short(e.against.baseline) for e in compared)])
+    fixed = [["", *(short[e.name] for e in compared)]]
+    fixed.append(["minus", *(short[e.against.baseline] for e in compared)])
     lines = [
         "",
         "difference in points [95 % interval, paired]; ! worse than the baseline",
@@ -274,14 +327,10 @@ def _against_text(entries: Sequence[Entry], width: int) -> list[str]:
     return lines
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
-
-
 def _labels(entries: Sequence[Entry]) -> list[str]:
-    labels = []
+    labels, short = [], short_names([e.name for e in entries])
     for entry in entries:
-        labels += [_short(entry.name)] + ["  published"] * (entry.reference is not None)
+        labels += [short[entry.name]] + ["  published"] * (entry.reference is not None)
     return labels
 
 
@@ -339,7 +388,8 @@ def _aligned(columns: list[list[str]]) -> list[str]:
 
 def _paragraph(entry: Entry, width: int) -> list[str]:
     s, header = entry.summary, entry.certificates.header
-    positive = [i for i, r in enumerate(s.radii) if r > 0][:1]
+    certified = certifies(entry.certificates)
+    positive = [i for i, r in enumerate(s.radii) if r > 0 and certified][:1]
     facts = [describe(header)]
     facts += [
         f"certified at {radius_text(s.radii[i])} for a wrong class: "
@@ -348,10 +398,11 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
     ]
     if s.error:
         facts.append(f"could not be evaluated: {percent(s.error)} %")
-    facts.append(
-        f"radius of the correct images: mean {s.mean_radius:.3g}, "
-        f"median {s.median_radius:.3g}"
-    )
+    if certified:
+        facts.append(
+            f"radius of the correct images: mean {s.mean_radius:.3g}, "
+            f"median {s.median_radius:.3g}"
+        )
     if s.paper:
         facts.append(f"by the estimates of the paper: {paper_radii(entry)}")
     if s.changed is not None:
@@ -359,7 +410,9 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
     facts.append(evidence(entry))
     if entry.reference is not None:
         facts.append(f"published: {entry.reference.source}")
-    facts.append(f"average radius (never compare by it alone): {average_radius(entry)}")
+    if certified:
+        average = average_radius(entry)
+        facts.append(f"average radius (never compare by it alone): {average}")
     lines = [entry.name]
     for fact in facts:
         lines += textwrap.wrap(
@@ -395,7 +448,8 @@ def _csv_row(entry: Entry, position: int, best: Envelope | None) -> dict[str, An
         "n_trivial": s.trivial_n,
         "acr_share_above_0.99": s.acr_share,
     }
-    return row
+    # of PREDICT, and without a correct image
+    return {k: None if v != v else v for k, v in row.items()}
 
 
 def _difference_row(against: Difference | None, i: int, at: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ _GAP = Fraction(1, 5 * 10**12)
 """Relative error of Phi in float64: ten times what was found against 40 digits, as far as
 9.4 sigma."""
 
+_WIDEST = 16
+
 
 def law(noise: str, sigma: float) -> Partial:
     """(key, image [H,W,C] in [0, 1]) -> (noisy image, bool: drawn)."""
@@ -47,14 +49,18 @@ def law(noise: str, sigma: float) -> Partial:
 
 
 def check_grid(image: np.ndarray) -> None:
-    """Raises InputError for images with pixels between the multiples of 1/255."""
-    if image.dtype != np.uint8:
-        off = np.abs(image * 255 - np.round(image * 255))
-        if not (off < 1e-4).all():
-            raise InputError(
-                "grid noise needs pixels that are multiples of 1/255, as in 8-bit images: "
-                "give uint8 images, or certify.noise=gaussian."
-            )
+    """Raises InputError unless pixels are the float32 or float64 nearest to k / 255."""
+    if image.dtype == np.uint8:
+        return
+    pixel = np.clip(np.round(image.astype(np.float64) * 255), 0, 255) / 255
+    if (
+        image.dtype not in (np.float32, np.float64)
+        or not (image == pixel.astype(image.dtype)).all()
+    ):
+        raise InputError(
+            "grid noise needs pixels that are multiples of 1/255, as in 8-bit images: give "
+            "uint8 images, or certify.noise=gaussian."
+        )
 
 
 def _gaussian(scale, key: Key, image: Array):
@@ -106,6 +112,11 @@ def _thresholds(sigma: float) -> tuple[np.ndarray, np.ndarray]:
 
     T_i below 1/2 is computed, the others are 2^64 minus those: the law is symmetric."""
     grid = 255 * sigma
+    if sigma > _WIDEST:
+        raise InputError(
+            f"noise of sigma {sigma:g} is too wide for a table of its values: give at most "
+            f"{_WIDEST}, or certify.noise=gaussian."
+        )
     most = math.ceil(9.4 * grid) + 1
     i = np.arange(-most, 1)
     below = special.ndtr((i - 0.5) / grid)

@@ -49,7 +49,7 @@ def scale(noise: str, sigma: float) -> float:
 
 def check(noise: str, norm: str) -> None:
     """Raises InputError for a pair without a radius."""
-    if noise not in RADII:
+    if not isinstance(noise, str) or noise not in RADII:
         raise InputError(
             f"there is no noise {noise!r}: give one of {', '.join(RADII)}."
         )

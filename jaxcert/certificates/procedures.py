@@ -118,10 +118,14 @@ def radii(
     walk = _Walk(draw, images, n0, looks)
     bounds = boundaries(p0, looks, alpha)
     needed = np.append(np.asarray(p0, np.float64), 0.0)
+    following = np.append(bounds, [np.add(looks, 1)], 0)  # nothing follows the last
     for j in range(len(looks)):
         rows, k = walk.look(j)
         done = reached(walk.agreeing[rows], bounds)
-        walk.stop(rows, (done == len(values)) | (_at_most(k, looks, j) < needed[done]))
+        # even if all votes to come agree
+        best = k[:, None] + np.subtract(looks[j + 1 :], looks[j])
+        open_ = (best >= following[done, j + 1 :]).any(1)
+        walk.stop(rows, ~open_ | (_at_most(k, looks, j) < needed[done]))
     done = reached(walk.agreeing, bounds)
     radius = np.concatenate([[0.0], values])[done]
     p_lower = np.concatenate([[0.0], p0])[done]

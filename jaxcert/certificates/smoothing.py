@@ -12,9 +12,13 @@ image this is wrong with probability at most alpha.
 | underlined p_A | p_lower |
 
 A vote of -1 (output not finite) counts towards n and for no class, which can only lower
-p_lower. Noise and normalisation are float32 also before a bfloat16 network: that is one
-more deterministic base classifier; how many of the n0 votes float32 would change is
-recorded. Radii are rounded down; the originals round the printed ones to nearest.
+p_lower. An image with a pixel that is not finite is an error, and so is a network with such
+a parameter; inside a callable of your own look for NaN yourself, as compiled rectifiers on
+a CPU turn it into 0.
+
+Noise and normalisation are float32 also before a bfloat16 network: that is one more
+deterministic base classifier; how many of the n0 votes float32 would change is recorded.
+Radii are rounded down; the originals round the printed ones to nearest.
 """
 
 from __future__ import annotations
@@ -113,13 +117,15 @@ def certifier(
 
     Raises InputError for options that cannot certify anything.
     """
-    if num_classes < 2:
+    if num_classes < 2 or num_classes != int(num_classes):
         raise InputError(
             f"num_classes {num_classes} leaves nothing to certify: 2 or more."
         )
-    sigma = _drawn(sigma)
-    _check(n0, n, alpha, procedure, chunk)
     norms.check(noise, norm)
+    sigma = _drawn(sigma)
+    if not math.isfinite(norms.scale(noise, sigma)):
+        raise InputError(f"sigma {sigma:g} is no noise that float32 images can carry.")
+    _check(n0, n, alpha, procedure, chunk)
     if norm == "linf" and image_shape is None:
         raise InputError("norm linf needs image_shape: give that of the images.")
     d = math.prod(image_shape or (1,))
@@ -140,27 +146,29 @@ def certifier(
         image, index = np.asarray(image), np.asarray(index, np.int64)
         _check_index(index)
         _check_image(image, image_shape, noise)
-        rows, changed = np.arange(len(index)), None
-        decided = run(functools.partial(count, key, index, image), len(index))
+        _check_lengths(image, label, index)
+        finite = np.isfinite(image).reshape(len(index), -1).all(1)
+        image = np.where(finite.reshape(-1, *[1] * (image.ndim - 1)), image, 0)
         if exact is not None:
-            changed = count_changed(key, index, image, rows, 0, n0)[:, 1]
-        says = decided.answered & ~decided.failed
+            rows = np.arange(len(index))
+            changed = count_changed.begin(key, index, image, rows, 0, n0)
+        decided = run(functools.partial(count, key, index, image), len(index))
+        failed = decided.failed | ~finite
+        says = decided.answered & ~failed
         predicted = np.where(says, decided.selected, ABSTAIN)
         p_lower = decided.p_lower
         elapsed = time.perf_counter() - start
         return Certificates(
             index=index,
             label=np.asarray(label, np.int32),
-            predicted=np.where(decided.failed, ERROR, predicted).astype(np.int32),
+            predicted=np.where(failed, ERROR, predicted).astype(np.int32),
             radius=np.where(says, decided.radius, 0.0),
             n=decided.n,
             seconds=np.full(len(index), elapsed / max(len(index), 1)),
-            p_lower=None
-            if p_lower is None
-            else np.where(decided.failed, np.nan, p_lower),
+            p_lower=None if p_lower is None else np.where(failed, np.nan, p_lower),
             counts=decided.counts,
             agreeing=decided.agreeing,
-            changed=changed,
+            changed=None if exact is None else changed()[:, 1],
             header=header,
         )
 
@@ -202,7 +210,6 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
                 f"{statistics.min_n_for_any_radius(alpha)}."
             )
         return functools.partial(procedures.predict, n=n, alpha=alpha), dict(n=n), 0.0
-    level = alpha
     looks = sequential.looks(n)
     details = dict(n0=n0, n=n)
     options = dict(n0=n0, alpha=alpha)
@@ -218,8 +225,6 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
             raise InputError(f"bound {bound!r} is neither 'union' nor 'mixture'.")
         options |= dict(looks=looks, rho=rho, bound=bound, radius_of=radius_of)
         details |= dict(looks=list(looks), rho=rho, bound=bound)
-        # of 'mixture' hardly less
-        level = alpha / len(looks)
     else:
         values = _rising(radii)
         p0 = tuple(float(p) for p in norms.p_needed(values, **law))
@@ -227,7 +232,12 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
         possible = np.flatnonzero((bounds <= looks).any(1))
         options |= dict(p0=p0, values=values, looks=looks)
         details |= dict(radii=list(values), looks=list(looks))
-    largest = float(radius_of(statistics.upper_tail(n, n, level)))
+    if name == "sequence":
+        all_agree = np.array([looks])
+        tail = 1 - procedures.sequence_lower(all_agree, looks, alpha, bound)[0]
+    else:
+        tail = statistics.upper_tail(n, n, alpha)
+    largest = float(radius_of(tail))
     if name == "radii":
         largest = values[possible[-1]] if len(possible) else 0.0
     if largest == 0 and not (name == "radii" and len(possible)):
@@ -236,15 +246,16 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
 
 
 def _too_few(name: str, n: int, alpha: float, radius_of) -> str:
+    reach = float(radius_of(statistics.upper_tail(100_000, 100_000, alpha)))
+    if name == "radii":
+        return (
+            f"n {n} samples certify none of the radii at alpha {alpha}, even if all agree: "
+            f"take more, or smaller radii (100000 reach {reach:.3g})."
+        )
     enough = statistics.min_n_for_any_radius(alpha)
-    reach = [
-        float(radius_of(statistics.upper_tail(m, m, alpha))) for m in (enough, 100_000)
-    ]
-    what = "none of the radii" if name == "radii" else "no radius"
     return (
-        f"n {n} samples certify {what} at alpha {alpha}, even if all agree: take more, at "
-        f"least {enough} (CERTIFY's radius is up to {reach[0]:.3g} then; 100000 reach "
-        f"{reach[1]:.3g})."
+        f"n {n} samples certify no radius at alpha {alpha}, even if all agree: take more, at "
+        f"least {enough} (100000 reach {reach:.3g})."
     )
 
 
@@ -263,8 +274,26 @@ def _partial(vote: VoteFn) -> Partial:
 
 
 def _network_vote(model, network: Network) -> Partial:
+    """Raises InputError for a network with a number that is not finite: the rectifiers of
+    compiled programs on a CPU turn NaN into 0, so its logits need not tell."""
     state = jax.jit(model.prepare)(network.params, network.state)
+    if not _finite((network.params, state)):
+        raise InputError(
+            "the network has a parameter that is not finite, or a variance below 0: train "
+            "or export it again."
+        )
     return Partial(_vote_of(model.apply), network.params, state)
+
+
+@jax.jit
+def _finite(tree) -> jax.Array:
+    """Whether all numbers are finite, and variances not negative."""
+    good = []
+    for path, x in jax.tree.leaves_with_path(tree):
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            least = 0 if getattr(path[-1], "key", "") == "var" else -jnp.inf
+            good.append((jnp.isfinite(x) & (x >= least)).all())
+    return jnp.array(good).all()
 
 
 @functools.lru_cache(maxsize=8)
@@ -302,6 +331,14 @@ def _check_image(image: np.ndarray, shape: tuple[int, ...] | None, noise: str) -
         noises.check_grid(image)
 
 
+def _check_lengths(image, label, index) -> None:
+    if not len(image) == np.size(label) == len(index) > 0:
+        raise InputError(
+            f"{len(image)} images, {np.size(label)} labels and {len(index)} indices: give "
+            "one label and one index for each of at least one image."
+        )
+
+
 def _check_index(index: np.ndarray) -> None:
     """An index is folded into a key as 32 bits: a larger one would repeat noise."""
     if len(index) and (index.min() < 0 or index.max() >= 2**32):
@@ -321,7 +358,7 @@ def _drawn(sigma: float) -> float:
         raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
     with np.errstate(over="ignore"):
         drawn = float(np.float32(sigma))
-    if not _LEAST_SIGMA <= drawn < math.inf:
+    if not _LEAST_SIGMA * (1 - 1e-6) <= drawn < math.inf:
         raise InputError(
             f"sigma {sigma} is no noise that float32 images can carry: give its std in "
             f"pixels of [0, 1], at least {_LEAST_SIGMA:g}."

@@ -42,7 +42,8 @@ def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.nd
     tail = upper_tail(k, n, alpha)
     shape = np.maximum(k, 1), n - k + 1
     bound = np.maximum(special.betaincinv(*shape, alpha) * (1 - _slack(n)), 0.0)
-    proven = (k > 0) & (special.betainc(*shape, bound) <= alpha)
+    # above 1/2 only the tail counts, which is proven
+    proven = (k > 0) & (bound < 0.5) & (special.betainc(*shape, bound) <= alpha)
     below_half = np.where(proven, bound, 0.0)
     return np.where(tail < 0.5, np.nextafter(1 - tail, 0.0), below_half)
 

@@ -38,6 +38,7 @@ def counter(
     vote: Partial, a `VoteFn`; noise: Partial of `noise.law`. Piece a are samples start ...
     start + size - 1 of the image at rows[a]; start and size may be numbers. A vote that is
     no class (-1, say), or of noise that could not be drawn, counts for none.
+    `count.begin` takes the same, returns at once, and what it returns gives the votes.
     `count.memory(image)`: bytes that the program takes on each device.
     """
     if mesh is not None:
@@ -54,17 +55,25 @@ def counter(
         work = begin.astype(np.int32), np.diff(edges, axis=0).astype(np.int32)
         return vote, noise, key, index[rows].astype(np.uint32), image[rows], *work
 
-    def count(key, index, image, rows, start, size) -> np.ndarray:
+    def begin(key, index, image, rows, start, size):
         start, size = (
             np.broadcast_to(x, rows.shape).astype(np.int64) for x in (start, size)
         )
+        calls = list(_calls(size))
         pending = [
             _count(*arguments(key, index, image, rows[a], start[a], size[a]), **static)
-            for a in _calls(size)
+            for a in calls
         ]
-        counts = [np.asarray(c, np.int64).sum(0) for c in jax.device_get(pending)]
-        calls = zip(counts, _calls(size), strict=True)
-        return np.concatenate([c[: a.stop - a.start] for c, a in calls])
+
+        def votes() -> np.ndarray:
+            counts = [np.asarray(c, np.int64).sum(0) for c in jax.device_get(pending)]
+            parts = zip(counts, calls, strict=True)
+            return np.concatenate([c[: a.stop - a.start] for c, a in parts])
+
+        return votes
+
+    def count(*work) -> np.ndarray:
+        return begin(*work)()
 
     def memory(image) -> int:
         none = np.zeros(0, np.int64)
@@ -74,7 +83,7 @@ def counter(
         analysis = _count.lower(*args, **static).compile().memory_analysis()
         return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
 
-    count.memory = memory
+    count.begin, count.memory = begin, memory
     return count
 
 
@@ -107,7 +116,7 @@ def _count(
             )
             noisy, drawn = jax.vmap(noise)(keys[:, 0], image[slot])
             votes = classes(vote(keys[:, 1], noisy), chunk, num_classes)
-            counted = (t < ends[-1]) & drawn & (votes >= 0) & (votes < num_classes)
+            counted = (t < ends[-1]) & drawn
             votes = jnp.where(counted, votes, num_classes)
             return counts.at[slot, votes].add(1, mode="drop")
 
@@ -127,17 +136,22 @@ def _count(
 
 
 def classes(votes: Array, images: int, num_classes: int) -> Array:
-    """Classes [B] as they are, or those of logits [B,K], -1 where one is not finite. Raises
+    """Classes [B], or those of logits [B,K] -> int32 [B], num_classes for no class. Raises
     InputError for anything else, when the program is made."""
-    whole = jnp.issubdtype(votes.dtype, jnp.integer)
-    if votes.shape == (images,) and whole:
-        return votes
-    if votes.shape == (images, num_classes) and not whole:
+    kind, shape = getattr(votes, "dtype", type(votes)), getattr(votes, "shape", None)
+    whole = shape is not None and jnp.issubdtype(kind, jnp.integer)
+    if shape == (images,) and whole:
+        # narrow integers cannot hold num_classes
+        votes = votes.astype(jnp.int32) if kind.itemsize < 4 else votes
+        inside = (votes >= 0) & (votes < num_classes)
+        return jnp.where(inside, votes, num_classes).astype(jnp.int32)
+    if shape == (images, num_classes) and jnp.issubdtype(kind, jnp.floating):
         finite = jnp.isfinite(votes).all(-1)
-        return jnp.where(finite, votes.argmax(-1), -1)
+        return jnp.where(finite, votes.argmax(-1), num_classes).astype(jnp.int32)
+    given = kind.__name__ if shape is None else f"{kind} {list(shape)}"
     raise InputError(
-        f"the classifier gives {votes.dtype} {list(votes.shape)} for {images} images: give "
-        f"classes, integers [{images}], or logits, numbers [{images}, {num_classes}]."
+        f"the classifier gives {given} for {images} images: give classes, integers "
+        f"[{images}], or logits, numbers [{images}, {num_classes}]."
     )
 
 

@@ -15,8 +15,8 @@ Robustness of Smoothed Classifiers (2020).
 The gradient passes through pbar. eps > 0: the image is first moved as SmoothAdv does, by
 the attack of their repository, which differs from Salman et al.'s: the gradient is divided
 by its norm + 1e-8 (so none gives no step), and the ball comes before the box. eta = lbd is
-the cross-entropy form of their ablation and eta = 0 the KL form; the squared distance, which
-no result uses, is left out. Their code gives eps in 1/256.
+the cross-entropy form of their ablation and eta = 0 the KL form; form "mse" is its third, lbd
+|s_1 - s_2|^2 of the first two copies instead of both terms. Their code gives eps in 1/256.
 """
 
 from __future__ import annotations
@@ -59,9 +59,13 @@ def make(
     eps: float = 0.0,
     steps: int = 10,
     warmup_epochs: int = 10,
+    form: str = "kl",
 ) -> Method:
-    """sigma and eps (l2; 0: no attack) in pixels of [0, 1]. Raises InputError."""
+    """sigma and eps (l2; 0: no attack) in pixels of [0, 1]; form: kl | mse. Raises
+    InputError."""
     check_noise(sigma, m)
+    if form not in ("kl", "mse"):
+        raise InputError(f"method.form is {form!r}: give 'kl' or 'mse'.")
     if m < 2:
         raise InputError("consistency compares noisy copies: give m of 2 or more.")
     check_weights(lbd=lbd, eta=eta)
@@ -76,7 +80,8 @@ def make(
             logits = frozen(model, params, state)
             now = eps * warmup(step, run, warmup_epochs)
             image = attack_image(logits, image, label, noise, eps=now, steps=steps)
-        return objective(model, params, state, image, label, noise, lbd=lbd, eta=eta)
+        weights = dict(lbd=lbd, eta=eta, form=form)
+        return objective(model, params, state, image, label, noise, **weights)
 
     return Method(loss=loss)
 
@@ -91,6 +96,7 @@ def objective(
     *,
     lbd: float,
     eta: float,
+    form: str = "kl",
 ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
     """(loss, (state, metrics)) for given noise [m,B,H,W,C] and an image that may have been
     attacked; one training pass."""
@@ -98,7 +104,10 @@ def objective(
     logits, state = model.apply(params, state, add_noise(image, noise), train=True)
     labels = repeat_labels(label, m)
     entropy = cross_entropy(logits, labels)
-    consistency = regularizer(logits, m, lbd=lbd, eta=eta)
+    if form == "mse":
+        consistency = squared_distance(logits, m, lbd=lbd)
+    else:
+        consistency = regularizer(logits, m, lbd=lbd, eta=eta)
     loss = entropy + consistency
     return loss, (
         state,
@@ -118,6 +127,12 @@ def regularizer(logits: Array, m: int, *, lbd: float, eta: float) -> Array:
     kl = optax.losses.kl_divergence_with_log_targets(copies, log_mean).mean()
     entropy = -(jnp.exp(log_mean) * log_mean).sum(-1).mean()
     return lbd * kl + eta * entropy
+
+
+def squared_distance(logits: Array, m: int, *, lbd: float) -> Array:
+    """Mean over images of lbd |s_1 - s_2|^2; [m*B,K] -> []."""
+    first, second = jax.nn.softmax(logits).reshape(m, -1, logits.shape[-1])[:2]
+    return lbd * ((first - second) ** 2).sum(-1).mean()
 
 
 def attack_image(

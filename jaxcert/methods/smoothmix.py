@@ -18,7 +18,7 @@ Smoothed Classifiers for Certified Robustness (2021).
 
 mix_step > 0: the x of the loss, and of the mixture, is x^(mix_step) within mix_step alpha
 of the image ("one-step adversary" at 1). That radius and eta grow over the first
-`warmup_epochs`. No ball holds the attack unless max_norm is given. As in their code the
+`warmup_epochs`. No ball holds the attack. As in their code the
 gradient passes through pbar in t. Two training passes, of x and of x_mix.
 """
 
@@ -62,13 +62,10 @@ def make(
     eta: float = 5.0,
     mix_step: int = 1,
     warmup_epochs: int = 10,
-    max_norm: float | None = None,
 ) -> Method:
-    """sigma, step_size and max_norm (l2) in pixels of [0, 1]. Raises InputError."""
+    """sigma and step_size (l2) in pixels of [0, 1]. Raises InputError."""
     check_noise(sigma, m)
     check_attack(step_size, steps)
-    if max_norm is not None:
-        check_attack(max_norm, steps)
     check_weights(eta=eta)
     check_warmup(warmup_epochs)
     if mix_step not in range(steps):
@@ -91,7 +88,6 @@ def make(
             step_size=step_size,
             eta=eta,
             mix_step=mix_step,
-            max_norm=max_norm,
             ramp=warmup(step, run, warmup_epochs),
         )
 
@@ -111,7 +107,6 @@ def objective(
     step_size: float,
     eta: float,
     mix_step: int,
-    max_norm: float | None,
     ramp: Array | float,
 ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
     """(loss, (state, metrics)) for given noise [m,B,H,W,C] and uniform [B] in [0, 1); ramp
@@ -125,7 +120,6 @@ def objective(
         steps=steps,
         step_size=step_size,
         mix_step=mix_step,
-        max_norm=max_norm,
         start_norm=ramp * step_size * mix_step,
     )
     logits, state = model.apply(params, state, add_noise(start, noise), train=True)
@@ -175,7 +169,6 @@ def attack_image(
     steps: int,
     step_size: float,
     mix_step: int,
-    max_norm: float | None,
     start_norm: Array | float,
 ) -> tuple[Array, Array]:
     """(x^(mix_step) within start_norm of the image, x^(T)), both [B,H,W,C] in [0, 1] and
@@ -188,8 +181,6 @@ def attack_image(
         start, moved = carry
         start = jnp.where(t == mix_step, moved, start)
         moved = moved + step_size * along(jax.grad(loss)(moved))
-        if max_norm is not None:
-            moved = image + in_ball(moved - image, max_norm)
         return start, jnp.clip(moved, 0, 1)
 
     start, moved = repeat(step, (image, image), steps)

@@ -18,7 +18,8 @@ Smoothing (2024). Three parts, each with its switch, from the epoch E_t on:
 | E_t, T, epsilon | start_epoch, steps, eps (pixels) |
 | N of the discarding, of the re-weighting | discard_n, reweight_n |
 
-Without `discard` the rest begins at epoch 0, as in the authors' code. Where the paper and
+Without `discard` the rest begins at epoch 0, and from where it begins images are drawn with
+replacement, both as in the authors' code. Where the paper and
 its code differ, this is the code: the printed weight max(1, Phi^-1(p) / Phi^-1(0.75)) would
 go up to 1.64, theirs up to 7.2 times the smallest. Where we differ: discarding and the
 first weights see the same crop and flip of an image.
@@ -110,7 +111,7 @@ def make(
         begun = step // run.steps_per_epoch >= start
         return "attack" if adversarial and begun else "plain"
 
-    if not (discard or reweight):
+    if not (discard or reweight or adversarial):
         return Method(loss=loss, phase=phase)
 
     count = counter(model, sigma=sigma, m=m)

@@ -101,6 +101,10 @@ def _check_values(name: str, array: np.ndarray) -> None:
             f"{name} has a value that is no finite float32 number: give the state dict "
             "of a training that went well."
         )
+    if name.endswith("running_var") and (array < 0).any():
+        raise InputError(
+            f"{name} has a value below 0, which is no variance: export the state dict again."
+        )
 
 
 def _missing(name: str, network: str) -> InputError:

@@ -367,3 +367,46 @@ def test_header_with_nonsense_of_a_sequential_test_is_refused(changes, fault):
     header = c.header | dict(procedure=c.header["procedure"] | changes)
     with pytest.raises(InputError, match=fault):
         recheck(c._replace(header=header))
+
+
+@pytest.mark.parametrize("name", ["radii", "sequence", "two_stage"])
+def test_votes_of_the_classes_cannot_be_left_out(name):
+    options = dict(bound="union") if name == "sequence" else {}
+    c = decided(name, np.array([0.98, 0.98]), **options)._replace(counts=None)
+    assert not recheck(c).holds and "counts" in recheck(c).reason
+
+
+def test_predict_and_certify_hold_for_the_asked_number_of_votes_only():
+    for name in ("certify", "predict"):
+        c = smoothed([900], name=name, n=np.array([N]))
+        if name == "predict":
+            c = c._replace(radius=np.zeros(1), p_lower=None)
+        assert recheck(c).holds
+        fewer = c._replace(n=np.array([N - 1]), counts=c.counts - [[1, 0, 0]])
+        assert not recheck(fewer).holds
+
+
+@pytest.mark.parametrize("d", [1, 0, 5])
+def test_size_of_the_images_is_that_of_the_model(d):
+    c = smoothed([900])
+    header = dict(norm="linf", model=dict(image_shape=[2, 2, 1]))
+    header["procedure"] = c.header["procedure"] | dict(d=d, noise="gaussian")
+    with pytest.raises(InputError, match=f"has d {d} for images"):
+        recheck(c._replace(header=c.header | header))
+
+
+@pytest.mark.parametrize(
+    "name, changes, fault",
+    [
+        ("two_stage", dict(n=0), "n below 1"),
+        ("radii", dict(noise=[1]), "no noise"),
+        ("radii", dict(radii=None), "radii"),
+        ("radii", dict(radii=[]), "radii"),
+        ("radii", dict(radii=[[0.1]]), "radii"),
+    ],
+)
+def test_damaged_headers_are_named(name, changes, fault):
+    c = decided(name, np.array([0.98, 0.98]))
+    header = c.header | dict(procedure=c.header["procedure"] | changes)
+    with pytest.raises(InputError, match=fault):
+        recheck(c._replace(header=header))

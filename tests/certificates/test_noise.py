@@ -126,5 +126,12 @@ def _with_bits(lower, upper, bits, image):
 def test_grid_noise_wants_images_on_the_grid():
     noise.check_grid(np.arange(256, dtype=np.uint8))
     noise.check_grid((np.arange(256) / 255).astype(np.float32))
-    with pytest.raises(InputError, match="multiples of 1/255"):
-        noise.check_grid(np.full((2, 2), 0.501, np.float32))
+    noise.check_grid(np.arange(256) / 255)
+    near = np.full((2, 2), np.float32(239 / 255))
+    for image in (
+        np.full((2, 2), 0.501, np.float32),
+        near.astype(np.float16),
+        near + 1e-6,
+    ):
+        with pytest.raises(InputError, match="multiples of 1/255"):
+            noise.check_grid(image)

@@ -19,6 +19,7 @@ from jaxcert import records
 from jaxcert.certificates import noise, smoothing, statistics, voting
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network
+from jaxcert.models import small_cnn
 
 KEY = jax.random.key(3)
 SHAPE = (2, 2, 1)
@@ -307,6 +308,9 @@ def test_one_and_eight_devices_give_the_same_rows():
         (dict(procedure="two_stage", rho=0.0), "rho 0.0"),
         (dict(procedure="sequence", bound="guess"), "neither 'union' nor 'mixture'"),
         (dict(noise="salt"), "no noise 'salt'"),
+        (dict(noise="uniform", norm="l1", sigma=3e38), "no noise that float32"),
+        (dict(noise="grid", sigma=100.0), "at most 16"),
+        (dict(procedure="sequence", bound="mixture", n=12), "certify no radius"),
         (dict(noise="uniform"), "certify.norm l1 or linf"),
         (dict(norm="linf"), "norm linf needs image_shape"),
     ],
@@ -388,6 +392,58 @@ def test_a_classifier_of_another_shape_is_refused(wrong, shape):
         certify(wrong, images([0.0]))
 
 
-def test_a_class_that_does_not_exist_is_no_vote():
-    rows = certify(lambda keys, x: jnp.full(len(x), 7), images([0.0]))
+@pytest.mark.parametrize(
+    "dtype, number", [("int32", 7), ("int8", -5), ("uint8", 250), ("uint32", 2**31 + 1)]
+)
+def test_a_class_that_does_not_exist_is_no_vote(dtype, number):
+    rows = certify(lambda keys, x: jnp.full(len(x), number, dtype), images([0.0]))
     assert rows.predicted == [records.ERROR] and rows.counts.sum() == 0
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16"])
+def test_narrow_integers_vote_for_the_class_they_name(dtype):
+    for classes in (256, 300, 40_000):
+        rows = certify(
+            lambda keys, x: jnp.full(len(x), 100, dtype),
+            images([0.0]),
+            num_classes=classes,
+        )
+        assert rows.predicted == [100] and rows.counts[0, 100] == 400
+
+
+@pytest.mark.parametrize("what", [None, (1, 2), 3])
+def test_a_classifier_of_another_kind_is_refused(what):
+    with pytest.raises(InputError, match="gives (NoneType|tuple|int) for 64"):
+        certify(lambda keys, x: what, images([0.0]))
+
+
+def test_one_label_and_one_index_for_each_image():
+    certifier = smoothing.certifier(half_space, **SMALL)
+    for x, label, index in ((3, 2, 3), (3, 3, 2), (0, 0, 0)):
+        with pytest.raises(InputError, match="one label and one index"):
+            certifier.certify(
+                KEY, images(np.zeros(x)), np.zeros(label, int), range(index)
+            )
+
+
+@pytest.mark.parametrize("where", ["params", "state", "variance"])
+def test_a_network_that_is_not_finite_is_refused(where):
+    """Its logits are, on a CPU, where a rectifier follows the convolution."""
+    model = small_cnn.make(3, (8, 8, 1), width=4)
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    if where == "params":
+        params["conv1"]["kernel"] = params["conv1"]["kernel"].at[0].set(jnp.nan)
+    else:
+        moved = "mean" if where == "state" else "var"
+        stats = state["batch_stats"]["bn1"]
+        stats[moved] = stats[moved].at[1].set(jnp.inf if where == "state" else -1.0)
+    with pytest.raises(InputError, match="parameter that is not finite"):
+        smoothing.make(Network(model, params, state), sigma=0.5, n=100)
+
+
+def test_an_image_that_is_not_finite_is_an_error():
+    x = np.array(images([0.6, 0.6, 0.6]))
+    x[1, 0, 0, 0] = np.nan
+    rows = certify(half_space, x)
+    assert rows.predicted.tolist() == [1, records.ERROR, 1]
+    assert rows.radius[1] == 0 and np.isnan(rows.p_lower[1])

@@ -168,7 +168,7 @@ def test_each_part_has_its_switch():
         attacks = [e for e in range(30) if method.phase(3 * e) == "attack"]
         assert attacks == (list(range(start, 30)) if adversarial else [])
         assert method.phase(3 * start - 1) == "plain" or not adversarial
-        if not (discard or reweight):
+        if not any(parts.values()):
             assert method.refresh is None and method.init_extra() == ()
             continue
         due = [epoch for epoch in range(30) if method.refresh.due(epoch)]
