@@ -98,7 +98,7 @@ def entries(
         radii = radii or _usual_radii(certificates)
     radii = np.unique(np.asarray(radii, np.float64))
     _check_names("--baseline", baseline, names)
-    chosen = [names.index(name) for name in baseline]
+    chosen = [names.index(name) for name in dict.fromkeys(baseline)]
     against = compare.against(names, certificates, radii, chosen)
     return [
         Entry(

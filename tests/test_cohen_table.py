@@ -61,6 +61,12 @@ class TestWritten:
         text = records.to_tsv(rows(4, counts=None, p_lower=None))
         assert text.splitlines()[0] == HEAD
 
+    def test_predictions_are_written_without_radius_and_votes(self, loaded):
+        c = rows(4, header=dict(procedure=dict(name="predict")))._replace(radius=[0.0])
+        text = records.to_tsv(c)
+        assert text.splitlines()[0] == "idx\tlabel\tpredict\tcorrect\ttime"
+        assert cohen_table.predicts(loaded(text))
+
     def test_lines_are_in_the_order_of_the_images(self):
         lines = records.to_tsv(rows(20, 3, 7)).splitlines()[1:]
         assert [line.split("\t")[0] for line in lines] == ["3", "7", "20"]
@@ -100,6 +106,15 @@ class TestRead:
         c = loaded("idx\tlabel\tpredict\tcorrect\ttime", "3\t1\t1\t1\t0.5")
         assert c.radius.tolist() == [0.0]
 
+    def test_mark_at_the_start_of_the_file_is_no_part_of_it(self, loaded):
+        assert loaded("\ufeff" + HEAD, "3\t1\t1\t0.5\t1\t1").index.tolist() == [3]
+
+    def test_table_of_predictions_is_told_from_one_of_radii(self, loaded):
+        names = "idx\tlabel\tpredict\tcorrect\ttime"
+        assert cohen_table.predicts(loaded(names, "3\t1\t1\t1\t0.5"))
+        assert not cohen_table.predicts(loaded(HEAD, "3\t1\t1\t0.5\t1\t1"))
+        assert not cohen_table.predicts(loaded(HEAD, "3\t1\t-1\t0.0\t0\t1"))
+
     def test_columns_of_others_may_follow(self, loaded):
         assert loaded(HEAD + "\tnote", "3\t1\t1\t0.5\t1\t1\tx").radius.tolist() == [0.5]
 
@@ -125,6 +140,8 @@ REFUSED = {
     "short": ("3\t1\t1\t0.5", "has 4 fields and the first line names 6: delete"),
     "long": ("3\t1\t1\t0.5\t1\t1\t1", "has 7 fields"),
     "blank": ("", "has 1 fields"),
+    "underscore": ("1_0\t1\t1\t0.5\t1\t1", "has idx '1_0', which is no such value"),
+    "underscore in a radius": ("3\t1\t1\t0_5\t1\t1", "has radius '0_5'"),
     "word": ("3\t1\t1\tx\t1\t1", "has radius 'x', which is no such value: restore"),
     "no integer": ("3\t1.5\t1\t0.5\t1\t1", "has label '1.5'"),
     "large": ("3\t1\t99999999999\t0.5\t0\t1", "has predict '99999999999'"),
@@ -184,6 +201,7 @@ def test_tampered_votes_are_named(loaded, end, fault):
         ("idx\tlabel\tradius", "lacks predict, correct, time"),
         (HEAD + "\tidx", "line 1 names idx twice"),
         (HEAD + "\tnA", "line 1 has nA and lacks n"),
+        (VOTES.replace("radius\t", ""), "line 1 has nA, n, p_lower and lacks radius"),
     ],
 )
 def test_first_line_without_its_columns_is_named(loaded, head, fault):

@@ -309,6 +309,9 @@ WRONG = {
     "word": ("--sigma=x", "--sigma has 'x': give one number"),
     "half": ("--sigma=t=", "--sigma has 't='"),
     "both": ("--sigma=0.5,t=0.5", "a number for all tables and others by name"),
+    "twice": ("--sigma=t=0.5,t=0.25", "--sigma has two numbers for t: leave one"),
+    "two": ("--sigma=0.5,0.25", "--sigma has two numbers for all tables"),
+    "underscore": ("--sigma=0_5", "--sigma has '0_5'"),
     "negative": ("--sigma=-1", "--sigma -1 is no noise in pixels"),
     "probability": ("--alpha=1", "--alpha 1 is no probability"),
     "whole": ("--n=1.5", "--n 1.5 is no samples per image"),
@@ -359,3 +362,26 @@ def test_missing_baseline_is_said(tmp_path, capsys):
     )
     report.main([*paths, "--baseline", "a"])
     assert "No difference" not in capsys.readouterr().out
+
+
+def test_table_without_radii_is_one_of_predict(tmp_path, capsys):
+    certified = table(tmp_path / "t.tsv")
+    fields = [line.split("\t") for line in certified.read_text().splitlines()]
+    path = tmp_path / "p.tsv"
+    path.write_text("".join("\t".join(f[:3] + f[4:6]) + "\n" for f in fields))
+    told = ["--sigma=0.5", "--alpha=0.001", "--n", "1000"]
+    assert report.main([str(path), *told]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "a table without radii, smoothing, predict" in said
+    assert "certify" not in said and "constant classifier" not in said
+    found = report.entries([certified, path], **TOLD, baseline=["t"])
+    assert found[1].certificates.header["procedure"] == dict(name="predict")
+    assert found[1].against is None and "PREDICT" in found[1].apart
+
+
+def test_named_baseline_that_serves_nobody_is_said(tmp_path, capsys):
+    paths = [workdir(tmp_path / "a"), workdir(tmp_path / "b", sigma=0.75)]
+    assert report.main([*map(str, paths), "--baseline", "a"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "is shown for b: sigma 0.75 where a has sigma 0.5." in said
+    assert "name one with --baseline" not in said

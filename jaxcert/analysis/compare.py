@@ -141,7 +141,8 @@ def baselines(
     """Position of each record's baseline; None for a baseline itself and where there is none.
 
     chosen: positions of the baselines; else the records that the method `gaussian` trained
-    and that have radii. A baseline serves the records of its own sigma (without smoothing: of no sigma).
+    and that have radii. A baseline serves the records of its own sigma (without smoothing:
+    of no sigma).
     """
     if not chosen:
         of_method = (i for i, c in enumerate(records) if method_of(c) == BASELINE)
@@ -173,9 +174,13 @@ def against(
         why = apart(c, records[at], names[at])
         minus = None if why else difference(c, records[at], radii, name=names[at])
         found.append((minus, why))
-    if not any(why for _, why in found):
-        for i in set(chosen) - set(serving):
-            found[i] = None, "no record of its sigma to serve as the baseline of"
+    if any(at is None and i not in chosen for i, at in enumerate(serving)):
+        return found  # which names every baseline
+    for i in set(chosen) - set(serving):
+        here = (j for j in serving if j is not None)
+        first = [names[j] for j in here if _same_sigma(records[i], records[j])]
+        why = f"{first[0]} is the baseline of its sigma" if first else ""
+        found[i] = None, why or "no record of its sigma to be the baseline of"
     return found
 
 

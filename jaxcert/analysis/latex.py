@@ -2,7 +2,8 @@
 
 One row per record in groups of one sigma, radii as columns, the average radius last because
 it misleads (see `metrics`). Best of a group bold, where all its records have the same images;
-worse than the baseline of that sigma grey, as Sun et al. (2024) print it. The document needs booktabs and xcolor.
+worse than the baseline of that sigma grey, as Sun et al. (2024) print it. The document needs
+booktabs and xcolor.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jaxcert.analysis.tables import (
     Entry,
     best_shares,
     describe,
+    is_best,
     notes,
     percent,
     radius_text,
@@ -65,7 +67,7 @@ def _rows(group: Sequence[Entry]) -> list[list[str]]:
         cells = []
         for i, share in enumerate(entry.summary.certified):
             cell = percent(share)
-            if best is not None and 0 < best[i] and cell == percent(best[i]):
+            if is_best(entry, i, best):
                 cell = rf"\textbf{{{cell}}}"
             if entry.against is not None and entry.against.worse[i]:
                 cell = rf"\textcolor{{gray}}{{{cell}}}"

@@ -35,6 +35,7 @@ from jaxcert.analysis.tables import (
     changed_votes,
     describe,
     evidence,
+    is_best,
     notes,
     paper_radii,
     percent,
@@ -94,8 +95,8 @@ def page(entries: Sequence[Entry]) -> str:
     if best is not None:
         caption += (
             " The grey line is the best record at each radius, the strip below the axis has "
-            f"its colour, both of the {best.images:,} images that all records have: a line, "
-            "of all the images of its record, can lie above it."
+            f"its colour, both of the {best.images:,} images that all records with radii "
+            "have: a line, of all the images of its record, can lie above it."
         )
     if any(map(certifies, records)):
         parts.append(_figure(radius_curves(names, records), caption))
@@ -135,8 +136,8 @@ def _best(entries: Sequence[Entry]) -> list[str]:
         if i >= 0
     ]
     caption = (
-        f"% of the {best.images:,} images that all records have, by the record that is best "
-        "at that radius: no one record has to serve them all."
+        f"% of the {best.images:,} images that all records with radii have, by the record "
+        "that is best at that radius: no one record has to serve them all."
     )
     table = _table(["radius", "best", "record"], rows, caption)
     return ["<h2>Best at each radius</h2>", table]
@@ -273,8 +274,7 @@ def _shares(entry: Entry, best: np.ndarray | None) -> list[str]:
         cell = percent(share)
         if cell != "--":
             cell += f" <small>±{100 * error:.1f}</small>"
-        marked = best is not None and share == best[i] > 0
-        cells.append(f"<b>{cell}</b>" if marked else cell)
+        cells.append(f"<b>{cell}</b>" if is_best(entry, i, best) else cell)
     return cells
 
 
@@ -338,17 +338,19 @@ def _numbers(entry: Entry) -> dict[str, str]:
 
 
 def _classes(entry: Entry, *, opened: bool) -> str:
-    radii = entry.summary.radii
+    radii, average = entry.summary.radii, ["average radius"]
+    if not certifies(entry.certificates):
+        radii, average = radii[radii == 0], []
     table = per_class(entry.certificates, radii)
-    head = ["class", "images", *(radius_text(r) for r in radii), "average radius"]
+    head = ["class", "images", *(radius_text(r) for r in radii), *average]
     rows = [
-        [str(label), str(count), *(percent(v) for v in shares), f"{acr:.3f}"]
+        [str(label), str(count), *map(percent, shares), *[f"{acr:.3f}"] * len(average)]
         for label, count, shares, acr in zip(*table, strict=True)
     ]
     body = _table(
         head, rows, "Certified accuracy in % of the class' images, by radius."
     )
-    few = len(rows) <= 20
+    few = len(rows) <= 20 and len(radii) > 0
     if few:
         caption = (
             "The same; a bar for each radius, the smallest radius behind the others."

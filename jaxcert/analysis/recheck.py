@@ -28,6 +28,7 @@ and logits are those of the network.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -147,6 +148,10 @@ def _two_stage(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _tried(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     looks, radii = _looks(c), np.sort(_radii(c))
+    if not len(radii):
+        raise InputError(
+            "the record's procedure.radii are none: certify into another file with --out."
+        )
     alpha = _number(c, "alpha", c.header)
     p0 = norms.p_needed(radii, **_law(c))
     agreeing, grows = _path(c, rows, looks)
@@ -298,11 +303,12 @@ def _pairwise(c: Certificates, classes: int) -> np.ndarray:
 
 
 def _radii(c: Certificates) -> np.ndarray:
-    given = _procedure(c).get("radii")
+    given = _procedure(c).get("radii", ())
+    given = given.tolist() if isinstance(given, np.ndarray) else given
     numbers = isinstance(given, list | tuple) and all(
-        type(r) in (int, float) and 0 <= r < np.inf for r in given
+        type(r) in (int, float) and 0 <= r <= sys.float_info.max for r in given
     )
-    if not numbers or not given:
+    if not numbers:
         raise InputError(
             "the record's procedure.radii are no numbers: certify into another file with "
             "--out."

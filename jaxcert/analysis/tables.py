@@ -203,6 +203,13 @@ def best_shares(entries: Sequence[Entry]) -> np.ndarray | None:
     return np.max([e.summary.certified for e in kept], axis=0)
 
 
+def is_best(entry: Entry, i: int, best: np.ndarray | None) -> bool:
+    """Whether a record has the share of `best_shares` at the i-th radius, as printed."""
+    if best is None or not certifies(entry.certificates):
+        return False
+    return best[i] > 0 and percent(entry.summary.certified[i]) == percent(best[i])
+
+
 def short_names(names: Sequence[str], most: int = _NAME_WIDTH) -> dict[str, str]:
     """Each name in at most `most` letters, its end or its start and end; in more where two
     names would be one."""
@@ -210,9 +217,7 @@ def short_names(names: Sequence[str], most: int = _NAME_WIDTH) -> dict[str, str]
         for start in (0, (width - 3) // 2):
             end = width - 3 - start
             short = {
-                name: name
-                if len(name) <= width
-                else f"{name[:start]}...{name[-end:]}"
+                name: name if len(name) <= width else f"{name[:start]}...{name[-end:]}"
                 for name in names
             }
             if len(set(short.values())) == len(short):
@@ -302,7 +307,8 @@ def _best_text(entries: Sequence[Entry]) -> list[str]:
         if i >= 0:
             rows.append((radius_text(r), percent(share), entries[i].name))
     head = (
-        f"best at each radius, in % of the {best.images:,} images that all records have"
+        f"best at each radius, in % of the {best.images:,} images that all records with "
+        "radii have"
     )
     return ["", head, "", *(f"{a:<8} {b:>5}  {c}" for a, b, c in rows)]
 
@@ -355,7 +361,7 @@ def _cells(entries: Sequence[Entry], i: int, best: np.ndarray | None) -> list[st
         s = entry.summary
         cell = percent(s.certified[i], s.certified_error[i])
         if best is not None:
-            cell += "*" if s.certified[i] == best[i] > 0 else " "
+            cell += "*" if is_best(entry, i, best) else " "
         rows.append(cell)
         if entry.reference is not None:
             share = entry.reference.certified.get(float(s.radii[i]))

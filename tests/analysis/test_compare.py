@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_analysis_metrics import certificates
 
 from jaxcert.analysis import compare, metrics
@@ -95,11 +96,29 @@ def test_equal_seeds_give_equal_intervals():
     np.testing.assert_array_equal(found[0].low, found[1].low)
 
 
-def test_same_record_differs_by_nothing():
-    found = compare.difference(FAR, FAR, RADII)
-    assert (
-        not np.any([found.difference, found.low, found.high]) and not found.worse.any()
-    )
+@pytest.mark.parametrize("images", [50, 500])
+def test_difference_that_no_image_shows_is_not_called_certain(images):
+    same = record(np.ones(images), np.full(images, 0.3))
+    found = compare.difference(same, same, RADII)
+    assert not found.difference.any() and not found.worse.any()
+    # 0 of N: up to 3 / N at 95 %
+    np.testing.assert_allclose(found.high, 3 / (images + 2))
+    np.testing.assert_allclose(found.low, -3 / (images + 2))
+
+
+def test_interval_covers_differences_that_few_images_show():
+    """Exactly, over all counts of images gained and lost that can occur."""
+    images = 300
+    gained, lost = (a.ravel() for a in np.meshgrid(np.arange(26), np.arange(26)))
+    low, high = compare._interval(gained, lost, images, 1000, 0)
+    counts = np.stack([gained, lost, images - gained - lost], 1)
+    for p in (0.0, 0.3, 1.0, 2.0, 3.0, 5.0, 8.0):
+        for q in (0.0, 0.3, 1.0, 3.0):
+            true = (p - q) / images
+            chances = [p / images, q / images, 1 - (p + q) / images]
+            weight = stats.multinomial.pmf(counts, images, chances)
+            held = (low <= true + 1e-12) & (true <= high + 1e-12)
+            assert weight[held].sum() >= 0.93, (p, q)
 
 
 def trained(method, sigma):
@@ -121,3 +140,52 @@ def test_baseline_is_the_gaussian_record_of_the_same_sigma():
     none = [c._replace(header={}) for c in records]
     assert compare.baselines(none) == [None] * 5
     assert compare.baselines(none, [1]) == [1, None, 1, 1, 1], "no sigma is one sigma"
+
+
+def predicting(c):
+    return c._replace(header=c.header | dict(procedure=dict(name="predict")))
+
+
+def test_predictions_are_not_compared():
+    classes = predicting(trained("gaussian", 0.5))
+    ours = trained("sun", 0.5)
+    assert compare.envelope([classes], RADII) is None
+    best = compare.envelope([classes, ours], RADII)
+    assert best.winner.tolist() == [1, 1, -1, -1]
+    assert compare.difference(ours, classes, RADII) is None
+    assert compare.baselines([classes, ours]) == [None, None]
+    found = compare.against(["p", "sun"], [classes, ours], RADII, [0])
+    assert found[1] == (None, "no radii of p, which is of PREDICT, to compare with")
+
+
+AGAINST = {
+    "sigma": ([0.25, 0.5], [0], ["", "sigma 0.5 where a has sigma 0.25"]),
+    "unknown": ([0.25, None], [0], ["", "no stated sigma where a has sigma 0.25"]),
+    "alone": ([0.5], [0], ["no record of its sigma to be the baseline of"]),
+    "unused": (
+        [0.25, 0.5, 0.5],
+        [0, 1],
+        ["no record of its sigma to be the baseline of", "", ""],
+    ),
+    "second": ([0.5, 0.5, 0.5], [0, 1], ["", "a is the baseline of its sigma", ""]),
+    "all": ([0.5, 0.5], [0, 1], ["no record of its sigma to be the baseline of"] * 2),
+    "fits": ([0.5, 0.5], [1], ["", ""]),
+    "not chosen": ([0.5, 0.25], [], ["", ""]),
+}
+
+
+@pytest.mark.parametrize("sigmas, chosen, why", AGAINST.values(), ids=AGAINST)
+def test_chosen_baseline_is_never_dropped_without_a_word(sigmas, chosen, why):
+    records = [trained("sun", sigma) for sigma in sigmas]
+    names = "abc"[: len(sigmas)]
+    found = compare.against(names, records, RADII, chosen)
+    assert [words for _, words in found] == why
+
+
+def test_what_sets_two_records_apart_is_named():
+    digits = NEAR._replace(header=dict(dataset="digits"))
+    mnist = NEAR._replace(header=dict(dataset="mnist"))
+    other = record([1] * 4, [1] * 4, label=3)
+    assert compare.apart(digits, mnist, "m") == "the dataset digits where m has mnist"
+    assert "other labels than m" in compare.apart(NEAR, other, "m")
+    assert compare.apart(NEAR, FAR, "m") == ""

@@ -13,6 +13,7 @@ import pytest
 from test_recheck import N, lipschitz, smoothed
 
 from jaxcert.analysis import figures, tables
+from jaxcert.analysis.compare import against as compared
 from jaxcert.analysis.compare import difference
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import summary
@@ -80,6 +81,131 @@ def test_best_is_marked_only_among_the_same_images():
     assert lines[4].count("*") == 1, "a tie at radius 0"
     other = worse.certificates._replace(index=np.arange(4) + 50)
     assert "*" not in tables.text([better, worse._replace(certificates=other)])
+
+
+def retold(e, **header):
+    """The entry with words of its header replaced."""
+    c = e.certificates
+    c = c._replace(header=c.header | header)
+    return e._replace(certificates=c, summary=summary(c, e.summary.radii))
+
+
+def moved(e, by=50):
+    """The entry at other images."""
+    c = e.certificates
+    return e._replace(certificates=c._replace(index=c.index + by))
+
+
+def test_shortened_names_stay_distinct():
+    shared = "cifar10_resnet110_noise_0.50"
+    methods = ("catrs", "consistency", "consistenca", "gaussian")
+    names = [f"{method}_{shared}" for method in methods]
+    names += ["..." + shared[-17:], "short"]
+    short = tables.short_names(names)
+    assert len(set(short.values())) == 6 and short["short"] == "short"
+    rows = tables.text([entry(n) for n in names]).splitlines()[3:9]
+    assert len({row.split()[0] for row in rows}) == 6
+    one = tables.short_names(names[:1])[names[0]]
+    assert one == "...net110_noise_0.50", "20 letters where nothing is like it"
+    c = entry().certificates
+    drawn = figures.difference_curves(names[:2], [c, c], [1, None])
+    assert drawn != figures.difference_curves(names[1::-1], [c, c], [1, None])
+
+
+def test_constant_classifier_that_never_wins_is_not_given_a_number():
+    c = entry().certificates
+    c = c._replace(radius=c.radius * 1e3)
+    words = tables.average_radius(Entry("far", c, summary(c, RADII), recheck(c)))
+    assert "constant classifier has" in words and "inf" not in words
+
+
+def test_why_there_is_no_best_is_said_in_every_form():
+    one, two, other = entry("one"), entry("two"), moved(entry("mnist"))
+    fault = (
+        "No best record at each radius is shown: one has no image in common with mnist."
+    )
+    for form in (tables.text, page, latex):
+        assert fault in " ".join(form([one, two, other]).split())
+        assert "No best record" not in form([one, two])
+
+
+def test_records_that_meet_only_in_pairs_have_no_best():
+    entries = [entry(name, k=(700, 900)) for name in "abc"]
+    for e, index in zip(entries, ([0, 1], [1, 2], [0, 2]), strict=True):
+        e.certificates.index[:] = index
+    assert "is shown: no image is in all of them." in tables.text(entries)
+
+
+def test_difference_that_is_not_shown_is_told():
+    entries = [entry("a"), retold(entry("b"), sigma=0.25), moved(entry("c"))]
+    names, records = "abc", [e.certificates for e in entries]
+    found = compared(names, records, RADII, [0])
+    entries = [
+        e._replace(against=minus, apart=why)
+        for e, (minus, why) in zip(entries, found, strict=True)
+    ]
+    for form in (tables.text, page, latex):
+        said = " ".join(form(entries).split())
+        assert "is shown for b: sigma 0.25 where a has sigma 0.5." in said
+        assert "is shown for c: no image in common with a." in said
+        assert tables.NO_BASELINE not in said
+
+
+def test_figure_says_of_how_many_images_the_best_is():
+    one, two = entry("one"), moved(entry("two"), 10)  # three are common
+    document = page([one, two])
+    assert "both of the 3 images that all records with radii have" in document
+
+
+def predictions(name="classes"):
+    c = entry().certificates
+    c = c._replace(
+        radius=np.zeros(4), p_lower=None, counts=None, predicted=np.ones(4, int)
+    )
+    header = c.header | dict(procedure=dict(name="predict"), format="tsv")
+    c = c._replace(header=header)
+    return Entry(name, c, summary(c, RADII), recheck(c))
+
+
+def test_predictions_have_clean_accuracy_only():
+    text = tables.text([predictions()])
+    cells = re.split(r"  +", text.splitlines()[3])
+    assert cells == ["classes", "4", "0.0", "100.0 ±0.0", *["--"] * 4]
+    assert "average radius" not in text and "wrong class" not in text
+    assert "certify" not in text and "a table without radii" in text
+    (row,) = csv.DictReader(io.StringIO(tables.csv([predictions()])))
+    assert row["certified_0"] == "1.0"
+    assert not any([row["certified_0.25"], row["wrong_certified_0.25"], row["acr"]])
+    document = page([predictions()])
+    assert "average radius</th>" not in document and "Vote prob" not in document
+    assert "provably" not in document and "nan" not in document.split("</style>")[1]
+    assert " & 100.0 & -- & -- & -- & -- & --" in latex([predictions()])
+
+
+def test_predictions_are_never_best():
+    entries = [entry("a"), entry("b"), predictions()]
+    found = tables.best_of(entries)
+    assert found.winner.tolist() == [0] * 5, "although it is right everywhere"
+    assert tables.best_of(entries[1:]) is None
+    assert tables.text(entries).count("*") == 1 + 2 * 5
+    assert "textbf{100" not in latex(entries) and "<b>100" not in page(entries)
+    assert tables.best_of([predictions("x"), *entries]).winner.tolist() == [1] * 5
+
+
+def drawn_lines(monkeypatch, draw):
+    """Lines of the panels of a figure, [x, y] each."""
+    monkeypatch.setattr(figures, "_svg", lambda figure, *_, **__: figure)
+    return [[np.array(x.get_data()) for x in a.lines] for a in draw().axes]
+
+
+def test_survival_and_distribution_are_mirror_images(monkeypatch):
+    c = entry().certificates
+    left, right = drawn_lines(monkeypatch, lambda: figures.p_lower_curves(["a"], [c]))
+    np.testing.assert_array_equal(left[0][0], right[0][0])
+    np.testing.assert_allclose(left[0][1] + right[0][1], 100)
+    assert left[0][1][-1] == 0 and left[0][0][-1] == 1
+    reached = np.sort(c.p_lower[c.correct])
+    assert set(reached) <= set(left[0][0]), "it falls where it does"
 
 
 def test_published_numbers_stand_below_ours():
@@ -270,7 +396,7 @@ def test_comparison_names_the_best_and_marks_the_worse():
         ["0.75", "25.0", "two"],
     ]
     row = next(line for line in text.splitlines() if re.match("<one> +two", line))
-    assert row.count("!") == 2 and "+25.0 [+0.0, +75.0]" in row and "-25.0 [" in row
+    assert row.count("!") == 2 and "+25.0 [-33.4, +66.7]" in row and "-25.0 [" in row
 
 
 def test_page_compares_several_records(pages):
@@ -303,6 +429,22 @@ def test_latex_groups_by_sigma_and_marks_best_and_worse():
     assert one[3] == r"\textcolor{gray}{25.0}" and two[3] == r"\textbf{50.0}"
     assert r"\textbf" in two[-1] and sum(line == r"\midrule" for line in lines) == 2
     assert "% <one>: " in "\n".join(lines) and "baseline two" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("sigma", [0.5, None])
+def test_latex_marks_no_best_among_other_images(sigma):
+    easy = retold(moved(entry("mnist", k=(N, N, N, N))), sigma=sigma)
+    text = latex([retold(entry("a"), sigma=sigma), easy])
+    assert "textbf" not in text
+    other = retold(moved(entry("mnist", k=(N,) * 4), 0), dataset="mnist", sigma=sigma)
+    assert "textbf" not in latex([retold(entry("a"), sigma=sigma), other])
+
+
+def test_latex_says_of_which_images_its_marks_are():
+    text = latex(against())
+    assert "of the record's own images" in text
+    assert "grey: worse than the baseline at the images that both have" in text
+    assert "baseline two at 4 images" in text
 
 
 def test_latex_without_noise_has_no_sigma():
