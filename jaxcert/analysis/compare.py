@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcert.analysis.metrics import certified_accuracy, certifies
+from jaxcert.analysis.metrics import certified_accuracy, certifies, states
 from jaxcert.records import Certificates
 
 BASELINE = "gaussian"
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
     difference: np.ndarray
     """float64 [R]"""
     low: np.ndarray
-    """float64 [R], with `high` the 95 % interval"""
+    """float64 [R], with `high` the 95 % interval; nan where one of them tried no such radius"""
     high: np.ndarray
 
     @property
@@ -132,7 +132,9 @@ def difference(
     images = ours.shape[1]
     gained, lost = (ours & ~theirs).sum(1), (theirs & ~ours).sum(1)
     low, high = _interval(gained, lost, images, draws, seed)
-    return Difference(name, images, (gained - lost) / images, low, high)
+    both = states(c, radii[:, 0]) & states(baseline, radii[:, 0])
+    values = ((gained - lost) / images, low, high)
+    return Difference(name, images, *(np.where(both, v, np.nan) for v in values))
 
 
 def baselines(

@@ -90,8 +90,8 @@ class PerClass(NamedTuple):
 
 def summary(c: Certificates, radii: ArrayLike) -> Summary:
     """All numbers of a record at the given radii; c must have a row."""
-    stated = 1.0 if certifies(c) else float("nan")  # else clean accuracy only
-    at = np.where(np.asarray(radii, np.float64) > 0, stated, 1.0)
+    stated = 1.0 if certifies(c) else float("nan")
+    at = np.where(states(c, radii), 1.0, np.nan)
     certified = at * certified_accuracy(c, radii)
     count = len(c.index)
     return Summary(
@@ -312,6 +312,19 @@ def certifies(c: Certificates) -> bool:
     """Whether the record has radii; one of PREDICT has classes alone."""
     procedure = c.header.get("procedure")
     return not isinstance(procedure, dict) or procedure.get("name") != "predict"
+
+
+def states(c: Certificates, radii: ArrayLike) -> np.ndarray:
+    """bool [R]: whether the record says anything of these radii. One of PREDICT speaks of 0
+    alone, one that tried some radii of none above them."""
+    radii = np.asarray(radii, np.float64)
+    procedure = c.header.get("procedure")
+    tried = procedure.get("radii") if isinstance(procedure, dict) else None
+    if not certifies(c):
+        return radii == 0
+    if not isinstance(tried, list | tuple) or not tried:
+        return np.ones(radii.shape, bool)
+    return radii <= np.max(np.asarray(tried, np.float64))
 
 
 def noise_of(c: Certificates) -> str:

@@ -172,7 +172,10 @@ def notes(entries: Sequence[Entry]) -> list[str]:
 
 
 def points(against: Difference, i: int) -> str:
-    """Difference at the i-th radius: '-3.4 [-4.3, -2.6]', the interval rounded outwards."""
+    """Difference at the i-th radius: '-3.4 [-4.3, -2.6]', the interval rounded outwards; '--'
+    where there is none."""
+    if math.isnan(against.difference[i]):
+        return "--"
     ends = ((against.low[i], math.floor), (against.high[i], math.ceil))
     # rounded before: 100 * 0.57 is a little less than 57
     low, high = (outwards(round(1000 * v, 6)) / 10 for v, outwards in ends)
@@ -200,7 +203,7 @@ def best_shares(entries: Sequence[Entry]) -> np.ndarray | None:
     parts = common([e.certificates for e in kept])
     if parts is None or any(e.summary.images > len(parts[0].index) for e in kept):
         return None
-    return np.max([e.summary.certified for e in kept], axis=0)
+    return np.max([np.nan_to_num(e.summary.certified) for e in kept], axis=0)
 
 
 def is_best(entry: Entry, i: int, best: np.ndarray | None) -> bool:

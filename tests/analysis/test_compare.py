@@ -189,3 +189,14 @@ def test_what_sets_two_records_apart_is_named():
     assert compare.apart(digits, mnist, "m") == "the dataset digits where m has mnist"
     assert "other labels than m" in compare.apart(NEAR, other, "m")
     assert compare.apart(NEAR, FAR, "m") == ""
+
+
+def test_radii_that_were_not_tried_are_not_counted_as_failures():
+    header = dict(procedure=dict(name="radii", radii=[0.0, 0.25]))
+    tried = record([1, 1, 1, 0], [0.25, 0.25, 0, 0])._replace(header=header)
+    found = metrics.summary(tried, RADII).certified
+    np.testing.assert_array_equal(found, [0.75, 0.5, np.nan, np.nan])
+    found = compare.difference(tried, FAR, RADII)
+    np.testing.assert_array_equal(np.isnan(found.difference), [0, 0, 1, 1])
+    assert not found.worse[2:].any()
+    assert compare.envelope([tried, FAR], RADII).winner.tolist() == [0, 0, 1, -1]
