@@ -23,7 +23,8 @@ def sentence(said):
     assert "Traceback" not in said
     lines = [line for line in said.splitlines() if line]
     own = [line for line in lines if line.startswith("jaxcert: ")]
-    others = [x for x in lines if not x.startswith(("train:", "certify:", "warning:"))]
+    before = ("train:", "plan:", "certify:", "warning:")
+    others = [line for line in lines if not line.startswith(before)]
     assert others == own and len(own) <= 1, said
     assert not own or own[0].endswith((".", "?"))
     return own[0] if own else ""

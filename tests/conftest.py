@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,14 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 _HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_a_file_end_with_it():
+    """Else a run of all tests holds gigabytes of them."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 def golden_dir(area: str) -> Path:

@@ -94,7 +94,7 @@ def test_every_certificate_has_a_subject():
     ids=["lot", "cayley-lln"],
 )
 def test_no_attack_inside_the_radius_changes_the_prediction(x64, changes):
-    model, params, state = lipschitz_network(**changes)
+    model, params, state, _ = lipschitz_network(**changes)
     x = images(6)
     rows = certify(lipschitz.make(Network(model, params, state)), x)
     assert (rows.radius > 0.01).all()

@@ -109,6 +109,7 @@ def test_every_size_of_the_network_is_that_of_the_arrays(stages, channels, block
     assert jax.tree.map(np.shape, params) == jax.tree.map(lambda a: a.shape, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 @pytest.mark.parametrize("pattern", ["lipconvnet_*.npz", "lipresnet_*.npz"])
 def test_whole_network_equals_the_original(x64, pattern):

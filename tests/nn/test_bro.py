@@ -20,6 +20,7 @@ def turned(weight):
     return jnp.asarray(weight.transpose(2, 3, 1, 0)[::-1, ::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_convolution_equals_the_original(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):

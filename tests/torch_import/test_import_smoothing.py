@@ -123,7 +123,8 @@ def tiny_resnet():
     for name, width in norms:
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             shapes[f"{name}.{leaf}"] = (width,)
-    return originals.drawn(shapes | {"1.fc.weight": (5, c_in), "1.fc.bias": (5,)})
+    drawn = originals.drawn(shapes | {"1.fc.weight": (5, c_in), "1.fc.bias": (5,)})
+    return {n: abs(a) if n.endswith("running_var") else a for n, a in drawn.items()}
 
 
 def tiny_lenet():
@@ -141,6 +142,14 @@ def test_every_tensor_is_needed_and_looked_at():
 
 
 REFUSED = {
+    "a variance below 0": (
+        partial(network_of, model="resnet"),
+        lambda: {
+            n: -a if n == "1.layer2.0.bn2.running_var" else a
+            for n, a in tiny_resnet().items()
+        },
+        "layer2.0.bn2.running_var has a value below 0",
+    ),
     "one channel": (
         partial(network_of, model="resnet", image_shape=(8, 8, 1)),
         tiny_resnet,
