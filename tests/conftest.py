@@ -31,6 +31,15 @@ def _programs_of_a_file_end_with_it():
         sys.modules["jax"].clear_caches()
 
 
+_LONG = ("benchmarks", "training", "models", "torch_import", "methods", "contracts")
+
+
+def pytest_collection_modifyitems(items):
+    """Folders with long tests first, so that several workers end together."""
+    folder = {name: i for i, name in enumerate(_LONG)}
+    items.sort(key=lambda item: folder.get(item.path.parent.name, len(_LONG)))
+
+
 def golden_dir(area: str) -> Path:
     """Folder of the arrays of one area: tests/golden, or the one in $JAXCERT_GOLDEN_DIR."""
     return Path(os.environ.get("JAXCERT_GOLDEN_DIR", _HERE / "golden")) / area

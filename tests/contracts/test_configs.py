@@ -28,7 +28,6 @@ FILES = sorted((ROOT / "configs").rglob("*.py"))
 NAMES = [str(f.relative_to(ROOT)) for f in FILES]
 FAST = (
     "configs/quickstart.py",
-    "configs/linf_dist/cifar10.py",
     "configs/smoothing/cifar10.py",
     "configs/smoothing/digits.py",
     "configs/sortnet/cifar10.py",

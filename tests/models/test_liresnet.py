@@ -146,6 +146,7 @@ def _state_of(g):
     return params, {"power": power}
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_network_loss_and_gradients_are_the_originals(x64):
     for path in golden_files("lipschitz_l2", "liresnet_v1_tiny*.npz"):

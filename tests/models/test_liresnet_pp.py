@@ -155,6 +155,7 @@ def _check_neck(g):
         close(np.prod(found), g["neck_lipschitz_eval"], 1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_network_loss_and_gradients_are_the_originals(x64):
     for path in golden_files("lipschitz_l2", "liresnet_pp_tiny*.npz"):

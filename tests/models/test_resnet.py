@@ -212,6 +212,7 @@ def _trained(image, label, sigma):
     return carry[:2]
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_less_than_one_vote_in_a_hundred():
     train, test = (sources.open("digits", split) for split in ("train", "test"))
     params, state = _trained(train.image, train.label, sigma := 0.5)

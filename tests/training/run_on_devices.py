@@ -1,11 +1,12 @@
 """Run by test_devices.py in a process with 8 forced host devices; prints JSON.
 
-The same few steps on 1 device and on 8, for a Lipschitz network, one with BatchNorm and a
-SortNet at finite p, and what a distance layer was compiled to.
+The same few steps on 1 device and on 8 for the systems named: a Lipschitz network, one with
+BatchNorm and a SortNet at finite p; and what a distance layer was compiled to.
 """
 
 import json
 import re
+import sys
 from functools import partial
 
 import jax
@@ -70,11 +71,12 @@ def main():
         mean=(0.3,),
         std=0.3,
     )
-    systems = {
+    known = {
         "lot": (lip, lot.make(lip, None)),
         "gaussian": (small, gaussian.make(small, None, sigma=0.25, m=2)),
         "sortnet": (dist, sortnet.make(dist, RUN, eps=0.1, p_start=0.05, p_end=0.9)),
     }
+    systems = {name: known[name] for name in sys.argv[1:]}
     found = {}
     for count in (1, 8):
         mesh = jax.make_mesh(
