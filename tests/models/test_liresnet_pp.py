@@ -307,6 +307,7 @@ def test_rank_of_reflected_blocks_is_a_share_of_the_width():
         bronet.make(**TINY, ratio=1.5)
 
 
+@pytest.mark.slow
 def test_kernels_are_prepared_anew_for_other_parameters():
     model = bronet.make(**TINY)
     params, state = model.init(jax.random.key(0))

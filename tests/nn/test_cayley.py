@@ -35,6 +35,7 @@ def test_dense_equals_the_original(x64):
         _check_all_read(g)
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_convolution_equals_the_original(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):

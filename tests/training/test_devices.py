@@ -32,17 +32,17 @@ def run(*systems):
 
 @pytest.fixture(scope="module")
 def found():
-    return run("gaussian", "sortnet")
+    return run("gaussian")
 
 
-@pytest.mark.parametrize("system", ["gaussian", "sortnet"])
-def test_eight_devices_take_the_same_steps_as_one(found, system):
-    check_steps(found, system)
+def test_eight_devices_take_the_same_steps_as_one(found):
+    check_steps(found, "gaussian")
 
 
 @pytest.mark.slow
-def test_eight_devices_train_and_certify_a_lipschitz_network_as_one():
-    found = run("lot")
+def test_eight_devices_train_and_certify_other_systems_as_one():
+    found = run("lot", "sortnet")
+    check_steps(found, "sortnet")
     check_steps(found, "lot")
     np.testing.assert_allclose(found["radius8"], found["radius1"], atol=1e-4)
 
