@@ -73,8 +73,10 @@ def read(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
 def write(c: Certificates) -> str:
     """The table of a record, by index. An error becomes an abstention, the only word that
     the table has for it; nA of an abstention is the largest count."""
-    certifies = (c.header.get("procedure") or {}).get("name") != "predict"
-    votes = certifies and c.counts is not None and c.p_lower is not None
+    procedure = (c.header.get("procedure") or {}).get("name", "certify")
+    certifies = procedure != "predict"
+    # of other procedures nA of n is not what proves the radius
+    votes = procedure == "certify" and not (c.counts is None or c.p_lower is None)
     names = [name for name in COLUMNS if certifies or name != "radius"]
     lines = ["\t".join([*names, *VOTES * votes])]
     for i in np.argsort(c.index, kind="stable"):

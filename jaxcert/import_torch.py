@@ -66,8 +66,8 @@ def network_of(state: str | Path | Mapping[str, Any], model: str, **settings: An
     """A network for the certificates: `network_of(torch_model.state_dict(), "resnet")` ->
     interfaces.Network.
 
-    state: {name: tensor on the CPU or numpy array}, or the path of an npz or safetensors
-        file
+    state: {name: tensor on the CPU or numpy array}, a checkpoint with one as
+        "state_dict", or the path of an npz or safetensors file
     model: file of jaxcert/models: resnet | resnet50 | lenet | dist_net | lip_convnet |
         liresnet | liresnet_pp | bronet
     settings: arguments of its `make` that no array shows (image_shape, mean, std, rho);
@@ -83,9 +83,20 @@ def network_of(state: str | Path | Mapping[str, Any], model: str, **settings: An
     where = "the state dict"
     if isinstance(state, str | Path):
         where, state = state, arrays.read(state)
+    elif isinstance(state, Mapping):
+        state = arrays.of_tensors(state.get("state_dict", state))
     else:
-        state = arrays.of_tensors(state)
+        raise InputError(
+            f"a state dict is asked for, not a {type(state).__name__}: give "
+            "torch_model.state_dict(), or the path of an npz or safetensors file."
+        )
     params, state, facts = convert(state, image_shape)
+    if model == "resnet" and facts["num_classes"] == 100 and "mean" not in settings:
+        raise InputError(
+            "a network of 100 classes was hardly trained with CIFAR-10's normalisation: give "
+            "mean and std, for CIFAR-100 usually (0.5071, 0.4867, 0.4408) and (0.2675, "
+            "0.2565, 0.2761)."
+        )
     section = ConfigDict(facts | settings | {"name": model})
     _check_facts(facts, section, where)
     network = _network(configs.build("models", section), params, state)

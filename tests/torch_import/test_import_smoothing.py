@@ -320,3 +320,29 @@ def test_network_that_is_right_by_chance_under_noise_is_warned_of(
         "0 of 16 test images with noise of sigma 0.1 get their class, no more than by "
         "chance"
     ]
+
+
+def test_what_is_no_state_dict_is_named():
+    with pytest.raises(InputError, match="not a Module: give torch_model.state_dict"):
+
+        class Module:
+            pass
+
+        network_of(Module(), "resnet")
+    arrays = tiny_resnet()
+    whole = network_of(dict(epoch=3, state_dict=arrays), "resnet")
+    assert jax.tree.all(
+        jax.tree.map(np.array_equal, whole.params, network_of(arrays, "resnet").params)
+    )
+
+
+def test_a_hundred_classes_ask_for_their_normalisation():
+    arrays = tiny_resnet()
+    width = arrays["1.fc.weight"].shape[1]
+    arrays["1.fc.weight"] = np.ones((100, width), np.float32)
+    arrays["1.fc.bias"] = np.ones(100, np.float32)
+    with pytest.raises(
+        InputError, match="100 classes was hardly trained with CIFAR-10"
+    ):
+        network_of(arrays, "resnet")
+    network_of(arrays, "resnet", mean=(0.5,) * 3, std=(0.25,) * 3)
