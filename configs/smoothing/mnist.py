@@ -6,11 +6,11 @@
 Words after the colon: the noise 0.25 | 0.50 | 1.00; gaussian | stability | smoothadv |
 macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies of each image;
 attacked, of consistency: with SmoothAdv's attack first; small: a network that a laptop
-trains by any method, 5 epochs, in 2 to 20 minutes. The recipe without it is that of the
-papers with MNIST results (Jeong & Shin 2020 and after): batch 256, rate 0.01, divided by
-10 every 30 of 90 epochs, no augmentation; for catrs every 50 of 150, also for its first
-model: gaussian,0.25 with --config.data.epochs=150 into runs/mnist_gaussian_0.25, then
-PREDICT as in cifar10.py.
+trains by any method, 5 epochs, in minutes to half an hour. The recipe without it is that
+of the papers with MNIST results (Jeong & Shin 2020 and after): batch 256, rate 0.01,
+divided by 10 every 30 of 90 epochs, no augmentation; for catrs every 50 of 150, also for
+its first model: gaussian,0.25 with --config.data.epochs=150 into
+runs/mnist_gaussian_0.25, then PREDICT as in cifar10.py.
 
 - smoothmix: its authors have mix_step 0 or 1 and eta 1 or 5; here 1 and 5. With eta 1
   they take 3 steps at 0.25.
