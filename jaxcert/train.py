@@ -160,7 +160,13 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
     jax.eval_shape(
         move, init_key, {"image": like, "real": real}
     )  # refuse before compiling
-    init = partial(step.init_state, model, tx, ema=config.ema)
+    ema = optim.averaging(
+        config.ema,
+        config.ema_halflife,
+        batch=config.data.batch,
+        accumulate=config.optim.accumulate,
+    )
+    init = partial(step.init_state, model, tx, ema=ema is not None)
     state = jax.jit(init)(key=init_key, extra=method.init_extra())
     return (
         model,
@@ -171,7 +177,7 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
             tx,
             augment=move,
             mesh=mesh,
-            ema=config.ema,
+            ema=ema,
             accumulate=config.optim.accumulate,
         ),
         partial(data.sweep, mesh, move, sweep_key),
@@ -296,8 +302,6 @@ def _check(config: ConfigDict) -> None:
         raise InputError(
             "checkpoint.every_epochs and eval.every_epochs must be at least 0."
         )
-    if not 0 <= config.ema < 1:
-        raise InputError(f"ema is a decay from 0 (off) to below 1, not {config.ema}.")
     if config.data.placement not in ("auto", "host", "device"):
         raise InputError(
             f"data.placement is {config.data.placement!r}: give 'auto', 'host' or 'device'."

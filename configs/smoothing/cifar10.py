@@ -6,7 +6,8 @@
 
 Words after the colon, in any order: the noise 0.25 | 0.50 | 1.00; gaussian | stability
 | smoothadv | macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies of
-each image; resnet110 | resnet56 | resnet20; bf16; of macer: original (its authors'
+each image; resnet110 | resnet56 | resnet20; bf16; small: a network that a laptop trains by
+any method in minutes, on 100,000 images in four parts of an epoch; of macer: original (its authors'
 schedule); of consistency: attacked (with SmoothAdv's attack first, its eps ours); of
 sun: discard, reweight, adversarial (its parts; none named: all three),
 et70 (E_t), pt0.4 (p_t), eps0.25, steps6 (T), linf (eps is then sqrt(d) eps), with the
@@ -138,6 +139,7 @@ WORDS = {
     "depth": {f"resnet{depth}": depth for depth in (110, 56, 20)},
     "dtype": {"bf16": "bfloat16"},
     "recipe": {"original": "original", "attacked": "attacked"},
+    "size": {"small": "small"},
     **{part: {part: True} for part in PARTS},
     "start_epoch": {f"et{epoch}": epoch for epoch in (50, 70, 90, 110, 130)},
     "p_t": {f"pt{p:g}": p for p in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)},
@@ -145,7 +147,7 @@ WORDS = {
     "steps": {f"steps{steps}": steps for steps in range(2, 11)},
     "norm": {"linf": "linf"},
 }
-OF_THE_ROW = ("sigma", "method", "depth", "dtype", "recipe")
+OF_THE_ROW = ("sigma", "method", "depth", "dtype", "recipe", "size")
 
 # row: (table, clean, certified at 0.5)
 PUBLISHED = {
@@ -225,7 +227,18 @@ ROWS = (
     *(f"stability,{s}" for s in WORDS["sigma"]),
     *(f"macer,{s},original" for s in WORDS["sigma"]),
     *(f"consistency,{s},attacked" for s in WORDS["sigma"]),
+    *(f"{name},{s},small" for name in WORDS["method"] for s in WORDS["sigma"]),
 )
+
+SMALL = {
+    "gaussian": dict(m=2),
+    "smoothadv": dict(m=2, steps=2, warmup_epochs=2),
+    "macer": dict(m=4, lbd=4.0, start_epoch=2),
+    "consistency": dict(warmup_epochs=2),
+    "smoothmix": dict(steps=2, eta=1.0, warmup_epochs=2),
+    "catrs": dict(m=2, steps=2, soft_labels="runs/small_gaussian_0.25/train.jsonl"),
+    "sun": dict(m=2, start_epoch=2, steps=2, reweight_every=1, discard_n=50),
+}
 
 TINY = dict(
     steps=2,
@@ -240,6 +253,8 @@ TINY = dict(
 def get_config(arg=""):
     row = parse(arg, WORDS)
     method = settings(row, METHODS)
+    if "size" in row:
+        method = shrunk(method, SMALL, row)
     config = smoothing(method, images=50_000)
     config.model = dict(
         name="resnet",
@@ -253,7 +268,14 @@ def get_config(arg=""):
     )
     config.data.update(name="cifar10", epochs=150)
     config.data.augment.update(crop=4, flip=True)
-    if row.get("recipe") == "original":
+    if "size" in row:
+        kept = {
+            k: config.model[k] for k in ("num_classes", "image_shape", "mean", "std")
+        }
+        config.model = dict(name="small_cnn", width=16, **kept)
+        config.data.update(epochs=4, epoch_images=25_000)
+        laptop(config)
+    elif row.get("recipe") == "original":
         config.model.update(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         config.data.epochs = 440
         config.optim.update(
@@ -269,9 +291,9 @@ def get_config(arg=""):
                     clean=clean,
                     certified=certified,
                 )
-    config.tiny.model = dict(
-        depth=8, width=4, image_shape=(8, 8, 1), mean=(0.3,), std=(0.37,)
-    )
+    config.tiny.model = dict(width=4, image_shape=(8, 8, 1), mean=(0.3,), std=(0.37,))
+    if config.model.name == "resnet":
+        config.tiny.model.depth = 8
     config.tiny.data.augment = dict(crop=1, flip=False)
     return config
 
@@ -318,6 +340,19 @@ def settings(row, methods):
                 "leave the word out."
             )
     return dict(name=name, sigma=sigma) | found | changes
+
+
+def shrunk(method, sizes, row):
+    """config.method of a row with what `sizes` has for a small network."""
+    copies = {"m": row["m"]} if "m" in row else {}
+    return method | sizes.get(method["name"], {}) | copies
+
+
+def laptop(config):
+    """The schedule and the samples that a small network gets."""
+    config.optim.update(lr=0.1, schedule="cosine")
+    config.checkpoint.every_epochs = 1
+    config.certify.n = 10_000
 
 
 def smoothing(method, images):

@@ -89,16 +89,14 @@ ROWS = (
 
 def get_config(arg=""):
     row = CIFAR10["parse"](arg, WORDS)
-    small = row.pop("size", "")
     method = CIFAR10["settings"](row, METHODS)
-    if small:
-        method |= SMALL.get(method["name"], {})
-        method |= {"m": row["m"]} if "m" in row else {}
+    if "size" in row:
+        method = CIFAR10["shrunk"](method, SMALL, row)
     config = CIFAR10["smoothing"](method, images=60_000)
     config.model = dict(name="lenet", num_classes=10, image_shape=(28, 28, 1))
     config.data.update(name="mnist", epochs=150 if method["name"] == "catrs" else 90)
     config.optim.lr = 0.01
-    if small:
+    if "size" in row:
         config.model = dict(
             name="small_cnn",
             num_classes=10,
@@ -108,8 +106,6 @@ def get_config(arg=""):
             std=(0.31,),
         )
         config.data.epochs = 5
-        config.optim.update(lr=0.1, schedule="cosine")
-        config.checkpoint.every_epochs = 1
-        config.certify.n = 10_000
+        CIFAR10["laptop"](config)
     config.tiny.model = dict(name="small_cnn", image_shape=(8, 8, 1))
     return config

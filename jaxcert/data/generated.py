@@ -88,7 +88,7 @@ def _shards(folder: Path, count: int, seed: int) -> Source:
     label = np.empty(len(rows), np.int32)
     line = Progress(f"read {folder}", size)
     seen = taken = 0
-    for path in write.shards(folder):
+    for path in write.shards(folder, header):
         for part in _blocks(path, shape):
             last = int(np.searchsorted(rows, seen + len(part[1])))
             chosen = rows[taken:last] - seen

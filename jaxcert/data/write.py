@@ -1,14 +1,16 @@
 """Shards of images on disk, and the conversion of an npz file into them.
 
-A folder holds `images.json` and files shard-00000.array_record, ... Each ArrayRecord record
-is `per_record` images: their labels as little-endian int32, then their pixels. A shard
-appears by a rename once it is whole, so a folder that was being written when the machine
-went down holds whole shards only, and the same command continues after the last of them.
+A folder holds `images.json`, which says of what the images are made, and files
+shard-00000-<digest of that>.array_record, ... Each ArrayRecord record is `per_record` images:
+their labels as little-endian int32, then their pixels. A shard appears by a rename once it
+is whole, so a folder that was being written when the machine went down holds whole shards
+only, and the same command continues after the last of them.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import zipfile
@@ -26,6 +28,7 @@ from jaxcert.progress import Progress
 
 FORMAT = "jaxcert-images-1"
 HEADER = "images.json"
+_SUFFIX = ".array_record"
 
 _CHUNK = 1 << 13  # images converted at a time
 
@@ -64,7 +67,7 @@ class Writer:
         self._image = np.empty((0, *image_shape), np.uint8)
         self._label = np.empty(0, np.int32)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (self.folder / HEADER).exists() or shards(self.folder):
+        if (self.folder / HEADER).exists() or _shards(self.folder):
             self._continue()
         else:
             self._write_header(done=False)
@@ -92,10 +95,10 @@ class Writer:
 
         if self._file is None:
             self._file = array_record_module.ArrayRecordWriter(
-                str(self._shard().with_suffix(".part")), "group_size:1,uncompressed"
+                str(self._part()), "group_size:1,uncompressed"
             )
         label = self._label[rows].astype("<i4")
-        with _disk_errors(self._shard().with_suffix(".part")):
+        with _disk_errors(self._part()):
             self._file.write(label.tobytes() + self._image[rows].tobytes())
         self._in_shard += len(label)
         if self._in_shard == self.header["per_shard"]:
@@ -104,33 +107,36 @@ class Writer:
     def _finish_shard(self) -> None:
         if self._file is None:
             return
-        part = self._shard().with_suffix(".part")
+        part = self._part()
         with _disk_errors(part):
             self._file.close()
         self._file = None
         with open(part, "rb") as file:
             os.fsync(file.fileno())
-        part.replace(self._shard())
+        part.replace(part.with_name(f"{part.stem}-{_origin(self.header)}{_SUFFIX}"))
         self.written += self._in_shard
         self._in_shard = 0
 
-    def _shard(self) -> Path:
-        number = self.written // self.header["per_shard"]
-        return self.folder / f"shard-{number:05d}.array_record"
+    def _part(self) -> Path:
+        """Of the shard that is being written."""
+        return (
+            self.folder / f"shard-{self.written // self.header['per_shard']:05d}.part"
+        )
 
     def _continue(self) -> None:
         found = read_header(self.folder)
-        for key, value in self.header.items():
-            if found.get(key) != value:
+        there, here = _flat(found), _flat(self.header)
+        for key, value in here.items():
+            if there.get(key) != value:
                 raise InputError(
-                    f"{self.folder} holds images with {key} {found.get(key)}, not {value}: "
+                    f"{self.folder} holds images with {key} {there.get(key)}, not {value}: "
                     "name another folder by --out."
                 )
         self.done = found["done"]
         if self.done:
             self.written = found["count"]
             return
-        for number, path in enumerate(shards(self.folder)):
+        for number, path in enumerate(shards(self.folder, found)):
             # Only the very last shard is shorter; then just the header was missing.
             if images_in(path, self.header) < self.header["per_shard"]:
                 path.unlink()
@@ -194,8 +200,33 @@ def _identity(path: Path) -> dict[str, Any]:
     return {"npz": path.name, "bytes": path.stat().st_size, "crc32": checksums}
 
 
-def shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("shard-*.array_record"))
+def shards(folder: Path, header: dict[str, Any]) -> list[Path]:
+    """The shards of a folder, in order. Raises InputError if one is of other images than
+    its header says."""
+    paths = _shards(folder)
+    origin = _origin(header)
+    for path in paths:
+        if not path.stem.endswith(f"-{origin}"):
+            raise InputError(
+                f"{path} is not of the images that {folder / HEADER} describes: keep images "
+                "of different origin in folders of their own."
+            )
+    return paths
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"shard-*{_SUFFIX}"))
+
+
+def _flat(header: dict[str, Any]) -> dict[str, Any]:
+    """With the keys of the request beside the others."""
+    return {**header, **header.get("request", {}), "request": None}
+
+
+def _origin(header: dict[str, Any]) -> str:
+    """Digest of what tells images from others: all but how far they are written."""
+    named = {k: v for k, v in header.items() if k not in ("done", "count")}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -208,7 +239,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     if not good:
         raise InputError(
             f"{folder} has no {HEADER} of ours: it is no folder of generated images; write "
-            "one by `python -m jaxcert.convert`."
+            "one by `python -m jaxcert.generate` or `convert`."
         )
     return header
 

@@ -9,6 +9,7 @@ several micro-batches.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -35,12 +36,13 @@ def make(
     schedule: str = "cosine",
     milestones: tuple[float, ...] = (0.5, 0.75),
     warmup_epochs: int = 0,
+    warmup_steps: float = 0.0,
     clip_norm: float = 0.0,
     accumulate: int = 1,
     lookahead: bool = False,
 ) -> optax.GradientTransformation:
     """name: sgd | adam | adamw | nadam; schedule: constant | cosine | multistep |
-    warmup_cosine.
+    warmup (over warmup_steps, then constant) | warmup_cosine (over warmup_epochs).
 
     weight_decay is added to the gradient (torch), but for adamw. momentum is SGD's; b1, b2
     and eps are Adam's and AdamW's. Two groups by name: decay_only, the parameters that
@@ -58,6 +60,8 @@ def make(
             "optim needs accumulate >= 1, warmup_epochs >= 0 and momentum from 0 to below "
             f"1, not {accumulate}, {warmup_epochs} and {momentum}."
         )
+    if not 0 <= warmup_steps < math.inf:
+        raise InputError(f"optim.warmup_steps must be at least 0, not {warmup_steps}.")
     if not (0 <= b1 < 1 and 0 <= b2 < 1 and eps > 0):
         raise InputError(
             f"optim needs b1 and b2 from 0 to below 1 and eps > 0, not {b1}, {b2}, {eps}."
@@ -77,6 +81,7 @@ def make(
         "constant": lambda: optax.constant_schedule(lr),
         "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
         "multistep": lambda: multistep(lr, steps, milestones),
+        "warmup": lambda: ramp(lr, warmup_steps / accumulate),
         "warmup_cosine": lambda: warmup_cosine(lr, steps, warmup),
     }
     if schedule not in rate:
@@ -126,6 +131,40 @@ def multistep(lr: float, steps: int, milestones: tuple[float, ...]) -> optax.Sch
         at = math.floor(fraction * steps + 1e-9)
         boundaries[at] = boundaries.get(at, 1.0) * 0.1
     return optax.piecewise_constant_schedule(lr, boundaries)
+
+
+def ramp(lr: float, warmup: float) -> optax.Schedule:
+    """Linear from 0 at the first step to lr, which it keeps (Karras et al. 2022)."""
+    return lambda count: lr * jnp.minimum(count / max(warmup, 1e-8), 1.0)
+
+
+def averaging(
+    decay: float, halflife: float, *, batch: int, accumulate: int = 1
+) -> Callable[[jax.Array], jax.Array] | None:
+    """step -> decay of the averaged weights in the optimizer step that ends there; None:
+    no average.
+
+    halflife, in images (Karras et al. 2022): decay = 0.5^(images per step / min(halflife,
+    images seen before / 20)), so an average of few images forgets its start. Raises
+    InputError for a decay outside [0, 1), a negative halflife, or both of them.
+    """
+    if not 0 <= decay < 1:
+        raise InputError(f"ema is a decay from 0 (off) to below 1, not {decay}.")
+    if not 0 <= halflife < math.inf or (decay and halflife):
+        raise InputError(
+            f"ema_halflife is {halflife:g} images and ema {decay:g}: give one of them, and 0 "
+            "for the other."
+        )
+    if decay:
+        return lambda step: jnp.asarray(decay)
+    images = batch * accumulate
+
+    def by_images(step):
+        seen = jnp.asarray(step // accumulate, float) * images  # above 2^31
+        life = jnp.minimum(halflife, seen / 20)
+        return jnp.exp2(-images / jnp.maximum(life, 1e-8))
+
+    return by_images if halflife else None
 
 
 def warmup_cosine(lr: float, steps: int, warmup: int) -> optax.Schedule:

@@ -41,9 +41,10 @@ def init_state(
     *,
     key: Key,
     extra: PyTree,
-    ema: float,
+    ema: bool,
 ) -> TrainState:
-    """extra: the method's tables, which may be as large as the data set."""
+    """extra: the method's tables, which may be as large as the data set; ema: whether the
+    weights are averaged."""
     params, model_state = model.init(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -62,14 +63,14 @@ def compile(
     *,
     augment: Callable[[Key, Batch], Batch],
     mesh: Mesh,
-    ema: float = 0.0,
+    ema: Callable[[Array], Array] | None = None,
     accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, Totals]]:
     """step(state, totals, batch, key, *, phase) -> (state, totals), jitted.
 
     totals None: start new ones. `phase` is static: each name compiles its own step. ema:
-    decay of the averaged weights per optimizer step, which comes every `accumulate`
-    micro-batches; 0 for none.
+    step -> decay of the averaged weights per optimizer step, which comes every
+    `accumulate` micro-batches; None: there are none.
     """
     everywhere = sharding.replicated(mesh)
 
@@ -90,7 +91,7 @@ def compile(
         average = state.ema
         if ema:
             moves = (state.step + 1) % accumulate == 0
-            decay = jnp.where(moves, ema, 1.0)
+            decay = jnp.where(moves, ema(state.step), 1.0)
             average = jax.tree.map(
                 lambda a, p: decay * a + (1 - decay) * p, average, params
             )

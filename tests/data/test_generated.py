@@ -104,10 +104,11 @@ def test_a_killed_conversion_leaves_whole_shards_and_continues(npz, tmp_path):
     out, whole = tmp_path / "out", tmp_path / "whole"
     done = subprocess.run([sys.executable, "-c", _KILLED, npz, out], timeout=120)
     assert done.returncode == -signal.SIGKILL
-    assert len(write.shards(out)) == 5  # 42 records of 8: five shards, and two records
+    shards = write.shards(out, write.read_header(out))
+    assert len(shards) == 5  # 42 records of 8: five shards, and two records
     with pytest.raises(InputError, match="is not finished: run the command"):
         open_generated(out)
-    before = {path.name: os.stat(path).st_mtime_ns for path in write.shards(out)}
+    before = {path.name: os.stat(path).st_mtime_ns for path in shards}
     assert write.convert(npz, out, **SMALL) == SIZE
     write.convert(npz, whole, **SMALL)
     a, b = open_generated(out), open_generated(whole)
@@ -160,7 +161,7 @@ def test_a_full_disk_keeps_the_whole_shards(npz, tmp_path, images_before):
     with pytest.raises(OSError) as caught:
         write.convert(npz, tmp_path, **SMALL)
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(part)
-    assert len(write.shards(tmp_path)) == number
+    assert len(write.shards(tmp_path, write.read_header(tmp_path))) == number
     part.unlink()
     assert write.convert(npz, tmp_path, **SMALL) == SIZE
 
@@ -190,11 +191,20 @@ def test_bad_generated_sets_are_one_sentence(npz, tmp_path):
     _refused(bad, "the label -1")
 
 
+def test_shards_of_two_origins_in_one_folder_are_refused(npz, tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    write.convert(npz, one, seed=0, **SMALL)
+    write.convert(npz, other, seed=1, **SMALL)
+    foreign = next(other.glob("shard-00003*"))
+    (one / foreign.name).write_bytes(foreign.read_bytes())
+    _refused(one, "keep images of different origin in folders of their own")
+
+
 def test_damaged_shards_are_one_sentence(npz, tmp_path):
     out = tmp_path / "out"
     write.convert(npz, out, **SMALL)
     _refused(out, "data.generated_count is 1,001", count=SIZE + 1)
-    last = write.shards(out)[-1]
+    last = write.shards(out, write.read_header(out))[-1]
     data = last.read_bytes()
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 1

@@ -1,0 +1,1 @@
+"""Diffusion models: noise levels, preconditioning, sampling. No flax, no configuration."""

@@ -1,0 +1,82 @@
+"""EDM: Karras, Aittala, Aila and Laine, Elucidating the Design Space of Diffusion-Based
+Generative Models (2022), Table 1.
+
+    D(x; sigma) = c_skip x + c_out F(c_in x; c_noise)          preconditioned denoiser
+    L = E lambda(sigma) |D(y + sigma n; sigma) - y|^2,   ln sigma ~ N(P_mean, P_std^2)
+
+    c_skip = sigma_data^2 / (sigma^2 + sigma_data^2)
+    c_out = sigma sigma_data / sqrt(sigma^2 + sigma_data^2)
+    c_in = 1 / sqrt(sigma^2 + sigma_data^2),   c_noise = ln(sigma) / 4
+    lambda = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2
+
+Images of a diffusion are in [-1, 1] and sigma is in that scale: twice the sigma of
+randomized smoothing, whose images are in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Array
+
+SIGMA_DATA = 0.5
+
+
+class Preconditioning(NamedTuple):
+    """Arrays of the shape of sigma."""
+
+    c_skip: Array
+    c_out: Array
+    c_in: Array
+    c_noise: Array
+
+
+def preconditioning(sigma: Array, sigma_data: float = SIGMA_DATA) -> Preconditioning:
+    total = jnp.sqrt(sigma**2 + sigma_data**2)
+    return Preconditioning(
+        c_skip=(sigma_data / total) ** 2,
+        c_out=sigma * sigma_data / total,
+        c_in=1 / total,
+        c_noise=jnp.log(sigma) / 4,
+    )
+
+
+def loss_weight(sigma: Array, sigma_data: float = SIGMA_DATA) -> Array:
+    """lambda(sigma)."""
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+
+
+def to_signed(image: Array) -> Array:
+    """[0, 1] -> [-1, 1]."""
+    return 2 * image - 1
+
+
+def to_unit(image: Array) -> Array:
+    """[-1, 1] -> [0, 1]; not clipped."""
+    return (image + 1) / 2
+
+
+def schedule(
+    steps: int,
+    *,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    rho: float = 7.0,
+) -> np.ndarray:
+    """Noise levels of the sampler, falling and ending with 0 (eq. 5): float64 [steps + 1].
+
+    Raises InputError for fewer than two steps or levels that do not fall.
+    """
+    if steps < 2:
+        raise InputError(f"a sampler of {steps} steps: give 2 or more.")
+    if not (0 < sigma_min < sigma_max < np.inf and 0 < rho < np.inf):
+        raise InputError(
+            "a sampler needs 0 < sigma_min < sigma_max and rho > 0, not "
+            f"{sigma_min}, {sigma_max} and {rho}."
+        )
+    ends = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return np.append(np.linspace(*ends, steps) ** rho, 0.0)
