@@ -77,6 +77,8 @@ def base() -> ConfigDict:
                     generated_crop=placeholder(int),  # None: as the real images
                     randaugment=0.0,  # probability for a real image
                     resized_crop=False,  # a random part enlarged to the whole image
+                    pipe="",  # edm | shift: with labels, for diffusion models
+                    pipe_probability=0.12,  # of each of its transformations
                 )
             ),  # pixels
         )
@@ -92,15 +94,17 @@ def base() -> ConfigDict:
             weight_decay=0.0,
             decay_only=(),  # names of parameters; none: all decay
             factors=ConfigDict(),  # on the learning rate, by name of a parameter
-            schedule="cosine",  # constant | cosine | multistep | warmup_cosine
+            schedule="cosine",  # constant | cosine | multistep | warmup | warmup_cosine
             milestones=(0.5, 0.75),  # of all steps; each divides the rate by 10
             warmup_epochs=0,
+            warmup_steps=0.0,  # of schedule warmup, before accumulation
             clip_norm=0.0,  # 0: off
             accumulate=1,  # micro-batches per optimizer step
             lookahead=False,
         )
     )
     config.ema = 0.0  # decay of the averaged weights; 0: off
+    config.ema_halflife = 0.0  # or their half-life in images, shorter at first; 0: off
     config.precision = "highest"  # of float32 matrix products: highest | default
     config.log = ConfigDict(dict(every_steps=50))
     config.checkpoint = ConfigDict(dict(every_epochs=1, keep=2))
@@ -171,8 +175,8 @@ def save(config: ConfigDict, path: str | Path) -> None:
 
 
 def read(workdir: str | Path) -> ConfigDict:
-    """config.json of a workdir; optim and data.augment of an older version get the keys
-    that came since, at the values it had without them. Raises InputError if there is none
+    """config.json of a workdir; one of an older version gets the keys that came since, at
+    the values it had without them. Raises InputError if there is none
     or it cannot be read."""
     path = Path(workdir) / "config.json"
     if not path.is_file():
@@ -186,6 +190,7 @@ def read(workdir: str | Path) -> ConfigDict:
         if isinstance(config.get("data", {}).get("augment"), ConfigDict):
             known = base().data.augment.to_dict()
             config.data.augment = known | config.data.augment.to_dict()
+        config.ema_halflife = config.get("ema_halflife", 0.0)
         if config.get("certify", {}).get("name") == "smoothing":
             config.certify = _SMOOTHING | config.certify.to_dict()
         return config

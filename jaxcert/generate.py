@@ -61,8 +61,8 @@ def generate(
 
     if count < 1 or batch < 0 or not 0 <= seed < 2**32:
         raise InputError(
-            "--count must be at least 1, --batch at least 0 and --seed from 0 to 2^32 - 1, "
-            f"not {count}, {batch} and {seed}."
+            f"--count {count}, --batch {batch}, --seed {seed}: give at least 1, at least 0, "
+            "and from 0 to 2^32 - 1."
         )
     levels = edm.schedule(steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
     churn = sampler.Churn(*churn)

@@ -7,7 +7,8 @@ not 0 if one exceeds it.
 
 Several records are compared at the images that all have: the best at each radius, and the
 difference to Gaussian training at the same sigma. A table does not say sigma, alpha and n:
---sigma, --alpha and --n do.
+--sigma, --alpha and --n do. --study compares workdirs trained with and without generated
+images instead: analysis/study.py.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ import numpy as np
 
 from jaxcert import cohen_table, records
 from jaxcert.analysis import compare, tables
+from jaxcert.analysis import study as studies
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import ATTACKS, certifies, summary
 from jaxcert.analysis.recheck import Recheck, recheck
+from jaxcert.analysis.study_runs import TEST, TRAIN, Run, read
 from jaxcert.analysis.tables import Entry, Reference
 from jaxcert.certificates import statistics
 from jaxcert.cli import parse_radii
@@ -44,6 +47,7 @@ examples:
   python -m jaxcert.report runs/lot --radii 0,36/255,72/255 --format csv
   python -m jaxcert.report gaussian.tsv macer.tsv --sigma 0.5 --alpha 0.001 --n 100000 \\
       --baseline gaussian --format latex
+  python -m jaxcert.report --study runs/lot_* --format html --out study.html
 """
 
 
@@ -142,27 +146,84 @@ _FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
 }
 
 
+def study(
+    workdirs: Sequence[str | Path],
+    *,
+    form: str = "text",
+    radii: Sequence[float] | None = None,
+) -> str:
+    """The report on runs with and without generated images, as 'text', 'csv', 'html' or
+    'latex'. radii as in `entries`. Raises InputError as `analysis.study_runs.read` and
+    `analysis.study.make`."""
+    return _study_text(_runs(workdirs), form, radii)
+
+
+def _runs(workdirs: Sequence[str | Path]) -> list[Run]:
+    runs = map(read, workdirs)
+    return [run._replace(reference=_reference(run.config)) for run in runs]
+
+
+def _study_text(runs: Sequence[Run], form: str, radii: Sequence[float] | None) -> str:
+    from jaxcert.analysis import study_page  # matplotlib takes a second to import
+
+    forms = dict(
+        text=study_page.text,
+        csv=study_page.csv,
+        html=study_page.html,
+        latex=study_page.latex,
+    )
+    if form not in forms:
+        raise InputError(f"a study has no format {form}: take {', '.join(forms)}.")
+    found = []
+    for group in studies.groups(runs):
+        own: list[float] = list(radii or ())
+        for run in group if radii is None else ():
+            own += _configured_radii(run.name, run.config, run.test)
+        own = own or _usual_radii([run.test for run in group])
+        found.append(studies.make(group, own))
+    return forms[form](found)
+
+
+def _run_study(options: argparse.Namespace, radii: Sequence[float] | None) -> None:
+    if unfit := [f"--{k}" for k in ("baseline", *_TOLD) if getattr(options, k)]:
+        raise InputError(
+            f"--study compares workdirs of its own accord: leave {unfit[0]} out."
+        )
+    runs = _runs(options.paths)
+    _write(_study_text(runs, options.format or "text", radii), options)
+    for run in runs:
+        for split, name in (("test", TEST), ("train", TRAIN)):
+            if (c := getattr(run, split)) is not None:
+                _fail_if_exceeding(_recheck(c), Path(run.name) / name)
+
+
 def _run(options: argparse.Namespace) -> None:
     radii = parse_radii(options.radii) if options.radii else None
+    if options.study:
+        return _run_study(options, radii)
     found = entries(
         options.paths,
         radii=radii,
         baseline=options.baseline.split(",") if options.baseline else (),
         **{key: _parse_told(key, getattr(options, key)) for key in _TOLD},
     )
-    document = render(found, options.format or "text")
-    if options.out:
-        Path(options.out).write_text(document, encoding="utf-8")
-    else:
-        sys.stdout.write(document)
-        sys.stdout.flush()
+    _write(render(found, options.format or "text"), options)
     workdir = Path(options.paths[0])
     if len(found) == 1 and workdir.is_dir() and not (options.format or options.out):
         for form in ("html", "csv"):
             path = workdir / f"report.{form}"
             path.write_text(render(found, form), encoding="utf-8")
             print(f"wrote {path}", file=sys.stderr)
-    _fail_if_exceeding(found, options.paths)
+    for entry, path in zip(found, options.paths, strict=True):
+        _fail_if_exceeding(entry.recheck, _file(path))
+
+
+def _write(document: str, options: argparse.Namespace) -> None:
+    if options.out:
+        Path(options.out).write_text(document, encoding="utf-8")
+    else:
+        sys.stdout.write(document)
+        sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,6 +240,11 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="PATH",
         help="workdir, record file, or table of locuslab/smoothing",
+    )
+    parser.add_argument(
+        "--study",
+        action="store_true",
+        help="compare workdirs trained with and without generated images",
     )
     parser.add_argument("--format", choices=list(_FORMS), help="default: text")
     parser.add_argument(
@@ -404,19 +470,18 @@ def _usual_radii(certificates: Sequence[Certificates]) -> list[float]:
     return [r for r in grid if r <= largest] or [0.0]
 
 
-def _fail_if_exceeding(found: Sequence[Entry], paths: Sequence[str]) -> None:
-    for entry, path in zip(found, paths, strict=True):
-        failing = entry.recheck.failing
-        if not len(failing):
-            continue
-        # a row at position i stands in line i + 2, below the header
-        lines = ", ".join(str(i + 2) for i in failing[:5])
-        more = ", ..." if len(failing) > 5 else ""
-        raise InputError(
-            f"error: {len(failing)} radii exceed their evidence in {_file(path)}: delete "
-            f"those lines ({lines}{more}) and run jaxcert.certify again, or name another "
-            "file with its --out."
-        )
+def _fail_if_exceeding(check: Recheck, file: Path) -> None:
+    failing = check.failing
+    if not len(failing):
+        return
+    # a row at position i stands in line i + 2, below the header
+    lines = ", ".join(str(i + 2) for i in failing[:5])
+    more = ", ..." if len(failing) > 5 else ""
+    raise InputError(
+        f"error: {len(failing)} radii exceed their evidence in {file}: delete "
+        f"those lines ({lines}{more}) and run jaxcert.certify again, or name another "
+        "file with its --out."
+    )
 
 
 if __name__ == "__main__":

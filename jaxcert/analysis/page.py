@@ -44,7 +44,7 @@ from jaxcert.analysis.tables import (
     radius_text,
 )
 
-_NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
+NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6570; --page: #fff;
@@ -99,7 +99,7 @@ def page(entries: Sequence[Entry]) -> str:
             "have: a line, of all the images of its record, can lie above it."
         )
     if any(map(certifies, records)):
-        parts.append(_figure(radius_curves(names, records), caption))
+        parts.append(html_figure(radius_curves(names, records), caption))
     parts += _best(entries) + _against(entries)
     parts += [f'<p class="soft">{escape(note)}</p>' for note in notes(entries)]
     if any(vote_probability(c) is not None for c in records):
@@ -108,15 +108,17 @@ def page(entries: Sequence[Entry]) -> str:
             "more (the survival form). Right: 1 minus it, the distribution function."
         )
         svg = p_lower_curves(names, records)
-        parts += [
-            "<h2>Vote probabilities</h2>",
-            _figure(svg, caption),
-            *_theory(entries),
-        ]
+        parts += ["<h2>Vote probabilities</h2>", html_figure(svg, caption)]
+        parts += _theory(entries)
     parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
     parts += map(_config, entries)
     parts += ["<h2>Other numbers</h2>", _facts(entries, _numbers), _NOTE]
     parts += ["<h2>Classes</h2>", *(_classes(e, opened=alone) for e in entries)]
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A whole HTML document of parts that are HTML; the first one is its heading."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -139,7 +141,7 @@ def _best(entries: Sequence[Entry]) -> list[str]:
         f"% of the {best.images:,} images that all records with radii have, by the record "
         "that is best at that radius: no one record has to serve them all."
     )
-    table = _table(["radius", "best", "record"], rows, caption)
+    table = html_table(["radius", "best", "record"], rows, caption)
     return ["<h2>Best at each radius</h2>", table]
 
 
@@ -160,12 +162,12 @@ def _against(entries: Sequence[Entry]) -> list[str]:
         "interval of the paired bootstrap, to which one image gained and one lost are "
         "added; ▼ worse than the baseline."
     )
-    parts = ["<h2>Against the baseline</h2>", _table(head, rows, caption)]
+    parts = ["<h2>Against the baseline</h2>", html_table(head, rows, caption)]
     names = [e.name for e in entries]
     at = [names.index(e.against.baseline) if e.against else None for e in entries]
     svg = difference_curves(names, [e.certificates for e in entries], at)
     parts.append(
-        _figure(svg, "The same at every radius; the band is the 95 % interval.")
+        html_figure(svg, "The same at every radius; the band is the 95 % interval.")
     )
     return parts
 
@@ -188,7 +190,7 @@ def _theory(entries: Sequence[Entry]) -> list[str]:
         "that a small gain of p is worth. The dot is the most that n votes can prove: at the "
         "right end the average radius is made, whatever the other images do."
     )
-    return [_figure(radius_theory(sorted(settings)), caption)]
+    return [html_figure(radius_theory(sorted(settings)), caption)]
 
 
 _NOTE = (
@@ -263,7 +265,7 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
     for entry in entries:
         if entry.reference is not None:
             caption += f" Published: {entry.reference.source}."
-    return _table(head, zip(*columns, strict=True), caption)
+    return html_table(head, zip(*columns, strict=True), caption)
 
 
 def _shares(entry: Entry, best: np.ndarray | None) -> list[str]:
@@ -284,7 +286,7 @@ def _facts(entries: Sequence[Entry], facts_of: Any) -> str:
     labels = list(dict.fromkeys(label for one in facts for label in one))
     head = ["", *(escape(e.name) for e in entries)] if len(entries) > 1 else []
     rows = [[k, *(escape(one.get(k, "")) for one in facts)] for k in labels]
-    return _table(head, rows, kind="facts")
+    return html_table(head, rows, kind="facts")
 
 
 def _request(entry: Entry) -> dict[str, str]:
@@ -347,7 +349,7 @@ def _classes(entry: Entry, *, opened: bool) -> str:
         [str(label), str(count), *map(percent, shares), *[f"{acr:.3f}"] * len(average)]
         for label, count, shares, acr in zip(*table, strict=True)
     ]
-    body = _table(
+    body = html_table(
         head, rows, "Certified accuracy in % of the class' images, by radius."
     )
     few = len(rows) <= 20 and len(radii) > 0
@@ -356,12 +358,12 @@ def _classes(entry: Entry, *, opened: bool) -> str:
             "The same; a bar for each radius, the smallest radius behind the others."
         )
         svg = class_bars(entry.name, entry.certificates, radii)
-        body += _figure(svg, caption)
+        body += html_figure(svg, caption)
     mark = " open" if opened and few else ""
     return f"<details{mark}><summary>{escape(entry.name)}</summary>{body}</details>"
 
 
-def _table(
+def html_table(
     head: Sequence[str], rows: Iterable, caption: str = "", kind: str = ""
 ) -> str:
     """Cells are HTML already."""
@@ -377,7 +379,7 @@ def _table(
     return "\n".join([*lines, "</tbody></table></div>"])
 
 
-def _figure(svg: str, caption: str) -> str:
+def html_figure(svg: str, caption: str) -> str:
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(caption)}"', 1)
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
@@ -392,4 +394,4 @@ def _plain(value: Any) -> str:
 
 def _norm(entries: Sequence[Entry]) -> str:
     norm = entries[0].certificates.header.get("norm", "l2")
-    return _NORMS.get(norm, norm)
+    return NORMS.get(norm, norm)

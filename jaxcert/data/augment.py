@@ -21,10 +21,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxcert.data import augment_pipe
 from jaxcert.data import randaugment as operations
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Batch, Key
 from jaxcert.ops.images import unit
+
+_PIPES = {"edm": augment_pipe.edm, "shift": augment_pipe.shift}
 
 _SHARE, _RATIO, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 """Of resized crops: share of the area, width / height, draws until the part fits."""
@@ -41,6 +44,8 @@ def augment(
     generated_crop: int | None = None,
     randaugment: float = 0.0,
     resized_crop: bool = False,
+    pipe: str = "",
+    pipe_probability: float = 0.12,
 ) -> Batch:
     """The batch with its images augmented and as float32 in [0, 1].
 
@@ -51,20 +56,29 @@ def augment(
     image then goes through two operations of RandAugment of magnitude 9. cutout: side of a
     black square centred at a random pixel, cut off at the border. resized_crop: before the
     mirror, a random part of the image is enlarged to the whole; uint8 images stay whole
-    numbers. Without any of these the images are only scaled.
+    numbers. pipe: for diffusion models, 'edm' or 'shift' of data/augment_pipe.py, each
+    transformation with `pipe_probability`; the batch then has its labels as `augment`,
+    float32 [B,9], and 'edm' may leave [0, 1] a little. Without any of these the images are
+    only scaled.
 
-    Raises InputError for an unknown `crop_fill`, a negative size, a crop that could move an
-    image out of view, both kinds of crops, no probability and RandAugment of other than
-    uint8 images of 1 or 3 channels.
+    Raises InputError for an unknown `crop_fill` or `pipe`, a negative size, a crop that
+    could move an image out of view, both kinds of crops, no probability and RandAugment of
+    other than uint8 images of 1 or 3 channels.
     """
     image = batch["image"]
     generated_crop = crop if generated_crop is None else generated_crop
     _check(
         image.shape, crop_fill, crop=crop, generated_crop=generated_crop, cutout=cutout
     )
-    if not 0 <= randaugment <= 1:
+    chances = {"randaugment": randaugment, "pipe_probability": pipe_probability}
+    for name, chance in chances.items():
+        if not 0 <= chance <= 1:
+            raise InputError(
+                f"data.augment.{name} is {chance}: give a probability, 0 to 1."
+            )
+    if pipe and pipe not in _PIPES:
         raise InputError(
-            f"data.augment.randaugment is {randaugment}: give a probability, 0 to 1."
+            f"data.augment.pipe is {pipe!r}: give 'edm', 'shift' or '' for none."
         )
     if resized_crop and (crop or generated_crop):
         raise InputError(
@@ -82,10 +96,14 @@ def augment(
     if randaugment:
         key_operations = jax.random.fold_in(key, 3)
         image = _randaugment(key_operations, image, batch["real"], randaugment)
-    image = unit(image)
+    image, labels = unit(image), {}
+    if pipe:
+        draws = augment_pipe.draw(jax.random.fold_in(key, 4), len(image))
+        moved, label = _PIPES[pipe](2 * image - 1, draws, pipe_probability)
+        image, labels = (moved + 1) / 2, {"augment": label.astype(jnp.float32)}
     if cutout:
         image = jnp.where(_hole(key_hole, image.shape, cutout), 0.0, image)
-    return {**batch, "image": image}
+    return {**batch, "image": image, **labels}
 
 
 def _shift(key: Key, size: Array) -> Array:

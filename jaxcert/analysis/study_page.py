@@ -1,0 +1,275 @@
+"""What a study of generated images prints: text, CSV, LaTeX, and one HTML page.
+
+Tables 1 to 4 of Altstidl et al. (2023): a row per system, epochs and generated images, with
+the gap and gain that their figures show. A study of its own per norm and data set.
+"""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+import textwrap
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from jaxcert.analysis.latex import _escape
+from jaxcert.analysis.page import NORMS, document, html_figure, html_table
+from jaxcert.analysis.study import Cell, Study
+from jaxcert.analysis.study_figures import figures
+from jaxcert.analysis.study_numbers import (
+    Estimate,
+    accuracy,
+    baseline,
+    best,
+    confusion,
+    gain,
+    gap,
+    lost_since_best,
+)
+from jaxcert.analysis.tables import (
+    UNITS,
+    _aligned,
+    _blocks,
+    percent,
+    published_percent,
+    radius_text,
+)
+
+_PLUS_MINUS = (
+    "±: half the 95 % interval over seeds; of one seed the binomial standard error, of its "
+    "gain that of paired images."
+)
+
+
+def text(studies: Sequence[Study], *, width: int = 100) -> str:
+    """Aligned tables and their notes."""
+    lines: list[str] = []
+    for study in studies:
+        head, rows = _rows(study)
+        lines += [_title(study), "", *textwrap.wrap(_caption(study), width), ""]
+        for system in study.systems:
+            own = [row for row in rows if row[0] == system]
+            first = [system] + [
+                ", ".join(w for w in row[1:4] if w != "--") + " epochs" for row in own
+            ]
+            columns = zip(head[4:], *(row[4:] for row in own), strict=True)
+            for block in _blocks([first], map(list, columns), width):
+                lines += [*_aligned(block), ""]
+        for note in _notes(study):
+            lines += [*textwrap.wrap(note, width), ""]
+    return "\n".join(lines)
+
+
+def latex(studies: Sequence[Study]) -> str:
+    """A tabular per study; what must be read beside the numbers stands in comments."""
+    lines = ["% \\usepackage{booktabs}"]
+    for study in studies:
+        head, rows = _rows(study)
+        said = (_title(study), _caption(study), *_notes(study))
+        lines += [f"% {line}" for line in said]
+        lines += [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
+        lines += [_latex_row(head), r"\midrule"]
+        for before, row in zip([rows[0], *rows], rows, strict=False):
+            if row[0] != before[0]:
+                lines.append(r"\midrule")
+            lines.append(_latex_row(row))
+        lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines)
+
+
+def csv(studies: Sequence[Study]) -> str:
+    """A row per cell, full precision, shares as fractions."""
+    rows = [_csv_row(study, cell) for study in studies for cell in study.cells]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO()
+    writer = csv_module.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        known = {k: v for k, v in row.items() if v is not None and v == v}
+        writer.writerow(known)
+    return file.getvalue()
+
+
+def html(studies: Sequence[Study]) -> str:
+    """Tables, figures, and what is missing for a figure that is not drawn."""
+    title = "Certified robustness with generated images"
+    parts = [f"<h1>{title}</h1>"]
+    for study in studies:
+        head, rows = _rows(study)
+        cells = [[escape(cell) for cell in row] for row in rows]
+        parts += [f"<h2>{escape(_title(study))}</h2>"]
+        parts += [html_table([escape(h) for h in head], cells, _caption(study))]
+        parts += [f'<p class="soft">{escape(note)}</p>' for note in _notes(study)]
+        for drawn in figures(study):
+            parts.append(f"<h2>{escape(drawn.title)}</h2>")
+            missing = f'<p class="soft">Not drawn: {escape(drawn.text)}.</p>'
+            parts.append(html_figure(drawn.svg, drawn.text) if drawn.svg else missing)
+        parts += _confusions(study)
+    return document(title, parts)
+
+
+def _rows(study: Study) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns, and a row per cell."""
+    at = radius_text(study.radius)
+    head = ["system", "generated", "share", "epochs", "seeds", "clean"]
+    head += [radius_text(r) for r in study.radii[1:]] + [f"gap {at}", f"gain {at}"]
+    published = any(_reference(c) for c in study.cells)
+    head += ["published"] * published
+    rows = []
+    for cell in study.cells:
+        share = f"{100 * cell.generated.share:g} %" if cell.generated.share else "--"
+        epochs = f"{cell.epochs}"
+        if cell.factor > 1:
+            epochs += f" (×{cell.factor:.3g})"
+        found = accuracy(cell, study.radii)
+        row = [cell.system, cell.amount, share, epochs, str(len(cell.runs))]
+        row += [percent(*pair) for pair in zip(found.mean, found.half, strict=True)]
+        row += [_points(gap(cell, study.radii), study.at)]
+        row += [_points(_gain(study, cell), study.at, sign="+")]
+        rows.append(row + [_published(cell)] * published)
+    return head, rows
+
+
+def _points(found: Estimate | None, i: int, sign: str = "") -> str:
+    if found is None or np.isnan(found.mean[i]):
+        return "--"
+    mean = round(100 * found.mean[i], 1) + 0.0  # not -0.0
+    return f"{mean:{sign}.1f} ±{100 * found.half[i]:.1f}"
+
+
+def _gain(study: Study, cell: Cell) -> Estimate | None:
+    base = baseline(study, cell)
+    return None if base is None else gain(cell, base, study.radii)
+
+
+def _reference(cell: Cell):
+    return next((r.reference for r in cell.runs.values() if r.reference), None)
+
+
+def _published(cell: Cell) -> str:
+    """Clean and certified accuracy as printed in the paper."""
+    reference = _reference(cell)
+    shares = sorted(reference.certified.items()) if reference else []
+    return " / ".join(published_percent(share) for _, share in shares)
+
+
+def _title(study: Study) -> str:
+    return f"{study.dataset}, {NORMS.get(study.norm, study.norm)} certificates"
+
+
+def _caption(study: Study) -> str:
+    counts = {len(r.test.index) for c in study.cells for r in c.runs.values()}
+    images = " or ".join(f"{n:,}" for n in sorted(counts))
+    norm = NORMS.get(study.norm, study.norm)
+    return (
+        f"Clean and certified accuracy in % of {images} test images at {norm} radius in "
+        f"{UNITS}; gap: certified training minus test accuracy, gain: over the same system "
+        f"and epochs without generated images, both in points. {_PLUS_MINUS}"
+    )
+
+
+def _notes(study: Study) -> list[str]:
+    """What must be read beside the table, a sentence each."""
+    found = []
+    sources: dict[str, list[str]] = {}
+    for cell in study.cells:
+        reference = _reference(cell)
+        if reference:
+            radii = [
+                radius_text(r) if r else "clean" for r in sorted(reference.certified)
+            ]
+            sources.setdefault(reference.source, radii)
+    for source, radii in sources.items():
+        found.append(f"Published: {' / '.join(radii)}, {source}.")
+    mixed: dict[str, list[str]] = {}
+    for cell in study.cells:
+        base = baseline(study, cell)
+        for key in ("batch", "epoch_images") if base else ():
+            first, second = (next(iter(c.runs.values())) for c in (cell, base))
+            ours, theirs = (r.config["data"].get(key) for r in (first, second))
+            if ours != theirs:
+                words = f"data.{key} {ours} where the runs without have {theirs}"
+                mixed.setdefault(f"{cell.system} has {words}", []).append(cell.amount)
+    for words, amounts in mixed.items():
+        listed = ", ".join(dict.fromkeys(amounts))
+        found.append(f"With generated images ({listed}) {words}.")
+    lonely = [s for s in study.systems if best(study, s) is None]
+    if lonely:
+        found.append(
+            f"No gain is shown for {'; '.join(lonely)}: there are no runs with and without "
+            "generated images at equal epochs."
+        )
+    if not any(gap(c, study.radii) for c in study.cells):
+        found.append(
+            "No gap is shown: no workdir has certified training images in train.jsonl "
+            "(jaxcert.certify --config.certify.split=train --out WORKDIR/train.jsonl)."
+        )
+    return found
+
+
+def _confusions(study: Study) -> list[str]:
+    """A table of correct by certified per system, without and with generated images."""
+    at = radius_text(study.radius)
+    parts = [f"<h2>Correct and certified at {at}</h2>"]
+    for system in study.systems:
+        pair = best(study, system)
+        cells = pair or [next(c for c in study.cells if c.system == system)]
+        found = [confusion(cell, study.radius) for cell in cells]
+        rows = [
+            [name, *(" → ".join(percent(f[i, j]) for f in found) for j in (0, 1))]
+            for i, name in enumerate(("correct", "wrong"))
+        ]
+        words = f"{cells[-1].amount}, {cells[-1].epochs} epochs"
+        caption = f"{system}: % of images"
+        caption += (
+            f", without → with generated images ({words})." if pair else f" ({words})."
+        )
+        parts.append(html_table(["", "certified", "not certified"], rows, caption))
+    return parts
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    shown = (_escape(c).replace("±", r"$\pm$").replace("×", r"$\times$") for c in cells)
+    return " & ".join(shown) + r" \\"
+
+
+def _csv_row(study: Study, cell: Cell) -> dict[str, Any]:
+    """Columns without a number are missing."""
+    own = cell.generated
+    row: dict[str, Any] = dict(
+        system=cell.system,
+        norm=study.norm,
+        dataset=study.dataset,
+        epochs=cell.epochs,
+        epochs_factor=cell.factor,
+        generated=cell.amount,
+        generated_count=own.count if own.count or not own.share else None,
+        generated_share=own.share,
+        seeds=len(cell.runs),
+        images=len(next(iter(cell.runs.values())).test.index),
+    )
+    found = dict(
+        certified=accuracy(cell, study.radii),
+        gap=gap(cell, study.radii),
+        gain=_gain(study, cell),
+    )
+    reference = _reference(cell)
+    for i, radius in enumerate(study.radii):
+        at = radius_text(radius)
+        for name, each in found.items():
+            row[f"{name}_{at}"] = each and each.mean[i]
+            row[f"{name}_standard_error_{at}"] = each and each.error[i]
+            row[f"{name}_interval_{at}"] = (
+                each.half[i] if each and "seeds" in each.over else None
+            )
+        row[f"published_{at}"] = reference and reference.certified.get(float(radius))
+    row["gain_error_over"] = found["gain"] and found["gain"].over
+    shares = confusion(cell, study.radius)
+    for i, outcome in enumerate(("correct", "wrong")):
+        for j, held in enumerate(("certified", "not_certified")):
+            row[f"{outcome}_{held}_{radius_text(study.radius)}"] = shares[i, j]
+    row["best_minus_last"] = lost_since_best(cell, study.radius)
+    return row

@@ -1,0 +1,343 @@
+"""How good generated images are, beside the test images of the data set.
+
+    python -m jaxcert.quality --generated generated/digits --data digits
+    python -m jaxcert.quality --generated 1m.npz --data cifar10 --count 5000 \\
+        --classifier runs/cifar10 --features inception:features
+
+What is printed, for generated and for test images:
+
+    Frechet distance    of their features to those of the training images: smaller is
+                        better. Features are pixels unless --features names others, and
+                        fewer images give a larger distance, so compare equal numbers.
+    nearest training    median l2 distance to the nearest training image, pixels in
+                        [0, 1]: far below that of test images means memorised images
+    close               share nearer than the closest 1 % of the test images are: about
+                        1 % for images as new as those
+    copies, repeats     images equal to a training image; to an earlier one of the set
+    classifier          share whose label a trained network of yours predicts (the network
+                        itself, without noise), and its accuracy on test images
+
+Numbers go to quality.json, some images of each class to images.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcert.analysis import quality
+from jaxcert.data import generated, sources, write
+from jaxcert.data.sources import Source
+from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.progress import Progress
+
+COLUMNS = 10
+"""Images of each class in the picture."""
+_MOST_ROWS = 100
+_BATCH = 256  # images that a network, or --features, gets at a time
+_READ = """\
+Good images have a Frechet distance to the training images like that of as many test
+images, and are not much nearer to single ones. Distances: pixels in [0, 1]."""
+_SEED = 0  # of which images are looked at
+
+
+def pixels(image: np.ndarray) -> np.ndarray:
+    """The features that need no network: pixels in [0, 1], uint8 [B,H,W,C] -> [B,HWC]."""
+    return image.reshape(len(image), -1) / np.float32(255)
+
+
+def measure(
+    images: Source,
+    train: Source,
+    test: Source,
+    *,
+    features: Callable[[np.ndarray], np.ndarray] = pixels,
+) -> dict[str, Any]:
+    """What quality.json says of the images (uint8 [N,H,W,C], as those of `train` and `test`)
+    without a classifier. features: uint8 [B,H,W,C] -> [B,D].
+
+    Raises InputError for another shape or classes than the data set has, or bad features.
+    """
+    _check(images, train)
+    train_law = quality.moments(_features(train.image, features, "training"))
+    near = [
+        _nearest(source.image, train.image, f"nearest of {name}")
+        for name, source in (("generated", images), ("test", test))
+    ]
+    found: dict[str, Any] = {"training_images": len(train.label)}
+    for source, distance, before in ((images, near[0], ""), (test, near[1], "test_")):
+        law = quality.moments(_features(source.image, features, source.name))
+        values = {
+            "images": len(source.label),
+            "frechet": quality.frechet_of(law, train_law),
+            **quality.closeness(distance, near[1])._asdict(),
+            "repeats": quality.repeats(source.image),
+        }
+        found |= {before + key: value for key, value in values.items()}
+    counts = quality.class_counts(images.label, train.num_classes)
+    return {**found, "per_class": counts.tolist()}
+
+
+def open_set(path: str | Path, count: int) -> Source:
+    """At most `count` (0: all) images drawn from a folder of shards or an npz file, in
+    memory. Raises InputError as `generated.open_generated`."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise InputError(f"there are no generated images at {path}: check --generated.")
+    if count and path.is_dir():
+        count = min(count, write.read_header(path).get("count", count))
+    elif count:
+        count = min(count, len(generated.open_generated(path).label))
+    source = generated.open_generated(path, count=count, seed=_SEED)
+    return source._replace(image=source.image[np.arange(len(source.label))])
+
+
+def classifier(workdir: str | Path, data: Source) -> tuple[Callable, dict[str, Any]]:
+    """(uint8 images [N,H,W,C] -> classes int [N], what it is) by the newest checkpoint.
+
+    Raises InputError for a workdir without one, or a network for other images or classes.
+    """
+    from jaxcert.generate import open_classifier
+    from jaxcert.training import sharding
+
+    mesh = sharding.data_mesh()
+    label_of, classes, digest = open_classifier(workdir, data.image.shape[1:], mesh)
+    if classes != data.num_classes:
+        raise InputError(
+            f"the network of {workdir} tells {classes} classes, {data.name} has "
+            f"{data.num_classes}: give a classifier of {data.name}."
+        )
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        found = []
+        for first in range(0, len(image), _BATCH):  # all of one size: one program
+            rows = np.minimum(np.arange(first, first + _BATCH), len(image) - 1)
+            found.append(label_of(image[rows]))
+        return np.concatenate(found)[: len(image)]
+
+    return predict, {"workdir": str(workdir), "checkpoint": digest}
+
+
+def find_features(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that MODULE:FUNCTION names. Raises InputError if there is none."""
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"--features {name} cannot be imported ({error}): give MODULE:FUNCTION, the "
+            "module in this folder or installed."
+        ) from None
+    if not callable(found):
+        raise InputError(f"--features {name} is no function: give MODULE:FUNCTION.")
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """The lines for people."""
+    columns = [("generated", ""), ("test", "test_")]
+    lines = [("", *(name for name, _ in columns))]
+
+    def line(what: str, key: str, form: str) -> None:
+        values = (found.get(before + key) for _, before in columns)
+        cells = ("-" if v is None else format(v, form) for v in values)
+        lines.append((what, *cells))
+
+    line("images", "images", ",")
+    line(f"Frechet distance of {found['features']}", "frechet", ".4g")
+    line("l2 distance to the nearest training image, median", "median", ".3f")
+    line("nearer to one than the closest 1 % of test images", "close", ".1%")
+    line("nearer to one than every test image", "closer", ".1%")
+    line("copies of a training image", "copies", ",")
+    line("repeats of an image of the set", "repeats", ",")
+    if "classifier" in found:
+        workdir = found["classifier"]["workdir"]
+        line(f"label predicted by {workdir}", "agreement", ".1%")
+    first = max(len(row[0]) for row in lines)
+    text = [f"{row[0]:{first}}" + "".join(f"{c:>12}" for c in row[1:]) for row in lines]
+    counts = np.array(found["per_class"])
+    text += ["", f"images per class: {_spread(counts)}", "", _READ]
+    return "\n".join(text)
+
+
+def picture(images: Source, path: Path) -> None:
+    """Some images of each class, a row each, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    h, w, channels = images.image.shape[1:]
+    rows = min(images.num_classes, _MOST_ROWS)
+    canvas = np.full((rows * (h + 1) + 1, COLUMNS * (w + 1) + 1, 3), 255, np.uint8)
+    for k in range(rows):
+        of_class = np.flatnonzero(images.label == k)
+        # evenly over the class: published files are sorted by confidence
+        chosen = of_class[:: max(1, len(of_class) // COLUMNS)][:COLUMNS]
+        for column, i in enumerate(chosen):
+            y, x = k * (h + 1) + 1, column * (w + 1) + 1
+            image = images.image[i]
+            grey = image.mean(-1, keepdims=True)
+            canvas[y : y + h, x : x + w] = image if channels == 3 else grey
+    height = 0.5 * rows
+    figure = Figure((0.5 * COLUMNS * w / h + 0.6, height + 0.2), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.09, 0.01, 0.9, 0.98))
+    axes.imshow(canvas, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks((np.arange(rows) + 0.5) * (h + 1), range(rows))
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.savefig(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxcert.quality",
+        description=__doc__.partition("\n")[0],
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--generated",
+        required=True,
+        metavar="PATH",
+        help="folder of shards, or npz file with image (uint8) and label",
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="NAME", help=f"data set: {sources.NAMES}"
+    )
+    parser.add_argument("--dir", default="", help="folder of the data set's archives")
+    parser.add_argument(
+        "--pad", type=int, default=0, help="zero-pad the data set's images to this side"
+    )
+    parser.add_argument(
+        "--classifier", metavar="WORKDIR", help="run that trained a classifier"
+    )
+    parser.add_argument(
+        "--features",
+        metavar="MODULE:FUNCTION",
+        help="images uint8 [B,H,W,C] -> features [B,D]; default: pixels",
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="at most N generated and N test images, drawn; 0: all (default 10000)",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="default: beside the images, <name>_quality"
+    )
+    given = parser.parse_args(arguments)
+    if given.count < 0:
+        raise InputError(f"--count is {given.count}: give 0 (all) or more.")
+    features = find_features(given.features) if given.features else pixels
+    images = open_set(given.generated, given.count)
+    train, test = (
+        _data(given, split, count)
+        for split, count in (("train", 0), ("test", given.count))
+    )
+    _check(images, train)
+    judge = classifier(given.classifier, train) if given.classifier else None
+    found = {
+        "generated": str(given.generated),
+        "data": train.name,
+        "features": given.features or "pixels",
+        **measure(images, train, test, features=features),
+    }
+    if judge:
+        found |= _judged(*judge, images, test)
+    path = Path(given.generated).expanduser().resolve()
+    out = Path(given.out) if given.out else path.with_name(f"{path.stem}_quality")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
+    picture(images._replace(num_classes=train.num_classes), out / "images.png")
+    print(
+        f"{given.generated} beside {train.name}, {len(train.label):,} training images\n"
+    )
+    print(table(found))
+    print(f"\nwrote {out / 'quality.json'} and {out / 'images.png'}")
+    return 0
+
+
+def _data(given: argparse.Namespace, split: str, count: int) -> Source:
+    """At most `count` (0: all) images of a split, uint8 in memory."""
+    source = sources.open(given.data, split, dir=given.dir, pad=given.pad)
+    size = len(source.label)
+    rows = generated.draw(size, min(count or size, size), seed=_SEED, name=source.name)
+    image = source.image[rows]
+    if image.dtype != np.uint8:
+        image = np.round(255 * image).astype(np.uint8)
+    return source._replace(image=image, label=source.label[rows])
+
+
+def _check(images: Source, data: Source) -> None:
+    """A set may lack a class of the data set, which the table tells, but has no others."""
+    ours, theirs = images.image.shape[1:], data.image.shape[1:]
+    if ours != theirs or images.num_classes > data.num_classes:
+        raise InputError(
+            f"{images.name} has {_kind(ours, images.num_classes)}, {data.name} has "
+            f"{_kind(theirs, data.num_classes)}: give the --data the images are made like, "
+            "or --pad."
+        )
+
+
+def _kind(shape: tuple[int, ...], classes: int) -> str:
+    return f"images of {' x '.join(map(str, shape))} in {classes} classes"
+
+
+def _nearest(image: np.ndarray, train: np.ndarray, what: str) -> np.ndarray:
+    """l2 distances [N], pixels in [0, 1]."""
+    line, found = Progress(what, len(image)), []
+    for first in range(0, len(image), 4 * _BATCH):
+        found.append(quality.nearest(image[first : first + 4 * _BATCH], train)[0])
+        line.update(min(first + 4 * _BATCH, len(image)))
+    return np.concatenate(found) / 255
+
+
+def _features(image: np.ndarray, function: Callable, what: str) -> np.ndarray:
+    """[N,D] of all images, a batch at a time."""
+    line, found = Progress(f"features of {what}", len(image)), []
+    for first in range(0, len(image), _BATCH):
+        part = image[first : first + _BATCH]
+        value = np.asarray(function(part))
+        if value.ndim != 2 or len(value) != len(part):
+            raise InputError(
+                f"--features gives an array of shape {value.shape} for {len(part)} images: "
+                "give [B,D] for [B,H,W,C]."
+            )
+        found.append(value)
+        line.update(first + len(part))
+    return np.concatenate(found)
+
+
+def _judged(predict: Callable, facts: dict, images: Source, test: Source) -> dict:
+    right = predict(images.image) == images.label
+    counts = np.bincount(images.label, minlength=test.num_classes)
+    hits = np.bincount(images.label, right, minlength=test.num_classes)
+    return {
+        "classifier": facts,
+        "agreement": float(right.mean()),
+        "test_agreement": float((predict(test.image) == test.label).mean()),
+        "agreement_per_class": [
+            h / c if c else None for h, c in zip(hits.tolist(), counts, strict=True)
+        ],
+    }
+
+
+def _spread(counts: np.ndarray) -> str:
+    if len(counts) <= 20:
+        return " ".join(f"{c:,}" for c in counts)
+    return f"{counts.min():,} to {counts.max():,}, {(counts == 0).sum()} without any"
+
+
+if __name__ == "__main__":
+    sys.exit(exit_cleanly(main))

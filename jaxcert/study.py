@@ -1,0 +1,211 @@
+"""What generated data gains: train and certify a system with and without it.
+
+    python -m jaxcert.study --config configs/sortnet/digits.py --edm configs/edm/digits.py \\
+        --counts 0,1000,5000 --seeds 0,1,2 --workdir runs/study
+    python -m jaxcert.study --config configs/lot/cifar10.py:s --config \\
+        configs/lot/cifar10.py:m --generated generated/5m --counts 0,1000000,5000000 \\
+        --epochs 1,2 --workdir runs/lot_study
+
+Every combination of --config, --counts, --shares, --epochs and --seeds is a workdir of its
+own below --workdir, trained and certified as by jaxcert.train and jaxcert.certify, on the
+test images and on some training images for the generalisation gap. What is finished is not
+done again. --edm trains the model of the generated images first, and samples as many as the
+largest of --counts. At the end, `jaxcert.report --study` of all of them. The settings of
+Altstidl et al. (2023): counts 0, 1M, 5M, 10M of one set, share 0.7, epochs 1 to 3 times as
+many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxcert import config as configs
+from jaxcert.errors import InputError, exit_cleanly
+
+
+class Run(NamedTuple):
+    """One training of a study."""
+
+    name: str
+    config: ConfigDict
+
+
+def runs(
+    systems: list[str],
+    *,
+    generated: str,
+    counts: list[int],
+    shares: list[float],
+    epochs: list[float],
+    seeds: list[int],
+    words: list[str],
+    tiny: bool = False,
+) -> list[Run]:
+    """The trainings of a study, those without generated data first.
+
+    systems: config files, a row of each after a colon. epochs: factors on data.epochs.
+    words: `--config.key=value`, of all of them. A count of 0 has no share. Raises
+    InputError for settings that no run can have.
+    """
+    from jaxcert import cli
+
+    if min(counts) < 0 or not all(0 <= share <= 1 for share in shares):
+        raise InputError(
+            f"--counts must be 0 or more and --shares from 0 to 1, not {counts}, {shares}."
+        )
+    if max(counts) and not generated:
+        raise InputError(
+            f"--counts asks for {max(counts):,} generated images: name their folder by "
+            "--generated, or a config that makes them by --edm."
+        )
+    data = dict.fromkeys(
+        (count, share if count else 0.0) for count in counts for share in shares
+    )
+    found = []
+    for system, (count, share), factor, seed in itertools.product(
+        systems, sorted(data), epochs, seeds
+    ):
+        config = configs.load(system)
+        config = configs.tiny(config) if tiny else config
+        config = cli.override(config, words)
+        config.seed = seed
+        config.data.epochs = round(config.data.epochs * factor)
+        config.data.generated = generated if count else ""
+        config.data.generated_count = count
+        if count:
+            config.data.generated_share = share
+        configs.check(config, system)
+        mixed = f"{count}at{share:g}" if count else "none"
+        name = f"{_system(system)}_{mixed}_{factor:g}x_seed{seed}"
+        found.append(Run(name, config))
+    return found
+
+
+def study(planned: list[Run], workdir: Path, *, train_images: int = 1000) -> list[Path]:
+    """Train and certify -> the workdirs. Finished ones are left alone."""
+    import time
+
+    from jaxcert import certify, train
+    from jaxcert.progress import clock
+
+    began = time.monotonic()
+    for number, (name, config) in enumerate(planned):
+        folder = workdir / name
+        left = (time.monotonic() - began) / max(number, 1) * (len(planned) - number)
+        ahead = f", about {clock(left)} left" if number else ""
+        print(f"{number + 1} of {len(planned)}: {name}{ahead}", file=sys.stderr)
+        train.train(config, folder)
+        certify.certify(config, folder)
+        if train_images:
+            seen = deepcopy(config)
+            seen.certify.update(split="train", start=0, step=1, stop=train_images)
+            certify.certify(seen, folder, out=folder / "train.jsonl")
+    return [workdir / name for name, _ in planned]
+
+
+def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
+    """Train the EDM of a config and sample `count` images -> the folder of their shards."""
+    from jaxcert import generate, train
+
+    config = configs.load(edm)
+    config = configs.tiny(config) if tiny else config
+    train.train(config, workdir / "edm")
+    folder = workdir / f"generated_{count}"
+    generate.generate(workdir / "edm", folder, count=count)
+    return folder
+
+
+def _system(argument: str) -> str:
+    """`configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
+    path, _, row = argument.partition(":")
+    parts = [Path(path).parent.name, Path(path).stem, *row.split(",")]
+    return "_".join(part for part in parts if part and part != "configs")
+
+
+def _list(kind):
+    def parse(text):
+        values = [kind(part) for part in text.split(",")]
+        return list(dict.fromkeys(values))
+
+    parse.__name__ = f"list of {kind.__name__}"
+    return parse
+
+
+def main(argv: list[str] | None = None) -> int:
+    summary, _, epilog = __doc__.partition("\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxcert.study",
+        description=summary,
+        epilog=epilog + "\nAny value of the configs: --config.section.key=value",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        action="append",
+        required=True,
+        help="of a system; may be given several times",
+    )
+    add("--workdir", required=True, help="folder of the workdirs")
+    add(
+        "--generated", default="", help="generated images: a folder of shards or an npz"
+    )
+    add("--edm", default="", help="or the config of an EDM that makes them")
+    add("--counts", type=_list(int), default=[0], help="generated images (0: none)")
+    add("--shares", type=_list(float), default=[0.7], help="of each batch (0.7)")
+    add("--epochs", type=_list(float), default=[1.0], help="factors on data.epochs (1)")
+    add("--seeds", type=_list(int), default=[0], help="of training and sub-set (0)")
+    add(
+        "--train-images",
+        type=int,
+        default=1000,
+        help="training images to certify for the gap (1000; 0: none)",
+    )
+    add("--tiny", action="store_true", help="the same study, shrunk to seconds")
+    given, words = parser.parse_known_args(argv)
+    wrong = [word for word in words if not word.startswith("--config.")]
+    if wrong:
+        raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
+    if given.generated and given.edm:
+        raise InputError("--generated and --edm both name images: give one of them.")
+    workdir, count = Path(given.workdir), max(given.counts)
+    generated = given.generated
+    if given.edm and count:
+        generated = str(workdir / f"generated_{count}")
+    planned = runs(
+        given.config,
+        generated=generated,
+        counts=given.counts,
+        shares=given.shares,
+        epochs=given.epochs,
+        seeds=given.seeds,
+        words=words,
+        tiny=given.tiny,
+    )
+    _keep_programs(workdir)
+    if given.edm and count:
+        make_images(given.edm, workdir, count, tiny=given.tiny)
+    folders = study(planned, workdir, train_images=given.train_images)
+    from jaxcert import report
+
+    return report.main(["--study", *map(str, folders)])
+
+
+def _keep_programs(workdir: Path) -> None:
+    """Runs of one shape compile once: their programs go through a folder of the study."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(workdir / "programs"))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_cleanly(main))

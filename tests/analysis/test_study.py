@@ -1,0 +1,320 @@
+"""Numbers of a study of generated images against those worked out by hand."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+from study_runs import certificates, of_counts, with_generated, workdir
+
+from jaxcert.analysis import study_figures, study_page
+from jaxcert.analysis import study_numbers as numbers
+from jaxcert.analysis.study import groups, make
+from jaxcert.analysis.study_runs import read
+from jaxcert.errors import InputError
+
+T1, T2 = 12.706204736, 4.302652730  # 97.5 % points of t with 1 and 2 degrees of freedom
+AT = 1
+"""Position of radius 0.25 in 0, 0.25, 0.5."""
+
+
+def study(*paths):
+    (group,) = groups([read(path) for path in paths])
+    return make(group, [0.25, 0.5])
+
+
+def pair(tmp_path, seeds=((0, 40), (1, 44)), generated=((0, 50), (1, 52)), images=100):
+    """A cell without and one with generated images: (seed, certified at 0.25)."""
+    paths = []
+    for name, runs, data in (("a", seeds, {}), ("b", generated, with_generated())):
+        for seed, count in runs:
+            path, test = tmp_path / f"{name}{seed}", of_counts(count, 70, images)
+            paths.append(workdir(path, test=test, data=data, seed=seed))
+    return study(*paths)
+
+
+def test_runs_that_differ_in_the_seed_are_one_cell_with_the_t_interval(tmp_path):
+    none, more = pair(tmp_path).cells
+    assert (none.amount, more.amount) == ("none", "1M")
+    assert list(none.runs) == [0, 1] and none.system == more.system == "net lot"
+    found = numbers.accuracy(none, np.array([0.0, 0.25, 0.5]))
+    assert np.allclose(found.mean, [0.70, 0.42, 0.0])
+    assert np.allclose(found.error, [0, 0.02, 0])
+    assert np.allclose(found.half, [0, 0.02 * T1, 0]) and found.seeds == 2
+
+
+def test_a_single_run_has_its_binomial_standard_error(tmp_path):
+    none, _ = pair(tmp_path, ((0, 40),), ((0, 50),)).cells
+    found = numbers.accuracy(none, np.array([0.25]))
+    assert found.half == found.error == pytest.approx(math.sqrt(0.4 * 0.6 / 100))
+    assert found.over == "images"
+
+
+def test_gain_is_paired_by_seed_where_the_seeds_agree(tmp_path):
+    s = pair(tmp_path)
+    found = numbers.gain(s.cells[1], numbers.baseline(s, s.cells[1]), s.radii)
+    assert found.over == "paired seeds"
+    assert found.mean[AT] == pytest.approx(0.09)  # of 0.10 and 0.08
+    assert found.error[AT] == pytest.approx(0.01)
+    assert found.half[AT] == pytest.approx(0.01 * T1)
+
+
+def test_gain_pools_the_variance_of_other_seeds(tmp_path):
+    s = pair(tmp_path, generated=((2, 50), (3, 52)))
+    found = numbers.gain(s.cells[1], s.cells[0], s.radii)
+    error = math.sqrt((2 * 0.02**2 + 2 * 0.01**2) / 2)  # times sqrt(1/2 + 1/2)
+    assert found.over == "seeds" and found.mean[AT] == pytest.approx(0.09)
+    assert found.error[AT] == pytest.approx(error)
+    assert found.half[AT] == pytest.approx(error * T2)
+
+
+def test_gain_of_one_run_over_another_is_paired_by_image(tmp_path):
+    s = pair(tmp_path, ((0, 40),), ((5, 50),))
+    found = numbers.gain(s.cells[1], s.cells[0], s.radii)
+    assert found.over == "paired images" and found.mean[AT] == pytest.approx(0.10)
+    # ten gained, none lost, one of each added
+    assert found.error[AT] == pytest.approx(math.sqrt(11 + 1 - 10**2 / 102) / 102)
+
+
+def test_gap_is_train_minus_test_over_the_seeds_that_have_both(tmp_path):
+    paths = [
+        workdir(
+            tmp_path / "0", test=of_counts(40, 70, 100), train=of_counts(30, 40, 50)
+        ),
+        workdir(tmp_path / "1", test=of_counts(44, 70, 100), seed=1),
+    ]
+    s = study(*paths)
+    found = numbers.gap(s.cells[0], s.radii)
+    assert found.mean[AT] == pytest.approx(0.6 - 0.4) and found.seeds == 1
+    error = math.sqrt(0.24 / 100 + 0.24 / 50)
+    assert found.error[AT] == pytest.approx(error)
+    assert numbers.gap(study(paths[1]).cells[0], s.radii) is None
+
+
+def test_confusion_counts_correct_by_certified(tmp_path):
+    test = certificates([0.3, 0.25, 0.1, 0.3, 0.0], [True, True, True, False, False])
+    s = study(workdir(tmp_path / "a", test=test))
+    assert numbers.confusion(s.cells[0], 0.25).tolist() == [[0.4, 0.2], [0.2, 0.2]]
+
+
+def test_best_minus_last_is_the_mean_over_seeds(tmp_path):
+    series = ([0.4, 0.5, 0.45], [0.4, 0.3, 0.6])
+    for seed, values in enumerate(series):
+        lines = [{"certified_0.25": v, "certified_0": 1.0} for v in values]
+        workdir(
+            tmp_path / str(seed), test=of_counts(4, 7, 10), evaluations=lines, seed=seed
+        )
+    with open(tmp_path / "0" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 40, "split": "train", "certified_0.25": 1.0}\n{"step": 5')
+    s = study(tmp_path / "0", tmp_path / "1")
+    assert numbers.lost_since_best(s.cells[0], 0.25) == pytest.approx(0.05 / 2)
+    assert numbers.lost_since_best(s.cells[0], 0.5) is None
+
+
+def test_correlation_is_pearsons_and_needs_three_points():
+    assert numbers.correlation([(0, 0), (1, 2), (2, 1)]) == pytest.approx(0.5)
+    assert math.isnan(numbers.correlation([(0, 0), (1, 2)]))
+    assert math.isnan(numbers.correlation([(1, 0), (1, 2), (1, 3)]))
+
+
+def test_systems_are_named_by_what_tells_them_apart(tmp_path):
+    test, made = of_counts(4, 7, 10), []
+    for i, (depth, width) in enumerate([(6, 128), (18, 128), (18, 256)]):
+        model = dict(depth=depth, width=width, residual=depth > 6)
+        made.append(workdir(tmp_path / str(i), test=test, model=model))
+    assert study(*made).systems == [
+        "net lot, depth 6",
+        "net lot, depth 18, width 128",
+        "net lot, depth 18, width 256",
+    ]
+
+
+def test_marks_in_proportion_to_the_epochs_are_one_system(tmp_path):
+    test = of_counts(4, 7, 10)
+    runs = [
+        workdir(
+            tmp_path / str(e),
+            test=test,
+            method=dict(p_end=9.0 * e),
+            data=dict(epochs=e, batch=e),
+        )
+        for e in (20, 10)
+    ]
+    other = workdir(
+        tmp_path / "c", test=test, method=dict(p_end=80.0), data=dict(epochs=10)
+    )
+    s = study(*runs, other)
+    assert s.systems == ["net lot, p_end 180.0", "net lot, p_end 80.0"]
+    assert [(c.epochs, c.factor) for c in s.cells] == [(10, 1), (20, 2), (10, 1)]
+
+
+def test_a_share_of_nothing_is_no_generated_image(tmp_path):
+    data = with_generated(share=0.0)
+    s = study(workdir(tmp_path / "a", test=of_counts(4, 7, 10), data=data))
+    assert s.cells[0].amount == "none" and not s.cells[0].generated.share
+
+
+@pytest.mark.parametrize(
+    "given,words",
+    [
+        ([("5m.npz", 1_000_000), ("x.npz", 2500)], ["2.5k", "1M"]),
+        ([("5m.npz", 10), ("x.npz", 10)], ["10 of 5m", "10 of x"]),
+        ([("5m.npz", 0), ("x.npz", 10)], ["10", "all of 5m"]),
+    ],
+)
+def test_amounts_are_words_that_differ(tmp_path, given, words):
+    for i, (source, count) in enumerate(given):
+        data = with_generated(count, source=source)
+        workdir(tmp_path / str(i), test=of_counts(4, 7, 10), data=data)
+    s = study(*sorted(tmp_path.iterdir()))
+    assert [c.amount for c in s.cells] == words
+
+
+def test_norms_and_data_sets_are_apart(tmp_path):
+    for name, header in (
+        ("a", {}),
+        ("b", dict(norm="linf")),
+        ("c", dict(dataset="mnist")),
+    ):
+        workdir(tmp_path / name, test=of_counts(4, 7, 10), header=header)
+    found = groups([read(path) for path in sorted(tmp_path.iterdir())])
+    places = [(s.norm, s.dataset) for s in (make(group, [0.25]) for group in found)]
+    assert places == [("l2", "digits"), ("linf", "digits"), ("l2", "mnist")]
+
+
+def refused(tmp_path, words, *paths):
+    with pytest.raises(InputError) as error:
+        study(*paths)
+    message = str(error.value)
+    assert words in message and message.endswith(".") and "\n" not in message
+
+
+def test_two_workdirs_of_one_cell_and_seed_are_refused(tmp_path):
+    first = workdir(tmp_path / "a", test=of_counts(4, 7, 10))
+    shutil.copytree(first, tmp_path / "b")
+    refused(tmp_path, "seed 0: leave one out", first, tmp_path / "b")
+
+
+def test_a_workdir_without_certificates_is_refused(tmp_path):
+    refused(tmp_path, "no record file", workdir(tmp_path / "a"))
+
+
+@pytest.mark.parametrize(
+    "test,header",
+    [(of_counts(4, 7, 9), {}), (of_counts(4, 7, 10, start=1), {}),
+     (of_counts(4, 7, 10), dict(data_digest="other"))],
+)  # fmt: skip
+def test_other_test_images_in_one_comparison_are_refused(tmp_path, test, header):
+    first = workdir(
+        tmp_path / "a", test=of_counts(4, 7, 10), header=dict(data_digest="one")
+    )
+    second = workdir(
+        tmp_path / "b",
+        test=test,
+        data=with_generated(),
+        header=dict(data_digest="one") | header,
+    )
+    refused(tmp_path, "different test images", first, second)
+
+
+def test_wrong_files_are_refused(tmp_path):
+    rows = of_counts(4, 7, 10)
+    path = workdir(tmp_path / "a", test=rows, header=dict(split="train"))
+    refused(tmp_path, "split train, not test", path)
+    path = workdir(tmp_path / "b", test=rows, train=rows, header=dict(checkpoint="one"))
+    text = (path / "train.jsonl").read_text().replace('"one"', '"two"')
+    (path / "train.jsonl").write_text(text)
+    refused(tmp_path, "different checkpoint", path)
+    (path / "config.json").write_text('{"seed": 0}')
+    refused(tmp_path, "no config.json of a run", path)
+
+
+def test_a_study_needs_a_positive_radius(tmp_path):
+    run = read(workdir(tmp_path / "a", test=of_counts(4, 7, 10)))
+    with pytest.raises(InputError, match="radius above 0"):
+        make([run], [0.0])
+
+
+def test_figures_are_at_the_radius_of_the_published_numbers(tmp_path):
+    from jaxcert.analysis.tables import Reference
+
+    run = read(workdir(tmp_path / "a", test=of_counts(4, 7, 10)))
+    assert make([run], [0.25, 0.5]).radius == 0.25
+    run = run._replace(reference=Reference("them", {0.0: 0.7, 0.5: 0.4}))
+    assert make([run], [0.25, 0.5]).radius == 0.5
+    assert make([run], [0.1, 0.25]).radius == 0.1
+
+
+def titles(s):
+    return {d.title.partition(":")[0]: d for d in study_figures.figures(s)}
+
+
+def full(tmp_path):
+    """Two sizes, two numbers of epochs, two amounts, two shares, gaps and evaluations."""
+    lines = [{"certified_0.25": v} for v in (0.3, 0.5, 0.4)]
+    for depth in (2, 4):
+        for epochs in (10, 20):
+            kinds = [{}, with_generated(), with_generated(share=0.3)]
+            for i, data in enumerate([*kinds, with_generated(5_000_000)]):
+                workdir(
+                    tmp_path / f"{depth}-{epochs}-{i}",
+                    test=of_counts(30 + 2 * depth + epochs // 10 + 3 * i, 70, 100),
+                    train=of_counts(45 + depth + epochs // 5, 80, 100),
+                    evaluations=lines,
+                    model=dict(depth=depth),
+                    data=data | dict(epochs=epochs),
+                )
+    return study(*sorted(tmp_path.iterdir()))
+
+
+def test_every_figure_is_drawn_where_its_input_is_there(tmp_path):
+    s = full(tmp_path)
+    found = titles(s)
+    assert len(found) == 7
+    for drawn in found.values():
+        assert drawn.svg.startswith("<svg") and drawn.text.endswith(".")
+    # gaps 0.45+.02+.02-.35 and so on against gains of the 5M cells
+    gaps, gains = [], []
+    for base in s.cells:
+        cells = [c for c in s.cells if numbers.baseline(s, c) is base]
+        if cells:
+            gaps.append(numbers.gap(base, s.radii).mean[AT])
+            best = max(numbers.certified(s, c) for c in cells)
+            gains.append(best - numbers.certified(s, base))
+    assert len(gaps) == 4 and np.allclose(gains, 0.09)
+    assert "n = 4 points" in found["Gap and gain"].text
+    assert "undefined" in found["Gap and gain"].text, "every gain is the same"
+
+
+def test_no_figure_is_drawn_without_its_input_and_the_page_says_why(tmp_path):
+    s = study(workdir(tmp_path / "a", test=of_counts(4, 7, 10)))
+    missing = {
+        "What generated images gain": "with and without",
+        "Amount of generated images": "two amounts",
+        "Gap and gain": "train.jsonl",
+        "Share of generated images": "two shares",
+        "Distribution of radii": "with and without",
+        "Best and last epoch": "metrics.jsonl",
+        "Size and epochs": "two sizes",
+    }
+    found = titles(s)
+    assert found.keys() == missing.keys()
+    page = study_page.html([s])
+    assert "<svg" not in page and page.count("Not drawn: ") == len(missing)
+    for title, words in missing.items():
+        assert found[title].svg == "" and words in found[title].text
+
+
+def test_correlation_is_printed_with_its_n(tmp_path):
+    for i, (low, high, train) in enumerate(
+        [(30, 31, 32), (30, 33, 35), (30, 32, 38)]
+    ):  # gains 1, 3, 2, gaps 2, 5, 8
+        model = dict(depth=i)
+        rows = of_counts(train, 80, 100)
+        a, b = of_counts(low, 70, 100), of_counts(high, 70, 100)
+        workdir(tmp_path / f"{i}a", test=a, train=rows, model=model)
+        workdir(tmp_path / f"{i}b", test=b, model=model, data=with_generated())
+    text = titles(study(*sorted(tmp_path.iterdir())))["Gap and gain"].text
+    assert "r = 0.50, n = 3 points" in text
