@@ -64,8 +64,7 @@ def parse(
             help="certify.procedure=radii with these, fractions allowed: 0,0.25,36/255",
         )
     args, rest = parser.parse_known_args(argv)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax raises as well
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # as do its writers
+    quiet()
     examples = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
     for needed in (needs, "state") if takes_state else (needs,):
         if getattr(args, needed) is None:
@@ -91,6 +90,12 @@ def parse(
         _try_radii(args.config.certify, args.radii)
     configs.check(args.config, path)
     return args
+
+
+def quiet() -> None:
+    """Libraries that log what they raise as well."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # its writers
 
 
 def override(config: ConfigDict, words: list[str]) -> ConfigDict:

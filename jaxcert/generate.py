@@ -241,6 +241,9 @@ def main(arguments: list[str] | None = None) -> None:
         help="sample without a class and let this classifier label the images",
     )
     given = parser.parse_args(arguments)
+    from jaxcert import cli
+
+    cli.quiet()
     count = generate(
         given.workdir,
         given.out,

@@ -6,7 +6,8 @@
 
 Networks: L_inf-dist-net-v2 and SortNet (dist_net), LipConvNet with LOT or BRO
 (lip_convnet), LiResNet, LiResNet++ and BRONet; of the smoothing papers the ResNets for
-CIFAR (resnet) and ImageNet (resnet50) and LeNet. The state dict is an npz or safetensors
+CIFAR (resnet) and ImageNet (resnet50) and LeNet; of EDM the denoisers (edm_unet), whose
+published weights are under CC BY-NC-SA 4.0. The state dict is an npz or safetensors
 file, for the smoothing papers of the entry `state_dict` of their checkpoints; what it does
 not say (rho, mean, std) is the config's. MACER's own code does not normalise: mean 0 and
 std 1. The checkpoint is for certification: it holds no optimizer, nothing trains on.
@@ -69,7 +70,7 @@ def network_of(state: str | Path | Mapping[str, Any], model: str, **settings: An
     state: {name: tensor on the CPU or numpy array}, a checkpoint with one as
         "state_dict", or the path of an npz or safetensors file
     model: file of jaxcert/models: resnet | resnet50 | lenet | dist_net | lip_convnet |
-        liresnet | liresnet_pp | bronet
+        liresnet | liresnet_pp | bronet | edm_unet
     settings: arguments of its `make` that no array shows (image_shape, mean, std, rho);
         the others are read off the arrays
 
@@ -120,6 +121,7 @@ def _network(model, params: dict, state: dict):
 def _converter(network: str):
     from jaxcert.torch_import import (
         dist_net,
+        edm_unet,
         lenet,
         lip_convnet,
         liresnet,
@@ -133,6 +135,7 @@ def _converter(network: str):
         "liresnet": liresnet.convert_state_dict,
         "liresnet_pp": liresnet_pp.convert_state_dict,
         "bronet": liresnet_pp.convert_bronet,
+        "edm_unet": edm_unet.convert_state_dict,
         "resnet": resnet.convert_state_dict,
         "resnet50": resnet.convert_resnet50,
         "lenet": lenet.convert_state_dict,
@@ -173,6 +176,8 @@ def _look(network, config: ConfigDict) -> None:
 
     from jaxcert.data import sources
 
+    if network.model.unconditional is not None:  # a denoiser gives no class
+        return
     data, sigma = config.data, config.certify.get("sigma", 0.0)
     try:
         source = sources.open(
@@ -214,9 +219,10 @@ def main(argv: list[str] | None = None) -> None:
     from jaxcert import cli
 
     args = cli.parse(argv, __doc__, needs="config", takes_state=True)
-    import_torch(args.state, args.config, args.workdir)
+    network = import_torch(args.state, args.config, args.workdir)
+    command = "certify" if network.model.unconditional is None else "generate"
     print(
-        f"{args.workdir} has the network; next: python -m jaxcert.certify --workdir "
+        f"{args.workdir} has the network; next: python -m jaxcert.{command} --workdir "
         f"{args.workdir}"
     )
 

@@ -25,7 +25,7 @@ PyTree = Any
 Batch = dict[str, Any]
 """image: uint8 or float32 in [0, 1], [B,H,W,C]; label int32 [B]; real bool [B] (False:
 generated); index int32 [B], the position in the REAL training set, -1 for generated
-images."""
+images; augment float32 [B,9], how data/augment_pipe.py moved an image, if it did."""
 
 LogitsFn = Callable[[Key, Array], Array]
 """(key, image [B,H,W,C]) -> logits [B,K]; pure. What attacks are written against."""
@@ -76,6 +76,10 @@ class Model(NamedTuple):
     interval_margins: Callable[..., Array] | None = None
     """(params, state, lower, upper, label [B]) -> [B,K]: lower bounds on z_label - z_j
     in the box."""
+
+    unconditional: bool | None = None
+    """of denoisers, whether label -1 (no class) was trained, by label_dropout > 0 or
+    num_classes 0; None: a classifier. What a denoiser takes: models/edm_unet.py"""
 
 
 Tell = Callable[[int, int], None]

@@ -237,6 +237,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", metavar="FOLDER", help="default: beside the images, <name>_quality"
     )
     given = parser.parse_args(arguments)
+    from jaxcert import cli
+
+    cli.quiet()
     if given.count < 0:
         raise InputError(f"--count is {given.count}: give 0 (all) or more.")
     features = find_features(given.features) if given.features else pixels

@@ -171,6 +171,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     add("--tiny", action="store_true", help="the same study, shrunk to seconds")
     given, words = parser.parse_known_args(argv)
+    from jaxcert import cli
+
+    cli.quiet()
     wrong = [word for word in words if not word.startswith("--config.")]
     if wrong:
         raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")

@@ -21,7 +21,10 @@ COMMANDS = {
     "gradient_norms",
     "report",
     "convert",
+    "generate",
     "import_torch",
+    "quality",
+    "study",
 }
 EVIDENCE = {f"certificates.{name}" for name in ("statistics", "norms", "sequential")}
 """What proves a radius, without jax."""
@@ -46,10 +49,18 @@ FLOORS = {
     "certificates.procedures": (NUMPY, {"errors", *EVIDENCE}),
     "attacks": (JAX | {"optax"}, {"errors", "interfaces", "ops"}),
     "nn": (JAX | {"flax"}, {"errors", "interfaces", "records", "ops"}),
-    "models": (JAX | {"flax"}, {"errors", "interfaces", "ops", "nn"}),
+    "diffusion": (JAX, {"errors", "interfaces", "ops"}),
+    "models": (JAX | {"flax"}, {"errors", "interfaces", "ops", "nn", "diffusion"}),
     "methods": (
         JAX | {"optax"},
-        {"errors", "interfaces", "records", "ops", "certificates.statistics"},
+        {
+            "errors",
+            "interfaces",
+            "records",
+            "ops",
+            "diffusion",
+            "certificates.statistics",
+        },
     ),
     "certificates": (
         JAX | {"scipy"},

@@ -69,7 +69,7 @@ SMALL = {
     "gaussian": dict(m=4),
     "smoothadv": dict(m=2, steps=4, warmup_epochs=2),
     "macer": dict(m=4, lbd=4.0, start_epoch=2),
-    "smoothmix": dict(m=2, steps=4, warmup_epochs=2),
+    "smoothmix": dict(m=2, steps=4, eta=1.0, warmup_epochs=2),
     "catrs": dict(soft_labels="runs/mnist_small_gaussian_0.25/train.jsonl"),
     "sun": dict(start_epoch=2, steps=4, reweight_every=1, discard_n=50),
 }

@@ -24,6 +24,7 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Array
 
 SIGMA_DATA = 0.5
+"""Root mean square of the pixels, as the paper takes it for every data set."""
 
 
 class Preconditioning(NamedTuple):
@@ -35,19 +36,19 @@ class Preconditioning(NamedTuple):
     c_noise: Array
 
 
-def preconditioning(sigma: Array, sigma_data: float = SIGMA_DATA) -> Preconditioning:
-    total = jnp.sqrt(sigma**2 + sigma_data**2)
+def preconditioning(sigma: Array) -> Preconditioning:
+    total = jnp.sqrt(sigma**2 + SIGMA_DATA**2)
     return Preconditioning(
-        c_skip=(sigma_data / total) ** 2,
-        c_out=sigma * sigma_data / total,
+        c_skip=(SIGMA_DATA / total) ** 2,
+        c_out=sigma * SIGMA_DATA / total,
         c_in=1 / total,
         c_noise=jnp.log(sigma) / 4,
     )
 
 
-def loss_weight(sigma: Array, sigma_data: float = SIGMA_DATA) -> Array:
+def loss_weight(sigma: Array) -> Array:
     """lambda(sigma)."""
-    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    return (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
 
 
 def to_signed(image: Array) -> Array:

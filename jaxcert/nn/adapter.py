@@ -10,6 +10,7 @@ update.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,12 +27,15 @@ def from_linen(
     image_shape: tuple[int, int, int],
     num_classes: int,
     norm: str | None = None,
+    unconditional: bool | None = None,
+    example: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Pure functions of `module`; image_shape is (H, W, C)."""
-    shape = (1, *image_shape)
+    """Pure functions of `module`; image_shape is (H, W, C); example: what a call with one
+    image needs besides it."""
+    shape, example = (1, *image_shape), example or {}
 
     def init(key):
-        variables = dict(module.init(key, jnp.zeros(shape), train=False))
+        variables = dict(module.init(key, jnp.zeros(shape), train=False, **example))
         params = variables.pop("params")
         variables.pop("prepared", None)
         return params, variables
@@ -54,6 +58,7 @@ def from_linen(
             jnp.zeros(shape, dtype),
             train=False,
             mutable=["prepared"],
+            **example,
         )
         return {**state, **prepared}
 
@@ -87,4 +92,5 @@ def from_linen(
         lipschitz=has("lipschitz", lipschitz),
         lipschitz_bound=has("lipschitz_bound", lipschitz_bound),
         interval_margins=has("interval_margins", interval_margins),
+        unconditional=unconditional,
     )

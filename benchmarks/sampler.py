@@ -1,0 +1,148 @@
+"""EDM's DDPM++ denoiser: one evaluation, and images by an 18-step sampler.
+
+All sides read one state dict with the names of EDM's own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from benchmarks import weights
+from benchmarks.suite import Job, Row
+
+CLASSES = 10
+SIGMA_MAX, SIGMA_MIN, RHO = 80.0, 0.002, 7.0
+FILTER = "resample_filter"
+
+
+def rows(device: str, tiny: bool) -> list[Row]:
+    if tiny:
+        sizes = dict(width=8, multipliers=(1, 2), blocks=1, attention=(4,), side=8)
+        return [_row(sizes, 2, "float32"), _row(sizes, 2, "float32", steps=3)]
+    if device == "cpu":
+        sizes = dict(width=32, multipliers=(1, 2), blocks=1, attention=(16,), side=32)
+        return [_row(sizes, 8, "float32")]
+    sizes = dict(width=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), side=32)
+    return [_row(sizes, 1024, "bfloat16"), _row(sizes, 1024, "bfloat16", steps=18)]
+
+
+def facts(shape: dict[str, Any]) -> dict[str, Any]:
+    """As `jaxcert.torch_import.edm_unet` names them."""
+    return dict(
+        kind="ddpmpp",
+        num_classes=CLASSES,
+        width=shape["width"],
+        multipliers=tuple(shape["multipliers"]),
+        blocks=shape["blocks"],
+        attention=tuple(shape["attention"]),
+        embedding=4,
+        augment_labels=0,
+    )
+
+
+def state_dict(shape: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Random weights that keep the size of activations; the output is damped, so that the
+    sides of a sampler do not drift apart."""
+    found, rng = {}, np.random.default_rng(shape["width"])
+    for name, size in _tensors(shape).items():
+        z = rng.standard_normal(size, np.float32)
+        if name.endswith(FILTER):
+            z = np.full(size, 1 / math.prod(size), np.float32)
+        elif len(size) > 1:
+            z /= np.float32(math.prod(size[1:]) ** 0.5)
+        else:
+            z = ("norm" in name and name.endswith("weight")) + np.float32(0.1) * z
+        found[name] = z * np.float32(0.1) if "aux_conv" in name else z
+    return found
+
+
+def batch(shape: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Noisy images [B,H,W,3] in [-1, 1] and noise, sigma [B], label [B]."""
+    count, side = shape["batch"], shape["side"]
+    sigma = np.geomspace(0.02, 5, count, dtype=np.float32)
+    noise = weights.normal(count, side, side, 3, seed=3)
+    x = 2 * weights.images(count, side) - 1 + sigma[:, None, None, None] * noise
+    return x, sigma, weights.labels(count)
+
+
+def latent(shape: dict[str, Any]) -> np.ndarray:
+    return weights.normal(shape["batch"], shape["side"], shape["side"], 3, seed=4)
+
+
+def jaxcert(row: Row, device: str) -> Job:
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcert.diffusion import edm, sampler
+    from jaxcert.import_torch import network_of
+
+    shape, side = row.shape, row.shape["side"]
+    network = network_of(
+        state_dict(shape), "edm_unet", image_shape=(side, side, 3), dtype=row.dtype
+    )
+    x, sigma, label = jax.device_put(batch(shape))
+    parameters = network.params, network.state
+
+    def denoise(params, state, x, sigma):
+        return network.model.apply(params, state, x, sigma=sigma, label=label)[0]
+
+    def sample(params, state, start):
+        def at(x, level):
+            return denoise(params, state, x, jnp.full(len(x), level))
+
+        levels = edm.schedule(
+            shape["steps"], sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, rho=RHO
+        )
+        return sampler.heun(at, start, levels)
+
+    if shape["steps"]:
+        call, given = jax.jit(sample), (jax.device_put(latent(shape)),)
+    else:
+        call, given = jax.jit(denoise), (x, sigma)
+
+    def run():
+        return jax.block_until_ready(call(*parameters, *given))
+
+    return Job(run, lambda reference: dict(image=np.asarray(run())))
+
+
+def _row(sizes: dict[str, Any], count: int, dtype: str, *, steps: int = 0) -> Row:
+    """steps: of a sampler; 0: one evaluation."""
+    shape = dict(**sizes, batch=count, steps=steps)
+    evaluations = max(1, 2 * steps - 1)
+    low = dtype == "bfloat16"
+    size = sum(map(math.prod, _tensors(shape).values())) * (2 if low else 4)
+    return Row(
+        f"DDPM++ sampling, {steps} steps" if steps else "DDPM++ evaluation",
+        shape,
+        dtype,
+        tolerance=dict(image=0.05 if low else 1e-4),
+        flops=2.0 * count * evaluations * _macs(shape),
+        bytes=float(evaluations * size),
+        rate="bfloat16" if low else "tf32",
+        items=count,
+    )
+
+
+def _tensors(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    from jaxcert.torch_import import edm_unet
+
+    return edm_unet.tensors(facts(shape), (shape["side"], shape["side"], 3))
+
+
+def _macs(shape: dict[str, Any]) -> int:
+    """Products of one image; names tell at how many pixels a kernel stands."""
+    total = 0
+    for name, size in _tensors(shape).items():
+        if len(size) < 2 or name.endswith(FILTER):
+            continue
+        found = re.match(r"(?:enc|dec)\.(\d+)x", name)
+        pixels = int(found[1]) ** 2 if found and len(size) == 4 else 1
+        total += pixels * math.prod(size)
+        if name.endswith("qkv.weight"):
+            total += 2 * pixels**2 * size[1]
+    return total

@@ -1,0 +1,156 @@
+"""Layers of denoising U-Nets against the original block, and what each of them means."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import jax.test_util
+import numpy as np
+import pytest
+from conftest import Golden, close, golden_files
+
+from jaxcert.nn import unet
+
+TAPS = [(1, 1), (1, 3, 3, 1)]
+
+
+@pytest.mark.golden
+def test_block_with_several_heads_is_the_original(x64):
+    golden = Golden(golden_files("diffusion", "adm_block_multihead.npz")[0])
+    heads, channels = 3, 24
+
+    def kernel(name):
+        weight = golden[f"param/{name}.weight"]
+        if weight.ndim == 2:
+            return weight.T
+        weight = weight.transpose(2, 3, 1, 0)
+        return weight[0, 0] if weight.shape[0] == 1 else weight
+
+    params = {
+        name: {"kernel": kernel(name), "bias": golden[f"param/{name}.bias"]}
+        for name in ("conv0", "affine", "conv1", "skip", "qkv", "proj")
+    } | {
+        name: {
+            "scale": golden[f"param/{name}.weight"],
+            "bias": golden[f"param/{name}.bias"],
+        }
+        for name in ("norm0", "norm1", "norm2")
+    }
+    size = channels // heads
+    ours = [
+        3 * size * head + 3 * c + which
+        for which in range(3)
+        for head in range(heads)
+        for c in range(size)
+    ]
+    qkv = {leaf: array[..., ours] for leaf, array in params.pop("qkv").items()}
+    inside = {"norm": params.pop("norm2"), "proj": params.pop("proj"), "qkv": qkv}
+    params["attention"] = inside
+    for name in ("conv0", "skip"):
+        np.testing.assert_array_equal(golden[f"param/{name}.resample_filter"], 0.25)
+
+    block = unet.Block(unet.ADM, channels, heads, resample="down")
+    x = np.float64(golden["x"].transpose(0, 2, 3, 1))
+    apply = jax.jit(lambda x, e: block.apply({"params": params}, x, e, train=False))
+    y = apply(x, np.float64(golden["emb"]))
+    close(y, golden["y"].transpose(0, 2, 3, 1), 2e-5)
+    assert golden.unread() == []
+
+
+def test_gradients_of_a_block_are_those_of_finite_differences(x64):
+    block = unet.Block(unet.ADM, 8, heads=2, resample="up")
+    random = np.random.default_rng(0)
+    x, e = random.standard_normal((2, 2, 2, 4)), random.standard_normal((2, 3))
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x, e, False))
+    at = jax.tree.map(lambda a: random.standard_normal(a.shape), (shapes, x, e))
+
+    def loss(at):
+        return jnp.sin(block.apply(*at, train=False)).sum()
+
+    jax.test_util.check_grads(jax.jit(loss), (at,), order=1, modes=["rev"], eps=1e-5)
+
+
+@pytest.mark.parametrize("taps", TAPS)
+def test_resampling_is_a_depthwise_convolution_and_its_transpose(x64, taps):
+    x = np.random.default_rng(0).standard_normal((2, 6, 4, 3))
+    border = (len(taps) - 2) // 2
+    kernel = np.outer(taps, taps) / sum(taps) ** 2
+    padded = np.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape, (1, 2))
+    expected = np.einsum("bhwcij,ij->bhwc", windows[:, ::2, ::2], kernel)
+    np.testing.assert_allclose(unet.downsample(x, taps), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        unet.downsample(padded, taps, pad=False), expected, atol=1e-12
+    )
+    y = np.random.default_rng(1).standard_normal((2, 3, 2, 3))
+    up = unet.upsample(y, taps)
+    np.testing.assert_allclose((up * x).sum(), 4 * (y * expected).sum())
+
+
+@pytest.mark.parametrize("taps", TAPS)
+def test_resampling_keeps_a_constant_image_but_at_a_border_of_zeros(taps):
+    ones = jnp.ones((1, 8, 8, 1))
+    inside = np.s_[:, 1:-1, 1:-1] if len(taps) > 2 else np.s_[:]
+    for resampled in (unet.downsample(ones, taps), unet.upsample(ones, taps)):
+        np.testing.assert_allclose(resampled[inside], 1, rtol=1e-6)
+
+
+def test_attention_follows_a_permutation_of_the_pixels():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((2, 4, 4, 16)).astype(np.float32)
+    attention = unet.Attention(unet.DDPMPP._replace(last=unet.DDPMPP.kernel), heads=2)
+    order = random.permutation(16)
+
+    @jax.jit
+    def apply(x):
+        return attention.apply(attention.init(jax.random.key(0), x), x)
+
+    def permuted(x):
+        return x.reshape(2, 16, 16)[:, order].reshape(x.shape)
+
+    np.testing.assert_allclose(apply(permuted(x)), permuted(apply(x)), atol=1e-5)
+
+
+def test_sinusoids_fall_from_1_to_a_ten_thousandth_in_the_order_of_the_family():
+    c = np.float32([0.7])
+    song = unet.sinusoids(c, 6, adm=False)[0]
+    f = np.array([1, 1e-2, 1e-4])
+    np.testing.assert_allclose(song, [*np.sin(f * 0.7), *np.cos(f * 0.7)], rtol=1e-5)
+    adm = unet.sinusoids(c, 4, adm=True)[0]
+    f = np.array([1, 1e-2])
+    np.testing.assert_allclose(adm, [*np.cos(f * 0.7), *np.sin(f * 0.7)], rtol=1e-5)
+
+
+def test_statistics_of_bfloat16_images_have_float32_digits():
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 1, (1, 64, 64, 8)), jnp.bfloat16)
+
+    def normed(x):
+        norm = unet.nn.GroupNorm(2, epsilon=1e-6)
+        return norm.apply(norm.init(jax.random.key(0), x), x)
+
+    class Norm(unet.nn.Module):
+        @unet.nn.compact
+        def __call__(self, x):
+            return unet.group_norm(unet.DDPMPP, x, "norm")
+
+    narrow = Norm().apply(Norm().init(jax.random.key(0), x), x)
+    assert narrow.dtype == jnp.bfloat16
+    wide = normed(x.astype(jnp.float32))
+    # only the result is rounded, by at most half of its last of 8 bits
+    np.testing.assert_allclose(np.float32(narrow), wide, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels, groups", [(16, 4), (128, 32), (144, 16), (3, 3)])
+def test_groups_of_a_normalisation_divide_its_channels(channels, groups):
+    class Norm(unet.nn.Module):
+        @unet.nn.compact
+        def __call__(self, x):
+            return unet.group_norm(unet.DDPMPP, x, "norm")
+
+    x = np.random.default_rng(0).standard_normal((1, 4, 4, channels)).astype(np.float32)
+    y = np.asarray(Norm().apply(Norm().init(jax.random.key(0), x), x))
+    split = y.reshape(16, groups, -1)
+    if groups < channels:
+        assert np.abs(split[..., 0].mean(0)).max() > 1e-3  # not by channel
+    np.testing.assert_allclose(split.mean((0, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(split.std((0, 2)), 1, rtol=1e-4)
