@@ -49,11 +49,12 @@ class Cell(NamedTuple):
 PLAN = (
     Cell("micro", None, dict(cpu=25, gpu=30)),
     Cell("aa", None, dict(cpu=25, gpu=20)),
-    Cell("smoothing", "smoothing_torch", dict(cpu=80, gpu=90)),
-    Cell("norm_dist", "norm_dist_torch", dict(cpu=105, gpu=130)),
-    Cell("orthogonal_conv", "lot_torch", dict(cpu=175, gpu=90)),
-    Cell("liresnet", "liresnet_torch", dict(cpu=60, gpu=70)),
-    Cell("train_step", "train_torch", dict(cpu=50, gpu=80)),
+    Cell("smoothing", "smoothing_torch", dict(cpu=80, gpu=80)),
+    Cell("norm_dist", "norm_dist_torch", dict(cpu=95, gpu=110)),
+    Cell("orthogonal_conv", "lot_torch", dict(cpu=150, gpu=80)),
+    Cell("liresnet", "liresnet_torch", dict(cpu=60, gpu=60)),
+    Cell("train_step", "train_torch", dict(cpu=50, gpu=70)),
+    Cell("sampler", "sampler_torch", dict(cpu=35, gpu=60)),
     Cell("input", None, dict(cpu=20, gpu=30)),
 )
 

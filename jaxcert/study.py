@@ -60,6 +60,8 @@ def runs(
         raise InputError(
             f"--counts must be 0 or more and --shares from 0 to 1, not {counts}, {shares}."
         )
+    if min(epochs) <= 0:
+        raise InputError(f"--epochs are factors above 0, not {min(epochs):g}.")
     if max(counts) and not generated:
         raise InputError(
             f"--counts asks for {max(counts):,} generated images: name their folder by "
@@ -76,7 +78,7 @@ def runs(
         config = configs.tiny(config) if tiny else config
         config = cli.override(config, words)
         config.seed = seed
-        config.data.epochs = round(config.data.epochs * factor)
+        config.data.epochs = max(1, round(config.data.epochs * factor))
         config.data.generated = generated if count else ""
         config.data.generated_count = count
         if count:

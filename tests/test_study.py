@@ -1,0 +1,76 @@
+"""The study command: every cell of the plan, once, into a report."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from jaxcert import study
+from jaxcert.errors import InputError
+
+LOT = "configs/lot/digits.py"
+PLAN = dict(
+    generated="images",
+    counts=[0, 50],
+    shares=[0.5, 0.7],
+    epochs=[1.0, 2.0],
+    seeds=[0, 1],
+    words=["--config.optim.lr=0.05"],
+)
+
+
+def test_the_plan_is_every_combination_and_nothing_twice():
+    runs = study.runs([LOT, "configs/sortnet/digits.py"], **PLAN)
+    assert len(runs) == 2 * 3 * 2 * 2 == len({run.name for run in runs})
+    by_name = {run.name: run.config for run in runs}
+    none = by_name["lot_digits_none_1x_seed0"]
+    assert none.data.generated == "" and none.data.generated_count == 0
+    mixed = by_name["lot_digits_50at0.7_2x_seed1"]
+    assert (mixed.seed, mixed.data.epochs) == (1, 2 * none.data.epochs)
+    assert mixed.data.generated == "images" and mixed.data.generated_count == 50
+    assert mixed.data.generated_share == 0.7 and mixed.optim.lr == 0.05
+    assert by_name["sortnet_digits_50at0.5_1x_seed0"].data.generated_share == 0.5
+
+
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (dict(generated=""), "--generated, or a config"),
+        (dict(counts=[-1]), "--counts must be"),
+        (dict(shares=[1.5]), "--shares from 0 to 1"),
+        (dict(words=["--config.optim.lrr=1"]), "did you mean 'lr'"),
+        (dict(epochs=[0.0]), "--epochs"),
+    ],
+)
+def test_a_plan_that_cannot_run_is_one_sentence(change, fault):
+    with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
+        study.runs([LOT], **PLAN | change)
+    assert fault in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_study_from_nothing_to_its_report_and_again(tmp_path, capsys):
+    words = [
+        "--config",
+        "configs/smoothing/digits.py",
+        "--edm",
+        "configs/edm/digits.py",
+    ]
+    words += ["--counts", "0,40", "--tiny", "--train-images", "5"]
+    words += ["--workdir", str(tmp_path)]
+    assert study.main(words) == 0
+    said = capsys.readouterr().out
+    assert "none" in said and "40" in said
+    folders = sorted(p for p in tmp_path.iterdir() if (p / "train.jsonl").exists())
+    assert len(folders) == 2
+    before = {p: os.stat(p / "certificates.jsonl").st_mtime_ns for p in folders}
+    assert study.main(words) == 0
+    assert all(
+        os.stat(p / "certificates.jsonl").st_mtime_ns == t for p, t in before.items()
+    )
+    header = json.loads((tmp_path / "generated_40" / "images.json").read_text())
+    assert header["done"] and header["count"] == 40
+    assert np.isfinite(header["request"]["rho"])
