@@ -49,7 +49,8 @@ def test_every_format_goes_to_out(tmp_path, capsys, form):
 
 def test_the_table_has_accuracies_gap_gain_and_the_published_numbers(tmp_path):
     text = report.study(runs(tmp_path))
-    rows = {line.split("  ")[0].strip(): line for line in text.splitlines()}
+    lines = text.splitlines()[::-1]  # of the blocks of columns the first
+    rows = {line.split("  ")[0].strip(): line for line in lines}
     none, more = rows["none, 10 epochs"], rows["1M, 70 %, 10 epochs"]
     assert "42.0 ±25.4" in none and "70.0 ±0.0" in none, "t with one degree of freedom"
     assert "20.0 ±6.9" in none, "gap of the one seed that has training images"

@@ -115,7 +115,8 @@ def _rows(study: Study) -> tuple[list[str], list[list[str]]]:
     """Names of the columns, and a row per cell."""
     at = radius_text(study.radius)
     head = ["system", "generated", "share", "epochs", "seeds", "clean"]
-    head += [radius_text(r) for r in study.radii[1:]] + [f"gap {at}", f"gain {at}"]
+    shown = [radius_text(r) if r else "clean" for r in study.radii]
+    head += [*shown[1:], f"gap {at}", *(f"gain {r}" for r in shown)]
     published = any(_reference(c) for c in study.cells)
     head += ["published"] * published
     rows = []
@@ -128,7 +129,8 @@ def _rows(study: Study) -> tuple[list[str], list[list[str]]]:
         row = [cell.system, cell.amount, share, epochs, str(len(cell.runs))]
         row += [percent(*pair) for pair in zip(found.mean, found.half, strict=True)]
         row += [_points(gap(cell, study.radii), study.at)]
-        row += [_points(_gain(study, cell), study.at, sign="+")]
+        gained = _gain(study, cell)
+        row += [_points(gained, i, sign="+") for i in range(len(shown))]
         rows.append(row + [_published(cell)] * published)
     return head, rows
 
