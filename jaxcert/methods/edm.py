@@ -26,10 +26,10 @@ import jax.numpy as jnp
 
 from jaxcert.diffusion import edm
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Array, Key, Method, Model, PyTree
+from jaxcert.interfaces import Array, Key, Method, Model, PyTree, Run
 
 
-def make(model: Model, *, P_mean: float = -1.2, P_std: float = 1.2) -> Method:
+def make(model: Model, run: Run, *, P_mean: float = -1.2, P_std: float = 1.2) -> Method:
     """Raises InputError for a model that is no denoiser, or an impossible law of sigma."""
     if model.unconditional is None:
         raise InputError(

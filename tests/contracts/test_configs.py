@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxcert import certify, train
+from jaxcert import certify, generate, train
 from jaxcert import config as configs
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import interval, lipschitz, smoothing
@@ -89,6 +89,9 @@ def test_sections_have_the_keys_that_are_read(loaded):
         _takes(augment, config.data.augment, "key", "batch")
         _takes(optim.make, config.optim, "run")
         makes = {"lipschitz": lipschitz, "smoothing": smoothing, "interval": interval}
+        if not config.certify.name:  # of a denoiser
+            assert config.model.name == "edm_unet"
+            continue
         make = makes[config.certify.name]
         chosen = {k: v for k, v in config.certify.items() if k not in certify.SELECTION}
         chosen.pop("name")
@@ -152,6 +155,10 @@ def _run_tiny(config, workdir):
     config.certify.stop = 4
     state = train.train(config, workdir)
     assert int(state.step) == 3
+    if not config.certify.name:
+        settings = dict(count=4, steps=2, sigma_max=1.0)
+        assert generate.generate(workdir, workdir / "images", **settings) == 4
+        return
     record = certify.certify(config, workdir)
     assert record.index.tolist() == [0, 1, 2, 3]
     found = recheck(record)

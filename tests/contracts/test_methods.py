@@ -15,7 +15,7 @@ from jaxcert import methods
 from jaxcert.data import sources
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
-from jaxcert.models import dist_net, lip_convnet, small_cnn
+from jaxcert.models import dist_net, edm_unet, lip_convnet, small_cnn
 
 NAMES = sorted(
     file.stem
@@ -54,6 +54,7 @@ def made(request):
     for build in (
         lambda: small_cnn.make(**small),
         lambda: lip_convnet.make(stages=2, blocks=1, **lipschitz),
+        lambda: edm_unet.make(multipliers=(1,), blocks=1, attention=(), **small),
         lambda: dist_net.make(depth=3, **lipschitz | {"width": 48}),
     ):
         model = build()

@@ -14,6 +14,7 @@ from jaxcert.models import edm_unet, small_cnn
 from jaxcert.torch_import.edm_unet import convert_state_dict
 from jaxcert.training import optim
 
+RUN = Run(1, 1, 8)
 SMALL = dict(image_shape=(8, 8, 1), width=8, multipliers=(1,), attention=(), blocks=1)
 
 
@@ -94,7 +95,7 @@ def test_the_law_of_sigma_is_log_normal_and_the_network_sees_its_key():
         return jnp.zeros_like(x), state
 
     model = edm_unet.make(**SMALL)
-    method = edm.make(model._replace(apply=apply), P_mean=-1.0, P_std=0.5)
+    method = edm.make(model._replace(apply=apply), RUN, P_mean=-1.0, P_std=0.5)
     batch = {"image": jnp.full((4000, 1, 1, 1), 0.5), "label": jnp.zeros(4000, int)}
     loss, _ = method.loss({}, {}, (), batch, jax.random.key(3), 0, None)
     logs = np.log(seen["sigma"])
@@ -109,9 +110,9 @@ def test_the_law_of_sigma_is_log_normal_and_the_network_sees_its_key():
 
 def test_a_classifier_is_no_denoiser_and_a_denoiser_no_classifier():
     with pytest.raises(InputError, match="trains a denoiser"):
-        edm.make(small_cnn.make())
+        edm.make(small_cnn.make(), RUN)
     denoiser = edm_unet.make(**SMALL)
-    method = gaussian.make(denoiser, Run(1, 1, 8), sigma=0.5)
+    method = gaussian.make(denoiser, RUN, sigma=0.5)
     batch = {"image": jnp.zeros((2, 8, 8, 1)), "label": jnp.zeros(2, int)}
     params, state = jax.eval_shape(denoiser.init, jax.random.key(0))
     with pytest.raises(InputError, match="denoiser"):
