@@ -82,7 +82,8 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
                 pending = None
             stops = ends()
             saves = done == total or stops or _due(config.checkpoint, done, per_epoch)
-            evaluates = done < total and _due(config.eval, done, per_epoch)
+            evaluates = _due(config.eval, done, per_epoch)
+            evaluates |= done == total and config.eval.every_epochs > 0
             if saves or evaluates or done % config.log.every_steps == 0:
                 pending, totals = (done, totals), None
             if saves or evaluates:

@@ -116,8 +116,8 @@ def test_evaluation_during_training_is_the_certificate_on_a_slice(tmp_path):
     lines = [
         json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
     ]
-    splits = [x["split"] for x in lines if "certified_0" in x]
-    assert splits == ["train", "test"]
+    seen = [(x["step"], x["split"]) for x in lines if "certified_0" in x]
+    assert seen == [(4, "train"), (4, "test"), (6, "train"), (6, "test")]
 
 
 def test_evaluation_draws_what_the_certificate_draws_and_opens_images_once(
