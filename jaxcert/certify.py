@@ -10,8 +10,9 @@
 The config is the workdir's own; `--config.certify...` changes the procedure or the images
 (`split`, `start`, `stop`, `step`). --radii: a smoothed classifier's certified accuracy at
 just these radii, by sequential tests that stop as soon as an image is decided, with the
-guarantee of CERTIFY and a fraction of its samples. Rows are appended batch by batch: the
-same command continues an interrupted run.
+guarantee of CERTIFY and a fraction of its samples. --config FILE[:row]: the certificate of
+another config, such as those of configs/diffusion_classifier for an EDM. Rows are appended
+batch by batch: the same command continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -151,8 +152,13 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
     )
     memory = f"{plan.memory / 2**20:,.3g} MB"
     rest = clock(images * plan.samples / plan.rate)
+    each = (
+        f", {plan.evaluations:,.3g} network evaluations each"
+        if plan.evaluations > 1
+        else ""
+    )
     print(
-        f"plan: {reach}{images:,} images, each at most {plan.samples:,} samples and wrong "
+        f"plan: {reach}{images:,} images, each at most {plan.samples:,} samples{each}, and wrong "
         f"with probability at most {header['alpha']:g}; {plan.rate:,.0f} samples/s and "
         f"{memory} here: {rest} at most",
         file=sys.stderr,
@@ -162,16 +168,20 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
 
 def certifier_of(config: ConfigDict, network, mesh):
     """config.certify without the keys that choose images -> Certifier."""
-    section = ConfigDict(
-        {k: v for k, v in config.certify.items() if k not in SELECTION}
-    )
-    return configs.build(
+    from jaxcert import workdirs
+
+    keys = {k: v for k, v in config.certify.items() if k not in SELECTION}
+    others, digests = workdirs.open_all(keys.pop("networks", {}), mesh)
+    certifier = configs.build(
         "certificates",
-        section,
+        ConfigDict(keys),
+        needs=others,
         network=network,
         mesh=mesh,
         radii=tuple(config.certify.radii),
     )
+    header = certifier.header | ({"networks": digests} if digests else {})
+    return certifier._replace(header=header)
 
 
 def data_digest(source: Source) -> str:
@@ -240,7 +250,14 @@ def selected(chosen: ConfigDict, size: int) -> list[int]:
 def main(argv: list[str] | None = None) -> int:
     from jaxcert import cli
 
-    args = cli.parse(argv, __doc__, needs="workdir", takes_out=True, takes_radii=True)
+    args = cli.parse(
+        argv,
+        __doc__,
+        needs="workdir",
+        takes_out=True,
+        takes_radii=True,
+        takes_certificate=True,
+    )
     certify(args.config, args.workdir, out=args.out)
     from jaxcert import report
 

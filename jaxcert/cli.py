@@ -23,6 +23,7 @@ def parse(
     takes_out: bool = False,
     takes_state: bool = False,
     takes_radii: bool = False,
+    takes_certificate: bool = False,
 ) -> argparse.Namespace:
     """Arguments of a command, with the resolved `config` and `workdir`.
 
@@ -51,6 +52,12 @@ def parse(
             )
     else:
         parser.add_argument("--workdir", help="folder of a trained run")
+    if takes_certificate:
+        parser.add_argument(
+            "--config",
+            metavar="FILE[:ROW]",
+            help="certify as its `certify` says, not as the run's own",
+        )
     if takes_state:
         parser.add_argument(
             "--state", metavar="FILE", help="npz or safetensors file of a state dict"
@@ -85,6 +92,8 @@ def parse(
     else:
         config, path = configs.read(args.workdir), Path(args.workdir) / "config.json"
         configs.check(config, path)
+        if takes_certificate and args.config:
+            config.certify = configs.load(args.config).certify
     args.config = override(config, rest)
     if takes_radii and args.radii is not None:
         _try_radii(args.config.certify, args.radii)

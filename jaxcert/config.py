@@ -13,7 +13,7 @@ import json
 import re
 import runpy
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import NoneType, UnionType
@@ -103,6 +103,9 @@ def base() -> ConfigDict:
             lookahead=False,
         )
     )
+    config.init = (
+        ""  # workdir of a network of the same shape, whose weights start the run
+    )
     config.ema = 0.0  # decay of the averaged weights; 0: off
     config.ema_halflife = 0.0  # or their half-life in images, shorter at first; 0: off
     config.precision = "highest"  # of float32 matrix products: highest | default
@@ -191,6 +194,7 @@ def read(workdir: str | Path) -> ConfigDict:
             known = base().data.augment.to_dict()
             config.data.augment = known | config.data.augment.to_dict()
         config.ema_halflife = config.get("ema_halflife", 0.0)
+        config.init = config.get("init", "")
         if config.get("certify", {}).get("name") == "smoothing":
             config.certify = _SMOOTHING | config.certify.to_dict()
         return config
@@ -211,10 +215,17 @@ def differences(one: ConfigDict, other: ConfigDict) -> list[str]:
     ]
 
 
-def build(package: str, section: ConfigDict, **context: Any) -> Any:
+def build(
+    package: str,
+    section: ConfigDict,
+    *,
+    needs: Mapping[str, Any] | None = None,
+    **context: Any,
+) -> Any:
     """`build("methods", config.method, model=...)` -> jaxcert.methods.<name>.make(...).
 
-    Raises InputError for an unknown name or key, listing those there are.
+    context: what `make` gets if it takes it; needs: what it must take. Raises InputError for
+    an unknown name or key, listing those there are.
     """
     arguments = dict(section.to_dict())
     name = arguments.pop("name")
@@ -224,7 +235,13 @@ def build(package: str, section: ConfigDict, **context: Any) -> Any:
             f"no {package[:-1]} is called {name!r}; there are {', '.join(names)}."
         )
     make = importlib.import_module(f"jaxcert.{package}.{name}").make
-    return call(make, arguments, what=f"{package[:-1]} {name}", **context)
+    what, takes = f"{package[:-1]} {name}", inspect.signature(make).parameters
+    for key in needs or {}:
+        if key not in takes:
+            raise InputError(
+                f"{what} takes no network {key!r}: leave it out of networks."
+            )
+    return call(make, arguments, what=what, **context, **(needs or {}))
 
 
 def in_float32(section: ConfigDict) -> Any:

@@ -58,6 +58,7 @@ def generate(
     from jaxcert.data import write
     from jaxcert.diffusion import edm, sampler
     from jaxcert.training import sharding
+    from jaxcert.workdirs import open_edm
 
     if count < 1 or batch < 0 or not 0 <= seed < 2**32:
         raise InputError(
@@ -67,6 +68,7 @@ def generate(
     levels = edm.schedule(steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
     churn = sampler.Churn(*churn)
     sampler.check(churn)
+    sharding.use_precision(configs.read(workdir).precision)
     mesh = sharding.local_mesh()
     network, digest = open_edm(workdir, mesh)
     model = network.model
@@ -109,22 +111,6 @@ def generate(
         line.update(first + real)
     writer.close()
     return writer.written
-
-
-def open_edm(workdir: str | Path, mesh):
-    """(network, digest of its checkpoint) of a workdir of an EDM. Raises InputError."""
-    from jaxcert.training import checkpoint, sharding
-
-    config = configs.read(workdir)
-    sharding.use_precision(config.precision)
-    model = configs.build("models", config.model)
-    if model.unconditional is None:
-        raise InputError(
-            f"{workdir} holds a classifier: give the workdir of an EDM, such as one of "
-            "configs/edm/digits.py."
-        )
-    loaded = checkpoint.load_network(model, workdir, mesh=mesh)
-    return loaded.network, loaded.digest
 
 
 def compiled(network, levels: np.ndarray, churn, mesh) -> Callable:
@@ -179,36 +165,30 @@ def _labels(model, classifier: str | Path, mesh) -> tuple[Callable | None, int, 
             "unconditional output: leave --classifier out, or train it with "
             "--config.model.label_dropout=0.1."
         )
-    predict, classes, digest = open_classifier(classifier, model.image_shape, mesh)
+    predict, classes, digest = predictor(classifier, model.image_shape, mesh)
     return predict, classes, f"classifier {digest}"
 
 
-def open_classifier(workdir: str | Path, image_shape: tuple[int, int, int], mesh):
+def predictor(workdir: str | Path, image_shape: tuple[int, int, int], mesh):
     """(uint8 [B,H,W,C] -> class int32 [B], number of classes, digest of the checkpoint) of
     a classifier's workdir. Raises InputError."""
     import jax
 
     from jaxcert.ops.images import unit
-    from jaxcert.training import checkpoint
+    from jaxcert.workdirs import open_classifier
 
-    config = configs.read(workdir)
-    model = configs.build("models", config.model)
-    if model.unconditional is not None or tuple(model.image_shape) != image_shape:
-        raise InputError(
-            f"{workdir} holds no classifier of images of {image_shape}: name another."
-        )
-    loaded = checkpoint.load_network(model, workdir, mesh=mesh)
-    params, state = loaded.network.params, loaded.network.state
-    state = jax.jit(model.prepare)(params, state)
+    network, digest = open_classifier(workdir, image_shape, mesh)
+    model, params = network.model, network.params
+    state = jax.jit(model.prepare)(params, network.state)
 
     @jax.jit
-    def predict(image):
+    def classes(params, state, image):
         return model.apply(params, state, unit(image))[0].argmax(-1)
 
-    def labels(image):
-        return np.asarray(predict(image), np.int32)
+    def predict(image):
+        return np.asarray(classes(params, state, image), np.int32)
 
-    return labels, model.num_classes, loaded.digest
+    return predict, model.num_classes, digest
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -170,6 +170,8 @@ class Plan(NamedTuple):
     """bytes on each device"""
     rate: float
     """votes per second, measured"""
+    evaluations: float = 1.0
+    """of the network per vote"""
 
 
 class Certifier(NamedTuple):

@@ -104,11 +104,11 @@ def classifier(workdir: str | Path, data: Source) -> tuple[Callable, dict[str, A
 
     Raises InputError for a workdir without one, or a network for other images or classes.
     """
-    from jaxcert.generate import open_classifier
+    from jaxcert.generate import predictor
     from jaxcert.training import sharding
 
     mesh = sharding.data_mesh()
-    label_of, classes, digest = open_classifier(workdir, data.image.shape[1:], mesh)
+    label_of, classes, digest = predictor(workdir, data.image.shape[1:], mesh)
     if classes != data.num_classes:
         raise InputError(
             f"the network of {workdir} tells {classes} classes, {data.name} has "

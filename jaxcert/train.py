@@ -142,6 +142,7 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
     """(model, method, initial state, compiled step, sweep) of a config."""
     import jax
 
+    from jaxcert import workdirs
     from jaxcert.data import sources
     from jaxcert.data.augment import augment
     from jaxcert.training import optim, sharding, step
@@ -151,7 +152,12 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
         sources.check_model(
             source, image_shape=model.image_shape, num_classes=model.num_classes
         )
-    method = configs.build("methods", config.method, model=model, run=data.run)
+    section = ConfigDict(config.method.to_dict())
+    networks = section.to_dict().get("networks", {})
+    if networks:
+        del section.networks
+    others, _ = workdirs.open_all(networks, mesh)
+    method = configs.build("methods", section, needs=others, model=model, run=data.run)
     tx = configs.call(optim.make, config.optim, what="optim", run=data.run)
     move = partial(augment, **config.data.augment)
     like = jax.ShapeDtypeStruct(
@@ -167,7 +173,12 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
         batch=config.data.batch,
         accumulate=config.optim.accumulate,
     )
-    init = partial(step.init_state, model, tx, ema=ema is not None)
+    init = partial(step.init_state, model.init, tx, ema=ema is not None)
+    if config.init:
+        network, _ = workdirs.open_network(config.init, mesh)
+        _check_start(config, model, network)
+        start = network.params, network.state
+        init = partial(step.init_state, lambda key: start, tx, ema=ema is not None)
     state = jax.jit(init)(key=init_key, extra=method.init_extra())
     return (
         model,
@@ -183,6 +194,22 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
         ),
         partial(data.sweep, mesh, move, sweep_key),
     )
+
+
+def _check_start(config: ConfigDict, model, network) -> None:
+    import jax
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    theirs = network.params, network.state
+    same = jax.tree.structure(shapes) == jax.tree.structure(theirs)
+    if not same or any(
+        a.shape != b.shape
+        for a, b in zip(jax.tree.leaves(shapes), jax.tree.leaves(theirs), strict=True)
+    ):
+        raise InputError(
+            f"init: {config.init} holds a network of another shape: give one of the same "
+            "config.model."
+        )
 
 
 class Data(NamedTuple):

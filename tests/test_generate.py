@@ -116,7 +116,7 @@ def test_without_a_class_a_classifier_labels(edm, tmp_path):
     generate.generate(edm, out, count=20, classifier=classifier, **SAMPLER)
     source = open_generated(out)
     assert write.read_header(out)["request"]["labels"].startswith("classifier ")
-    labels, classes, _ = generate.open_classifier(classifier, (8, 8, 1), _mesh())
+    labels, classes, _ = generate.predictor(classifier, (8, 8, 1), _mesh())
     assert classes == 10
     np.testing.assert_array_equal(source.label, labels(source.image))
 

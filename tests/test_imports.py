@@ -70,10 +70,12 @@ FLOORS = {
             "records",
             "progress",
             "ops",
+            "diffusion",
             *EVIDENCE,
             "certificates.procedures",
         },
     ),
+    "workdirs": (set(), {"config", "errors", "interfaces", "training"}),
     "training": (
         JAX | {"optax", "orbax"},
         {"errors", "interfaces", "records", "config", "data"},

@@ -15,6 +15,9 @@ function errs by 2e-4 n eps, relative. Its inverse ends early, where the roundin
 p_lower; and it fails altogether below alpha = 1e-150 and, often, at 999 misses. So what
 it returns is moved outwards by more and counts only if the beta function itself then
 proves it.
+
+Means of bounded variables, which are no votes, have the bounds of Hoeffding (1963) and of
+Maurer and Pontil, Empirical Bernstein Bounds and Sample Variance Penalization (2009).
 """
 
 from __future__ import annotations
@@ -75,6 +78,40 @@ def min_n_for_any_radius(alpha: float) -> int:
     return n
 
 
+def hoeffding_lower(
+    values: ArrayLike, low: float, high: float, alpha: float
+) -> np.ndarray:
+    """Lower confidence bound [...] at level 1 - alpha of the mean of n independent
+    variables in [low, high], rounded down, from one draw of each, [n,...].
+
+    mean - (high - low) sqrt(ln(1 / alpha) / (2 n)), at least low. Raises InputError for a
+    value outside [low, high], NaN included, and unless 0 < alpha < 1.
+    """
+    values = _bounded(values, low, high, alpha, least=1)
+    n = len(values)
+    return _below_mean(
+        values, low, high, (high - low) * math.sqrt(-math.log(alpha) / (2 * n))
+    )
+
+
+def empirical_bernstein_lower(
+    values: ArrayLike, low: float, high: float, alpha: float
+) -> np.ndarray:
+    """As `hoeffding_lower`, for n >= 2 i.i.d. variables (Maurer & Pontil, Theorem 4):
+
+    mean - sqrt(2 V ln(2 / alpha) / n) - 7 (high - low) ln(2 / alpha) / (3 (n - 1)),
+
+    V the sample variance. Far above Hoeffding's where the deviation is small next to the
+    range. The larger of the two holds at 1 - 2 alpha only.
+    """
+    values = _bounded(values, low, high, alpha, least=2)
+    n, log = len(values), math.log(2) - math.log(alpha)
+    # deviations from a mean that is slightly wrong only add to V
+    variance = values.var(0, ddof=1) * (1 + _slack(n))
+    width = np.sqrt(2 * variance * log / n) + 7 * (high - low) * log / (3 * (n - 1))
+    return _below_mean(values, low, high, width)
+
+
 def predict_pvalue(count1: ArrayLike, count2: ArrayLike) -> np.ndarray:
     """Two-sided exact test that the two top classes are equally likely, rounded up.
 
@@ -132,6 +169,28 @@ def upper_tail(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
     return np.where(k == n, all_agree, tail)
 
 
+def _below_mean(
+    values: np.ndarray, low: float, high: float, width: ArrayLike
+) -> np.ndarray:
+    """mean - width, less what n additions lose."""
+    lost = (len(values) + 2) * _EPS * max(abs(low), abs(high))
+    return np.maximum(values.mean(0) - width * (1 + _SLACK) - lost, low)
+
+
+def _bounded(
+    values: ArrayLike, low: float, high: float, alpha: float, *, least: int
+) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim < 1 or len(values) < least:
+        raise InputError(f"a bound of a mean needs draws: {least} or more.")
+    if not ((low <= values) & (values <= high)).all():
+        raise InputError(
+            f"a bound of a mean needs values in [{low}, {high}]: some are outside or NaN."
+        )
+    _check_alpha(alpha)
+    return values
+
+
 def _slack(n: ArrayLike) -> np.ndarray:
     """Relative, of a small p_lower and of p-values: six times what was found at any n."""
     return _SLACK + np.asarray(n) * _EPS
@@ -143,8 +202,13 @@ def _checked(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> tuple[np.ndarray, 
     )
     if (k < 0).any() or (k > n).any() or (n < 1).any():
         raise InputError("votes k and samples n must satisfy 0 <= k <= n and n >= 1.")
+    _check_alpha(alpha)
+    return k, n, alpha
+
+
+def _check_alpha(alpha: ArrayLike) -> None:
+    alpha = np.asarray(alpha)
     if not ((alpha > 0) & (alpha < 1)).all():
         raise InputError(
             "alpha is a probability of error: give a number between 0 and 1."
         )
-    return k, n, alpha

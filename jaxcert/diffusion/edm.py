@@ -15,6 +15,7 @@ randomized smoothing, whose images are in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -25,6 +26,10 @@ from jaxcert.interfaces import Array
 
 SIGMA_DATA = 0.5
 """Root mean square of the pixels, as the paper takes it for every data set."""
+
+
+Denoise = Callable[[Array, Array, Array | None], Array]
+"""(x [B,H,W,C] in [-1, 1], sigma [B], label int32 [B] or None: no class) -> clean [B,H,W,C]"""
 
 
 class Preconditioning(NamedTuple):
@@ -59,6 +64,13 @@ def to_signed(image: Array) -> Array:
 def to_unit(image: Array) -> Array:
     """[-1, 1] -> [0, 1]; not clipped."""
     return (image + 1) / 2
+
+
+def one_step(denoise: Denoise, noisy: Array, sigma: float) -> Array:
+    """What a denoiser without a class makes of noisy images [B,H,W,C] in the scale of
+    [0, 1], their sigma too: clean images in [0, 1]."""
+    level = jnp.full(len(noisy), 2 * sigma, noisy.dtype)
+    return to_unit(jnp.clip(denoise(to_signed(noisy), level, None), -1, 1))
 
 
 def schedule(

@@ -107,10 +107,10 @@ def check(churn: Churn) -> None:
     """Raises InputError for impossible churn."""
     if not (0 <= churn.S_churn < np.inf and 0 < churn.S_noise < np.inf):
         raise InputError(
-            "a sampler needs S_churn of 0 or more and S_noise above 0, not "
-            f"{churn.S_churn} and {churn.S_noise}."
+            f"S_churn {churn.S_churn} and S_noise {churn.S_noise}: give S_churn of 0 or more "
+            "and S_noise above 0."
         )
     if not 0 <= churn.S_min <= churn.S_max:
         raise InputError(
-            f"a sampler needs 0 <= S_min <= S_max, not {churn.S_min} and {churn.S_max}."
+            f"S_min {churn.S_min} and S_max {churn.S_max}: give 0 <= S_min <= S_max."
         )

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxcert.interfaces import Array, Batch, Key, Method, Model, PyTree, TrainState
+from jaxcert.interfaces import Array, Batch, Key, Method, PyTree, TrainState
 from jaxcert.training import sharding
 
 NEVER = np.iinfo(np.int32).max
@@ -36,16 +36,16 @@ class Totals(NamedTuple):
 
 
 def init_state(
-    model: Model,
+    init: Callable[[Key], tuple[PyTree, PyTree]],
     tx: optax.GradientTransformation,
     *,
     key: Key,
     extra: PyTree,
     ema: bool,
 ) -> TrainState:
-    """extra: the method's tables, which may be as large as the data set; ema: whether the
-    weights are averaged."""
-    params, model_state = model.init(key)
+    """init: Model.init, or what else gives (params, model state). extra: the method's
+    tables, which may be as large as the data set. ema: whether the weights are averaged."""
+    params, model_state = init(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

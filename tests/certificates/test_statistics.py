@@ -13,6 +13,7 @@ from conftest import Golden, golden_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
+from scipy.stats import binom
 
 from jaxcert.certificates import statistics
 from jaxcert.errors import InputError
@@ -237,3 +238,77 @@ def test_pvalue_is_the_exact_one_rounded_up(a, b):
 def test_impossible_votes_are_refused(k, n, alpha):
     with pytest.raises(InputError, match="votes|alpha"):
         statistics.clopper_pearson_lower(k, n, alpha)
+
+
+# means of bounded variables
+
+BOUNDS = (statistics.hoeffding_lower, statistics.empirical_bernstein_lower)
+
+
+def _published(values, low, high, alpha) -> tuple[Decimal, Decimal]:
+    """Hoeffding and Maurer & Pontil in 50 digits."""
+    getcontext().prec = 50
+    values = [Decimal(v) for v in values]
+    n, span, alpha = len(values), Decimal(high) - Decimal(low), Decimal(alpha)
+    mean = sum(values) / n
+    variance = sum((v - mean) ** 2 for v in values) / (n - 1)
+    log = (2 / alpha).ln()
+    return (
+        mean - span * ((1 / alpha).ln() / (2 * n)).sqrt(),
+        mean - (2 * variance * log / n).sqrt() - 7 * span * log / (3 * (n - 1)),
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from([(0.0, 1.0), (-1e-3, 1e-3), (1e6, 1e6 + 1), (-3.0, 1e-9)]),
+    st.lists(st.floats(0, 1), min_size=2, max_size=40),
+    st.integers(1, 50),
+    st.sampled_from([0.5, 0.05, 0.001, 1e-12]),
+)
+def test_bounds_of_a_mean_are_the_published_ones_rounded_down(
+    ends, share, copies, alpha
+):
+    low, high = ends
+    values = np.clip(low + np.array(share * copies) * (high - low), low, high)
+    for bound, exact in zip(BOUNDS, _published(values, low, high, alpha), strict=True):
+        ours = Decimal(float(bound(values, low, high, alpha)))
+        largest = max(abs(low), abs(high))
+        slack = Decimal(1e-9 * (high - low) + 1e-12 * largest)
+        assert low <= ours <= max(exact, Decimal(low))
+        assert ours >= exact - slack or ours == low
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize("p", [0.5, 0.1, 1e-3])
+@pytest.mark.parametrize("n", [5, 100, 3000])
+def test_bounds_of_a_mean_cover_two_point_laws(bound, p, n):
+    """1 but with probability p -1: where few of those are drawn, the draws look alike. No
+    more false bounds in 4,000 than a level of alpha allows."""
+    rng, alpha, trials = np.random.default_rng(n), 0.05, 4000
+    lows = rng.binomial(n, p, trials)
+    values = np.where(np.arange(n)[:, None] < lows, -1.0, 1.0)
+    false = (bound(values, -1.0, 1.0, alpha) > 1 - 2 * p).sum()
+    assert false <= binom.ppf(0.999, trials, alpha)
+
+
+def test_bernstein_is_far_above_hoeffding_where_the_deviation_is_small():
+    values = 0.01 + 0.001 * np.random.default_rng(0).normal(size=(20_000, 2))
+    hoeffding, bernstein = (bound(values, -1.0, 1.0, 0.001) for bound in BOUNDS)
+    assert bernstein.shape == (2,)
+    assert (hoeffding < 0).all() and (bernstein > 0.007).all()
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize(
+    "values, alpha, match",
+    [
+        ([0.5, 1.5], 0.1, "outside or NaN"),
+        ([0.5, np.nan], 0.1, "outside or NaN"),
+        ([0.5, 0.5], 0.0, "alpha"),
+        ([], 0.1, "draws"),
+    ],
+)
+def test_impossible_draws_are_refused(bound, values, alpha, match):
+    with pytest.raises(InputError, match=match):
+        bound(values, 0.0, 1.0, alpha)

@@ -30,7 +30,9 @@ def run(model, method, tx, mesh):
     real = sources.open("digits", "train")
     plan = mixture.make(len(real.label), 0, batch=BATCH)
     key = jax.random.key(0)
-    state = step.init_state(model, tx, key=key, extra=method.init_extra(), ema=True)
+    state = step.init_state(
+        model.init, tx, key=key, extra=method.init_extra(), ema=True
+    )
     state = sharding.replicate(state, mesh)
     compiled = step.compile(
         method, tx, augment=partial(augment, crop=1), mesh=mesh, ema=lambda step: 0.9

@@ -1,0 +1,100 @@
+"""Denoised smoothing: Carlini, Tramer, Dvijotham, Rice, Sun and Kolter, (Certified!!)
+Adversarial Robustness for Free! (2023).
+
+    f(x + delta) = classifier(clip(h(2 (x + delta) - 1, 2 sigma, no class)))
+    g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py
+
+One evaluation of the denoiser per vote. An EDM is asked at the noise there is; nothing is
+added to the image again. `methods/denoised.py` fine-tunes the classifier on such images.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from jax.sharding import Mesh
+from jax.tree_util import Partial
+
+from jaxcert.certificates import smoothing
+from jaxcert.certificates.noised_diffusion_classifier import classifier_of, denoiser_of
+from jaxcert.diffusion import edm
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Certifier, Network
+
+
+def make(
+    network: Network,
+    *,
+    classifier: Network,
+    sigma: float,
+    n0: int = 100,
+    n: int = 100_000,
+    alpha: float = 0.001,
+    procedure: str = "certify",
+    radii: tuple[float, ...] = (),
+    rho: float = 0.05,
+    bound: str = "union",
+    noise: str = "gaussian",
+    norm: str = "l2",
+    chunk: int = 0,
+    mesh: Mesh | None = None,
+) -> Certifier:
+    """The certifier of a classifier behind an EDM, which is `network`. sigma in pixels of
+    [0, 1]; the other arguments are those of smoothing.certifier.
+
+    Raises InputError for an EDM that cannot denoise without a class, a classifier of other
+    images, and what smoothing.certifier refuses.
+    """
+    model, judge = network.model, classifier.model
+    vote = _vote(network, classifier, sigma)
+    if not model.unconditional:
+        raise InputError(
+            "the EDM was trained with a class for every image (label_dropout 0), and this "
+            "certificate denoises without one: train it with --config.model.label_dropout=0.1."
+        )
+    if tuple(judge.image_shape) != tuple(model.image_shape):
+        raise InputError(
+            f"networks.classifier takes images of {tuple(judge.image_shape)}, the EDM "
+            f"{tuple(model.image_shape)}: name a classifier of the same images."
+        )
+    exact = None
+    if network.exact is not None:
+        exact = _vote(network._replace(model=network.exact), classifier, sigma)
+    inner = smoothing.certifier(
+        vote,
+        num_classes=judge.num_classes,
+        image_shape=model.image_shape,
+        exact=exact,
+        sigma=sigma,
+        n0=n0,
+        n=n,
+        alpha=alpha,
+        procedure=procedure,
+        radii=radii,
+        rho=rho,
+        bound=bound,
+        noise=noise,
+        norm=norm,
+        chunk=chunk,
+        mesh=mesh,
+    )
+    header = inner.header | {"base": {"name": "denoised_smoothing"}}
+
+    def certify(*work):
+        return inner.certify(*work)._replace(header=header)
+
+    return inner._replace(header=header, certify=certify)
+
+
+def _vote(network: Network, classifier: Network, sigma: float) -> Partial:
+    sigma = float(np.float32(sigma))
+    return Partial(_vote_of(sigma), denoiser_of(network), classifier_of(classifier))
+
+
+@functools.lru_cache(maxsize=8)
+def _vote_of(sigma: float):
+    def vote(denoise, classify, keys, noisy):
+        return classify(edm.one_step(denoise, noisy, sigma))
+
+    return vote

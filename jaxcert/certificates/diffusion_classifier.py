@@ -1,0 +1,227 @@
+"""The Lipschitz certificate of a diffusion classifier: Chen, Dong, Shao, Hao, Yang, Su and
+Zhu, Diffusion Models are Certifiably Robust Classifiers (2024), section 3.2.
+
+    f_y(x) = - sum_t w_t E_eps [ mean_pixels (h(x + s_t eps, s_t, y) - x)^2 ],  h in [0, 1]
+    radius = min_b (lower bound of f_a(x) - f_b(x)) / L_margin
+
+| paper | here |
+|---|---|
+| h, y | network, label; clipped to [0, 1] |
+| w_t, sigma_t, T' | Levels.weight, Levels.sigma (of [-1, 1]), levels |
+| p_A - p_B | the margin f_a - f_b: the softmax is not needed |
+
+f is an expectation. The class a is chosen by n0 draws of the noise, its margins are bounded
+from n others, so a false radius has probability at most alpha (diffusion/lipschitz.py has the
+constants, which are not the paper's, and the proof). Evidence of a row: the bounds, as
+logits 0 for a and minus the bound for the others. An image without a positive bound is an
+abstention.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import Partial
+
+from jaxcert.certificates import statistics
+from jaxcert.certificates.noised_diffusion_classifier import denoiser_of
+from jaxcert.diffusion import classifiers, edm, lipschitz
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Certifier, Network, Plan
+from jaxcert.ops.images import unit
+from jaxcert.records import ABSTAIN, ERROR, Certificates
+
+_BOUNDS = {
+    "bernstein": statistics.empirical_bernstein_lower,
+    "hoeffding": statistics.hoeffding_lower,
+}
+
+
+def make(
+    network: Network,
+    *,
+    weighting: str = "edm",
+    levels: int = 126,
+    sigma_end: float = 3.0,
+    drop_below: float = 0.0,
+    cap: float = 1.0,
+    n0: int = 10,
+    n: int = 1000,
+    alpha: float = 0.001,
+    bound: str = "bernstein",
+    chunk: int = 0,
+    mesh: Mesh | None = None,
+) -> Certifier:
+    """Certifier of the diffusion classifier of an EDM, in l2.
+
+    weighting, levels, sigma_end, drop_below: of classifiers.dc, in the scale of [-1, 1].
+    cap: errors above it count as it, which makes L_margin smaller than the margins; 1 is the
+    paper's classifier. n0, n: draws that choose the class, and that bound its margins.
+    bound: bernstein | hoeffding. chunk: draws in one forward pass (0: by the device).
+
+    Raises InputError for a classifier, an EDM without classes, or impossible numbers.
+    """
+    model = network.model
+    denoise = denoiser_of(network)
+    if model.num_classes < 2:
+        raise InputError(
+            "the EDM has no classes, so it classifies nothing: give one trained with labels."
+        )
+    if n0 < 1 or n < 2 or chunk < 0 or not 0 < alpha < 1 or bound not in _BOUNDS:
+        raise InputError(
+            f"n0 {n0}, n {n}, chunk {chunk}, alpha {alpha}, bound {bound!r}: give n0 of 1, n of "
+            "2 or more, chunk of 0 or more, alpha in (0, 1) and bernstein or hoeffding."
+        )
+    asked = dict(weighting=weighting, sigma_end=sigma_end, drop_below=drop_below)
+    law = classifiers.dc(model.num_classes, levels, **asked)
+    weight, sigma = law.levels.weight, law.levels.sigma
+    dims = int(np.prod(model.image_shape))
+    constant = lipschitz.lipschitz_margin(weight, sigma, dims=dims, cap=cap)
+    lower_of = functools.partial(_BOUNDS[bound], alpha=alpha)
+    errors = _errors_of(denoise, law, chunk or _default_chunk(), mesh)
+
+    def certify(key, image, label, index) -> Certificates:
+        start = time.perf_counter()
+        image, index = np.asarray(unit(np.asarray(image))), np.asarray(index, np.int64)
+        _check(image, model.image_shape)
+        rows = [_row(key, *each) for each in zip(image, index, strict=True)]
+        predicted, evidence, radius = (
+            np.array(part) for part in zip(*rows, strict=True)
+        )
+        elapsed = time.perf_counter() - start
+        return Certificates(
+            index=index,
+            label=np.asarray(label, np.int32),
+            predicted=predicted.astype(np.int32),
+            radius=radius,
+            n=np.full(len(index), n, np.int64),
+            seconds=np.full(len(index), elapsed / max(len(index), 1)),
+            logits=evidence,
+            header=header,
+        )
+
+    def _row(key, image, index):
+        u = errors(jax.random.fold_in(key, int(index)), image, n0 + n)
+        nothing = np.zeros(model.num_classes)
+        if not np.isfinite(u).all():
+            return ERROR, nothing, 0.0
+        capped = np.minimum(u[:n0].astype(np.float64), cap)
+        a = int(np.einsum("t,ntk->k", weight, capped).argmin())
+        samples, most = lipschitz.margin_samples(
+            u[n0:], a, weights=weight, dims=dims, cap=cap
+        )
+        lower = lower_of(samples, -most, most)
+        radius = float(lipschitz.radius(lower, constant))
+        evidence = np.insert(-lower, a, 0.0)
+        return (a if radius > 0 else ABSTAIN), evidence, radius
+
+    def plan(key, image) -> Plan:
+        image, draws = np.asarray(unit(np.asarray(image)))[0], chunk or _default_chunk()
+        errors(key, image, draws)  # compiles
+        start = time.perf_counter()
+        errors(key, image, draws)
+        rate = draws / (time.perf_counter() - start)
+        most = float(np.sum(weight * cap))
+        best = lower_of(np.full((n, 1), most), -most, most)
+        return Plan(
+            radius=float(lipschitz.radius(best, constant)),
+            samples=n0 + n,
+            memory=errors.memory(key, image),
+            rate=rate,
+            evaluations=float(law.evaluations),
+        )
+
+    header = {
+        "method": "diffusion_classifier",
+        "norm": "l2",
+        "alpha": alpha,
+        "num_classes": model.num_classes,
+        "procedure": {
+            "name": "margin",
+            "logit_slack": 0.0,
+            "n0": n0,
+            "n": n,
+            "bound": bound,
+            "cap": cap,
+            "levels": levels,
+            **asked,
+        },
+        "pairwise_bound": constant,
+    }
+    return Certifier(header, certify, plan)
+
+
+def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):
+    """errors(key, image [H,W,C] in [0, 1], draws) -> u float32 [draws,T,K] on the host."""
+    levels = tuple(law.levels.sigma.tolist())
+    classes = law.num_classes
+    devices = 1 if mesh is None else mesh.shape["data"]
+    size = -(-chunk // devices) * devices
+    if mesh is not None:
+        denoise = jax.device_put(denoise, NamedSharding(mesh, PartitionSpec()))
+
+    def arguments(key, image, draws):
+        calls = -(-draws // size)
+        static = dict(levels=levels, classes=classes, size=size, calls=calls)
+        return (denoise, key, jnp.asarray(image, jnp.float32)), static | {"mesh": mesh}
+
+    def errors(key, image, draws):
+        given, static = arguments(key, image, draws)
+        return np.asarray(_errors(*given, **static))[:draws]
+
+    def memory(key, image):
+        given, static = arguments(key, image, size)
+        analysis = _errors.lower(*given, **static).compile().memory_analysis()
+        return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
+
+    errors.memory = memory
+    return errors
+
+
+@functools.partial(
+    jax.jit, static_argnames=("levels", "classes", "size", "calls", "mesh")
+)
+def _errors(denoise, key, image, *, levels, classes, size, calls, mesh):
+    """u [calls * size, T, K]: draw j takes its noise from fold_in(key, j)."""
+    sigma = jnp.asarray(levels, jnp.float32)
+    clean = edm.to_signed(image)
+    label = jnp.tile(jnp.arange(classes, dtype=jnp.int32), size)
+
+    def some(call):
+        number = call * size + jnp.arange(size)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(number)
+        noise = classifiers.draws(keys, jnp.broadcast_to(clean, (size, *clean.shape)))
+
+        def at(t):
+            noisy = jnp.repeat(clean + sigma[t] * noise(t), classes, 0)
+            if mesh is not None:
+                split = NamedSharding(mesh, PartitionSpec("data"))
+                noisy = jax.lax.with_sharding_constraint(noisy, split)
+            denoised = denoise(noisy, jnp.full(len(noisy), sigma[t]), label)
+            return lipschitz.clipped_error(denoised, image).reshape(size, classes)
+
+        return jax.lax.map(at, jnp.arange(len(levels)))  # [T,size,K]
+
+    found = jax.lax.map(some, jnp.arange(calls))
+    return found.swapaxes(1, 2).reshape(calls * size, len(levels), classes)
+
+
+def _check(image: np.ndarray, shape: tuple[int, ...]) -> None:
+    if image.shape[1:] != tuple(shape):
+        raise InputError(
+            f"the images are {image.shape[1:]} where the EDM takes {tuple(shape)}: give "
+            "images of that shape."
+        )
+    if not (image.min() >= 0 and image.max() <= 1):
+        raise InputError(
+            "an image has a pixel outside [0, 1]: the bound holds in it only."
+        )
+
+
+def _default_chunk() -> int:
+    return 8 if jax.default_backend() == "cpu" else 100

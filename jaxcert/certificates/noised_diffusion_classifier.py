@@ -1,0 +1,333 @@
+"""Noised diffusion classifiers, smoothed: Chen, Dong, Shao, Hao, Yang, Su and Zhu, Diffusion
+Models are Certifiably Robust Classifiers (2024), section 3.3.
+
+    f(x + delta) = argmax_y logit_y(x_tau),   x_tau = 2 (x + delta) - 1,   sigma_tau = 2 sigma
+    g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py
+
+logit_y is that of EPNDC, APNDC or DiffPure and DC (diffusion/classifiers.py). f draws noise
+of its own from the key of its vote. Every vote has another key, so votes are independent and
+the theorem of randomized smoothing holds for P over both kinds of noise. That is all a
+search has to keep; which classes it looks at costs accuracy at most:
+
+    full    all classes at all levels
+    race    successive elimination (diffusion/racing.py)
+    sift    Sift-and-Refine, repaired (diffusion/sift.py)
+    hybrid  a race of the `keep` classes that a classifier of the denoised image names first
+
+Votes are never extrapolated: n votes that count are n votes that were drawn.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.tree_util import Partial
+
+from jaxcert.certificates import smoothing
+from jaxcert.diffusion import classifiers, edm, racing, sift
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Certifier, Network
+from jaxcert.ops.images import unit
+
+KINDS = ("apndc", "epndc", "diffpure")
+SEARCHES = ("full", "race", "sift", "hybrid")
+_TRIED = 64
+"""Votes whose evaluations a plan counts."""
+
+
+class Base(NamedTuple):
+    """A base classifier; hashable, for it is part of the program."""
+
+    kind: str
+    weighting: str
+    levels: int
+    sigma_end: float
+    drop_below: float
+    noise_from: str
+    search: str
+    c: float
+    min_levels: int
+    keep: int
+    threshold: float
+    block: int
+    sigma_tau: float
+    num_classes: int
+
+
+def make(
+    network: Network,
+    *,
+    sigma: float,
+    kind: str = "apndc",
+    weighting: str = "edm",
+    levels: int = 126,
+    sigma_end: float = 3.0,
+    drop_below: float = 0.0,
+    noise_from: str = "denoised",
+    search: str = "race",
+    c: float = 2.0,
+    min_levels: int = 3,
+    keep: int = 10,
+    threshold: float = 0.02,
+    block: int = 0,
+    unconditional: Network | None = None,
+    classifier: Network | None = None,
+    n0: int = 100,
+    n: int = 10_000,
+    alpha: float = 0.001,
+    procedure: str = "certify",
+    radii: tuple[float, ...] = (),
+    rho: float = 0.05,
+    bound: str = "union",
+    noise: str = "gaussian",
+    norm: str = "l2",
+    chunk: int = 0,
+    mesh: Mesh | None = None,
+) -> Certifier:
+    """The certifier of an EDM as a classifier. sigma in pixels of [0, 1], as all radii.
+
+    kind: apndc | epndc | diffpure; weighting, levels, sigma_end, drop_below, noise_from: of
+    diffusion/classifiers.py, sigmas in the scale of [-1, 1]. search: full | race | sift |
+    hybrid. c, min_levels: of the race. keep, threshold: of sift and hybrid. block: pairs of
+    image and class in one forward pass (0: by the device); chunk: votes at a time.
+    unconditional: another EDM for the estimate of the clean image, where the first was
+    trained with a class for every image. classifier: of hybrid, of images in [0, 1].
+    n0, n, alpha, procedure, radii, rho, bound, noise, norm: of smoothing.certifier.
+
+    Raises InputError for a network that is no denoiser or cannot do what is asked, and what
+    smoothing.certifier refuses.
+    """
+    chunk = chunk or _default_chunk()
+    base = Base(
+        kind,
+        weighting,
+        levels,
+        sigma_end,
+        drop_below,
+        noise_from,
+        search,
+        c,
+        min_levels,
+        keep,
+        threshold,
+        block or _default_block(),
+        2.0 * float(np.float32(sigma)),
+        network.model.num_classes,
+    )
+    _check(base, network, unconditional, classifier)
+    _build(base)  # refuses what it cannot be
+    vote = _vote(base, network, unconditional, classifier)
+    exact = None
+    if network.exact is not None:
+        wide = network._replace(model=network.exact)
+        exact = _vote(base, wide, unconditional, classifier)
+    inner = smoothing.certifier(
+        vote,
+        num_classes=base.num_classes,
+        image_shape=network.model.image_shape,
+        exact=exact,
+        sigma=sigma,
+        n0=n0,
+        n=n,
+        alpha=alpha,
+        procedure=procedure,
+        radii=radii,
+        rho=rho,
+        bound=bound,
+        noise=noise,
+        norm=norm,
+        chunk=chunk,
+        mesh=mesh,
+    )
+    evaluations = jax.jit(functools.partial(_evaluations, base))
+
+    def plan(key, image):
+        found = inner.plan(key, image)
+        copies = jnp.repeat(unit(jnp.asarray(image[:1])), _TRIED, 0)
+        noisy = copies + sigma * jax.random.normal(key, copies.shape)
+        keys = jax.random.split(key, _TRIED)
+        spent = evaluations(*vote.args, keys, noisy)
+        return found._replace(evaluations=float(spent.mean()))
+
+    described = {k: v for k, v in base._asdict().items() if k != "block"}
+    header = inner.header | {
+        "base": {"name": "noised_diffusion_classifier", **described}
+    }
+
+    def certify(*work):
+        return inner.certify(*work)._replace(header=header)
+
+    return Certifier(header, certify, plan)
+
+
+def denoiser_of(network: Network) -> Partial:
+    """diffusion.classifiers.Denoise of an EDM, its arrays arguments of what is compiled.
+    Raises InputError for a classifier, or a parameter that is not finite."""
+    model = network.model
+    if model.unconditional is None:
+        raise InputError(
+            "this certificate is of a denoiser, and the network is a classifier: give the "
+            "workdir of an EDM, or certify.name=smoothing."
+        )
+    leaves = jax.tree.leaves((network.params, network.state))
+    if not all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves):
+        raise InputError(
+            "the EDM has a parameter that is not finite: train or export it again."
+        )
+    return Partial(_denoise_of(model.apply), network.params, network.state)
+
+
+@functools.lru_cache(maxsize=8)
+def _denoise_of(apply):
+    def denoise(params, state, x, sigma, label):
+        return apply(params, state, x, sigma=sigma, label=label)[0]
+
+    return denoise
+
+
+@functools.lru_cache(maxsize=8)
+def _build(base: Base):
+    """(classifier, sieve or None, order of the race)."""
+    asked = dict(
+        weighting=base.weighting, sigma_end=base.sigma_end, drop_below=base.drop_below
+    )
+    if base.kind == "apndc":
+        asked["noise_from"] = base.noise_from
+    make = getattr(classifiers, base.kind)
+    law = make(base.num_classes, base.levels, base.sigma_tau, **asked)
+    sieve = None
+    if base.search == "sift":
+        sieve = sift.repaired(
+            base.num_classes,
+            base.sigma_tau,
+            weighting=base.weighting,
+            threshold=base.threshold,
+            keep=base.keep,
+            sigma_end=base.sigma_end,
+        )
+    center = 1.3 * base.sigma_tau if base.kind != "diffpure" else 0.5
+    return law, sieve, racing.closest_first(law.levels, center)
+
+
+def _decide(base: Base, denoise, others, classify, keys, noisy):
+    """(classes int32 [B], evaluations int32 [B]) of noisy images [B,H,W,C] in [0, 1]."""
+    law, sieve, order = _build(base)
+    x = edm.to_signed(noisy)
+    noise = classifiers.draws(keys, x)
+
+    def ask(x, sigma, label):
+        if label is None:
+            other = others or denoise
+            return other(x, sigma, jnp.full(len(x), -1, jnp.int32))
+        return denoise(x, sigma, label)
+
+    if base.search == "sift":
+        found = sift.sift_and_refine(ask, sieve, x, noise, block=base.block)
+        return found.label, found.evaluations
+    if base.search == "full":
+        label = classifiers.decide(classifiers.logits(ask, law, x, noise))
+        return label, jnp.full(len(x), law.evaluations, jnp.int32)
+    rule = racing.confident(base.c, base.min_levels)
+    fixed = classifiers.anchors(ask, law, x)
+    alive = None
+    if base.search == "hybrid":
+        scores = classify(edm.to_unit(jnp.clip(fixed.target, -1, 1)))
+        alive = scores >= jax.lax.top_k(scores, base.keep)[0][:, -1:]
+    end = racing.eliminate(
+        ask, law, fixed, noise, order=order, rule=rule, block=base.block, alive=alive
+    )
+    return racing.best(end.losses.sum(0), end.alive), end.evaluations + law.overhead
+
+
+def _vote(base, network, unconditional, classifier) -> Partial:
+    arrays = [denoiser_of(network), None, None]
+    if unconditional is not None:
+        arrays[1] = denoiser_of(unconditional)
+    if classifier is not None:
+        arrays[2] = classifier_of(classifier)
+    return Partial(_vote_of(base), *arrays)
+
+
+@functools.lru_cache(maxsize=8)
+def _vote_of(base: Base):
+    def vote(denoise, others, classify, keys, noisy):
+        return _decide(base, denoise, others, classify, keys, noisy)[0]
+
+    return vote
+
+
+def _evaluations(base, denoise, others, classify, keys, noisy):
+    return _decide(base, denoise, others, classify, keys, noisy)[1]
+
+
+def classifier_of(network: Network) -> Partial:
+    """image [B,H,W,C] in [0, 1] -> logits [B,K]. Raises InputError for a denoiser."""
+    model = network.model
+    if model.unconditional is not None:
+        raise InputError("networks.classifier holds a denoiser: name a classifier.")
+    state = jax.jit(model.prepare)(network.params, network.state)
+    return Partial(_classify_of(model.apply), network.params, state)
+
+
+@functools.lru_cache(maxsize=8)
+def _classify_of(apply):
+    def classify(params, state, image):
+        return apply(params, state, image)[0]
+
+    return classify
+
+
+def _check(base: Base, network, unconditional, classifier) -> None:
+    model = network.model
+    if base.kind not in KINDS or base.search not in SEARCHES:
+        raise InputError(
+            f"kind {base.kind!r}, search {base.search!r}: give one of {', '.join(KINDS)} and "
+            f"one of {', '.join(SEARCHES)}."
+        )
+    if base.num_classes < 2:
+        raise InputError(
+            "the EDM has no classes, so it classifies nothing: give one trained with labels."
+        )
+    if base.kind != "epndc" and not (model.unconditional or unconditional):
+        raise InputError(
+            f"{base.kind} denoises without a class, and the EDM was trained with a class for "
+            "every image (label_dropout 0): name a second EDM in networks.unconditional, or "
+            "take kind=epndc."
+        )
+    if base.search == "sift" and base.kind != "apndc":
+        raise InputError(f"search=sift is of apndc, not {base.kind}: take search=race.")
+    if (base.search == "hybrid") != (classifier is not None):
+        raise InputError(
+            "search=hybrid and networks.classifier go together: give both or none."
+        )
+    if base.search == "hybrid" and base.kind == "epndc":
+        raise InputError("search=hybrid classifies a denoised image: take kind=apndc.")
+    if base.search in ("sift", "hybrid") and not 1 <= base.keep <= base.num_classes:
+        raise InputError(
+            f"keep={base.keep} of {base.num_classes} classes: give 1 to {base.num_classes}."
+        )
+    for other in (unconditional, classifier):
+        if other and tuple(other.model.image_shape) != tuple(model.image_shape):
+            raise InputError(
+                f"a second network takes images of {tuple(other.model.image_shape)}, the EDM "
+                f"{tuple(model.image_shape)}: name one of the same shape."
+            )
+    if classifier and classifier.model.num_classes != base.num_classes:
+        raise InputError(
+            f"networks.classifier tells {classifier.model.num_classes} classes, the EDM "
+            f"{base.num_classes}: name one of the same classes."
+        )
+
+
+def _default_chunk() -> int:
+    """Votes whose survivors share forward passes."""
+    return 64 if jax.default_backend() == "cpu" else 512
+
+
+def _default_block() -> int:
+    return 64 if jax.default_backend() == "cpu" else 2048

@@ -1,0 +1,55 @@
+"""Networks of other runs: what a certificate, a method or a sampler takes besides its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxcert import config as configs
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Network
+
+
+def open_network(workdir: str | Path, mesh) -> tuple[Network, str]:
+    """(the newest network of a workdir, digest of its checkpoint). Raises InputError."""
+    from jaxcert.training import checkpoint
+
+    config = configs.read(workdir)
+    model = configs.build("models", config.model)
+    loaded = checkpoint.load_network(model, workdir, mesh=mesh)
+    exact = configs.in_float32(config.model)
+    return loaded.network._replace(exact=exact), loaded.digest
+
+
+def open_edm(workdir: str | Path, mesh) -> tuple[Network, str]:
+    """The same of a denoiser. Raises InputError for a classifier."""
+    network, digest = open_network(workdir, mesh)
+    if network.model.unconditional is None:
+        raise InputError(
+            f"{workdir} holds a classifier: give the workdir of an EDM, such as one of "
+            "configs/edm/digits.py."
+        )
+    return network, digest
+
+
+def open_classifier(
+    workdir: str | Path, image_shape: tuple[int, int, int], mesh
+) -> tuple[Network, str]:
+    """The same of a classifier of images of a shape. Raises InputError."""
+    network, digest = open_network(workdir, mesh)
+    model = network.model
+    if model.unconditional is not None or tuple(model.image_shape) != tuple(
+        image_shape
+    ):
+        raise InputError(
+            f"{workdir} holds no classifier of images of {tuple(image_shape)}: name another."
+        )
+    return network, digest
+
+
+def open_all(
+    networks: Mapping[str, str], mesh
+) -> tuple[dict[str, Network], dict[str, str]]:
+    """({name: network}, {name: digest}) of {name: workdir}; an empty workdir is none."""
+    opened = {k: open_network(v, mesh) for k, v in networks.items() if v}
+    return {k: v[0] for k, v in opened.items()}, {k: v[1] for k, v in opened.items()}
