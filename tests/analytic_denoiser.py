@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def analytic(mu, logpi, s0):
-    """h(x [B,H,W,C], sigma [] or [B], label [B], -1: no class) of classes with components
+    """h(x [B,H,W,C], sigma [] or [B], label [B], None or -1: no class) of classes with components
     N(mu[y, m], s0^2 I) of log-weights logpi [K,M]; mu is [K,M,H,W,C]."""
     classes = mu.shape[0]
     flat = mu.reshape(-1, *mu.shape[2:])
@@ -23,6 +23,7 @@ def analytic(mu, logpi, s0):
         return (r[:, None, None, None] * mean).sum(0)
 
     def denoise(x, sigma, label):
+        label = -1 if label is None else label
         sigma = jnp.broadcast_to(sigma, len(x))
         return jax.vmap(one)(x, sigma, jnp.broadcast_to(label, len(x)))
 

@@ -102,6 +102,7 @@ def make(
     Raises InputError for a network that is no denoiser or cannot do what is asked, and what
     smoothing.certifier refuses.
     """
+    denoiser_of(network)  # refuses what is none
     chunk = chunk or _default_chunk()
     base = Base(
         kind,
@@ -192,7 +193,7 @@ def _denoise_of(apply):
 
 @functools.lru_cache(maxsize=8)
 def _build(base: Base):
-    """(classifier, sieve or None, order of the race)."""
+    """(classifier, sieve or None, order and rule of the race)."""
     asked = dict(
         weighting=base.weighting, sigma_end=base.sigma_end, drop_below=base.drop_below
     )
@@ -211,12 +212,13 @@ def _build(base: Base):
             sigma_end=base.sigma_end,
         )
     center = 1.3 * base.sigma_tau if base.kind != "diffpure" else 0.5
-    return law, sieve, racing.closest_first(law.levels, center)
+    rule = racing.confident(base.c, base.min_levels)
+    return law, sieve, racing.closest_first(law.levels, center), rule
 
 
 def _decide(base: Base, denoise, others, classify, keys, noisy):
     """(classes int32 [B], evaluations int32 [B]) of noisy images [B,H,W,C] in [0, 1]."""
-    law, sieve, order = _build(base)
+    law, sieve, order, rule = _build(base)
     x = edm.to_signed(noisy)
     noise = classifiers.draws(keys, x)
 
@@ -232,7 +234,6 @@ def _decide(base: Base, denoise, others, classify, keys, noisy):
     if base.search == "full":
         label = classifiers.decide(classifiers.logits(ask, law, x, noise))
         return label, jnp.full(len(x), law.evaluations, jnp.int32)
-    rule = racing.confident(base.c, base.min_levels)
     fixed = classifiers.anchors(ask, law, x)
     alive = None
     if base.search == "hybrid":
@@ -289,6 +290,8 @@ def _check(base: Base, network, unconditional, classifier) -> None:
             f"kind {base.kind!r}, search {base.search!r}: give one of {', '.join(KINDS)} and "
             f"one of {', '.join(SEARCHES)}."
         )
+    if base.block < 1:
+        raise InputError(f"block {base.block}: give 0 (by the device) or more.")
     if base.num_classes < 2:
         raise InputError(
             "the EDM has no classes, so it classifies nothing: give one trained with labels."

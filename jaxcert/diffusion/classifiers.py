@@ -5,8 +5,8 @@ Certifiably Robust Classifiers (2024).
 
 | kind | x_t | target_t |
 |---|---|---|
-| DC, diffusion classifier (eq. 5) | x + s_t eps_t | x |
-| EPNDC, exact posterior (section 3.3) | x_tau + r_t eps_t | x_tau - (s_tau^2 / r_t) eps_t |
+| DC, diffusion classifier | x + s_t eps_t | x |
+| EPNDC, exact posterior (appendix A.6) | x_tau + r_t eps_t | x_tau - (s_tau^2 / r_t) eps_t |
 | APNDC, approximated posterior (eq. 16) | x0 + s_t eps_t | x0 = h(x_tau, s_tau, none) |
 | APNDC from the noisy image (remark 3.5) | x_tau + r_t eps_t | x0 |
 | DiffPure, then DC | x0 + s_t eps_t | x0 |
@@ -22,19 +22,19 @@ their name. All classes share eps_t: the difference of two logits then has less 
 | s_t or r_t; s_tau^2 / r_t | Levels.noise; Levels.pull |
 | T' | count |
 
-EPNDC is the sum of |m_q - m_p|^2 of two Gaussian means (theorem 3.4); with
-s = s_{t+1} and a = s^2 - s_t^2, m_q - m_p = (a / s^2)(target - h), the form used here,
-which has no cancellation. Written so, the weight of its ELBO tends to that of DC as levels
-get dense, ds / s^3; so all kinds have the same weightings here:
+The paper has EPNDC as a sum of w_t |m_q - m_p|^2 over two Gaussian means of x_t. With
+s = s_{t+1}, m_q - m_p = ((s^2 - s_t^2) / s^2)(target - h): the form used here, which has no
+cancellation. In it the weight of EPNDC's ELBO tends to that of DC, ds / s^3, as levels get
+dense, so all kinds share their weightings:
 
     edm         lambda(s) p(s) ds    the loss of training; p: density of its sigma
     paper       the same without the factor 1 / s of p, as printed
-    elbo        ds / s^3
+    elbo        ds / s^3             (eq. 5)
     uniform     1
     stabilised  edm times (s^2 - s_tau^2) / s^2: falls as the target gets noisier
     repo        what the authors' code computes, with its grid
 
-What `repo` has that the paper has not: the exponent of p multiplied by P_std^2 where it is
+What `repo` has beyond edm: the exponent of p multiplied by P_std^2 where it is
 to be divided; the last point of the grid left out; p and ds taken one grid point below the
 level (two in APNDC from the noisy image); for EPNDC lambda too, a finite-difference factor
 that diverges at s_tau, and the first 5 steps skipped for that reason. `drop_below` leaves
@@ -55,11 +55,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcert.diffusion import edm
+from jaxcert.diffusion.edm import Denoise
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Keys
-
-Denoise = Callable[[Array, Array, Array], Array]
-"""(x [B,H,W,C] in [-1, 1], sigma [B], label int32 [B], -1: no class) -> clean [B,H,W,C]"""
 
 Noise = Callable[[Array], Array]
 """index of a level -> normal draws [B,H,W,C] of all images at that level"""
@@ -102,6 +100,7 @@ class Classifier(NamedTuple):
 
     @property
     def overhead(self) -> int:
+        """Evaluations of an image beside its levels."""
         return int(self.denoise_at is not None)
 
 
@@ -127,8 +126,8 @@ def dc(
 
     Raises InputError for levels that are none.
     """
-    s, before, step = _grid(count, LOWEST, sigma_end, weighting)
-    weight = _weight(weighting, s, before, step)
+    s, at, step = _grid(count, LOWEST, sigma_end, weighting)
+    weight = _weight(weighting, s, at, step)
     levels = Levels(s, weight, noise=s, pull=np.zeros_like(s))
     return Classifier(_above(levels, drop_below), num_classes)
 
@@ -143,13 +142,13 @@ def epndc(
     drop_below: float = 0.0,
 ) -> Classifier:
     """target = x_tau - (s_tau^2 / r) eps. Raises InputError as dc does."""
-    s, before, step = _grid(count, _noised(sigma_tau), sigma_end, weighting, first=6)
+    s, at, step = _grid(count, _noised(sigma_tau), sigma_end, weighting, first=6)
     r = np.sqrt(s**2 - sigma_tau**2)
     if weighting == "repo":
-        finite = (s + before) ** 2 * r**2 / (4 * s**2 * (before**2 - sigma_tau**2))
-        weight = _weight("repo", before, before, step) * finite
+        finite = (s + at) ** 2 * r**2 / (4 * s**2 * (at**2 - sigma_tau**2))
+        weight = _weight("repo", at, at, step) * finite
     else:
-        weight = _weight(weighting, s, before, step, sigma_tau)
+        weight = _weight(weighting, s, at, step, sigma_tau)
     levels = Levels(s, weight, noise=r, pull=sigma_tau**2 / r)
     return Classifier(_above(levels, sigma_tau + drop_below), num_classes)
 
@@ -170,8 +169,8 @@ def apndc(
         raise InputError(f"noise_from={noise_from!r}: give 'denoised' or 'noisy'.")
     noisy = noise_from == "noisy"
     lag = 2 if noisy else 1
-    s, before, step = _grid(count, _noised(sigma_tau), sigma_end, weighting, lag, lag)
-    weight = _weight(weighting, s, before, step, sigma_tau)
+    s, at, step = _grid(count, _noised(sigma_tau), sigma_end, weighting, lag, lag)
+    weight = _weight(weighting, s, at, step, sigma_tau)
     noise = np.sqrt(s**2 - sigma_tau**2) if noisy else s
     levels = Levels(s, weight, noise, pull=np.zeros_like(s))
     levels = _above(levels, sigma_tau + drop_below)
@@ -223,7 +222,7 @@ def anchors(denoise: Denoise, classifier: Classifier, x: Array) -> Anchors:
     if classifier.denoise_at is None:
         return Anchors(x, x)
     level = jnp.full(len(x), classifier.denoise_at, x.dtype)
-    clean = denoise(x, level, jnp.full(len(x), -1, jnp.int32))
+    clean = denoise(x, level, None)
     return Anchors(x if classifier.from_input else clean, clean)
 
 
@@ -257,36 +256,6 @@ def draws(keys: Keys, like: Array) -> Noise:
     return noise
 
 
-def _noised(sigma_tau):
-    if not 0 < sigma_tau < np.inf:
-        raise InputError(f"sigma_tau must be above 0 and finite, not {sigma_tau}.")
-    return sigma_tau
-
-
-def _grid(count, start, end, weighting, first=1, lag=1):
-    """Levels, the points whose density they get under 'repo', and the step."""
-    if weighting not in WEIGHTINGS:
-        raise InputError(
-            f"weighting={weighting!r}: give one of {', '.join(WEIGHTINGS)}."
-        )
-    if not start < end < np.inf:
-        raise InputError(
-            f"levels from {start} to {end}: give a finite sigma_end above sigma_tau."
-        )
-    if weighting != "repo":
-        first, lag = 1, 1
-    least = first + 2 if weighting == "repo" else 1
-    if count < least:
-        raise InputError(
-            f"{count} levels: weighting {weighting!r} needs {least} or more."
-        )
-    if weighting != "repo":
-        points = np.linspace(start, end, count + 1)
-        return points[1:], points[:-1], (end - start) / count
-    points = np.linspace(start, end, count)
-    return points[first:-1], points[first - lag : -1 - lag], points[1] - points[0]
-
-
 def density(sigma: np.ndarray, weighting: str = "edm") -> np.ndarray:
     """p(sigma) of EDM's training, or what 'repo' and 'paper' make of it."""
     z = np.log(sigma) - P_MEAN
@@ -295,13 +264,41 @@ def density(sigma: np.ndarray, weighting: str = "edm") -> np.ndarray:
     return p if weighting == "paper" else p / sigma
 
 
-def _weight(weighting, s, before, step, sigma_tau=0.0):
+def _noised(sigma_tau):
+    if not 0 < sigma_tau < np.inf:
+        raise InputError(f"sigma_tau must be above 0 and finite, not {sigma_tau}.")
+    return sigma_tau
+
+
+def _grid(count, start, end, weighting, first=1, lag=1):
+    """Levels, where each takes its density, and the step. first, lag: of 'repo'."""
+    if weighting not in WEIGHTINGS:
+        raise InputError(
+            f"weighting={weighting!r}: give one of {', '.join(WEIGHTINGS)}."
+        )
+    if not start < end < np.inf:
+        raise InputError(
+            f"levels from {start} to {end}: give a finite sigma_end above sigma_tau."
+        )
+    repo = weighting == "repo"
+    least = first + 2 if repo else 1
+    if count < least:
+        raise InputError(
+            f"{count} levels: weighting {weighting!r} needs {least} or more."
+        )
+    points = np.linspace(start, end, count if repo else count + 1)
+    step = points[1] - points[0]
+    if repo:
+        return points[first:-1], points[first - lag : -1 - lag], step
+    return points[1:], points[1:], step
+
+
+def _weight(weighting, s, at, step, sigma_tau=0.0):
     if weighting == "uniform":
         return np.ones_like(s)
     if weighting == "elbo":
         return step / s**3
-    where = before if weighting == "repo" else s
-    weight = edm.loss_weight(s) * density(where, weighting) * step
+    weight = edm.loss_weight(s) * density(at, weighting) * step
     if weighting == "stabilised":
         weight = weight * (s**2 - sigma_tau**2) / s**2
     return weight

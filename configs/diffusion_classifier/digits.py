@@ -1,0 +1,46 @@
+"""Diffusion classifiers on the 8x8 digits, for the EDM of configs/edm/digits.py.
+
+    python -m jaxcert.train --config configs/edm/digits.py --workdir runs/edm_digits
+    python -m jaxcert.certify --workdir runs/edm_digits \\
+        --config configs/diffusion_classifier/digits.py:apndc,0.25 \\
+        --out runs/edm_digits/apndc_0.25.jsonl
+
+Words as in cifar10.py, and stabilised: the weights that fall towards sigma_tau; 24 levels up
+to sigma 3, n = 1,000, the first 100 test images. `denoised` and `hybrid` take the classifier
+of runs/digits_classifier:
+
+    python -m jaxcert.train --config configs/denoised/digits.py --workdir runs/digits_classifier
+"""
+
+import runpy
+from pathlib import Path
+
+from jaxcert.errors import InputError
+
+CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
+EDM = Path(__file__).parents[1] / "edm" / "digits.py"
+CLASSIFIER = "runs/digits_classifier"
+ROWS = (
+    *(row for row in CIFAR10["ROWS"] if "t1001" not in row),
+    *(f"{k},{s},stabilised" for k in ("apndc", "epndc") for s in CIFAR10["SIGMAS"]),
+)
+
+
+def get_config(arg=""):
+    words = [word for word in arg.split(",") if word != "stabilised"]
+    row = CIFAR10["parse"](",".join(words))
+    if "levels" in row:
+        raise InputError("no row 't1001' on digits: there are 24 levels.")
+    config = runpy.run_path(str(EDM))["get_config"]()
+    config.certify = CIFAR10["certificate"](config.certify.to_dict(), row)
+    config.certify.update(n=1000, stop=100)
+    if "levels" in config.certify:
+        config.certify.levels = 24
+    if "stabilised" in arg:
+        config.certify.weighting = "stabilised"
+    if config.certify.name == "denoised_smoothing":
+        config.certify.networks.classifier = CLASSIFIER
+    if config.certify.get("search") == "hybrid":
+        config.certify.networks.classifier = CLASSIFIER
+    config.tiny.certify = CIFAR10["tiny"](config.certify)
+    return config

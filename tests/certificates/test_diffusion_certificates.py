@@ -1,0 +1,271 @@
+"""Certificates that a diffusion model gives, on the analytic denoiser of a mixture."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from analytic_denoiser import analytic
+
+from jaxcert.analysis.recheck import recheck
+from jaxcert.certificates import (
+    denoised_smoothing,
+    diffusion_classifier,
+    noised_diffusion_classifier,
+)
+from jaxcert.diffusion import classifiers
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Model, Network
+from jaxcert.models import edm_unet, small_cnn
+
+SHAPE, CLASSES = (4, 4, 1), 4
+KEY = jax.random.key(0)
+VOTES = dict(sigma=0.25, levels=12, n0=20, n=200)
+
+
+def model(**fields):
+    """A denoiser whose only parameter are the means of its classes."""
+
+    def apply(params, state, x, *, train=False, key=None, sigma=None, label=None):
+        label = jnp.full(len(x), -1) if label is None else label
+        return analytic(params["mu"], jnp.zeros((CLASSES, 1)), 0.1)(
+            x, sigma, label
+        ), state
+
+    known = dict(
+        init=None,
+        apply=apply,
+        prepare=lambda params, state: state,
+        num_classes=CLASSES,
+        image_shape=SHAPE,
+        unconditional=True,
+    )
+    return Model(**known | fields)
+
+
+@pytest.fixture(scope="module")
+def network():
+    mu = np.random.default_rng(0).uniform(-0.9, 0.9, (CLASSES, 1, *SHAPE))
+    return Network(model(), {"mu": jnp.asarray(mu, jnp.float32)}, {})
+
+
+@pytest.fixture(scope="module")
+def images(network):
+    return np.asarray((network.params["mu"][:, 0] + 1) / 2)
+
+
+def certified(certifier, images):
+    rows = certifier.certify(
+        KEY, images, np.arange(len(images)), np.arange(len(images))
+    )
+    found = recheck(rows)
+    assert found.holds and not found.reason
+    return rows
+
+
+@pytest.mark.parametrize("kind", noised_diffusion_classifier.KINDS)
+@pytest.mark.parametrize("search", ["full", "race"])
+def test_the_class_of_a_mean_is_certified_by_every_kind(network, images, kind, search):
+    certifier = noised_diffusion_classifier.make(
+        network, kind=kind, search=search, chunk=20, **VOTES
+    )
+    rows = certified(certifier, images)
+    np.testing.assert_array_equal(rows.predicted, np.arange(CLASSES))
+    assert (rows.radius > 0.2).all()
+    assert rows.header["base"]["kind"] == kind
+
+
+def test_rows_do_not_depend_on_their_batch_or_chunk(network, images):
+    one, other = (
+        noised_diffusion_classifier.make(network, chunk=chunk, block=block, **VOTES)
+        for chunk, block in ((20, 8), (7, 64))
+    )
+    together = certified(one, images)
+    alone = [
+        other.certify(KEY, images[i : i + 1], np.array([i]), np.array([i]))
+        for i in range(len(images))
+    ]
+    np.testing.assert_array_equal(
+        together.counts, np.concatenate([r.counts for r in alone])
+    )
+
+
+def test_a_plan_counts_the_evaluations_that_a_race_saves(network, images):
+    full, race = (
+        noised_diffusion_classifier.make(network, search=search, chunk=20, **VOTES)
+        for search in ("full", "race")
+    )
+    assert full.plan(KEY, images).evaluations == 12 * CLASSES + 1
+    assert 3 * CLASSES < race.plan(KEY, images).evaluations < 12 * CLASSES + 1
+
+
+def test_a_classifier_of_denoised_images_sifts(network, images):
+    def apply(params, state, x, *, train=False, key=None):
+        return -((x[:, None] - images) ** 2).sum((2, 3, 4)), state
+
+    judge = Network(model(apply=apply, unconditional=None), {}, {})
+    given = dict(classifier=judge, chunk=20)
+    hybrid = noised_diffusion_classifier.make(
+        network, search="hybrid", keep=2, **given, **VOTES
+    )
+    rows = certified(hybrid, images)
+    np.testing.assert_array_equal(rows.predicted, np.arange(CLASSES))
+    assert hybrid.plan(KEY, images).evaluations <= 2 * 12 + 1
+    denoised = denoised_smoothing.make(network, sigma=0.25, n0=20, n=200, **given)
+    rows = certified(denoised, images)
+    np.testing.assert_array_equal(rows.predicted, np.arange(CLASSES))
+    assert (rows.radius > 0.2).all()
+
+
+def test_a_second_network_denoises_where_the_first_cannot(network, images):
+    conditional = network._replace(model=model(unconditional=False))
+    with pytest.raises(InputError, match="networks.unconditional"):
+        noised_diffusion_classifier.make(conditional, **VOTES)
+    with pytest.raises(InputError, match="denoises without one"):
+        denoised_smoothing.make(conditional, classifier=_judge(), sigma=0.25)
+    certifier = noised_diffusion_classifier.make(
+        conditional, unconditional=network, chunk=20, **VOTES
+    )
+    rows = certified(certifier, images)
+    np.testing.assert_array_equal(rows.predicted, np.arange(CLASSES))
+    noised_diffusion_classifier.make(conditional, kind="epndc", **VOTES)
+
+
+def _judge(**fields):
+    return Network(model(unconditional=None, **fields), {}, {})
+
+
+@pytest.mark.parametrize(
+    "fault, change",
+    [
+        ("above sigma_tau", dict(sigma=1.6)),
+        ("kind 'dc'", dict(kind="dc")),
+        ("search 'fast'", dict(search="fast")),
+        ("keep=5 of 4 classes", dict(search="sift", keep=5)),
+        ("go together", dict(search="hybrid")),
+        ("search=sift is of apndc", dict(search="sift", kind="epndc", keep=2)),
+        ("c must be 0 or more", dict(c=-1.0)),
+        ("no level is above", dict(drop_below=9.0)),
+        ("certify no radius", dict(n=1)),
+    ],
+)
+def test_what_cannot_be_certified_is_one_sentence(network, images, fault, change):
+    with pytest.raises(InputError, match=r"^[^\n]+\.$") as caught:
+        certifier = noised_diffusion_classifier.make(network, **VOTES | change)
+        certifier.certify(KEY, images, np.arange(4), np.arange(4))
+    assert fault in str(caught.value)
+
+
+def test_a_classifier_or_a_denoiser_without_classes_is_refused(network):
+    cnn = small_cnn.make(image_shape=SHAPE, num_classes=CLASSES, width=4)
+    params, state = cnn.init(KEY)
+    for make in (noised_diffusion_classifier.make, diffusion_classifier.make):
+        given = dict(sigma=0.25) if make is noised_diffusion_classifier.make else {}
+        with pytest.raises(InputError, match="is of a denoiser"):
+            make(Network(cnn, params, state), **given)
+        none = network._replace(model=model(num_classes=0))
+        with pytest.raises(InputError, match="has no classes"):
+            make(none, **given)
+
+
+def test_a_denoiser_that_is_not_finite_certifies_nothing(network, images):
+    def apply(params, state, x, *, train=False, key=None, sigma=None, label=None):
+        good, _ = network.model.apply(params, state, x, sigma=sigma, label=label)
+        bad = x.mean((1, 2, 3), keepdims=True) > jnp.mean(2 * images[0] - 1)
+        return jnp.where(bad, jnp.nan, good), state
+
+    broken = network._replace(model=model(apply=apply))
+    some = noised_diffusion_classifier.make(broken, chunk=20, **VOTES)
+    rows = some.certify(KEY, images[:1], np.zeros(1, int), np.zeros(1, int))
+    assert rows.counts.sum() < 200 * 0.7 and rows.radius[0] < 0.2
+    never = network._replace(
+        model=model(apply=lambda p, s, x, **k: (jnp.full_like(x, jnp.nan), s))
+    )
+    votes = noised_diffusion_classifier.make(never, chunk=20, **VOTES)
+    lipschitz = diffusion_classifier.make(never, levels=4, n=20)
+    for certifier in (votes, lipschitz):
+        rows = certifier.certify(KEY, images[:2], np.zeros(2, int), np.arange(2))
+        assert (rows.predicted < 0).all() and (rows.radius == 0).all()
+    assert (rows.predicted == -2).all()
+    with pytest.raises(InputError, match="not finite"):
+        diffusion_classifier.make(
+            network._replace(params={"mu": jnp.full((4, 1, *SHAPE), jnp.nan)})
+        )
+
+
+CLEAN = dict(weighting="uniform", levels=6, sigma_end=0.5, drop_below=0.2, n0=5, n=2000)
+
+
+def test_lipschitz_radii_hold_and_follow_from_their_evidence(network, images):
+    certifier = diffusion_classifier.make(network, cap=0.05, **CLEAN)
+    rows = certified(certifier, images)
+    np.testing.assert_array_equal(rows.predicted, np.arange(CLASSES))
+    assert (rows.radius > 0).all()
+    assert (rows.radius <= certifier.plan(KEY, images).radius).all()
+    # no other mean is inside: there the other class is the right answer
+    distance = np.linalg.norm((images[:, None] - images).reshape(4, 4, -1), axis=-1)
+    nearest = np.where(np.eye(4, dtype=bool), np.inf, distance).min(1)
+    assert (rows.radius < nearest / 2).all()
+    again = certifier.certify(KEY, images[2:3], np.array([2]), np.array([2]))
+    np.testing.assert_allclose(again.radius, rows.radius[2:3], rtol=1e-5)
+
+
+def test_an_image_between_two_classes_abstains(network, images):
+    certifier = diffusion_classifier.make(network, cap=0.05, **CLEAN)
+    middle = (images[:1] + images[1:2]) / 2
+    rows = certified(certifier, middle)
+    assert rows.predicted[0] == -1 and rows.radius[0] == 0
+
+
+def test_what_the_lipschitz_certificate_refuses(network, images):
+    for fault, change in (
+        ("n 1,", dict(n=1)),
+        ("bound 'normal'", dict(bound="normal")),
+        ("no level is above", dict(drop_below=9.0)),
+    ):
+        with pytest.raises(InputError, match=fault):
+            diffusion_classifier.make(network, **CLEAN | change)
+    certifier = diffusion_classifier.make(network, **CLEAN)
+    with pytest.raises(InputError, match="outside"):
+        certifier.certify(KEY, images + 0.5, np.arange(4), np.arange(4))
+    with pytest.raises(InputError, match="of that shape"):
+        certifier.certify(KEY, images[:, :2], np.arange(4), np.arange(4))
+
+
+def test_a_bfloat16_denoiser_counts_the_votes_that_float32_changes():
+    small = dict(
+        image_shape=(8, 8, 1), width=8, multipliers=(1,), attention=(), blocks=1
+    )
+    wide = edm_unet.make(label_dropout=0.1, **small)
+    narrow = edm_unet.make(label_dropout=0.1, dtype="bfloat16", **small)
+    params, state = wide.init(KEY)
+    params = jax.tree.map(lambda a: a + 0.1 * jax.random.normal(KEY, a.shape), params)
+    network = Network(narrow, params, state, exact=wide)
+    certifier = noised_diffusion_classifier.make(
+        network, sigma=0.5, levels=3, search="full", n0=16, n=16, chunk=16
+    )
+    image = np.full((1, 8, 8, 1), 0.5, np.float32)
+    rows = certifier.certify(KEY, image, np.zeros(1, int), np.zeros(1, int))
+    assert rows.changed.shape == (1,) and 0 <= rows.changed[0] <= 16
+
+
+def test_votes_are_those_of_the_pure_functions(network, images):
+    """The certificate asks what diffusion/classifiers.py defines, at twice the sigma."""
+    law = classifiers.apndc(CLASSES, 12, 0.5)
+    keys = jax.random.split(KEY, 8)
+    noisy = images[:1] + 0.25 * jax.random.normal(KEY, (8, *SHAPE))
+    x = 2 * noisy - 1
+
+    def denoise(x, sigma, label):
+        return network.model.apply(network.params, {}, x, sigma=sigma, label=label)[0]
+
+    logits = classifiers.logits(denoise, law, x, classifiers.draws(keys, x))
+    vote = noised_diffusion_classifier.make(network, search="full", **VOTES)
+    base = noised_diffusion_classifier.Base(
+        **{k: v for k, v in vote.header["base"].items() if k != "name"}, block=8
+    )
+    label, _ = noised_diffusion_classifier._decide(
+        base, denoise, None, None, keys, noisy
+    )
+    np.testing.assert_array_equal(label, logits.argmax(-1))
