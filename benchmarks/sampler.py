@@ -110,6 +110,11 @@ def jaxcert(row: Row, device: str) -> Job:
     return Job(run, lambda reference: dict(image=np.asarray(run())))
 
 
+def flops(shape: dict[str, Any], evaluations: int) -> float:
+    """Of that many images through the network."""
+    return 2.0 * evaluations * _macs(shape)
+
+
 def _row(sizes: dict[str, Any], count: int, dtype: str, *, steps: int = 0) -> Row:
     """steps: of a sampler; 0: one evaluation."""
     shape = dict(**sizes, batch=count, steps=steps)
@@ -121,7 +126,7 @@ def _row(sizes: dict[str, Any], count: int, dtype: str, *, steps: int = 0) -> Ro
         shape,
         dtype,
         tolerance=dict(image=0.05 if low else 1e-4),
-        flops=2.0 * count * evaluations * _macs(shape),
+        flops=flops(shape, count * evaluations),
         bytes=float(evaluations * size),
         rate="bfloat16" if low else "tf32",
         items=count,

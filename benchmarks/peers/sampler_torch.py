@@ -70,7 +70,8 @@ class Network:
         i = torch.arange(half, device=c_noise.device, dtype=torch.float32)
         angle = c_noise[:, None] * 1e-4 ** (i / (half - 1))
         e = torch.cat([angle.sin(), angle.cos()], 1)
-        one_hot = F.one_hot(label.long(), sampler.CLASSES).float()
+        known = (label >= 0)[:, None]  # -1: no class
+        one_hot = F.one_hot(label.long().clamp(min=0), sampler.CLASSES).float() * known
         e = e + self._linear("map_label", one_hot * math.sqrt(sampler.CLASSES))
         e = F.silu(self._linear("map_layer0", e))
         return F.silu(self._linear("map_layer1", e))
@@ -135,20 +136,20 @@ class Network:
 def peer(row: Row, device: str) -> Job:
     where = "cuda" if device == "gpu" else "cpu"
     network = Network(row, where, torch.float32, fused=False)
-    return _job(row, where, _preconditioned(network), torch.float64)
+    return _job(row, where, preconditioned(network), torch.float64)
 
 
 def strong(row: Row, device: str) -> Job:
     where = "cuda" if device == "gpu" else "cpu"
     low = row.dtype == "bfloat16" and where == "cuda"
     dtype = torch.bfloat16 if low else torch.float32
-    denoise = _preconditioned(Network(row, where, dtype, fused=True))
+    denoise = preconditioned(Network(row, where, dtype, fused=True))
     if where == "cuda":
-        denoise = _graphed(denoise, _given(row, where))
+        denoise = graphed(denoise, _given(row, where))
     return _job(row, where, denoise, torch.float32)
 
 
-def _preconditioned(network: Network) -> Denoise:
+def preconditioned(network: Network) -> Denoise:
     def denoise(x, sigma, label):
         s = sigma[:, None, None, None]
         total = (s**2 + 0.25).sqrt()
@@ -158,7 +159,7 @@ def _preconditioned(network: Network) -> Denoise:
     return denoise
 
 
-def _graphed(denoise: Denoise, given: tuple[torch.Tensor, ...]) -> Denoise:
+def graphed(denoise: Denoise, given: tuple[torch.Tensor, ...]) -> Denoise:
     """An evaluation as a CUDA graph for tensors of the shapes of `given`."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

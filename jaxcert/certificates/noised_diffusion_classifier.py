@@ -1,5 +1,5 @@
 """Noised diffusion classifiers, smoothed: Chen, Dong, Shao, Hao, Yang, Su and Zhu, Diffusion
-Models are Certifiably Robust Classifiers (2024), section 3.3.
+Models are Certifiably Robust Classifiers (2024).
 
     f(x + delta) = argmax_y logit_y(x_tau),   x_tau = 2 (x + delta) - 1,   sigma_tau = 2 sigma
     g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py
@@ -36,6 +36,12 @@ from jaxcert.ops.images import unit
 
 KINDS = ("apndc", "epndc", "diffpure")
 SEARCHES = ("full", "race", "sift", "hybrid")
+_CENTER = {
+    "apndc": lambda sigma_tau: 1.3 * sigma_tau,
+    "epndc": lambda sigma_tau: 1.8 * sigma_tau,
+    "diffpure": lambda sigma_tau: 0.5,
+}
+"""Where a race starts. The target of EPNDC is noise near sigma_tau."""
 _TRIED = 64
 """Votes whose evaluations a plan counts."""
 
@@ -211,9 +217,9 @@ def _build(base: Base):
             keep=base.keep,
             sigma_end=base.sigma_end,
         )
-    center = 1.3 * base.sigma_tau if base.kind != "diffpure" else 0.5
     rule = racing.confident(base.c, base.min_levels)
-    return law, sieve, racing.closest_first(law.levels, center), rule
+    order = racing.closest_first(law.levels, _CENTER[base.kind](base.sigma_tau))
+    return law, sieve, order, rule
 
 
 def _decide(base: Base, denoise, others, classify, keys, noisy):
