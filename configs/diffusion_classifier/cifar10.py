@@ -17,7 +17,8 @@ Words after the colon:
     dc                          the Lipschitz radius of the clean diffusion classifier
     0.25 | 0.50 | 1.00          the noise, in pixels of [0, 1]
     race | full | sift | hybrid how classes are searched; hybrid also wants that classifier
-    repo                        the weights and levels of the authors' code
+    repo | stabilised           the weights and levels of the authors' code; weights that
+                                fall towards the noise of the image (ours)
     noisy                       of apndc: levels are noised from the noisy image
     t1001                       1001 levels, their T' = 1000; without it 126, T' = 100
 
@@ -36,7 +37,7 @@ WORDS = {
     "kind": ("apndc", "epndc", "diffpure", "denoised", "dc"),
     "sigma": ("0.25", "0.50", "1.00"),
     "search": ("race", "full", "sift", "hybrid"),
-    "weighting": ("repo",),
+    "weighting": ("repo", "stabilised"),
     "noise": ("noisy",),
     "levels": ("t1001",),
 }
@@ -48,6 +49,7 @@ ROWS = (
     *(f"{kind},0.25,full,repo" for kind in KINDS[:3]),
     "apndc,0.25,full,noisy,repo",
     "apndc,0.25,t1001",
+    *(f"epndc,{sigma},stabilised" for sigma in SIGMAS),
     "dc",
     "dc,repo",
 )
@@ -81,7 +83,7 @@ def certificate(certify, row):
     """The section `certify` of a row."""
     kind, sigma = row.get("kind", "apndc"), float(row.get("sigma", 0.25))
     levels = dict(
-        weighting="repo" if "weighting" in row else "edm",
+        weighting=row.get("weighting", "edm"),
         levels=1001 if "levels" in row else 126,
         sigma_end=3.0,
         drop_below=0.0,

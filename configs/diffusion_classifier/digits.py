@@ -5,9 +5,8 @@
         --config configs/diffusion_classifier/digits.py:apndc,0.25 \\
         --out runs/edm_digits/apndc_0.25.jsonl
 
-Words as in cifar10.py, and stabilised: the weights that fall towards sigma_tau; 24 levels up
-to sigma 3, n = 1,000, the first 100 test images. `denoised` and `hybrid` take the classifier
-of runs/digits_classifier:
+Words as in cifar10.py; 24 levels up to sigma 3, n = 1,000, the first 100 test images.
+`denoised` and `hybrid` take the classifier of runs/digits_classifier:
 
     python -m jaxcert.train --config configs/denoised/digits.py --workdir runs/digits_classifier
 """
@@ -20,15 +19,11 @@ from jaxcert.errors import InputError
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 EDM = Path(__file__).parents[1] / "edm" / "digits.py"
 CLASSIFIER = "runs/digits_classifier"
-ROWS = (
-    *(row for row in CIFAR10["ROWS"] if "t1001" not in row),
-    *(f"{k},{s},stabilised" for k in ("apndc", "epndc") for s in CIFAR10["SIGMAS"]),
-)
+ROWS = tuple(row for row in CIFAR10["ROWS"] if "t1001" not in row)
 
 
 def get_config(arg=""):
-    words = [word for word in arg.split(",") if word != "stabilised"]
-    row = CIFAR10["parse"](",".join(words))
+    row = CIFAR10["parse"](arg)
     if "levels" in row:
         raise InputError("no row 't1001' on digits: there are 24 levels.")
     config = runpy.run_path(str(EDM))["get_config"]()
@@ -36,11 +31,7 @@ def get_config(arg=""):
     config.certify.update(n=1000, stop=100)
     if "levels" in config.certify:
         config.certify.levels = 24
-    if "stabilised" in arg:
-        config.certify.weighting = "stabilised"
-    if config.certify.name == "denoised_smoothing":
-        config.certify.networks.classifier = CLASSIFIER
-    if config.certify.get("search") == "hybrid":
+    if "denoised" in arg or "hybrid" in arg:
         config.certify.networks.classifier = CLASSIFIER
     config.tiny.certify = CIFAR10["tiny"](config.certify)
     return config

@@ -5,6 +5,7 @@ A file in configs/ needs `get_config(arg="")` and ROWS, the arguments it knows.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import runpy
@@ -13,26 +14,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from jaxcert import certify, generate, train
 from jaxcert import config as configs
 from jaxcert.analysis.recheck import recheck
-from jaxcert.certificates import interval, lipschitz, smoothing
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Run
+from jaxcert.interfaces import Network, Run
+from jaxcert.models import edm_unet
 from jaxcert.training import optim
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.py"))
 NAMES = [str(f.relative_to(ROOT)) for f in FILES]
 FAST = (
-    "configs/quickstart.py",
     "configs/smoothing/cifar10.py",
     "configs/smoothing/digits.py",
 )
 """These are trained in every run of the tests, the others by hand; distance nets also in
 test_attack.py."""
+
+DENOISER = edm_unet.make(
+    image_shape=(8, 8, 1), width=8, multipliers=(1,), attention=(), label_dropout=0.1
+)
 
 
 def rows(file):
@@ -88,16 +93,14 @@ def test_sections_have_the_keys_that_are_read(loaded):
             assert set(config[name]) == set(base[name]), name
         _takes(augment, config.data.augment, "key", "batch")
         _takes(optim.make, config.optim, "run")
-        makes = {"lipschitz": lipschitz, "smoothing": smoothing, "interval": interval}
         if not config.certify.name:  # of a denoiser
             assert config.model.name == "edm_unet"
             continue
-        make = makes[config.certify.name]
+        make = importlib.import_module(f"jaxcert.certificates.{config.certify.name}")
         chosen = {k: v for k, v in config.certify.items() if k not in certify.SELECTION}
         chosen.pop("name")
-        context = {"network", "mesh", "radii"} & set(
-            inspect.signature(make.make).parameters
-        )
+        known = {"network", "mesh", "radii", *chosen.pop("networks", {})}
+        context = known & set(inspect.signature(make.make).parameters)
         _takes(make.make, chosen, *context)
         assert set(certify.SELECTION) <= set(config.certify)
 
@@ -114,7 +117,10 @@ def test_models_methods_and_rates_of_all_rows_can_be_built(loaded):
     for config in [*loaded.values(), *map(configs.tiny, loaded.values())]:
         model = configs.build("models", config.model)
         assert tuple(config.model.image_shape) == model.image_shape
-        configs.build("methods", config.method, model=model, run=run)
+        method = config.method.to_dict()
+        needs = dict.fromkeys(method.pop("networks", {}), Network(DENOISER, {}, {}))
+        method = ConfigDict(method)
+        configs.build("methods", method, needs=needs, model=model, run=run)
         configs.call(optim.make, config.optim, what="optim", run=run)
 
 
@@ -153,6 +159,12 @@ def test_tiny_runs_of_all_other_rows_hold(file, tmp_path):
 def _run_tiny(config, workdir):
     config = configs.tiny(config)
     config.certify.stop = 4
+    if config.init:
+        config.init = ""
+        config.method.networks.denoiser = _first("edm", workdir)
+    if "classifier" in config.certify.get("networks", {}):
+        if "denoised" in config.certify.name or config.certify.search == "hybrid":
+            config.certify.networks.classifier = _first("denoised", workdir)
     state = train.train(config, workdir)
     assert int(state.step) == 3
     if not config.certify.name:
@@ -163,3 +175,10 @@ def _run_tiny(config, workdir):
     assert record.index.tolist() == [0, 1, 2, 3]
     found = recheck(record)
     assert found.holds and not found.reason
+
+
+def _first(name, workdir):
+    """Workdir of another network that a run takes."""
+    folder = workdir.parent / f"{workdir.name}_{name}"
+    train.train(configs.tiny(configs.load(f"configs/{name}/digits.py")), folder)
+    return str(folder)
