@@ -240,15 +240,21 @@ def _decide(base: Base, denoise, others, classify, keys, noisy):
     if base.search == "full":
         label = classifiers.decide(classifiers.logits(ask, law, x, noise))
         return label, jnp.full(len(x), law.evaluations, jnp.int32)
-    fixed = classifiers.anchors(ask, law, x)
-    alive = None
-    if base.search == "hybrid":
+
+    def first(fixed):
         scores = classify(edm.to_unit(jnp.clip(fixed.target, -1, 1)))
-        alive = scores >= jax.lax.top_k(scores, base.keep)[0][:, -1:]
-    end = racing.eliminate(
-        ask, law, fixed, noise, order=order, rule=rule, block=base.block, alive=alive
+        return scores >= jax.lax.top_k(scores, base.keep)[0][:, -1:]
+
+    return racing.race(
+        ask,
+        law,
+        x,
+        noise,
+        order=order,
+        rule=rule,
+        block=base.block,
+        start=first if base.search == "hybrid" else None,
     )
-    return racing.best(end.losses.sum(0), end.alive), end.evaluations + law.overhead
 
 
 def _vote(base, network, unconditional, classifier) -> Partial:

@@ -71,17 +71,26 @@ def race(
     order: np.ndarray,
     rule: Rule,
     block: int,
+    start: Callable[[Anchors], Array] | None = None,
 ) -> tuple[Array, Array]:
     """Classes int32 [B] of images x [B,H,W,C] in [-1, 1], and evaluations int32 [B].
 
     -1: the denoiser gave a number that is not finite. order: indices of levels
-    (closest_first). rule: confident or halving. block: pairs in one forward pass.
+    (closest_first). rule: confident or halving. block: pairs in one forward pass. start:
+    who races, bool [B,K]; None: all.
     Evaluations count the one-step estimate of the image, not the empty places of a block.
     Raises InputError for an order or a block that is none.
     """
     fixed = anchors(denoise, classifier, x)
     end = eliminate(
-        denoise, classifier, fixed, noise, order=order, rule=rule, block=block
+        denoise,
+        classifier,
+        fixed,
+        noise,
+        order=order,
+        rule=rule,
+        block=block,
+        alive=None if start is None else start(fixed),
     )
     label = best(end.losses.sum(0), end.alive)
     return label, end.evaluations + classifier.overhead
