@@ -35,7 +35,11 @@ def certified(trained, row, *words):
 
 def test_the_certificate_of_another_config_is_that_of_the_edm(trained, capsys):
     rows = certified(trained, "epndc,0.50", *TINY)
-    assert "network evaluations each" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "network evaluations each" in said.err
+    assert "noised_diffusion_classifier (epndc, race, edm)" in " ".join(
+        said.out.split()
+    )
     header = rows.header
     assert header["sigma"] == 0.5 and header["base"]["kind"] == "epndc"
     assert header["config"]["method"]["name"] == "edm"
