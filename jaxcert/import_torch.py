@@ -12,6 +12,12 @@ file, for the smoothing papers of the entry `state_dict` of their checkpoints; w
 not say (rho, mean, std) is the config's. MACER's own code does not normalise: mean 0 and
 std 1. The checkpoint is for certification: it holds no optimizer, nothing trains on.
 
+EDM's pickles hold code and are never opened here. Where its repository is at hand:
+`torch.save(pickle.load(open(FILE, "rb"))["ema"].state_dict(), "edm.pt")`, then
+`numpy.savez("edm.npz", **{k: v.numpy() for k, v in torch.load("edm.pt").items()})`. No tensor
+shows whether a network with classes was also trained without: config.model.label_dropout
+must be 0 if it was not, as none of the published ones was.
+
 Without a workdir, from Python: `network_of`.
 """
 
@@ -177,6 +183,12 @@ def _look(network, config: ConfigDict) -> None:
     from jaxcert.data import sources
 
     if network.model.unconditional is not None:  # a denoiser gives no class
+        if network.model.unconditional and network.model.num_classes:
+            warnings.warn(
+                "config.model.label_dropout says that this EDM also denoises without a class, "
+                "which no tensor shows: set it to 0 unless it was trained so.",
+                stacklevel=2,
+            )
         return
     data, sigma = config.data, config.certify.get("sigma", 0.0)
     try:

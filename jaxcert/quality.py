@@ -76,7 +76,7 @@ def measure(
         law = quality.moments(_features(source.image, features, source.name))
         values = {
             "images": len(source.label),
-            "frechet": quality.frechet_of(law, train_law),
+            "frechet": quality.frechet_distance(law, train_law),
             **quality.closeness(distance, near[1])._asdict(),
             "repeats": quality.repeats(source.image),
         }

@@ -9,16 +9,20 @@
 Every combination of --config, --counts, --shares, --epochs and --seeds is a workdir of its
 own below --workdir, trained and certified as by jaxcert.train and jaxcert.certify, on the
 test images and on some training images for the generalisation gap. What is finished is not
-done again. --edm trains the model of the generated images first, and samples as many as the
-largest of --counts. At the end, `jaxcert.report --study` of all of them. The settings of
-Altstidl et al. (2023): counts 0, 1M, 5M, 10M of one set, share 0.7, epochs 1 to 3 times as
-many.
+done again. --epochs multiplies data.epochs and the marks of a method's schedule that are
+epochs (p_start, p_end, eps_start, eps_end). --edm trains the model of the generated images
+first, and samples as many as the largest of --counts; all seeds share it. At the end,
+`jaxcert.report --study` of all of them; its figure of the best and the last epoch needs
+--config.eval.every_epochs. The settings of Altstidl et al. (2023): counts 0, 1M, 5M, 10M of
+one set, share 0.7, epochs 1 to 3 times as many.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import math
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -28,6 +32,9 @@ from ml_collections import ConfigDict
 
 from jaxcert import config as configs
 from jaxcert.errors import InputError, exit_cleanly
+
+MARKS = ("p_start", "p_end", "eps_start", "eps_end")
+"""Keys of config.method that are epochs."""
 
 
 class Run(NamedTuple):
@@ -60,15 +67,16 @@ def runs(
         raise InputError(
             f"--counts must be 0 or more and --shares from 0 to 1, not {counts}, {shares}."
         )
-    if min(epochs) <= 0:
-        raise InputError(f"--epochs are factors above 0, not {min(epochs):g}.")
+    if not all(0 < factor < math.inf for factor in epochs):
+        raise InputError(f"--epochs are factors above 0, not {epochs}.")
     if max(counts) and not generated:
         raise InputError(
             f"--counts asks for {max(counts):,} generated images: name their folder by "
             "--generated, or a config that makes them by --edm."
         )
     data = dict.fromkeys(
-        (count, share if count else 0.0) for count in counts for share in shares
+        (count, share) if count and share else (0, 0.0)
+        for count, share in itertools.product(counts, shares)
     )
     found = []
     for system, (count, share), factor, seed in itertools.product(
@@ -79,6 +87,8 @@ def runs(
         config = cli.override(config, words)
         config.seed = seed
         config.data.epochs = max(1, round(config.data.epochs * factor))
+        for mark in set(MARKS) & set(config.method):
+            config.method[mark] = float(config.method[mark] * factor)
         config.data.generated = generated if count else ""
         config.data.generated_count = count
         if count:
@@ -87,7 +97,20 @@ def runs(
         mixed = f"{count}at{share:g}" if count else "none"
         name = f"{_system(system)}_{mixed}_{factor:g}x_seed{seed}"
         found.append(Run(name, config))
+    _refuse_twins(found)
     return found
+
+
+def _refuse_twins(planned: list[Run]) -> None:
+    seen: dict[str, str] = {}
+    for name, config in planned:
+        text = json.dumps(config.to_dict(), default=list, sort_keys=True)
+        twin = seen.setdefault(text, name)
+        if twin != name or [run.name for run in planned].count(name) > 1:
+            raise InputError(
+                f"the study has {name} twice, also as {twin}: give each --config and each "
+                "number of epochs once."
+            )
 
 
 def study(planned: list[Run], workdir: Path, *, train_images: int = 1000) -> list[Path]:
@@ -116,10 +139,16 @@ def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
     """Train the EDM of a config and sample `count` images -> the folder of their shards."""
     from jaxcert import generate, train
 
+    folder = workdir / f"generated_{count}"
+    others = [path for path in workdir.glob("generated_*") if path != folder]
+    if others:
+        raise InputError(
+            f"{workdir} has a study of {others[0].name}: give --counts with the same largest "
+            "number, or another --workdir."
+        )
     config = configs.load(edm)
     config = configs.tiny(config) if tiny else config
     train.train(config, workdir / "edm")
-    folder = workdir / f"generated_{count}"
     generate.generate(workdir / "edm", folder, count=count)
     return folder
 
@@ -181,6 +210,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
     if given.generated and given.edm:
         raise InputError("--generated and --edm both name images: give one of them.")
+    from jaxcert.data.generated import size as images_at
+
     workdir, count = Path(given.workdir), max(given.counts)
     generated = given.generated
     if given.edm and count:
@@ -195,9 +226,20 @@ def main(argv: list[str] | None = None) -> int:
         words=words,
         tiny=given.tiny,
     )
+    if given.train_images < 0:
+        raise InputError(
+            f"--train-images is {given.train_images}: give 0 (none) or more."
+        )
     _keep_programs(workdir)
     if given.edm and count:
         make_images(given.edm, workdir, count, tiny=given.tiny)
+    elif count:
+        size = images_at(generated)
+        if count > size:
+            raise InputError(
+                f"--counts asks for {count:,} images, and {generated} has {size:,}: give "
+                "fewer, or a larger set."
+            )
     folders = study(planned, workdir, train_images=given.train_images)
     from jaxcert import report
 

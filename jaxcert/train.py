@@ -150,7 +150,10 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
     model = configs.build("models", config.model)
     for source in data.images.values():
         sources.check_model(
-            source, image_shape=model.image_shape, num_classes=model.num_classes
+            source,
+            image_shape=model.image_shape,
+            num_classes=model.num_classes,
+            exactly=model.unconditional is not None,  # of no other can it sample
         )
     section = ConfigDict(config.method.to_dict())
     networks = section.to_dict().get("networks", {})

@@ -16,8 +16,11 @@ from jaxcert import config as configs
 from jaxcert import generate
 from jaxcert.data import write
 from jaxcert.data.generated import open_generated
+from jaxcert.diffusion import edm as edm_levels
+from jaxcert.diffusion import sampler
 from jaxcert.errors import InputError
 from jaxcert.training.checkpoint import Checkpoints
+from jaxcert.workdirs import open_edm
 
 SAMPLER = dict(steps=3, sigma_max=5.0)
 
@@ -70,6 +73,43 @@ def test_churn_and_seed_make_other_images(edm, tmp_path):
     images = [open_generated(p).image for p in (plain, churned, seeded)]
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
+
+
+def test_churn_draws_new_noise_from_the_image_s_key_at_every_step(edm):
+    network, _ = open_edm(edm, _mesh())
+    levels, churn = (
+        edm_levels.schedule(3, sigma_max=5.0),
+        sampler.Churn(2.0, 0.0, 9.0, 1.0),
+    )
+    sample = generate.compiled(network, levels, churn, _mesh())
+    key, number = jax.random.key(5), np.arange(4)
+    label = np.arange(4, dtype=np.int32)
+    keys = [jax.random.fold_in(key, i) for i in number]
+    draws = [
+        np.stack(
+            [jax.random.normal(jax.random.fold_in(k, at), (8, 8, 1)) for k in keys]
+        )
+        for at in range(4)
+    ]
+
+    def denoise(x, sigma):
+        sigma = np.full(4, 1.0, np.float32) * sigma
+        return network.model.apply(
+            network.params, network.state, x, sigma=sigma, label=label
+        )[0]
+
+    noise = np.stack(draws[1:])
+    image = sampler.heun(
+        denoise,
+        draws[0],
+        levels,
+        churn=churn,
+        noise=lambda t: jax.numpy.asarray(noise)[t],
+    )
+    expected = np.clip(np.asarray(image) * 127.5 + 128, 0, 255).astype(int)
+    found = np.asarray(sample(key, number, label)).astype(int)
+    assert np.abs(found - expected).max() <= 1
+    assert np.abs(expected - expected[:1]).max() > 50
 
 
 _KILLED = """

@@ -5,7 +5,7 @@
 
 Words after the colon: ddpmpp | ncsnpp; uncond (without classes); dropped (a tenth of the
 labels is left out, so that the network also denoises without a class, as the diffusion
-classifiers want; not in the paper); bf16; small (a network of 3.5 million parameters and a
+classifiers want; not in the paper); bf16; small (a network of 5.0 million parameters and a
 schedule of 2 million images, for an hour of a GPU; ours).
 
 FID in the paper: 1.79 with classes, 1.97 without (ddpmpp), 200 million images, two days

@@ -59,7 +59,9 @@ Where papers, code and logs differ:
 - smoothmix: in the logs mix_step 1 at 0.25 has ACR 0.548, mix_step 0 at 0.50 has 0.712.
 
 Cohen et al. certify every 20th image (--config.certify.step=20). None of these rows has
-been run by us in full.
+been run by us in full. With `small`, noise 0.25, of every 20th image at n = 1,000: gaussian
+29.6, 22.8, 15.8 at radii 0, 0.25, 0.5 and average radius 0.129, consistency 29.2, 24.0,
+18.4 and 0.140; the others not yet.
 """
 
 from __future__ import annotations

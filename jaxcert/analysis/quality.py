@@ -67,13 +67,9 @@ def moments(features: np.ndarray) -> Moments:
     return Moments(mean, total / (len(features) - 1))
 
 
-def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """Of features [N,D] and [M,D]. Raises InputError as `moments`, or for another D."""
-    return frechet_of(moments(features_a), moments(features_b))
-
-
-def frechet_of(a: Moments, b: Moments) -> float:
-    """The Frechet distance of two normal laws with these moments."""
+def frechet_distance(a: Moments, b: Moments) -> float:
+    """Of two normal laws with these moments. Raises InputError for laws of other
+    dimensions."""
     if a.mean.shape != b.mean.shape:
         raise InputError(
             f"one set has {len(a.mean)} features, the other {len(b.mean)}: give the same."

@@ -108,7 +108,9 @@ def make(runs: Sequence[Run], radii: Sequence[float]) -> Study:
     flats = [_flat(run) for run in runs]
     members: list[list[int]] = []
     for i, flat in enumerate(flats):
-        group = next((m for m in members if _one_system(flats[m[0]], flat)), None)
+        group = next(
+            (m for m in members if all(_one_system(flats[k], flat) for k in m)), None
+        )
         group.append(i) if group else members.append([i])
     names = _names([flats[m[0]] for m in members])
     amounts = _amounts([generated(run) for run in runs])

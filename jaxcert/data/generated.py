@@ -52,7 +52,22 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
         )
     if count < 0:
         raise InputError(f"data.generated_count is {count}: give 0 (all) or more.")
-    return _shards(path, count, seed) if path.is_dir() else _npz(path, count, seed)
+    source = (_shards if path.is_dir() else _npz)(path, count, seed)
+    some = source.image[np.arange(min(_RECORDS, len(source.label)))]
+    if some.max(initial=0) <= 1:
+        raise InputError(
+            f"{path} has no pixel above 1 of 255 in its first images: it holds floats cast to "
+            "whole numbers; save round(255 x)."
+        )
+    return source
+
+
+def size(path: str | Path) -> int:
+    """Number of images of a set, without reading them. Raises as `open_generated`."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return write.read_header(path).get("count", 0)
+    return len(open_generated(path).label)
 
 
 def draw(size: int, count: int, *, seed: int, name: str) -> np.ndarray:

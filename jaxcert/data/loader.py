@@ -108,10 +108,10 @@ def check(real: Source, generated: Source | None, batch: int, *, devices: int) -
             f"the generated images are {words[1]}, the real ones {words[0]}: "
             "give generated images of the same shape and kind."
         )
-    if generated.num_classes > real.num_classes:
+    if generated.num_classes != real.num_classes:
         raise InputError(
-            f"the generated images have labels up to {generated.num_classes - 1}, but "
-            f"{real.name} has {real.num_classes} classes: give images made for {real.name}."
+            f"the generated images have {generated.num_classes} classes, but {real.name} has "
+            f"{real.num_classes}: give images made for {real.name}."
         )
 
 

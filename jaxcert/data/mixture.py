@@ -69,11 +69,17 @@ def make(
         )
     if seed < 0:
         raise InputError(f"the seed is {seed}: give 0 or more.")
+    per_batch = int(share * batch + 1e-9) if generated_size else 0  # 0.29 * 100 is 29
+    if generated_size and share and not per_batch:
+        raise InputError(
+            f"data.generated_share {share:g} of a batch of {batch} is less than one image: "
+            "give a larger share or batch, or 0."
+        )
     return Mixture(
         real_size=real_size,
         generated_size=generated_size,
         batch=batch,
-        generated_per_batch=int(share * batch) if generated_size else 0,
+        generated_per_batch=per_batch,
         steps_per_epoch=steps_per_epoch(epoch_images or real_size, batch),
         seed=seed,
         order=order,

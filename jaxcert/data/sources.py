@@ -108,16 +108,21 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
 
 
 def check_model(
-    source: Source, *, image_shape: tuple[int, int, int], num_classes: int
+    source: Source,
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    exactly: bool = False,
 ) -> None:
     """Raises InputError unless images and labels are those a model takes; one of 0 classes
-    takes no labels."""
+    takes no labels. exactly: it may have no class that the labels lack."""
     if tuple(source.image.shape[1:]) != tuple(image_shape):
         raise InputError(
             f"{source.name} has images of {_times(source.image.shape[1:])}, the model takes "
             f"{_times(image_shape)}: set config.model.image_shape, or config.data.pad."
         )
-    if num_classes and source.num_classes > num_classes:
+    more = exactly and source.num_classes < num_classes
+    if num_classes and (source.num_classes > num_classes or more):
         raise InputError(
             f"{source.name} has {source.num_classes} classes, the model {num_classes}: set "
             "config.model.num_classes."

@@ -132,16 +132,22 @@ class Writer:
                     f"{self.folder} holds images with {key} {there.get(key)}, not {value}: "
                     "name another folder by --out."
                 )
-        self.done = found["done"]
-        if self.done:
-            self.written = found["count"]
+        per_shard = self.header["per_shard"]
+        paths = shards(self.folder, found)
+        whole = [int(path.name.split("-")[1]) for path in paths] == list(
+            range(len(paths))
+        )
+        if found["done"] and whole and len(paths) == -(-found["count"] // per_shard):
+            self.done, self.written = True, found["count"]
             return
-        for number, path in enumerate(shards(self.folder, found)):
+        for number, path in enumerate(paths):
+            if int(path.name.split("-")[1]) != number:  # one is missing: it comes next
+                break
             # Only the very last shard is shorter; then just the header was missing.
-            if images_in(path, self.header) < self.header["per_shard"]:
+            if images_in(path, self.header) < per_shard:
                 path.unlink()
                 break
-            self.written = (number + 1) * self.header["per_shard"]
+            self.written = (number + 1) * per_shard
 
     def _write_header(self, **more: Any) -> None:
         part = self.folder / (HEADER + ".part")

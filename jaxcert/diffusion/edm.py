@@ -91,5 +91,11 @@ def schedule(
             "a sampler needs 0 < sigma_min < sigma_max and rho > 0, not "
             f"{sigma_min}, {sigma_max} and {rho}."
         )
-    ends = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return np.append(np.linspace(*ends, steps) ** rho, 0.0)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        ends = np.array([sigma_max, sigma_min]) ** (1 / rho)
+        levels = np.append(np.linspace(*ends, steps) ** rho, 0.0)
+    if not (np.isfinite(levels).all() and (np.diff(levels) < 0).all()):
+        raise InputError(
+            f"rho {rho:g} leaves no levels that fall: give 7, or about that."
+        )
+    return levels

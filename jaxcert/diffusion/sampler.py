@@ -22,7 +22,7 @@ import numpy as np
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array
 
-Denoise = Callable[[Array, Array], Array]
+DenoiseAt = Callable[[Array, Array], Array]
 """(x [B,H,W,C] in [-1, 1], sigma []) -> clean image [B,H,W,C]"""
 
 
@@ -39,7 +39,7 @@ NONE = Churn()
 
 
 def heun(
-    denoise: Denoise,
+    denoise: DenoiseAt,
     latent: Array,
     levels: np.ndarray,
     *,

@@ -36,7 +36,7 @@ ALL = ",".join(cell.name for cell in suite.PLAN)
 @pytest.mark.parametrize(
     "cells",
     [
-        pytest.param("micro,smoothing,norm_dist", id="some"),
+        pytest.param("micro,norm_dist", id="some"),
         pytest.param(ALL, id="all", marks=pytest.mark.slow),
     ],
 )

@@ -127,6 +127,15 @@ def test_only_the_header_missing_is_put_right(npz, tmp_path):
     assert len(open_generated(tmp_path).label) == SIZE
 
 
+def test_a_missing_shard_is_written_again(npz, tmp_path):
+    write.convert(npz, tmp_path, **SMALL)
+    before = open_generated(tmp_path)
+    next(tmp_path.glob("shard-00003-*")).unlink()
+    _refused(tmp_path, "a shard is missing")
+    assert write.convert(npz, tmp_path, **SMALL) == SIZE
+    np.testing.assert_array_equal(open_generated(tmp_path).image, before.image)
+
+
 def test_a_finished_folder_is_left_alone(npz, tmp_path):
     out = tmp_path / "out"
     write.convert(npz, out, **SMALL)
@@ -187,6 +196,8 @@ def test_bad_generated_sets_are_one_sentence(npz, tmp_path):
     _refused(bad, "compressed")
     np.savez(bad, x=image, label=label)
     _refused(bad, "no array `image`")
+    np.savez(bad, image=image + 1, label=label)
+    _refused(bad, "save round(255 x)")
     np.savez(bad, image=image, label=label - 1)
     _refused(bad, "the label -1")
 

@@ -121,7 +121,7 @@ def test_sweep_yields_every_real_image_once_in_order(mesh):
     ("changes", "fault"),
     [
         (dict(placement="gpu"), "data.placement is 'gpu'"),
-        (dict(generated=_source(53, num_classes=9)), "labels up to 8"),
+        (dict(generated=_source(53, num_classes=9)), "have 9 classes"),
         (dict(generated=_source(53, side=4)), "uint8 4x4x1"),
         (dict(generated=_source(53, dtype=np.float32)), "float32 3x3x1"),
     ],

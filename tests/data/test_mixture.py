@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from conftest import Golden, golden_files
@@ -22,7 +24,12 @@ from jaxcert.errors import InputError
 def test_a_batch_is_full_in_range_and_a_function_of_the_step(
     real, generated, batch, share, order, step
 ):
-    m = mixture.make(real, generated, batch=batch, share=share, order=order, seed=3)
+    make = partial(mixture.make, real, generated, batch=batch, order=order, seed=3)
+    if generated and 0 < share and share * batch < 1 - 1e-9:
+        with pytest.raises(InputError, match="less than one image"):
+            make(share=share)
+        return
+    m = make(share=share)
     source, index = mixture.plan(m, step)
     again = mixture.plan(m._replace(), step)
     np.testing.assert_array_equal(source, again[0])
@@ -166,3 +173,9 @@ def _check_golden_case(case):
     for seen in (unique, int(case["unique_gen_seen"])):
         # few draws of many images: a handful of repeats, not a normal law
         assert abs(seen - mean) <= max(4 * np.sqrt(max(variance, 0)), 3)
+
+
+def test_a_share_is_not_cut_by_its_rounding():
+    for share, count in ((0.29, 29), (0.57, 57), (0.7, 70)):
+        made = mixture.make(10, 10, batch=100, share=share)
+        assert made.generated_per_batch == count

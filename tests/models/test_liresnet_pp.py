@@ -247,7 +247,13 @@ def _norms(grads):
     return np.array([jnp.linalg.norm(grads[a][b]) for a, b in order])
 
 
-@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(liresnet_pp.make, id="liresnet_pp", marks=pytest.mark.slow),
+        pytest.param(bronet.make, id="bronet"),
+    ],
+)
 def test_differences_of_logits_keep_the_proven_constant(x64, make):
     model = make(**TINY)
     params, state = model.init(jax.random.key(0))

@@ -219,7 +219,7 @@ def arguments(path, workdir, row=""):
     return ["--state", path, "--config", config, "--tiny", "--workdir", workdir]
 
 
-@pytest.mark.parametrize("conv", ["lot", "bro"])
+@pytest.mark.parametrize("conv", [pytest.param("lot", marks=pytest.mark.slow), "bro"])
 def test_imported_workdir_is_certified(ends, tmp_path, conv):
     path, workdir = tmp_path / "model.npz", tmp_path / "new"
     arrays = state_dict(

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 
+from jaxcert import config as configs
 from jaxcert import study
 from jaxcert.errors import InputError
 
@@ -20,6 +21,7 @@ PLAN = dict(
     seeds=[0, 1],
     words=["--config.optim.lr=0.05"],
 )
+ONE = PLAN | dict(counts=[0], shares=[0.7], epochs=[1.0], seeds=[0], words=[])
 
 
 def test_the_plan_is_every_combination_and_nothing_twice():
@@ -43,12 +45,49 @@ def test_the_plan_is_every_combination_and_nothing_twice():
         (dict(shares=[1.5]), "--shares from 0 to 1"),
         (dict(words=["--config.optim.lrr=1"]), "did you mean 'lr'"),
         (dict(epochs=[0.0]), "--epochs"),
+        (dict(epochs=[float("nan")]), "--epochs"),
+        (dict(epochs=[1.0, 1.001]), "twice"),
     ],
 )
 def test_a_plan_that_cannot_run_is_one_sentence(change, fault):
     with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
         study.runs([LOT], **PLAN | change)
     assert fault in str(caught.value)
+
+
+def test_marks_of_a_schedule_follow_the_epochs():
+    for file in ("configs/sortnet/cifar10.py:8", "configs/linf_dist/cifar10.py:8"):
+        (run,) = study.runs([file], **ONE | dict(epochs=[2.0]))
+        row = configs.load(f"{file},2x")
+        assert run.config.method.to_dict() == row.method.to_dict()
+        assert run.config.data.epochs == row.data.epochs
+
+
+def test_a_share_of_nothing_is_the_run_without():
+    runs = study.runs([LOT], **ONE | dict(counts=[0, 8], shares=[0.0, 1.0]))
+    assert [run.name for run in runs] == [
+        "lot_digits_none_1x_seed0",
+        "lot_digits_8at1_1x_seed0",
+    ]
+    with pytest.raises(InputError, match="twice"):
+        study.runs([LOT, LOT], **ONE)
+
+
+def test_what_a_study_lacks_is_told_before_it_trains(tmp_path):
+    np.savez(
+        tmp_path / "few.npz",
+        image=np.full((9, 8, 8, 1), 9, np.uint8),
+        label=np.arange(9),
+    )
+    words = ["--config", LOT, "--workdir", str(tmp_path / "study"), "--counts", "0,10"]
+    words += ["--generated", str(tmp_path / "few.npz")]
+    with pytest.raises(InputError, match="asks for 10 images, and .* has 9"):
+        study.main(words)
+    with pytest.raises(InputError, match="--train-images is -1"):
+        study.main([*words, "--train-images", "-1"])
+    (tmp_path / "study" / "generated_8").mkdir(parents=True)
+    with pytest.raises(InputError, match="has a study of generated_8"):
+        study.main([*words[:-2], "--edm", "configs/edm/digits.py"])
 
 
 @pytest.mark.slow
