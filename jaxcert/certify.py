@@ -153,7 +153,7 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
     memory = f"{plan.memory / 2**20:,.3g} MB"
     rest = clock(images * plan.samples / plan.rate)
     each = (
-        f", {plan.evaluations:,.3g} network evaluations each"
+        f", about {plan.evaluations:,.3g} network evaluations each"
         if plan.evaluations > 1
         else ""
     )

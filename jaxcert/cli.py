@@ -149,7 +149,7 @@ def parse_radii(text: str) -> tuple[float, ...]:
 
 
 def _try_radii(certify: ConfigDict, text: str) -> None:
-    if certify.name != "smoothing":
+    if "procedure" not in certify:
         raise InputError(
             f"--radii is for smoothed classifiers, and certify.name is {certify.name!r}: "
             "every other certificate has all radii at once, see `jaxcert.report --radii`."

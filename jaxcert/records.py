@@ -36,7 +36,7 @@ ABSTAIN, ERROR = -1, -2
 
 IDENTITY = (
     "method norm alpha sigma procedure dataset split data_digest num_classes model "
-    "precision checkpoint seed"
+    "precision checkpoint seed base networks"
 ).split()
 """Header keys that say what was asked for. Rows of headers that differ here never share
 a file."""

@@ -46,6 +46,18 @@ def test_the_certificate_of_another_config_is_that_of_the_edm(trained, capsys):
     assert rows.index.tolist() == [0, 1]
 
 
+def test_rows_of_another_base_classifier_never_share_a_file(trained):
+    out = trained / "epndc,0.50.jsonl"
+    words = ["--workdir", str(trained / "edm"), "--out", str(out), *TINY]
+    with pytest.raises(InputError, match="base"):
+        certify.main([*words, "--config", f"{DC}:diffpure,0.50"])
+
+
+def test_radii_of_votes_are_tried_one_by_one(trained):
+    rows = certified(trained, "diffpure,0.25", "--radii", "0,0.1", *TINY)
+    assert rows.header["procedure"]["name"] == "radii"
+
+
 def test_the_lipschitz_certificate_by_the_command(trained):
     rows = certified(trained, "dc", *TINY)
     assert rows.header["method"] == "diffusion_classifier"

@@ -270,6 +270,8 @@ def _lipschitz(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rounding = 4 * np.finfo(float).eps * np.abs(logits).max(1, keepdims=True)
     most = radius(margin - 2 * slack * (1 - SAME) + rounding) * (1 + SAME)
     holds = (margin >= 0).all(1) & (c.radius[rows] <= most)
+    if "n" in _procedure(c):  # bounds of an expectation
+        holds &= _as_many_as_asked(c, rows)
     return radius(margin - 2 * slack), holds
 
 

@@ -12,12 +12,18 @@ from __future__ import annotations
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from jaxcert.certificates import smoothing
-from jaxcert.certificates.noised_diffusion_classifier import classifier_of, denoiser_of
+from jaxcert.certificates.noised_diffusion_classifier import (
+    check_range,
+    classifier_of,
+    denoiser_of,
+    in_float32,
+)
 from jaxcert.diffusion import edm
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
@@ -58,9 +64,14 @@ def make(
             f"networks.classifier takes images of {tuple(judge.image_shape)}, the EDM "
             f"{tuple(model.image_shape)}: name a classifier of the same images."
         )
+    if model.num_classes and judge.num_classes != model.num_classes:
+        raise InputError(
+            f"networks.classifier tells {judge.num_classes} classes, the EDM "
+            f"{model.num_classes}: name one of the same classes."
+        )
     exact = None
-    if network.exact is not None:
-        exact = _vote(network._replace(model=network.exact), classifier, sigma)
+    if network.exact or classifier.exact:
+        exact = _vote(in_float32(network), in_float32(classifier), sigma)
     inner = smoothing.certifier(
         vote,
         num_classes=judge.num_classes,
@@ -81,8 +92,9 @@ def make(
     )
     header = inner.header | {"base": {"name": "denoised_smoothing"}}
 
-    def certify(*work):
-        return inner.certify(*work)._replace(header=header)
+    def certify(key, image, *work):
+        check_range(image)
+        return inner.certify(key, image, *work)._replace(header=header)
 
     return inner._replace(header=header, certify=certify)
 
@@ -95,6 +107,9 @@ def _vote(network: Network, classifier: Network, sigma: float) -> Partial:
 @functools.lru_cache(maxsize=8)
 def _vote_of(sigma: float):
     def vote(denoise, classify, keys, noisy):
-        return classify(edm.one_step(denoise, noisy, sigma))
+        clean = edm.one_step(denoise, noisy, sigma)
+        # rectifiers of a compiled classifier may turn NaN into 0
+        finite = jnp.isfinite(clean).all((1, 2, 3))[:, None]
+        return jnp.where(finite, classify(clean), jnp.nan)
 
     return vote

@@ -129,10 +129,10 @@ def make(
     _check(base, network, unconditional, classifier)
     _build(base)  # refuses what it cannot be
     vote = _vote(base, network, unconditional, classifier)
+    networks = network, unconditional, classifier
     exact = None
-    if network.exact is not None:
-        wide = network._replace(model=network.exact)
-        exact = _vote(base, wide, unconditional, classifier)
+    if any(each and each.exact for each in networks):
+        exact = _vote(base, *(each and in_float32(each) for each in networks))
     inner = smoothing.certifier(
         vote,
         num_classes=base.num_classes,
@@ -158,7 +158,7 @@ def make(
         copies = jnp.repeat(unit(jnp.asarray(image[:1])), _TRIED, 0)
         noisy = copies + sigma * jax.random.normal(key, copies.shape)
         keys = jax.random.split(key, _TRIED)
-        spent = evaluations(*vote.args, keys, noisy)
+        spent = evaluations(*vote.args, keys, noisy)  # of a race they vary by image
         return found._replace(evaluations=float(spent.mean()))
 
     described = {k: v for k, v in base._asdict().items() if k != "block"}
@@ -166,8 +166,9 @@ def make(
         "base": {"name": "noised_diffusion_classifier", **described}
     }
 
-    def certify(*work):
-        return inner.certify(*work)._replace(header=header)
+    def certify(key, image, *work):
+        check_range(image)
+        return inner.certify(key, image, *work)._replace(header=header)
 
     return Certifier(header, certify, plan)
 
@@ -217,7 +218,8 @@ def _build(base: Base):
             keep=base.keep,
             sigma_end=base.sigma_end,
         )
-    rule = racing.confident(base.c, base.min_levels)
+    c = np.inf if base.search == "full" else base.c
+    rule = racing.confident(c, base.min_levels)
     order = racing.closest_first(law.levels, _CENTER[base.kind](base.sigma_tau))
     return law, sieve, order, rule
 
@@ -237,9 +239,6 @@ def _decide(base: Base, denoise, others, classify, keys, noisy):
     if base.search == "sift":
         found = sift.sift_and_refine(ask, sieve, x, noise, block=base.block)
         return found.label, found.evaluations
-    if base.search == "full":
-        label = classifiers.decide(classifiers.logits(ask, law, x, noise))
-        return label, jnp.full(len(x), law.evaluations, jnp.int32)
 
     def first(fixed):
         scores = classify(edm.to_unit(jnp.clip(fixed.target, -1, 1)))
@@ -284,6 +283,11 @@ def classifier_of(network: Network) -> Partial:
     if model.unconditional is not None:
         raise InputError("networks.classifier holds a denoiser: name a classifier.")
     state = jax.jit(model.prepare)(network.params, network.state)
+    if not smoothing.all_finite((network.params, state)):
+        raise InputError(
+            "networks.classifier has a parameter that is not finite, or a variance below 0: "
+            "train or export it again."
+        )
     return Partial(_classify_of(model.apply), network.params, state)
 
 
@@ -308,14 +312,23 @@ def _check(base: Base, network, unconditional, classifier) -> None:
         raise InputError(
             "the EDM has no classes, so it classifies nothing: give one trained with labels."
         )
-    if base.kind != "epndc" and not (model.unconditional or unconditional):
+    able = (unconditional or network).model.unconditional
+    if base.kind != "epndc" and not able:
         raise InputError(
             f"{base.kind} denoises without a class, and the EDM was trained with a class for "
             "every image (label_dropout 0): name a second EDM in networks.unconditional, or "
             "take kind=epndc."
         )
-    if base.search == "sift" and base.kind != "apndc":
-        raise InputError(f"search=sift is of apndc, not {base.kind}: take search=race.")
+    plain = base.noise_from == "denoised" and not base.drop_below
+    if base.search == "sift" and not (
+        base.kind == "apndc" and plain and base.weighting != "repo"
+    ):
+        raise InputError(
+            "search=sift is of apndc, from the denoised image, without drop_below and not "
+            "with weighting=repo: take search=race, or change these."
+        )
+    if base.search == "sift" and not base.threshold >= 0:
+        raise InputError(f"threshold {base.threshold}: give 0 or more.")
     if (base.search == "hybrid") != (classifier is not None):
         raise InputError(
             "search=hybrid and networks.classifier go together: give both or none."
@@ -336,6 +349,22 @@ def _check(base: Base, network, unconditional, classifier) -> None:
         raise InputError(
             f"networks.classifier tells {classifier.model.num_classes} classes, the EDM "
             f"{base.num_classes}: name one of the same classes."
+        )
+
+
+def in_float32(network: Network) -> Network:
+    """The network as its float32 form, where it computes in bfloat16."""
+    return network._replace(model=network.exact or network.model)
+
+
+def check_range(image) -> None:
+    """Raises InputError for a finite pixel outside [0, 1]; others are an error of their
+    image alone."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8 and ((image < 0) | (image > 1)).any():
+        raise InputError(
+            "an image has a pixel outside [0, 1], where the denoiser was not trained: scale "
+            "the images."
         )
 
 

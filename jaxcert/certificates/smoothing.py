@@ -144,9 +144,9 @@ def certifier(
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
         image, index = np.asarray(image), np.asarray(index, np.int64)
-        _check_index(index)
+        check_index(index)
         _check_image(image, image_shape, noise)
-        _check_lengths(image, label, index)
+        check_lengths(image, label, index)
         finite = np.isfinite(image).reshape(len(index), -1).all(1)
         image = np.where(finite.reshape(-1, *[1] * (image.ndim - 1)), image, 0)
         if exact is not None:
@@ -277,7 +277,7 @@ def _network_vote(model, network: Network) -> Partial:
     """Raises InputError for a network with a number that is not finite: the rectifiers of
     compiled programs on a CPU turn NaN into 0, so its logits need not tell."""
     state = jax.jit(model.prepare)(network.params, network.state)
-    if not _finite((network.params, state)):
+    if not all_finite((network.params, state)):
         raise InputError(
             "the network has a parameter that is not finite, or a variance below 0: train "
             "or export it again."
@@ -286,7 +286,7 @@ def _network_vote(model, network: Network) -> Partial:
 
 
 @jax.jit
-def _finite(tree) -> jax.Array:
+def all_finite(tree) -> jax.Array:
     """Whether all numbers are finite, and variances not negative."""
     good = []
     for path, x in jax.tree.leaves_with_path(tree):
@@ -331,7 +331,7 @@ def _check_image(image: np.ndarray, shape: tuple[int, ...] | None, noise: str) -
         noises.check_grid(image)
 
 
-def _check_lengths(image, label, index) -> None:
+def check_lengths(image, label, index) -> None:
     if not len(image) == np.size(label) == len(index) > 0:
         raise InputError(
             f"{len(image)} images, {np.size(label)} labels and {len(index)} indices: give "
@@ -339,7 +339,7 @@ def _check_lengths(image, label, index) -> None:
         )
 
 
-def _check_index(index: np.ndarray) -> None:
+def check_index(index: np.ndarray) -> None:
     """An index is folded into a key as 32 bits: a larger one would repeat noise."""
     if len(index) and (index.min() < 0 or index.max() >= 2**32):
         raise InputError(

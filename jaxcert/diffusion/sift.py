@@ -148,7 +148,7 @@ def sift_and_refine(
 
     sifted = through(sieve.order, near, None, sieve.keep)
     kept = smallest(sifted.losses.sum(0), sifted.alive, sieve.keep)
-    order = np.arange(SIFT, len(classifier.levels.sigma))
+    order = np.arange(len(sieve.order), len(classifier.levels.sigma))
     refined = through(order, all_of_them, kept, 0)
     loss = refined.losses.sum(0)
     label = best(loss, refined.alive)

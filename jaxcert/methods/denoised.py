@@ -36,6 +36,12 @@ def make(model: Model, run: Run, *, sigma: float, denoiser: Network) -> Method:
             "label_dropout above 0."
         )
 
+    if tuple(denoiser.model.image_shape) != tuple(model.image_shape):
+        raise InputError(
+            f"networks.denoiser takes images of {tuple(denoiser.model.image_shape)}, the model "
+            f"{tuple(model.image_shape)}: name an EDM of the same images."
+        )
+
     def loss(params, state, extra, batch, key, step, phase):
         image = batch["image"]
         noise = sigma * jax.random.normal(key, image.shape, image.dtype)

@@ -135,6 +135,85 @@ def test_a_second_network_denoises_where_the_first_cannot(network, images):
     noised_diffusion_classifier.make(conditional, kind="epndc", **VOTES)
 
 
+def test_a_second_network_without_its_own_mode_is_refused(network):
+    conditional = network._replace(model=model(unconditional=False))
+    with pytest.raises(InputError, match="networks.unconditional"):
+        noised_diffusion_classifier.make(
+            conditional, unconditional=conditional, **VOTES
+        )
+
+
+def test_nan_of_the_denoiser_is_no_vote_behind_a_classifier(network, images):
+    never = network._replace(
+        model=model(apply=lambda p, s, x, **k: (jnp.full_like(x, jnp.nan), s))
+    )
+
+    def apply(params, state, x, *, train=False, key=None):  # as compiled rectifiers do
+        return jnp.nan_to_num(x).reshape(len(x), -1)[:, :CLASSES] + 1.0, state
+
+    blind = Network(model(apply=apply, unconditional=None), {}, {})
+    certifier = denoised_smoothing.make(
+        never, classifier=blind, sigma=0.25, n0=5, n=50, chunk=10
+    )
+    rows = certifier.certify(KEY, images[:2], np.zeros(2, int), np.arange(2))
+    assert (rows.predicted < 0).all() and (rows.radius == 0).all()
+    broken = blind._replace(params={"w": jnp.array([jnp.nan])})
+    with pytest.raises(InputError, match="not finite"):
+        denoised_smoothing.make(network, classifier=broken, sigma=0.25)
+
+
+def test_pixels_outside_the_range_are_refused_and_nan_is_an_error_of_its_image(
+    network, images
+):
+    given = dict(classifier=_plain(images), sigma=0.25, n0=5, n=50, chunk=10)
+    for certifier in (
+        noised_diffusion_classifier.make(network, chunk=10, **VOTES),
+        denoised_smoothing.make(network, **given),
+        diffusion_classifier.make(network, levels=2, n0=2, n=4),
+    ):
+        with pytest.raises(InputError, match="outside"):
+            certifier.certify(KEY, images * 5 - 2, np.arange(4), np.arange(4))
+        some = images.copy()
+        some[1, 0, 0] = np.nan
+        rows = certifier.certify(KEY, some, np.arange(4), np.arange(4))
+        assert rows.predicted[1] == -2 and (rows.predicted[[0, 2, 3]] != -2).all()
+        for wrong in ([0, 1, 2, 2**32], [-1, 0, 1, 2]):
+            with pytest.raises(InputError, match="index"):
+                certifier.certify(KEY, images, np.arange(4), np.array(wrong))
+        with pytest.raises(InputError, match="labels"):
+            certifier.certify(KEY, images, np.arange(2), np.arange(4))
+
+
+def _plain(images):
+    def apply(params, state, x, *, train=False, key=None):
+        return -((x[:, None] - images) ** 2).sum((2, 3, 4)), state
+
+    return Network(model(apply=apply, unconditional=None), {}, {})
+
+
+def test_votes_of_one_noisy_image_differ_by_their_keys_alone(network):
+    """Between two classes the classifier's own noise decides."""
+    mu = network.params["mu"]
+    close = network._replace(
+        params={"mu": jnp.concatenate([mu[:1], mu[:1] + 0.05] * 2)}
+    )
+    certifier = noised_diffusion_classifier.make(close, search="full", **VOTES)
+    base = noised_diffusion_classifier.Base(
+        **{k: v for k, v in certifier.header["base"].items() if k != "name"}, block=64
+    )
+    noisy = jnp.repeat((mu[0] + 1.025) / 2, 64, 0)
+
+    def denoise(x, sigma, label):
+        return close.model.apply(close.params, {}, x, sigma=sigma, label=label)[0]
+
+    def labels(keys):
+        decide = noised_diffusion_classifier._decide
+        return np.asarray(decide(base, denoise, None, None, keys, noisy)[0])
+
+    assert len(set(labels(jax.random.split(KEY, 64)).tolist())) > 1
+    assert len(set(labels(jnp.repeat(KEY[None], 64)).tolist())) == 1
+
+
 def _judge(**fields):
     return Network(model(unconditional=None, **fields), {}, {})
 
@@ -148,6 +227,9 @@ def _judge(**fields):
         ("keep=5 of 4 classes", dict(search="sift", keep=5)),
         ("go together", dict(search="hybrid")),
         ("search=sift is of apndc", dict(search="sift", kind="epndc", keep=2)),
+        ("search=sift is of apndc", dict(search="sift", noise_from="noisy", keep=2)),
+        ("search=sift is of apndc", dict(search="sift", weighting="repo", keep=2)),
+        ("threshold nan", dict(search="sift", threshold=float("nan"), keep=2)),
         ("c must be 0 or more", dict(c=-1.0)),
         ("no level is above", dict(drop_below=9.0)),
         ("certify no radius", dict(n=1)),
