@@ -7,7 +7,7 @@
 Words after the colon, in any order: the noise 0.25 | 0.50 | 1.00; gaussian | stability
 | smoothadv | macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies of
 each image; resnet110 | resnet56 | resnet20; bf16; small: a network that a laptop trains by
-any method in minutes, on 100,000 images in four parts of an epoch; of macer: original (its authors'
+any method in minutes, on 25,600 images in four parts of an epoch; of macer: original (its authors'
 schedule); of consistency: attacked (with SmoothAdv's attack first, its eps ours); of
 sun: discard, reweight, adversarial (its parts; none named: all three),
 et70 (E_t), pt0.4 (p_t), eps0.25, steps6 (T), linf (eps is then sqrt(d) eps), with the
@@ -239,7 +239,7 @@ SMALL = {
     "consistency": dict(warmup_epochs=2),
     "smoothmix": dict(steps=2, eta=1.0, warmup_epochs=2),
     "catrs": dict(m=2, steps=2, soft_labels="runs/small_gaussian_0.25/train.jsonl"),
-    "sun": dict(m=2, start_epoch=2, steps=2, reweight_every=1, discard_n=50),
+    "sun": dict(m=2, start_epoch=2, steps=2, reweight_every=2, discard_n=20),
 }
 
 TINY = dict(
@@ -275,7 +275,7 @@ def get_config(arg=""):
             k: config.model[k] for k in ("num_classes", "image_shape", "mean", "std")
         }
         config.model = dict(name="small_cnn", width=16, **kept)
-        config.data.update(epochs=4, epoch_images=25_000)
+        config.data.update(epochs=4, epoch_images=6_400)
         laptop(config)
     elif row.get("recipe") == "original":
         config.model.update(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -14,7 +14,7 @@ import pytest
 from jaxcert import methods
 from jaxcert.data import sources
 from jaxcert.errors import InputError
-from jaxcert.interfaces import Run
+from jaxcert.interfaces import Network, Run
 from jaxcert.models import dist_net, edm_unet, lip_convnet, small_cnn
 
 NAMES = sorted(
@@ -23,7 +23,7 @@ NAMES = sorted(
     if hasattr(importlib.import_module(f"jaxcert.methods.{file.stem}"), "make")
 )
 NEEDS = {"sigma": 0.25, "eps": 0.1, "soft_labels": "labels"}
-"""Values of arguments without a default."""
+"""Values of arguments without a default; a denoiser is made when one is needed."""
 IMAGES, STEPS = 64, 15
 RUN = Run(steps_per_epoch=STEPS, total_steps=STEPS, data_size=IMAGES)
 
@@ -43,12 +43,21 @@ def batch():
     )
 
 
+def denoiser():
+    small = dict(width=8, multipliers=(1,), blocks=1, attention=(), label_dropout=0.1)
+    model = edm_unet.make(image_shape=(4, 4, 1), **small)
+    return Network(model, *jax.jit(model.init)(jax.random.key(2)))
+
+
 @pytest.fixture(params=NAMES, scope="module")
 def made(request):
     """(model, method): the first of the small networks that the method takes."""
     make = importlib.import_module(f"jaxcert.methods.{request.param}").make
     parameters = list(inspect.signature(make).parameters.values())[2:]
-    given = {p.name: NEEDS[p.name] for p in parameters if p.default is p.empty}
+    needed = [p.name for p in parameters if p.default is p.empty]
+    given = {name: NEEDS[name] for name in needed if name in NEEDS}
+    if "denoiser" in needed:
+        given["denoiser"] = denoiser()
     small = dict(image_shape=(4, 4, 1), width=8)
     lipschitz = dict(image_shape=(4, 4, 1), width=4, mean=(0.3,), std=0.3)
     for build in (
