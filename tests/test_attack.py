@@ -95,7 +95,8 @@ def workdir_l2(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("name", [pytest.param("apgd", marks=pytest.mark.slow), "pgd"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["apgd", "pgd"])
 def test_certificates_of_l2_hold_under_attack_and_a_false_one_is_an_error(
     workdir_l2, tmp_path, capsys, name
 ):

@@ -12,6 +12,7 @@ from jaxcert import certify, records, train
 from jaxcert import config as configs
 from jaxcert.errors import InputError
 
+pytestmark = pytest.mark.slow  # its programs take a minute to compile
 EDM, DC = "configs/edm/digits.py", "configs/diffusion_classifier/digits.py"
 CLASSIFIER = "configs/denoised/digits.py"
 TINY = [f"--config.certify.{word}" for word in ("n=30", "n0=5", "stop=2", "levels=4")]

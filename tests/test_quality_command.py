@@ -142,7 +142,7 @@ def test_help_explains_every_line_of_the_table(capsys):
 )
 def test_images_unlike_the_data_set_are_refused(ends, tmp_path, shape, label, said):
     path = save(
-        tmp_path / "x.npz", np.zeros((2, *shape), np.uint8), np.array([0, label])
+        tmp_path / "x.npz", np.full((2, *shape), 9, np.uint8), np.array([0, label])
     )
     status, sentence = ends(f"--generated={path}", "--data=digits")
     assert status == 2
@@ -169,7 +169,7 @@ def test_bad_input_ends_in_one_sentence(ends, held_out, tmp_path, workdir):
         assert status == 2, arguments
         assert_words(fault, sentence)
     big = save(
-        tmp_path / "big.npz", np.zeros((20, 9, 9, 1), np.uint8), np.arange(20) % 10
+        tmp_path / "big.npz", np.full((20, 9, 9, 1), 9, np.uint8), np.arange(20) % 10
     )
     arguments = [f"--generated={big}", "--data=digits", "--pad=9"]
     status, sentence = ends(*arguments, f"--classifier={workdir}")

@@ -318,6 +318,7 @@ def test_what_the_lipschitz_certificate_refuses(network, images):
         certifier.certify(KEY, images[:, :2], np.arange(4), np.arange(4))
 
 
+@pytest.mark.slow
 def test_a_bfloat16_denoiser_counts_the_votes_that_float32_changes():
     small = dict(
         image_shape=(8, 8, 1), width=8, multipliers=(1,), attention=(), blocks=1

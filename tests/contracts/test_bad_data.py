@@ -67,7 +67,7 @@ GENERATED = {
     "empty": (dict(image=IMAGE[:0], label=LABEL[:0]), "has no images"),
     "floats": (dict(image=IMAGE / 255), "float images: save them as uint8"),
     "other size": (dict(image=IMAGE[:, :4]), "uint8 4x8x1, the real ones uint8 8x8x1"),
-    "more classes": (dict(label=LABEL + 5), "labels up to 14, but digits has 10"),
+    "more classes": (dict(label=LABEL + 5), "have 15 classes, but digits has 10"),
 }
 
 

@@ -28,10 +28,7 @@ from jaxcert.training import optim
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.py"))
 NAMES = [str(f.relative_to(ROOT)) for f in FILES]
-FAST = (
-    "configs/smoothing/cifar10.py",
-    "configs/smoothing/digits.py",
-)
+FAST = ("configs/smoothing/digits.py",)
 """These are trained in every run of the tests, the others by hand; distance nets also in
 test_attack.py."""
 
@@ -118,7 +115,8 @@ def test_models_methods_and_rates_of_all_rows_can_be_built(loaded):
         model = configs.build("models", config.model)
         assert tuple(config.model.image_shape) == model.image_shape
         method = config.method.to_dict()
-        needs = dict.fromkeys(method.pop("networks", {}), Network(DENOISER, {}, {}))
+        denoiser = DENOISER._replace(image_shape=model.image_shape)
+        needs = dict.fromkeys(method.pop("networks", {}), Network(denoiser, {}, {}))
         method = ConfigDict(method)
         configs.build("methods", method, needs=needs, model=model, run=run)
         configs.call(optim.make, config.optim, what="optim", run=run)

@@ -160,6 +160,7 @@ def test_evaluation_returns_the_very_state_it_was_given(module, head):
     jax.eval_shape(evaluate, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_network_takes_a_training_step_that_moves_parameters_and_state(module):
     model = tiny_network(module)
     method = lot.make(model, Run(steps_per_epoch=1, total_steps=1, data_size=4))

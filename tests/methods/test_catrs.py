@@ -188,6 +188,7 @@ def test_nonsense_is_refused(wrong, words):
         catrs.make(None, RUN, **{"sigma": 0.25, "soft_labels": "labels", **wrong})
 
 
+@pytest.mark.slow
 def test_training_on_the_votes_of_a_first_model(tmp_path):
     """The record is what the certify command writes; its table is kept in the run."""
     rng = np.random.default_rng(0)

@@ -262,6 +262,7 @@ def small():
     return config
 
 
+@pytest.mark.slow
 def test_run_discards_weights_and_goes_on_where_it_was_interrupted(
     tmp_path, monkeypatch
 ):

@@ -69,6 +69,7 @@ def kept_of(golden):
     return tuple(kept) or None
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 @files("net_*.npz")
 def test_training_is_the_originals_in_value_gradient_and_running_means(x64, file):

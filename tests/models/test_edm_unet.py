@@ -131,6 +131,7 @@ def drawn(count=3):
     return x, sigma, np.int32([0, 2, -1])[:count]
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences(x64):
     sizes = TWO_LEVELS | dict(kind="ncsnpp", augment_labels=2)
     (params, state), model = jax.tree.map(np.float64, weights(**sizes)), tiny(**sizes)
@@ -264,6 +265,7 @@ def test_published_networks_have_their_number_of_parameters(model, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddpmpp", "adm"])
 def test_network_starts_as_the_rescaled_image(kind):
     model = tiny(kind=kind, attention=())

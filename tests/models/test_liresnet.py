@@ -29,6 +29,7 @@ def nhwc(x):
     return jnp.asarray(np.moveaxis(x, 1, -1))
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_block_and_power_iteration_are_the_originals(x64):
     for path in golden_files("lipschitz_l2", "liresnet_v1_layers*.npz"):
@@ -234,6 +235,7 @@ def test_differences_of_logits_keep_the_proven_constant(x64):
         assert (pairs <= tight * distance + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_vectors_are_carried_in_training_alone():
     model = liresnet.make(**TINY)
     params, state = model.init(jax.random.key(0))

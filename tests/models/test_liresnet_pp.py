@@ -42,6 +42,7 @@ def same(found, expected):
     close(found["bias"], expected["bias"])
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_layers_are_the_originals(x64):
     for path in golden_files("lipschitz_l2", "liresnet_pp_layers*.npz"):
@@ -247,13 +248,8 @@ def _norms(grads):
     return np.array([jnp.linalg.norm(grads[a][b]) for a, b in order])
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(liresnet_pp.make, id="liresnet_pp", marks=pytest.mark.slow),
-        pytest.param(bronet.make, id="bronet"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_differences_of_logits_keep_the_proven_constant(x64, make):
     model = make(**TINY)
     params, state = model.init(jax.random.key(0))
@@ -279,6 +275,7 @@ def test_differences_of_logits_keep_the_proven_constant(x64, make):
         assert (pairs <= tight * distance + 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_prepared_kernels_are_those_that_evaluation_computes(x64, make):
     model = make(**TINY)
@@ -324,6 +321,7 @@ def test_kernels_are_prepared_anew_for_other_parameters():
     jax.tree.map(np.testing.assert_array_equal, again, fresh)
 
 
+@pytest.mark.slow
 def test_a_norm_that_is_not_proven_leaves_nothing_certified(tmp_path):
     """A head row of zeros has no direction: its distances are bounded by nothing."""
     model = liresnet_pp.make(**TINY)

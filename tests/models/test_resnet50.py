@@ -27,6 +27,7 @@ def _loss(params, state, x, y):
     return -picked.mean(), (logits, state)
 
 
+@pytest.mark.slow
 def test_every_array_is_that_of_torch(x64):
     torch = pytest.importorskip("torch")
     from torch_resnet import Normalize, ResNet, randomized

@@ -73,6 +73,7 @@ def test_values_are_the_distances(p, shape):
     np.testing.assert_allclose(y, distance(x, w, p), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 3, 1.0, 300.0])
 def test_other_powers(p):
     x, w, g = inputs((3, 5, 4))
@@ -82,6 +83,7 @@ def test_other_powers(p):
     close_gradients(kernel_gradients(x, w, g, p), gradients(x, w, g, p), p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [None, 8, GENERAL])
 def test_gradients_are_those_of_the_distance(p):
     x, w, g = inputs(SEVERAL_TILES, seed=1)

@@ -103,6 +103,7 @@ def imported(arrays, shape, mean):
     return model, *jax.tree.map(lambda a: jnp.asarray(a, float), (params, state))
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 @pytest.mark.parametrize("pattern", ["lipconvnet_*.npz", "lipresnet_*.npz"])
 def test_network_of_lot_is_the_original(x64, pattern):
@@ -219,7 +220,8 @@ def arguments(path, workdir, row=""):
     return ["--state", path, "--config", config, "--tiny", "--workdir", workdir]
 
 
-@pytest.mark.parametrize("conv", [pytest.param("lot", marks=pytest.mark.slow), "bro"])
+@pytest.mark.slow
+@pytest.mark.parametrize("conv", ["lot", "bro"])
 def test_imported_workdir_is_certified(ends, tmp_path, conv):
     path, workdir = tmp_path / "model.npz", tmp_path / "new"
     arrays = state_dict(

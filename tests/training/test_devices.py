@@ -64,6 +64,7 @@ def test_a_distance_layer_adds_over_devices_once(found):
     assert found["reductions"] == 1
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

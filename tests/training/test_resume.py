@@ -94,6 +94,7 @@ def test_killed_runs_end_bit_for_bit_where_the_whole_run_ends(whole, tmp_path):
     assert "certified_0" in lines[0]
 
 
+@pytest.mark.slow
 def test_interrupted_run_saves_its_step_and_ends_as_the_whole_run(whole, tmp_path):
     process = start(tmp_path, "--config.checkpoint.every_epochs=0")
     while not (tmp_path / "metrics.jsonl").exists() and process.poll() is None:
