@@ -59,9 +59,16 @@ Where papers, code and logs differ:
 - smoothmix: in the logs mix_step 1 at 0.25 has ACR 0.548, mix_step 0 at 0.50 has 0.712.
 
 Cohen et al. certify every 20th image (--config.certify.step=20). None of these rows has
-been run by us in full. With `small`, noise 0.25, of every 20th image at n = 1,000: gaussian
-29.6, 22.8, 15.8 at radii 0, 0.25, 0.5 and average radius 0.129, consistency 29.2, 24.0,
-18.4 and 0.140; the others not yet.
+been run by us in full. With `small`, noise 0.25, of every 40th test image (n = 1,000;
+standard errors up to 2.7), at radii 0, 0.25, 0.5, and the average radius; catrs and sun not
+yet:
+
+    gaussian    23.2 17.6 14.8 0.110
+    stability    9.2  9.2  9.2 0.057    one class for all images
+    smoothadv   21.2 19.2 17.2 0.113
+    macer       20.0 18.8 17.6 0.114
+    consistency 23.6 20.4 16.8 0.122
+    smoothmix   23.6 17.6 15.6 0.110
 """
 
 from __future__ import annotations
