@@ -98,7 +98,7 @@ def _row(sizes, votes: int, levels: int, dtype: str, *, race: bool = False) -> R
     evaluations = votes * (1 + levels * sampler.CLASSES)
     low = dtype == "bfloat16"
     return Row(
-        "APNDC votes, raced" if race else "APNDC votes",
+        "APNDC votes raced, alone" if race else "APNDC votes",
         shape,
         dtype,
         tolerance={} if race else dict(logits=0.05 if low else 1e-3),

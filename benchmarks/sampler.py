@@ -1,4 +1,4 @@
-"""EDM's DDPM++ denoiser: one evaluation, and images by an 18-step sampler.
+"""EDM's DDPM++ denoiser: one evaluation, images by an 18-step sampler, and a training step.
 
 All sides read one state dict with the names of EDM's own.
 """
@@ -22,12 +22,15 @@ FILTER = "resample_filter"
 def rows(device: str, tiny: bool) -> list[Row]:
     if tiny:
         sizes = dict(width=8, multipliers=(1, 2), blocks=1, attention=(4,), side=8)
-        return [_row(sizes, 2, "float32"), _row(sizes, 2, "float32", steps=3)]
+        some = _row(sizes, 2, "float32"), _row(sizes, 2, "float32", steps=3)
+        small = sizes | dict(multipliers=(1,), attention=())  # its gradient compiles
+        return [*some, _training_row(small, 2, "float32")]
     if device == "cpu":
         sizes = dict(width=32, multipliers=(1, 2), blocks=1, attention=(16,), side=32)
         return [_row(sizes, 8, "float32")]
     sizes = dict(width=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), side=32)
-    return [_row(sizes, 1024, "bfloat16"), _row(sizes, 1024, "bfloat16", steps=18)]
+    some = _row(sizes, 1024, "bfloat16"), _row(sizes, 1024, "bfloat16", steps=18)
+    return [*some, _training_row(sizes, 512, "bfloat16")]
 
 
 def facts(shape: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +102,9 @@ def jaxcert(row: Row, device: str) -> Job:
         )
         return sampler.heun(at, start, levels)
 
-    if shape["steps"]:
+    if shape.get("train"):
+        call, given = jax.jit(_training_step(network.model)), (x, sigma, label)
+    elif shape["steps"]:
         call, given = jax.jit(sample), (jax.device_put(latent(shape)),)
     else:
         call, given = jax.jit(denoise), (x, sigma)
@@ -107,7 +112,32 @@ def jaxcert(row: Row, device: str) -> Job:
     def run():
         return jax.block_until_ready(call(*parameters, *given))
 
+    if shape.get("train"):
+        return Job(run)
     return Job(run, lambda reference: dict(image=np.asarray(run())))
+
+
+def _training_step(model):
+    """The loss and its gradient, one step of Adam -> new parameters."""
+    import jax
+    import optax
+
+    from jaxcert.methods import edm
+
+    def step(params, state, image, sigma, label):
+        key = jax.random.key(0)
+        noise = jax.random.normal(key, image.shape)
+
+        def loss(params):
+            return edm.objective(
+                model, params, state, image, label, sigma, noise, key=key
+            )[0]
+
+        tx = optax.adam(1e-3)
+        updates, _ = tx.update(jax.grad(loss)(params), tx.init(params))
+        return optax.apply_updates(params, updates)
+
+    return step
 
 
 def flops(shape: dict[str, Any], evaluations: int) -> float:
@@ -130,6 +160,18 @@ def _row(sizes: dict[str, Any], count: int, dtype: str, *, steps: int = 0) -> Ro
         bytes=float(evaluations * size),
         rate="bfloat16" if low else "tf32",
         items=count,
+    )
+
+
+def _training_row(sizes: dict[str, Any], count: int, dtype: str) -> Row:
+    """jaxcert alone: the gradient costs twice a forward pass."""
+    row = _row(sizes, count, dtype)
+    return row._replace(
+        workload="DDPM++ training step alone",
+        shape={**row.shape, "train": True},
+        tolerance={},
+        flops=3 * row.flops,
+        sides=("jaxcert",),
     )
 
 
