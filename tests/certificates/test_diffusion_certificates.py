@@ -76,6 +76,7 @@ def test_the_class_of_a_mean_is_certified_by_every_kind(network, images, kind, s
     assert rows.header["base"]["kind"] == kind
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_their_batch_or_chunk(network, images):
     one, other = (
         noised_diffusion_classifier.make(network, chunk=chunk, block=block, **VOTES)

@@ -108,6 +108,7 @@ def test_layer_is_a_contraction_below_its_bound(x64, module, case):
     assert (np.linalg.norm(fx - fy, axis=1) <= bound * apart + 1e-11).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["stride 2", "dense"])
 def test_gradient_is_finite_at_zero_and_reaches_every_parameter(module, case):
     build, shape, _ = CASES[case]

@@ -47,6 +47,7 @@ def full():
     return np.asarray(classifiers.decide(logits))
 
 
+@pytest.mark.slow
 def test_without_elimination_it_is_the_full_classifier():
     _, x, _, keys = problem()
     label, evaluations = race(x[:30], keys[:30], racing.confident(np.inf))

@@ -209,6 +209,7 @@ def _original_order(grads):
 TINY = dict(image_shape=(8, 8, 1), num_classes=4, depth=2, width=4, dense=6)
 
 
+@pytest.mark.slow
 def test_differences_of_logits_keep_the_proven_constant(x64):
     model = liresnet.make(**TINY)
     params, state = model.init(jax.random.key(0))

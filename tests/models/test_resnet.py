@@ -154,6 +154,7 @@ def test_bfloat16_stays_inside_and_close():
     assert 0 < np.abs(wide[0] - narrow[0]).max() < 0.2 * np.abs(wide[0]).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-12)])
 def test_prepared_network_is_the_network(dtype, tolerance, x64, monkeypatch):
     monkeypatch.setattr(resnet, "_unrolls", lambda: False)  # compiles faster

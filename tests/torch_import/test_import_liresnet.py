@@ -341,6 +341,7 @@ def ends(capsys):
     return partial(end, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NAMES)
 def test_imported_workdir_is_certified(ends, tmp_path, network):
     path, workdir = tmp_path / "model.npz", tmp_path / "new"
