@@ -99,9 +99,7 @@ def generate(
     key = jax.random.key(seed)
     line = Progress("generate", count, start=writer.written)
     for first in range(writer.written, count, size):
-        number = np.arange(
-            first, first + size
-        )  # beyond the last: one shape, one program
+        number = first + np.arange(size)  # beyond the last: one shape, one program
         wanted = classes if not classifier else 0
         label = number % wanted if wanted else np.full(size, -1)
         image = np.asarray(sample(key, number, label.astype(np.int32)))

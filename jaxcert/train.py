@@ -155,12 +155,11 @@ def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):
             num_classes=model.num_classes,
             exactly=model.unconditional is not None,  # of no other can it sample
         )
-    section = ConfigDict(config.method.to_dict())
-    networks = section.to_dict().get("networks", {})
-    if networks:
-        del section.networks
-    others, _ = workdirs.open_all(networks, mesh)
-    method = configs.build("methods", section, needs=others, model=model, run=data.run)
+    keys = config.method.to_dict()
+    others, _ = workdirs.open_all(keys.pop("networks", {}), mesh)
+    method = configs.build(
+        "methods", ConfigDict(keys), needs=others, model=model, run=data.run
+    )
     tx = configs.call(optim.make, config.optim, what="optim", run=data.run)
     move = partial(augment, **config.data.augment)
     like = jax.ShapeDtypeStruct(

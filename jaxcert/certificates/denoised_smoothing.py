@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 
 from jaxcert.certificates import smoothing
 from jaxcert.certificates.noised_diffusion_classifier import (
-    check_range,
+    behind_denoiser,
     classifier_of,
     denoiser_of,
     in_float32,
@@ -90,13 +90,7 @@ def make(
         chunk=chunk,
         mesh=mesh,
     )
-    header = inner.header | {"base": {"name": "denoised_smoothing"}}
-
-    def certify(key, image, *work):
-        check_range(image)
-        return inner.certify(key, image, *work)._replace(header=header)
-
-    return inner._replace(header=header, certify=certify)
+    return behind_denoiser(inner, {"name": "denoised_smoothing"})
 
 
 def _vote(network: Network, classifier: Network, sigma: float) -> Partial:

@@ -12,7 +12,8 @@ Zhu, Diffusion Models are Certifiably Robust Classifiers (2024), after Theorem 3
 
 f is an expectation. The class a is chosen by n0 draws of the noise, its margins are bounded
 from n others, so a false radius has probability at most alpha (diffusion/lipschitz.py has the
-constants, which are not the paper's, and the proof). Evidence of a row: the bounds, as
+constants, which are not the paper's, and the proof). Noise is taken as exactly normal, as in
+smoothing: what float32 loses of x + s_t eps is not in the bound. Evidence of a row: the bounds, as
 logits 0 for a and minus the bound for the others. An image without a positive bound is an
 abstention.
 """

@@ -20,7 +20,7 @@ Votes are never extrapolated: n votes that count are n votes that were drawn.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -155,6 +155,8 @@ def make(
 
     def plan(key, image):
         found = inner.plan(key, image)
+        if base.search == "full":
+            return found._replace(evaluations=float(_build(base)[0].evaluations))
         copies = jnp.repeat(unit(jnp.asarray(image[:1])), _TRIED, 0)
         noisy = copies + sigma * jax.random.normal(key, copies.shape)
         keys = jax.random.split(key, _TRIED)
@@ -162,15 +164,19 @@ def make(
         return found._replace(evaluations=float(spent.mean()))
 
     described = {k: v for k, v in base._asdict().items() if k != "block"}
-    header = inner.header | {
-        "base": {"name": "noised_diffusion_classifier", **described}
-    }
+    described = {"name": "noised_diffusion_classifier", **described}
+    return behind_denoiser(inner._replace(plan=plan), described)
+
+
+def behind_denoiser(inner: Certifier, base: dict[str, Any]) -> Certifier:
+    """The certifier with its base classifier in the header, for images in [0, 1] only."""
+    header = inner.header | {"base": base}
 
     def certify(key, image, *work):
         check_range(image)
         return inner.certify(key, image, *work)._replace(header=header)
 
-    return Certifier(header, certify, plan)
+    return inner._replace(header=header, certify=certify)
 
 
 def denoiser_of(network: Network) -> Partial:
