@@ -33,7 +33,7 @@ import jaxcert
 from jaxcert import config as configs
 from jaxcert import records
 from jaxcert.data.sources import Source
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError, exit_cleanly, interruptible
 from jaxcert.progress import Progress, clock
 
 SELECTION = (
@@ -106,7 +106,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         "date": date.today().isoformat(),
     }
     key = jax.random.fold_in(jax.random.key(chosen.seed), configs.CERTIFY_STREAM)
-    with records.Writer(path, header) as writer:
+    with records.Writer(path, header) as writer, interruptible(at_once=True) as ends:
         if writer.kept is not None:
             check_rows(writer.kept, source, path)
         todo = [i for i in index if i not in writer.done]
@@ -128,6 +128,8 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
             right += int(result.correct.sum())
             seen += len(rows)
             line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
+            if ends():
+                raise KeyboardInterrupt
     return records.load(path)
 
 

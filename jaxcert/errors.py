@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _PLACES = (
     errno.EACCES,
@@ -59,6 +62,37 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
                 f"{error.filename}: {error.strerror}; choose a writable place.", 1
             )
         raise
+
+
+@contextmanager
+def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came, for a loop that ends between two steps.
+
+    at_once: KeyboardInterrupt is raised where the signal comes, too. To ask still matters:
+    Python drops what is raised in a callback from C. Otherwise a second one ends at once.
+    Processes that work together cannot agree on a step, so they end at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    came = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def note(number, frame):
+        came.append(number)
+        for each in signals:
+            signal.signal(each, before[each])
+        if at_once:
+            raise KeyboardInterrupt
+
+    for number in signals:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])
 
 
 def _but_for_closed_loops(unraisable, otherwise=sys.unraisablehook) -> None:

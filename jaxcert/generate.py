@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxcert import config as configs
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError, exit_cleanly, interruptible
 from jaxcert.progress import Progress
 
 PER_SHARD = 1 << 13
@@ -98,15 +98,18 @@ def generate(
     sample = compiled(network, levels, churn, mesh)
     key = jax.random.key(seed)
     line = Progress("generate", count, start=writer.written)
-    for first in range(writer.written, count, size):
-        number = first + np.arange(size)  # beyond the last: one shape, one program
-        wanted = classes if not classifier else 0
-        label = number % wanted if wanted else np.full(size, -1)
-        image = np.asarray(sample(key, number, label.astype(np.int32)))
-        real = min(size, count - first)
-        label = label_of(image) if label_of else label
-        writer.append(image[:real], label[:real])
-        line.update(first + real)
+    with interruptible(at_once=True) as ends:
+        for first in range(writer.written, count, size):
+            number = first + np.arange(size)  # beyond the last: one shape, one program
+            wanted = classes if not classifier else 0
+            label = number % wanted if wanted else np.full(size, -1)
+            image = np.asarray(sample(key, number, label.astype(np.int32)))
+            real = min(size, count - first)
+            label = label_of(image) if label_of else label
+            writer.append(image[:real], label[:real])
+            line.update(first + real)
+            if ends():
+                raise KeyboardInterrupt
     writer.close()
     return writer.written
 

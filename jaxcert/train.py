@@ -10,11 +10,8 @@ config.certify.after_training the run ends with certificates.jsonl and a report.
 from __future__ import annotations
 
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +19,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxcert import config as configs
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError, exit_cleanly, interruptible
 from jaxcert.progress import Progress
 
 
@@ -57,7 +54,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     totals, pending = None, None
     with (
         Checkpoints(workdir, keep=config.checkpoint.keep) as checkpoints,
-        _asked() as ends,
+        interruptible(at_once=jax.process_count() > 1) as ends,
     ):
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, mesh)
@@ -105,37 +102,6 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             if stops:
                 raise KeyboardInterrupt
     return state
-
-
-@contextmanager
-def _asked():
-    """Whether Ctrl-C or SIGTERM came: the run then saves its step before it ends.
-
-    A second Ctrl-C ends it at once. Several processes cannot agree on a step: they end
-    at once.
-    """
-    import jax
-
-    alone = jax.process_count() == 1
-    if threading.current_thread() is not threading.main_thread() or not alone:
-        yield lambda: False
-        return
-    came = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def note(number, frame):
-        came.append(number)
-        for each in signals:
-            signal.signal(each, before[each])
-
-    for number in signals:
-        signal.signal(number, note)
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number in signals:
-            signal.signal(number, before[number])
 
 
 def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import pytest
 from command_line import CONFIG, ROOT, assert_words, end, sentence
 
 from jaxcert import certify, convert, import_torch, records, report, train
-from jaxcert.errors import exit_cleanly
+from jaxcert.errors import exit_cleanly, interruptible
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +342,22 @@ def test_interrupted_certification_continues_to_the_same_rows(ends, run, tmp_pat
         assert ends(certify, "--workdir", run, "--out", out, *more) == (0, "")
     assert path.read_bytes().startswith(kept)
     assert rows(path) == rows(tmp_path / "whole.jsonl")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_whose_exception_is_lost_is_seen_by_the_loop(number):
+    before = signal.getsignal(number)
+    with interruptible(at_once=True) as ends:
+        assert not ends()
+        with suppress(KeyboardInterrupt):  # as callbacks from C do
+            signal.raise_signal(number)
+            pytest.fail("nothing was raised")
+        assert ends()
+        assert signal.getsignal(number) is before
+    with interruptible(at_once=False) as ends:
+        signal.raise_signal(number)
+        assert ends()
+    assert signal.getsignal(number) is before
 
 
 def lines_of(path):
