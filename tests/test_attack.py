@@ -119,6 +119,7 @@ def test_certificates_of_l2_hold_under_attack_and_a_false_one_is_an_error(
             run(workdir_l2, *more)
 
 
+@pytest.mark.slow
 def test_a_false_certificate_is_found_just_inside_although_no_radius_is_near(
     workdir_l2, tmp_path
 ):

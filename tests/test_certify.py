@@ -128,6 +128,7 @@ def test_another_sigma_than_in_training_is_warned_of(capsys):
     )
 
 
+@pytest.mark.slow
 def test_bfloat16_votes_that_float32_changes_are_recorded(tmp_path, capsys):
     config = smoothed(n0=40, stop=6)
     config.model = dict(

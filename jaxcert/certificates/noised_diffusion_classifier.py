@@ -376,7 +376,7 @@ def check_range(image) -> None:
 
 def _default_chunk() -> int:
     """Votes whose survivors share forward passes."""
-    return 64 if jax.default_backend() == "cpu" else 512
+    return 256 if jax.default_backend() == "cpu" else 512
 
 
 def _default_block() -> int:

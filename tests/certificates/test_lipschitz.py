@@ -59,7 +59,9 @@ def distance_network(huge):
     return Network(model, params, state), forward
 
 
-@pytest.mark.parametrize("huge", [0.0, 1.0, 1e4, 1e11, 1e18])
+@pytest.mark.parametrize(
+    "huge", [0.0, 1.0, pytest.param(1e4, marks=pytest.mark.slow), 1e11, 1e18]
+)
 @pytest.mark.parametrize(
     "build, make",
     [

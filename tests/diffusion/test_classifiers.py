@@ -26,7 +26,9 @@ def mixture(classes=4, size=4, scale=0.3):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)]
+)
 def test_logits_are_the_originals(dtype, x64):
     golden = Golden(golden_dir("diffusion") / "diffusion_classifiers.npz")
     denoise = analytic(

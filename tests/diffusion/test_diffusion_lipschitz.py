@@ -117,7 +117,9 @@ def test_no_pair_of_images_exceeds_the_constant(cap):
     assert largest > 0.05 * constant  # far from it nothing would be tested
 
 
-@pytest.mark.parametrize("cap", CAPS)
+@pytest.mark.parametrize(
+    "cap", [pytest.param(c, marks=[pytest.mark.slow] * (c < 1)) for c in CAPS]
+)
 def test_no_adversarial_example_within_the_radius(cap):
     """The law of the noise is that of the 3,000 draws, so true margins are known: they
     stay above 0 under projected gradient descent. Far outside they do not."""

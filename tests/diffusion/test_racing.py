@@ -63,7 +63,12 @@ def test_a_vote_takes_tens_of_evaluations_and_is_the_one_of_the_full_classifier(
     assert evaluations.mean() <= 62
     assert (label == full()).mean() > 0.95
     assert (label == truth).mean() > accuracy - 0.02
-    # a higher bar costs more, and three levels are never saved
+
+
+@pytest.mark.slow
+def test_a_higher_bar_costs_more_and_three_levels_are_never_saved():
+    _, x, _, keys = problem()
+    _, evaluations = race(x, keys, racing.confident(2.0))
     label, more = race(x, keys, racing.confident(3.0, min_levels=4))
     assert (more >= evaluations).mean() > 0.95 and more.min() >= 1 + 4 * K
     assert evaluations.min() == 1 + 3 * K

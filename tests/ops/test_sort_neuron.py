@@ -27,7 +27,9 @@ def pulled(x, w, g, rho, terms):
 
 @pytest.mark.golden
 @pytest.mark.parametrize("file", golden_files("linf", "sort_neuron*.npz"), ids=str)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"]
+)
 def test_value_and_gradients_are_the_originals(x64, file, dtype):
     golden = Golden(file)
     x, w, g = (golden[name].astype(dtype) for name in ("x", "w", "g"))

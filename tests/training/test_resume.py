@@ -69,10 +69,7 @@ def whole(tmp_path_factory):
 
 def test_killed_runs_end_bit_for_bit_where_the_whole_run_ends(whole, tmp_path):
     kills = 0
-    for epoch in (
-        1,
-        4,
-    ):  # as soon as the checkpoint of this epoch is there or half there
+    for epoch in (1, 4):  # as soon as its checkpoint is there or half there
         process = start(tmp_path)
         pattern = re.compile(rf"{4 * epoch}(\.orbax.*)?$")
         while process.poll() is None:
