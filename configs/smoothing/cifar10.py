@@ -60,9 +60,10 @@ Where papers, code and logs differ:
 
 Cohen et al. certify every 20th image (--config.certify.step=20). None of these rows has
 been run by us in full. With `small`, noise 0.25, of every 40th test image (n = 1,000;
-standard errors up to 2.7), at radii 0, 0.25, 0.5, and the average radius. No difference is
-beyond chance: so small a network on so few images shows that every method runs, not how
-they compare; catrs had the votes of a first model that is right on one in five.
+standard errors up to 2.7), at radii 0, 0.25, 0.5, and the average radius. But for
+stability, differences are of one or two standard errors: so small a network on so few
+images shows that every method runs, not how they compare. catrs had the votes of a first
+model that is right on one image in five:
 
     gaussian    23.2 17.6 14.8 0.110
     stability    9.2  9.2  9.2 0.057    one class for all images
