@@ -139,7 +139,8 @@ def warn_of_sigma(trained: float | None, asked: float | None) -> None:
     if trained and asked and not math.isclose(trained, asked, rel_tol=1e-6):
         print(
             f"warning: trained with sigma {trained:g}, certified with sigma {asked:g}: the "
-            "radii are true, but smaller than with certify.sigma as trained",
+            "radii are true, but images tend to have smaller ones than with the sigma of "
+            "training",
             file=sys.stderr,
             flush=True,
         )

@@ -7,11 +7,11 @@
 Words after the colon, in any order: the noise 0.25 | 0.50 | 1.00; gaussian | stability
 | smoothadv | macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies of
 each image; resnet110 | resnet56 | resnet20; bf16; small: a network that a laptop trains by
-any method in minutes, on 25,600 images in four parts of an epoch; of macer: original (its authors'
-schedule); of consistency: attacked (with SmoothAdv's attack first, its eps ours); of
-sun: discard, reweight, adversarial (its parts; none named: all three),
-et70 (E_t), pt0.4 (p_t), eps0.25, steps6 (T), linf (eps is then sqrt(d) eps), with the
-values of Tables 5 to 10.
+any method in minutes, on 25,600 images in four parts of an epoch; of macer: original
+(its authors' schedule); of consistency: attacked (with SmoothAdv's attack first); of
+sun: discard, reweight, adversarial (its parts; none named: all three), et70 (E_t),
+pt0.4 (p_t), eps0.25, steps6 (T), linf (eps is then sqrt(d) eps), with the values of
+Tables 5 to 10.
 
 With m copies a loader batch of 256 images becomes m steps of 256 / m images, so an
 epoch costs m times as much. A batch of macer is 64 images. An attack of T steps costs
@@ -100,15 +100,22 @@ METHODS = {
         m=16, lbd=(12.0, 4.0, 12.0), beta=16.0, gamma=8.0, start_epoch=(0, 0, 200)
     ),
     "consistency": dict(
-        m=2, lbd=(20.0, 10.0, 10.0), eta=0.5, eps=0.0, steps=10, warmup_epochs=10
-    ),
-    "consistency,attacked": dict(
         m=2,
         lbd=(20.0, 10.0, 10.0),
         eta=0.5,
-        eps=(1.0, 1.0, 2.0),
+        eps=0.0,
         steps=10,
         warmup_epochs=10,
+        form="kl",
+    ),
+    "consistency,attacked": dict(
+        m=(4, 2, 2),
+        lbd=(2.0, 1.0, 1.0),
+        eta=0.5,
+        eps=(255 / 256, 2.0, 2.0),
+        steps=10,
+        warmup_epochs=10,
+        form="kl",
     ),
     "smoothmix": dict(
         m=2,
@@ -140,6 +147,7 @@ METHODS = {
         discard_n=100,
         reweight_n=16,
         reweight_every=10,
+        votes="",
     ),
 }
 PARTS = ("discard", "reweight", "adversarial")
@@ -260,6 +268,7 @@ TINY = dict(
     p_t=0.0,
     discard_n=16,
     soft_labels="labels",
+    votes="",
 )
 
 

@@ -33,7 +33,9 @@ METHODS = {
     "stability": dict(m=1, lbd=2.0),
     "smoothadv": dict(m=2, eps=0.25, attack="pgd", steps=4, warmup_epochs=10),
     "macer": dict(m=8, lbd=4.0, beta=16.0, gamma=8.0, start_epoch=10),
-    "consistency": dict(m=2, lbd=5.0, eta=0.5, eps=0.0, steps=10, warmup_epochs=10),
+    "consistency": dict(
+        m=2, lbd=5.0, eta=0.5, eps=0.0, steps=10, warmup_epochs=10, form="kl"
+    ),
     "smoothmix": dict(
         m=2, steps=4, step_size=0.25, eta=5.0, mix_step=1, warmup_epochs=10
     ),
@@ -58,6 +60,7 @@ METHODS = {
         adversarial=True,
         discard_n=100,
         reweight_n=16,
+        votes="",
         reweight_every=10,
     ),
 }

@@ -47,10 +47,22 @@ METHODS = {
     "smoothadv": dict(m=4, eps=255 / 256, attack="pgd", steps=10, warmup_epochs=10),
     "macer": dict(m=16, lbd=(16.0, 16.0, 6.0), beta=16.0, gamma=8.0, start_epoch=31),
     "consistency": dict(
-        m=2, lbd=(10.0, 5.0, 5.0), eta=0.5, eps=0.0, steps=10, warmup_epochs=10
+        m=2,
+        lbd=(10.0, 5.0, 5.0),
+        eta=0.5,
+        eps=0.0,
+        steps=10,
+        warmup_epochs=10,
+        form="kl",
     ),
     "consistency,attacked": dict(
-        m=4, lbd=5.0, eta=0.5, eps=255 / 256, steps=10, warmup_epochs=10
+        m=4,
+        lbd=1.0,
+        eta=0.5,
+        eps=255 / 256,
+        steps=10,
+        warmup_epochs=10,
+        form="kl",
     ),
     "smoothmix": dict(
         m=4, steps=(2, 4, 8), step_size=1.0, eta=5.0, mix_step=1, warmup_epochs=10
@@ -97,6 +109,8 @@ def get_config(arg=""):
     config.model = dict(name="lenet", num_classes=10, image_shape=(28, 28, 1))
     config.data.update(name="mnist", epochs=150 if method["name"] == "catrs" else 90)
     config.optim.lr = 0.01
+    if method["name"] == "macer":
+        config.data.batch = CIFAR10["LOADER_BATCH"]
     if "size" in row:
         config.model = dict(
             name="small_cnn",
@@ -107,6 +121,8 @@ def get_config(arg=""):
             std=(0.31,),
         )
         config.data.epochs = 5
+        if method["name"] == "macer":
+            config.data.batch = 64
         CIFAR10["laptop"](config)
     config.tiny.model = dict(name="small_cnn", image_shape=(8, 8, 1))
     return config

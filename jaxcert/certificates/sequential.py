@@ -116,8 +116,3 @@ def mixture_lower(k: ArrayLike, t: ArrayLike, alpha: float) -> np.ndarray:
                 np.where(ruled_out, high, middle),
             )
     return low
-
-
-def mixture_upper(k: ArrayLike, t: ArrayLike, alpha: float) -> np.ndarray:
-    """Upper end of the confidence sequence at level 1 - alpha."""
-    return 1 - mixture_lower(np.asarray(t) - np.asarray(k), t, alpha)

@@ -1,4 +1,5 @@
-"""What the training methods of smoothing share: noise, its order, steps of attacks.
+"""What the training methods of smoothing share: noise, its order, steps of attacks, the
+votes of a first model.
 
 Order: noise-major. The m noisy copies of B images are one batch [m*B, ...], all images
 with noise 0 first, so BatchNorm sees the statistics of all copies.
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxcert import records
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Key, Model, PyTree, Run
 
@@ -24,11 +28,6 @@ def draw_noise(key: Key, image: Array, sigma: float, m: int) -> Array:
 def add_noise(image: Array, noise: Array) -> Array:
     """image [B,H,W,C] + noise [m,B,H,W,C] -> [m*B,H,W,C]; not clipped to [0, 1]."""
     return (image + noise).reshape(-1, *image.shape[1:])
-
-
-def noisy_copies(key: Key, image: Array, sigma: float, m: int) -> Array:
-    """m noisy copies of every image, [m*B,H,W,C]."""
-    return add_noise(image, draw_noise(key, image, sigma, m))
 
 
 def repeat_labels(label: Array, m: int) -> Array:
@@ -117,3 +116,45 @@ def in_ball(offset: Array, radius: Array | float) -> Array:
     keeps them just inside."""
     length = l2(offset)
     return jnp.where(length > radius, offset * (radius / (length + 1e-7)), offset)
+
+
+def first_votes(
+    path: str, size: int, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(counts / n [N,K], labels [N]) of a first model's record of PREDICT, in the
+    order of the training set. Raises InputError for a record that is not of all N training
+    images."""
+    if not Path(path).is_file():
+        raise InputError(f"there are no first votes {path}: {_command(path, path)}.")
+    rows = records.load(path)
+    wrong = _wrong(rows, size, num_classes)
+    if wrong:
+        raise InputError(f"first votes {path} {wrong}: {_command(path, 'FILE')}.")
+    voted = (rows.counts.sum(1) > 0).sum()
+    if voted < size:
+        raise InputError(
+            f"first votes {path} are of {voted:,} of {size:,} training images: "
+            f"{_command(path, path)}."
+        )
+    order = np.argsort(rows.index)
+    return (rows.counts / rows.n[:, None])[order], rows.label[order]
+
+
+def _wrong(rows: records.Certificates, size: int, num_classes: int) -> str | None:
+    if rows.counts is None:
+        return "hold no votes"
+    if rows.header.get("split") != "train":
+        return f"are of the split {rows.header.get('split')!r} and not of 'train'"
+    if rows.counts.shape[1] != num_classes:
+        return f"have {rows.counts.shape[1]} classes and not {num_classes}"
+    if rows.index.max() >= size:
+        return f"have an image {rows.index.max():,} and the training set only {size:,}"
+    return None
+
+
+def _command(path: str, out: str) -> str:
+    return (
+        f"run `python -m jaxcert.certify --workdir {Path(path).parent} "
+        "--config.certify.split=train --config.certify.procedure=predict "
+        f"--config.certify.n=10000 --out {out}` with the first model"
+    )

@@ -30,14 +30,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from jaxcert import records
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
 from jaxcert.methods._smoothing import (
@@ -46,6 +43,7 @@ from jaxcert.methods._smoothing import (
     check_attack,
     check_noise,
     draw_noise,
+    first_votes,
     frozen,
     in_ball,
     l2,
@@ -91,8 +89,8 @@ def make(
     def init_extra():
         if soft_labels == "labels":
             return ()
-        table = read(soft_labels, run.data_size, model.num_classes)
-        return {"soft_labels": jnp.asarray(table)}
+        share, _ = first_votes(soft_labels, run.data_size, model.num_classes)
+        return {"soft_labels": jnp.float32(share)}
 
     def loss(params, state, extra, batch, key, step, phase):
         image, label, index = batch["image"], batch["label"], batch["index"]
@@ -192,43 +190,3 @@ def attack(
         return (moved - mean(moved)) * scale + mean(noise)
 
     return jax.lax.stop_gradient(repeat(step, noise, steps))
-
-
-def read(path: str, size: int, num_classes: int) -> np.ndarray:
-    """counts / n of a record of PREDICT, float32 [N,K] in the order of the training set.
-    Raises InputError for a record that is not of all N training images."""
-    if not Path(path).is_file():
-        raise InputError(f"there are no soft labels {path}: {_command(path, path)}.")
-    rows = records.load(path)
-    wrong = _wrong(rows, size, num_classes)
-    if wrong:
-        raise InputError(f"soft labels {path} {wrong}: {_command(path, 'FILE')}.")
-    voted = (rows.counts.sum(1) > 0).sum()
-    if voted < size:
-        raise InputError(
-            f"soft labels {path} have votes of {voted:,} of {size:,} training images: "
-            f"{_command(path, path)}."
-        )
-    table = np.empty((size, num_classes), np.float32)
-    table[rows.index] = rows.counts / rows.n[:, None]
-    return table
-
-
-def _wrong(rows: records.Certificates, size: int, num_classes: int) -> str | None:
-    if rows.counts is None:
-        return "hold no votes"
-    if rows.header.get("split") != "train":
-        return f"are of the split {rows.header.get('split')!r} and not of 'train'"
-    if rows.counts.shape[1] != num_classes:
-        return f"have {rows.counts.shape[1]} classes and not {num_classes}"
-    if rows.index.max() >= size:
-        return f"have an image {rows.index.max():,} and the training set only {size:,}"
-    return None
-
-
-def _command(path: str, out: str) -> str:
-    return (
-        f"run `python -m jaxcert.certify --workdir {Path(path).parent} "
-        "--config.certify.split=train --config.certify.procedure=predict "
-        f"--config.certify.n=10000 --out {out}` with the first model"
-    )

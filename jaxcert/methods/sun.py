@@ -19,7 +19,8 @@ Smoothing (2024). Three parts, each with its switch, from the epoch E_t on:
 | N of the discarding, of the re-weighting | discard_n, reweight_n |
 
 Without `discard` the rest begins at epoch 0, and from where it begins images are drawn with
-replacement, both as in the authors' code. Where the paper and
+replacement, both as in the authors' code. votes: images are discarded by the votes of
+another model, as theirs are on ImageNet. Where the paper and
 its code differ, this is the code: the printed weight max(1, Phi^-1(p) / Phi^-1(0.75)) would
 go up to 1.64, theirs up to 7.2 times the smallest. Where we differ: discarding and the
 first weights see the same crop and flip of an image.
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,7 @@ from jaxcert.methods._smoothing import (
     check_attack,
     check_noise,
     draw_noise,
+    first_votes,
     frozen,
     l2,
     repeat,
@@ -82,8 +84,12 @@ def make(
     reweight_every: int = 10,
     discard_n: int = 100,
     reweight_n: int = 16,
+    votes: str = "",
 ) -> Method:
     """sigma and eps in pixels of [0, 1]; epochs from 0; norm of the attack: l2 | linf.
+
+    votes: record of PREDICT by another model on all training images, whose share of votes
+    for the label is p_y, read when training begins; without it p_y is the network's own.
     Raises InputError."""
     check_noise(sigma, m)
     check_attack(eps, steps)
@@ -116,13 +122,26 @@ def make(
 
     count = counter(model, sigma=sigma, m=m)
 
+    @cache
+    def first_share():
+        share, label = first_votes(votes, run.data_size, model.num_classes)
+        return share[np.arange(len(label)), label]
+
+    def init_extra():
+        if discard and votes:
+            keep(first_share(), p_t)  # a record that does not fit is refused now
+        return {"weights": jnp.zeros(run.data_size, jnp.float32)}
+
     def refresh(train_state, sweep, key):
         weights = train_state.extra["weights"]
         before = np.asarray(weights.addressable_data(0))
         kept = before > 0 if before.any() else np.ones(len(before), bool)
         discard_key, reweight_key = jax.random.split(key)
         if discard and not before.any():
-            share = count(train_state, sweep(), discard_key, discard_n) / discard_n
+            if votes:
+                share = first_share()
+            else:
+                share = count(train_state, sweep(), discard_key, discard_n) / discard_n
             kept = keep(share, p_t)
         after = kept.astype(np.float32)
         if reweight:
@@ -136,7 +155,7 @@ def make(
 
     return Method(
         loss=loss,
-        init_extra=lambda: {"weights": jnp.zeros(run.data_size, jnp.float32)},
+        init_extra=init_extra,
         phase=phase,
         refresh=Refresh(due, refresh),
     )

@@ -14,7 +14,7 @@ from jaxcert import config as configs
 from jaxcert import train as train_command
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
-from jaxcert.methods import catrs
+from jaxcert.methods import _smoothing, catrs
 from jaxcert.models import small_cnn
 
 
@@ -105,16 +105,21 @@ def write(path, rows, **header):
 
 def test_soft_labels_are_the_votes_in_the_order_of_the_images(tmp_path):
     path = write(tmp_path / "r.jsonl", votes(2, 0, 3, 1))
+    share, label = _smoothing.first_votes(path, 4, 3)
     np.testing.assert_array_equal(
-        catrs.read(path, 4, 3),
-        np.float32([[0.2, 0.2, 0.2], [0.2, 0.4, 0.2], [0.2, 0.2, 0.6], [0.2] * 3]),
+        share, [[0.2, 0.2, 0.2], [0.2, 0.4, 0.2], [0.2, 0.2, 0.6], [0.2] * 3]
     )
+    np.testing.assert_array_equal(label, [0, 1, 2, 0])
 
 
 @pytest.mark.parametrize(
     "rows,header,words",
     [
-        (votes(0, 1, 3), {}, "votes of 3 of 4 training images: run `python -m jaxcert"),
+        (
+            votes(0, 1, 3),
+            {},
+            "votes .* are of 3 of 4 training images: run `python -m jaxcert",
+        ),
         (votes(0, 1, 2, 3, 4), {}, "image 4 and the training set only 4"),
         (votes(0, 1, 2, 3), dict(split="test"), "split 'test' and not of 'train'"),
         (votes(0, 1, 2, 3)._replace(counts=None), {}, "hold no votes"),
@@ -128,7 +133,7 @@ def test_soft_labels_are_the_votes_in_the_order_of_the_images(tmp_path):
 def test_record_of_something_else_is_refused(tmp_path, rows, header, words):
     path = write(tmp_path / "r.jsonl", rows, **header)
     with pytest.raises(InputError, match=words):
-        catrs.read(path, 4, 3)
+        _smoothing.first_votes(path, 4, 3)
 
 
 def test_missing_record_is_told_with_the_command_that_makes_it():

@@ -82,7 +82,9 @@ def test_loss_sees_m_fresh_noisy_copies_noise_major():
 
 def test_labels_follow_their_copies():
     image = np.arange(6, dtype=np.float32).reshape(3, 1, 1, 2)
-    copies = _smoothing.noisy_copies(jax.random.key(0), image, 1e-6, 2)
+    copies = _smoothing.add_noise(
+        image, _smoothing.draw_noise(jax.random.key(0), image, 1e-6, 2)
+    )
     label = _smoothing.repeat_labels(np.arange(3), 2)
     np.testing.assert_allclose(copies, image[label], atol=1e-4)
 

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from smoothing_step import check_gradients, network
 
 from jaxcert import config as configs
+from jaxcert import records
 from jaxcert import train as train_command
 from jaxcert.certificates.statistics import clopper_pearson_lower
 from jaxcert.data import loader
@@ -181,6 +182,34 @@ def test_each_part_has_its_switch():
 def test_discarding_everything_is_refused():
     with pytest.raises(InputError, match="50% of its noisy copies right .* 0% are"):
         refreshed(make(), np.zeros(N), threshold=100.0)
+
+
+def test_images_are_discarded_by_the_votes_of_another_model(tmp_path):
+    path, label = tmp_path / "train.jsonl", np.arange(N, dtype=np.int32) % 2
+    right = np.arange(N)  # of 10 votes
+    counts = np.stack([right, 10 - right], 1)
+    counts[label == 1] = counts[label == 1, ::-1]
+    order = np.random.default_rng(0).permutation(N)
+    rows = records.Certificates(
+        index=order,
+        label=label[order],
+        predicted=np.full(N, records.ABSTAIN, np.int32),
+        radius=np.zeros(N),
+        n=np.full(N, 10),
+        seconds=np.zeros(N),
+        counts=counts[order],
+    )
+    header = dict(method="smoothing", norm="l2", alpha=0.001, sigma=SIGMA)
+    header |= dict(num_classes=2, procedure=dict(name="predict", n=10), split="train")
+    with records.Writer(path, header) as writer:
+        writer.append(rows)
+    method = make(p_t=0.3, reweight=False, votes=str(path))
+    weights = refreshed(method, method.init_extra()["weights"], threshold=100.0)
+    np.testing.assert_array_equal(weights, right >= 3)
+    with pytest.raises(InputError, match="there are no first votes .*: run `python"):
+        make(votes="runs/none/train.jsonl").init_extra()
+    with pytest.raises(InputError, match="lower method.p_t"):
+        make(p_t=1.0, votes=str(path)).init_extra()
 
 
 def test_share_at_the_threshold_is_kept():
