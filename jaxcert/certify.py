@@ -113,6 +113,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         done, right = len(index) - len(todo), 0
         if certifier.plan and todo:
             say_plan(certifier, key, source.image[todo[:1]], len(todo))
+            say_untried(certifier.header["procedure"], chosen.radii)
         line = Progress(what, len(index), start=done)
         seen = 0
         for rows in batches(
@@ -167,6 +168,19 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def say_untried(procedure: dict, radii) -> None:
+    """On stderr: radii of procedure `radii` that its n cannot certify."""
+    left = sorted(set(radii) - set(procedure.get("radii", radii)))
+    if left:
+        named = ", ".join(f"{r:.4g}" for r in left)
+        print(
+            f"not tried: {named}, which {procedure['n']:,} samples cannot certify; raise "
+            "certify.n",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def certifier_of(config: ConfigDict, network, mesh):

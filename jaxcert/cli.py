@@ -96,7 +96,8 @@ def parse(
             config.certify = configs.load(args.config).certify
     args.config = override(config, rest)
     if takes_radii and args.radii is not None:
-        _try_radii(args.config.certify, args.radii)
+        asked = any(word.startswith("--config.certify.procedure=") for word in rest)
+        _try_radii(args.config.certify, args.radii, asked)
     configs.check(args.config, path)
     return args
 
@@ -148,11 +149,16 @@ def parse_radii(text: str) -> tuple[float, ...]:
     return tuple(radii)
 
 
-def _try_radii(certify: ConfigDict, text: str) -> None:
+def _try_radii(certify: ConfigDict, text: str, asked: bool) -> None:
     if "procedure" not in certify:
         raise InputError(
             f"--radii is for smoothed classifiers, and certify.name is {certify.name!r}: "
             "every other certificate has all radii at once, see `jaxcert.report --radii`."
+        )
+    if asked and certify.procedure != "radii":
+        raise InputError(
+            f"--radii takes the procedure radii, and certify.procedure={certify.procedure} "
+            "was asked for: leave one of them out."
         )
     certify.update(procedure="radii", radii=parse_radii(text))
 

@@ -184,6 +184,13 @@ def _fault(row: dict[str, float]) -> str:
         return f"has nA {votes} of n {n} votes: restore it, nA is from 0 to n"
     if p_lower < 0 or p_lower > 1:
         return f"has p_lower {p_lower}: restore it, a probability is from 0 to 1"
+    if radius > 0 and votes is not None and 2 * votes <= n:
+        return (
+            f"has radius {radius} with nA {votes} of n {n} votes: restore it, up to one "
+            "half nothing is certified"
+        )
+    if radius > 0 and "p_lower" in row and math.isnan(p_lower):
+        return f"has radius {radius} without p_lower: restore it"
     if radius > 0 and p_lower <= 0.5:
         return (
             f"has radius {radius} with p_lower {p_lower}: restore it, up to 1/2 nothing is "

@@ -14,6 +14,7 @@ images instead: analysis/study.py.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxcert import cohen_table, records
-from jaxcert.analysis import compare, tables
+from jaxcert.analysis import compare, spreadsheet, tables
 from jaxcert.analysis import study as studies
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import ATTACKS, certifies, summary
@@ -113,9 +114,10 @@ def entries(
             reference=_reference(config),
             against=difference,
             apart=apart,
+            gradients=_gradients(path, c),
         )
-        for name, c, config, (difference, apart) in zip(
-            names, certificates, configs, against, strict=True
+        for name, path, c, config, (difference, apart) in zip(
+            names, paths, certificates, configs, against, strict=True
         )
     ]
 
@@ -139,7 +141,9 @@ def _tsv(found: Sequence[Entry]) -> str:
 
 _FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
     "text": tables.text,
-    "csv": tables.csv,
+    "csv": spreadsheet.csv,
+    "csv-classes": spreadsheet.csv_classes,
+    "csv-votes": spreadsheet.csv_votes,
     "html": _html,
     "latex": latex,
     "tsv": _tsv,
@@ -400,6 +404,30 @@ def _config(path: str | Path, c: Certificates) -> dict[str, Any]:
     from jaxcert.config import read
 
     return read(path).to_dict()
+
+
+def _gradients(path: str | Path, c: Certificates) -> dict[str, Any] | None:
+    """gradient_norms.json of the workdir; None without it, or if it is of another
+    checkpoint."""
+    path = Path(path)
+    file = (path if path.is_dir() else path.parent) / "gradient_norms.json"
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text())
+        same = found["checkpoint"] == c.header.get("checkpoint")
+        numbers = [found["ratio"], found["ratio_error"]]
+        numbers += [found[kind][key] for kind in _KINDS for key in ("images", "mean")]
+        if not all(n is None or isinstance(n, int | float) for n in numbers):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{file} is not what jaxcert.gradient_norms writes: run it again, or delete it."
+        ) from None
+    return found if same else None
+
+
+_KINDS = ("easy", "hard")
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:

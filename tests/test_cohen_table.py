@@ -184,6 +184,8 @@ TAMPERED = {
     "negative votes": ("0.5\t1\t1\t-1\t100\t0.9", "has nA -1 of n 100"),
     "negative n": ("0.5\t1\t1\t-2\t-1\t0.9", "has n -1"),
     "no share": ("0.5\t1\t1\t90\t100\t1.5", "has p_lower 1.5"),
+    "few agree": ("0.5\t1\t1\t50\t100\t0.6", "has radius 0.5 with nA 50 of n 100"),
+    "no p_lower": ("0.5\t1\t1\t60\t100\tnan", "has radius 0.5 without p_lower"),
     "nothing certified": ("0.5\t1\t1\t60\t100\t0.5", "has radius 0.5 with p_lower 0.5"),
 }
 

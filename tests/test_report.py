@@ -56,7 +56,23 @@ def test_workdir_prints_text_and_writes_its_page(tmp_path, capsys):
     assert (path / "report.csv").read_text().startswith("record,")
 
 
-@pytest.mark.parametrize("form", ["text", "csv", "html", "latex", "tsv"])
+def test_gradient_norms_of_the_same_checkpoint_are_reported(tmp_path):
+    path = workdir(tmp_path / "run")
+    digest = records.load(path / "certificates.jsonl").header.get("checkpoint")
+    group = dict(images=10, mean=2.0, error=0.1)
+    found = dict(easy=group, hard=group, ratio=1.0, ratio_error=0.1, checkpoint=digest)
+    file = path / "gradient_norms.json"
+    file.write_text(json.dumps(found))
+    assert "easy / hard 1 ±0.1" in report.report([path])
+    file.write_text(json.dumps(found | dict(checkpoint="another")))
+    assert "easy / hard" not in report.report([path])
+    for wrong in ("{", "[]", "{}", json.dumps(found | dict(ratio="1"))):
+        file.write_text(wrong)
+        with pytest.raises(InputError, match=r"gradient_norms.json is not what"):
+            report.report([path])
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "csv-classes", "html", "latex", "tsv"])
 def test_every_format_goes_to_out(tmp_path, capsys, form):
     path, out = workdir(tmp_path / "run"), tmp_path / "out"
     assert report.main([str(path), "--format", form, "--out", str(out)]) == 0

@@ -1,9 +1,10 @@
 """Certified accuracy as a LaTeX table, for a paper.
 
 One row per record in groups of one sigma, radii as columns, the average radius last because
-it misleads (see `metrics`). Best of a group bold, where all its records have the same images;
-worse than the baseline of that sigma grey, as Sun et al. (2024) print it. The document needs
-booktabs and xcolor.
+it misleads (see `metrics`), never bold, with that of a constant classifier beside it. Best of
+a group bold, where all its records have the same images; worse than the baseline of that sigma
+grey, as Sun et al. (2024) print it. The last row is the best of all records at each radius.
+The document needs booktabs and xcolor.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from jaxcert.analysis.tables import (
     UNITS,
     Entry,
+    best_of,
     best_shares,
     describe,
     is_best,
@@ -36,13 +38,14 @@ def latex(entries: Sequence[Entry]) -> str:
     for entry in entries:
         groups.setdefault(_sigma(entry), []).append(entry)
     noisy = set(groups) != {None}
-    head = [r"$\sigma$"] * noisy + ["record", *map(radius_text, radii), "ACR"]
+    constant = any(e.summary.trivial_acr is not None for e in entries)
+    head = [r"$\sigma$"] * noisy + ["record", *map(radius_text, radii)]
+    head += ["ACR (constant)" if constant else "ACR"]
     lines = [
         "% \\usepackage{booktabs, xcolor}",
         f"% certified accuracy in % at {norm} radius ({UNITS}), of the record's own images",
         "% bold: best at that sigma, where all records of that sigma have the same images",
         "% grey: worse than the baseline at the images that both have",
-        "% ACR, the average radius, misleads: never compare by it alone",
         *(f"% {_comment(entry)}" for entry in entries),
         *(f"% {' '.join(note.split())}" for note in notes(entries)),
         f"\\begin{{tabular}}{{{'l' * (1 + noisy)}{'r' * len(radii)}r}}",
@@ -55,15 +58,33 @@ def latex(entries: Sequence[Entry]) -> str:
         for cells in _rows(groups[sigma]):
             lines.append(" & ".join([named] * noisy + cells) + r" \\")
             named = ""
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    if (best := best_of(entries)) is not None:
+        cells = [percent(s) if s > 0 else "--" for s in best.certified]
+        lines += [r"\midrule", " & ".join([""] * noisy + ["best of all", *cells, ""])]
+        lines[-1] += r" \\"
+        lines[-1] += " % by " + ", ".join(
+            "--" if i < 0 else entries[i].name for i in best.winner
+        )
+    note = _footnote(entries, constant)
+    note = rf"\multicolumn{{{len(head)}}}{{l}}{{\footnotesize {note}}} \\"
+    return "\n".join([*lines, r"\bottomrule", note, r"\end{tabular}", ""])
+
+
+def _footnote(entries: Sequence[Entry], constant: bool) -> str:
+    errors = np.concatenate([e.summary.certified_error for e in entries])
+    largest = np.nanmax(np.nan_to_num(errors))
+    text = f"Standard errors up to {percent(largest)} points. "
+    text += "ACR misleads: compare certified accuracies."
+    if constant:
+        text += " In brackets that of a classifier which always says one class."
+    return text
 
 
 def _rows(group: Sequence[Entry]) -> list[list[str]]:
     """Equal once printed is equal: both are bold."""
     best = best_shares(group)
-    means = [round(e.summary.acr, 3) for e in group]
     rows = []
-    for entry, mean in zip(group, means, strict=True):
+    for entry in group:
         cells = []
         for i, share in enumerate(entry.summary.certified):
             cell = percent(share)
@@ -72,9 +93,10 @@ def _rows(group: Sequence[Entry]) -> list[list[str]]:
             if entry.against is not None and entry.against.worse[i]:
                 cell = rf"\textcolor{{gray}}{{{cell}}}"
             cells.append(cell)
-        text = "--" if np.isnan(mean) else f"{mean:.3f}"
-        if best is not None and mean == np.nanmax(means):
-            text = rf"\textbf{{{text}}}"
+        s = entry.summary
+        text = "--" if np.isnan(s.acr) else f"{s.acr:.3f}"
+        if s.trivial_acr is not None:
+            text += f" ({s.trivial_acr:.3f})"
         rows.append([_escape(entry.name), *cells, text])
     return rows
 

@@ -35,6 +35,7 @@ from jaxcert.analysis.tables import (
     changed_votes,
     describe,
     evidence,
+    gradient_norms,
     is_best,
     notes,
     paper_radii,
@@ -335,6 +336,8 @@ def _numbers(entry: Entry) -> dict[str, str]:
         facts["by the estimates of the paper"] = paper_radii(entry)
     if s.changed is not None:
         facts["votes"] = changed_votes(entry)
+    if entry.gradients:
+        facts["gradient norms of training images"] = gradient_norms(entry)
     facts["average radius over all images"] = average_radius(entry)
     return facts
 

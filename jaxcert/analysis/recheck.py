@@ -69,7 +69,10 @@ def recheck(c: Certificates) -> Recheck:
     rows = np.flatnonzero(c.predicted >= 0)
     proven = np.full(len(c.index), np.nan)
     if c.header.get("format") == "tsv":
-        return Recheck(0, rows[:0], proven, "the table holds no evidence")
+        lacks = (
+            "evidence" if c.agreeing is None else "word on what its votes are to show"
+        )
+        return Recheck(0, rows[:0], proven, f"the table holds no {lacks}")
     check, reason = _check_for(c)
     if check is None:
         return Recheck(len(rows), rows, proven, reason)

@@ -1,4 +1,4 @@
-"""Certified accuracy as text for a terminal, and as CSV.
+"""Certified accuracy as text for a terminal.
 
 Shares are printed in percent with one binomial standard error, so that nobody reads a
 difference into noise: with 500 images one standard error is up to 2.2 points.
@@ -6,8 +6,6 @@ difference into noise: with 500 images one standard error is up to 2.2 points.
 
 from __future__ import annotations
 
-import csv as csv_module
-import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -43,6 +41,8 @@ class Entry(NamedTuple):
     """its baseline, if there is one"""
     apart: str = ""
     """what it has that does not compare with the baseline that was to serve it"""
+    gradients: dict[str, Any] | None = None
+    """gradient_norms.json of the same checkpoint, if there is one"""
 
 
 def text(entries: Sequence[Entry], *, width: int = 100) -> str:
@@ -65,18 +65,6 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     for entry in entries:
         lines += ["", *_paragraph(entry, width)]
     return "\n".join(lines) + "\n"
-
-
-def csv(entries: Sequence[Entry]) -> str:
-    """One row per record, full precision, shares as fractions."""
-    file, best = io.StringIO(), best_of(entries)
-    writer = csv_module.writer(file, lineterminator="\n")
-    for i, entry in enumerate(entries):
-        row = _csv_row(entry, i, best)
-        if i == 0:
-            writer.writerow(row)
-        writer.writerow(["" if v is None else v for v in row.values()])
-    return file.getvalue()
 
 
 def radius_text(radius: float) -> str:
@@ -274,6 +262,20 @@ def average_radius(entry: Entry) -> str:
     return f"{text} ({'; '.join(beside)})" if beside else text
 
 
+def gradient_norms(entry: Entry) -> str:
+    """Table 1 of Sun et al. (2024): of which images the network still learns."""
+    g = entry.gradients
+    groups = [
+        f"{kind} {g[kind]['mean']:.3g} ({g[kind]['images']:,} images)"
+        for kind in ("easy", "hard")
+        if g[kind]["mean"] is not None
+    ]
+    if g["ratio"] is not None:
+        error = "" if g["ratio_error"] is None else f" ±{g['ratio_error']:.2g}"
+        groups.append(f"easy / hard {g['ratio']:.3g}{error}")
+    return ", ".join(groups)
+
+
 def paper_radii(entry: Entry) -> str:
     """Certified accuracy by the estimates of the paper, and what proven constants cost."""
     s = entry.summary
@@ -420,6 +422,8 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
         facts.append(f"by the estimates of the paper: {paper_radii(entry)}")
     if s.changed is not None:
         facts.append(changed_votes(entry))
+    if entry.gradients:
+        facts.append(f"gradient norms of training images: {gradient_norms(entry)}")
     facts.append(evidence(entry))
     if entry.reference is not None:
         facts.append(f"published: {entry.reference.source}")
@@ -432,46 +436,3 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
             fact, width, initial_indent="  ", subsequent_indent="    "
         )
     return lines
-
-
-def _csv_row(entry: Entry, position: int, best: Envelope | None) -> dict[str, Any]:
-    s, header = entry.summary, entry.certificates.header
-    row = {"record": entry.name}
-    for key in ("method", "norm", "sigma", "alpha", "dataset", "split"):
-        row[key] = header.get(key)
-    row |= {"images": s.images, "abstention": s.abstention, "error": s.error}
-    row |= {"changed_votes": s.changed}
-    row |= {"baseline": entry.against.baseline if entry.against else None}
-    for i, radius in enumerate(s.radii):
-        at = radius_text(radius)
-        row[f"certified_{at}"] = float(s.certified[i])
-        row[f"standard_error_{at}"] = float(s.certified_error[i])
-        row[f"wrong_certified_{at}"] = float(s.wrong_certified[i])
-        row[f"paper_{at}"] = float(s.paper.certified[i]) if s.paper else None
-        row[f"best_{at}"] = None if best is None else bool(best.winner[i] == position)
-        row |= _difference_row(entry.against, i, at)
-    row |= {
-        "mean_radius": s.mean_radius,
-        "median_radius": s.median_radius,
-        "radius_by_paper": s.paper.median_ratio if s.paper else None,
-        "checked": entry.recheck.checked,
-        "exceeding_evidence": len(entry.recheck.failing),
-        "acr": s.acr,
-        "acr_trivial": s.trivial_acr,
-        "n_trivial": s.trivial_n,
-        "acr_share_above_0.99": s.acr_share,
-    }
-    # of PREDICT, and without a correct image
-    return {k: None if v != v else v for k, v in row.items()}
-
-
-def _difference_row(against: Difference | None, i: int, at: str) -> dict[str, Any]:
-    columns = {} if against is None else against._asdict()
-    return {
-        f"{shown}_{at}": float(columns[name][i]) if columns else None
-        for shown, name in (
-            ("difference", "difference"),
-            ("difference_low", "low"),
-            ("difference_high", "high"),
-        )
-    }

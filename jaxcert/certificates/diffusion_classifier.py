@@ -94,9 +94,8 @@ def make(
 
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
-        image, index = np.asarray(unit(np.asarray(image))), np.asarray(index, np.int64)
+        image, index = np.asarray(unit(np.asarray(image))), smoothing.check_index(index)
         _check(image, model.image_shape)
-        smoothing.check_index(index)
         smoothing.check_lengths(image, label, index)
         rows = [_row(key, *each) for each in zip(image, index, strict=True)]
         predicted, evidence, radius = (

@@ -26,6 +26,8 @@ from __future__ import annotations
 import functools
 import math
 import time
+import warnings
+from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,8 @@ from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 _LEAST_SIGMA = 1e-6
 """Below, noise falls between two neighbouring float32 pixels and is lost."""
+_BEYOND = 1e-3
+"""Of [0, 1], without a warning."""
 _TIMED = 0.3
 """Seconds of votes that a plan measures the speed with."""
 
@@ -143,10 +147,10 @@ def certifier(
 
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
-        image, index = np.asarray(image), np.asarray(index, np.int64)
-        check_index(index)
+        image, index = np.asarray(image), check_index(index)
         _check_image(image, image_shape, noise)
         check_lengths(image, label, index)
+        _check_label(label)
         finite = np.isfinite(image).reshape(len(index), -1).all(1)
         image = np.where(finite.reshape(-1, *[1] * (image.ndim - 1)), image, 0)
         if exact is not None:
@@ -231,6 +235,9 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
         bounds = procedures.boundaries(p0, looks, alpha)
         possible = np.flatnonzero((bounds <= looks).any(1))
         options |= dict(p0=p0, values=values, looks=looks)
+        if len(possible):  # n proves none above, whatever the votes
+            values = values[: possible[-1] + 1]
+            options |= dict(p0=p0[: len(values)], values=values)
         details |= dict(radii=list(values), looks=list(looks))
     if name == "sequence":
         all_agree = np.array([looks])
@@ -239,7 +246,7 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
         tail = statistics.upper_tail(n, n, alpha)
     largest = float(radius_of(tail))
     if name == "radii":
-        largest = values[possible[-1]] if len(possible) else 0.0
+        largest = values[-1] if len(possible) else 0.0
     if largest == 0 and not (name == "radii" and len(possible)):
         raise InputError(_too_few(name, n, alpha, radius_of))
     return functools.partial(getattr(procedures, name), **options), details, largest
@@ -329,6 +336,12 @@ def _check_image(image: np.ndarray, shape: tuple[int, ...] | None, noise: str) -
         )
     if noise == "grid":
         noises.check_grid(image)
+    elif image.dtype != np.uint8 and ((image < -_BEYOND) | (image > 1 + _BEYOND)).any():
+        warnings.warn(
+            f"pixels from {np.nanmin(image):.3g} to {np.nanmax(image):.3g}: sigma and all "
+            "radii are in the scale of the images, here not that of [0, 1].",
+            stacklevel=3,
+        )
 
 
 def check_lengths(image, label, index) -> None:
@@ -339,12 +352,26 @@ def check_lengths(image, label, index) -> None:
         )
 
 
-def check_index(index: np.ndarray) -> None:
-    """An index is folded into a key as 32 bits: a larger one would repeat noise."""
-    if len(index) and (index.min() < 0 or index.max() >= 2**32):
+def check_index(index) -> np.ndarray:
+    """int64 [B]. An index is folded into a key as 32 bits: a larger one would repeat noise,
+    as one that comes twice does."""
+    index = np.asarray(index)
+    whole = index.dtype.kind in "iu" or not index.size
+    if not whole or index.size and (index.min() < 0 or index.max() >= 2**32):
         raise InputError(
-            "an index must be from 0 to 2^32 - 1: it names the image's key."
+            "an index must be a whole number from 0 to 2^32 - 1: it names the image's key."
         )
+    if len(np.unique(index)) < index.size:
+        raise InputError(
+            "an index comes twice: it names the image's key, so give each image its own."
+        )
+    return index.astype(np.int64)
+
+
+def _check_label(label) -> None:
+    label = np.asarray(label)
+    if label.dtype.kind not in "iu" or label.min() < 0:
+        raise InputError("a label must be a whole number from 0 up: give the class.")
 
 
 def _default_chunk() -> int:
@@ -374,10 +401,11 @@ def _check(n0, n, alpha, procedure, chunk) -> None:
         )
     if not 0 < alpha < 1:
         raise InputError(f"alpha {alpha} is no probability of error: try 0.001.")
-    if n0 < 1 or n < 1 or chunk < 0:
+    whole = all(isinstance(v, Integral) for v in (n0, n, chunk))
+    if not whole or n0 < 1 or n < 1 or chunk < 0:
         raise InputError(
-            f"n0 {n0}, n {n} and chunk {chunk} are numbers of samples: give n0 and n at "
-            "least 1, chunk 0 (chosen for the device) or more."
+            f"n0 {n0}, n {n} and chunk {chunk} are numbers of samples: give whole ones, n0 and n "
+            "at least 1, chunk 0 (chosen for the device) or more."
         )
     if n0 + n + chunk + procedures.PILOT > np.iinfo(np.int32).max:
         raise InputError(

@@ -185,6 +185,9 @@ def test_pairwise_bound_that_is_none_is_refused(bound):
 def test_table_of_others_says_that_it_has_no_evidence():
     found = recheck(smoothed(900, counts=None, header=dict(format="tsv")))
     assert found.holds and found.checked == 0 and "no evidence" in found.reason
+    c = smoothed(900, counts=None, header=dict(format="tsv"))
+    found = recheck(c._replace(agreeing=np.array([[900]])))
+    assert found.checked == 0 and "what its votes are to show" in found.reason
 
 
 SMOOTHED, MARGINS = smoothed([900, 400, N]), lipschitz([[3.0, 1.0], [0.0, 1.0]])

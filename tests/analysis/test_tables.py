@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from test_recheck import N, lipschitz, smoothed
 
-from jaxcert.analysis import figures, tables
+from jaxcert.analysis import figures, spreadsheet, tables
 from jaxcert.analysis.compare import against as compared
 from jaxcert.analysis.compare import difference
 from jaxcert.analysis.latex import latex
-from jaxcert.analysis.metrics import summary
+from jaxcert.analysis.metrics import per_class, summary
 from jaxcert.analysis.page import page
 from jaxcert.analysis.recheck import recheck
 from jaxcert.analysis.tables import Entry, Reference
+from jaxcert.errors import InputError
 
 RADII = [0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -173,7 +174,7 @@ def test_predictions_have_clean_accuracy_only():
     assert cells == ["classes", "4", "0.0", "100.0 ±0.0", *["--"] * 4]
     assert "average radius" not in text and "wrong class" not in text
     assert "certify" not in text and "a table without radii" in text
-    (row,) = csv.DictReader(io.StringIO(tables.csv([predictions()])))
+    (row,) = csv.DictReader(io.StringIO(spreadsheet.csv([predictions()])))
     assert row["certified_0"] == "1.0"
     assert not any([row["certified_0.25"], row["wrong_certified_0.25"], row["acr"]])
     document = page([predictions()])
@@ -240,7 +241,7 @@ def test_average_radius_never_stands_alone():
 
 def test_csv_has_full_precision_and_one_row_each():
     entries = [entry("a"), entry("b", k=(N, N, N))]
-    rows = list(csv.DictReader(io.StringIO(tables.csv(entries))))
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv(entries))))
     assert [row["record"] for row in rows] == ["a", "b"]
     for row, e in zip(rows, entries, strict=True):
         shares = [float(row[f"certified_{tables.radius_text(r)}"]) for r in RADII]
@@ -363,7 +364,7 @@ def test_what_rigour_costs_is_told_in_every_form():
     c = c._replace(radius_paper=c.radius / 0.5)
     found = Entry("lot", c, summary(c, RADII), recheck(c))
     assert "0.50000 of these (median)" in " ".join(tables.text([found]).split())
-    row = next(csv.DictReader(io.StringIO(tables.csv([found]))))
+    row = next(csv.DictReader(io.StringIO(spreadsheet.csv([found]))))
     assert float(row["radius_by_paper"]) == 0.5 and row["paper_0.25"]
     document = page([found])
     assert "by estimates" in document and "no proof" in document
@@ -408,12 +409,41 @@ def test_page_compares_several_records(pages):
 
 
 def test_csv_holds_differences_and_the_best():
-    rows = list(csv.DictReader(io.StringIO(tables.csv(against()))))
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv(against()))))
     assert [row["best_0"] for row in rows] == ["True", "False"]
     assert [row["baseline"] for row in rows] == ["two", ""]
     assert float(rows[0]["difference_0"]) == 0.25 and rows[1]["difference_0"] == ""
     assert float(rows[0]["difference_low_0.5"]) <= float(rows[0]["difference_0.5"]) < 0
     assert rows[0]["n_trivial"] and list(rows[0])[-4] == "acr", "the average comes last"
+
+
+def test_csv_of_classes_and_votes_have_a_row_each():
+    one = entry("one")
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv_classes([one, entry()]))))
+    table = per_class(one.certificates, RADII)
+    assert len(rows) == 2 * len(table.label)
+    assert rows[0]["record"] == "one" and float(rows[0]["acr"]) == table.acr[0]
+    assert float(rows[0]["certified_0.5"]) == table.certified[0, 2]
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv_votes([one]))))
+    shares = [float(row["correct_with_p_lower"]) for row in rows]
+    assert float(rows[0]["p"]) == 0.5 and shares[0] == 0.75
+    assert shares == sorted(shares, reverse=True) and shares[-1] < 0.75
+    c = lipschitz([[3.0, 1.0, 0.0]])
+    with pytest.raises(InputError, match="needs vote probabilities"):
+        spreadsheet.csv_votes([Entry("lot", c, summary(c, RADII), recheck(c))])
+
+
+def test_gradient_norms_stand_in_every_form_but_latex():
+    group = dict(images=800, mean=1.25, error=0.1)
+    norms = dict(easy=group, hard=group | dict(mean=2.5), ratio=0.5, ratio_error=0.04)
+    e = entry()._replace(gradients=norms)
+    told = "easy 1.25 (800 images), hard 2.5 (800 images), easy / hard 0.5 ±0.04"
+    assert told in " ".join(tables.text([e]).split()) and told in page([e])
+    row = next(csv.DictReader(io.StringIO(spreadsheet.csv([e]))))
+    assert (row["gradient_easy"], row["gradient_ratio"]) == ("1.25", "0.5")
+    empty = dict(images=0, mean=None, error=None)
+    e = e._replace(gradients=norms | dict(hard=empty, ratio=None, ratio_error=None))
+    assert "easy 1.25 (800 images)\n" in tables.text([e]) and page([e])
 
 
 def test_latex_groups_by_sigma_and_marks_best_and_worse():
@@ -422,12 +452,22 @@ def test_latex_groups_by_sigma_and_marks_best_and_worse():
     other = other._replace(certificates=other.certificates._replace(header=header))
     lines = latex([*against(), other]).splitlines()
     rows = [line for line in lines if line.endswith(r"\\")]
-    head, small, one, two = [row.removesuffix(r" \\").split(" & ") for row in rows]
-    assert head == [r"$\sigma$", "record", "0", "0.25", "0.5", "0.75", "1", "ACR"]
-    assert small[:2] == ["0.1", r"50\%\_\textbackslash{}x"] and "textbf" not in rows[1]
+    *rows, note = [row.removesuffix(r" \\").split(" & ") for row in rows]
+    head, small, one, two = rows
+    shown = ["0", "0.25", "0.5", "0.75", "1", "ACR (constant)"]
+    assert head == [r"$\sigma$", "record", *shown]
+    assert small[:2] == ["0.1", r"50\%\_\textbackslash{}x"]
+    assert "textbf" not in " ".join(small)
     assert one[:3] == ["0.5", "<one>", r"\textbf{100.0}"] and two[0] == ""
     assert one[3] == r"\textcolor{gray}{25.0}" and two[3] == r"\textbf{50.0}"
-    assert r"\textbf" in two[-1] and sum(line == r"\midrule" for line in lines) == 2
+    assert not any("textbf" in row[-1] for row in rows), "the average is never best"
+    assert re.fullmatch(r"0\.\d{3} \(1\.\d{3}\)", two[-1])
+    assert "errors up to 25.0 points. ACR misleads" in note[0]
+    assert r"\multicolumn{8}" in note[0]
+    best = next(line for line in lines if "best of all" in line).partition(r"\\ % ")
+    assert best[0].split(" & ")[2:7] == ["100.0", "50.0", "50.0", "25.0", "25.0"]
+    assert best[2].startswith("by <one>, two, ")
+    assert sum(line == r"\midrule" for line in lines) == 3
     assert "% <one>: " in "\n".join(lines) and "baseline two" in "\n".join(lines)
 
 
