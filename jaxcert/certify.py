@@ -176,7 +176,7 @@ def say_untried(procedure: dict, radii) -> None:
     if left:
         named = ", ".join(f"{r:.4g}" for r in left)
         print(
-            f"not tried: {named}, which {procedure['n']:,} samples cannot certify; raise "
+            f"plan: not tried: {named}, which {procedure['n']:,} samples cannot certify; raise "
             "certify.n",
             file=sys.stderr,
             flush=True,

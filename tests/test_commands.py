@@ -164,7 +164,7 @@ CERTIFY = {
     "alpha 0": ("alpha=0", "alpha 0.0 is no probability"),
     "alpha 1": ("alpha=1", "alpha 1.0 is no probability"),
     "alpha nan": ("alpha=nan", "alpha nan is no probability"),
-    "n": ("n=0", "n 0 .* give n0 and n at least 1"),
+    "n": ("n=0", "n 0 .* n0 and n at least 1"),
     "n0": ("n0=0", "n0 0.* at least 1"),
     "few": ("n=5", "n 5 samples certify no radius .* take more, at least 10"),
     "many": ("n=10000000000", "too many to count"),
@@ -389,6 +389,23 @@ def test_missing_argument_ends_in_the_usage(command, capsys):
         exit_cleanly(lambda: command.main([]))
     assert ended.value.code == 2
     assert "usage: python -m" in capsys.readouterr().err
+
+
+def test_radii_that_n_cannot_certify_are_told_and_not_tried(run, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "radii.jsonl"), "--config.certify.n=200"]
+    asked = ["--config.certify.stop=2", "--radii", "0,0.25,9"]
+    assert not certify.main(["--workdir", str(run), *out, *asked])
+    said = capsys.readouterr().err
+    assert "plan: not tried: 9, which 200 samples cannot certify" in said
+    rows = records.load(tmp_path / "radii.jsonl")
+    assert rows.header["procedure"]["radii"] == [0, 0.25]
+    assert "--" in report.report([tmp_path / "radii.jsonl"], radii=[0.25, 9])
+
+
+def test_radii_and_another_procedure_are_refused_together(ends, run):
+    more = ["--radii", "0.25", "--config.certify.procedure=sequence"]
+    status, said = ends(certify, "--workdir", run, *more)
+    assert status == 2 and "certify.procedure=sequence was asked for" in said
 
 
 def test_report_refuses_radii_that_are_none(ends, run):

@@ -21,6 +21,7 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network
 from jaxcert.models import small_cnn
 
+pytestmark = pytest.mark.filterwarnings("ignore:pixels from")  # borders are at 0
 KEY = jax.random.key(3)
 SHAPE = (2, 2, 1)
 SMALL = dict(num_classes=3, sigma=0.5, n0=20, n=400, alpha=0.001, chunk=64)
@@ -42,6 +43,31 @@ def certify(vote, image, key=KEY, index=None, **changes):
     certifier = smoothing.certifier(vote, **(SMALL | changes))
     index = np.arange(len(image)) if index is None else index
     return certifier.certify(key, image, np.zeros(len(image), np.int32), index)
+
+
+def test_rows_that_no_record_takes_are_refused():
+    certifier = smoothing.certifier(half_space, **SMALL)
+    image, index = images([0.5, 0.25, 0.1]), np.arange(3)
+    for wrong, words in (
+        ([0, 0, 1], "comes twice"),
+        ([0.5, 1.0, 2.0], "whole number"),
+        ([0, 1, -1], "whole number"),
+    ):
+        with pytest.raises(InputError, match=words):
+            certifier.certify(KEY, image, index, wrong)
+    for wrong in ([0, 1, -1], [0.0, 1.0, 1.0]):
+        with pytest.raises(InputError, match="a label must be a whole number"):
+            certifier.certify(KEY, image, wrong, index)
+    for wrong in ("200", 200.0, None):
+        with pytest.raises(InputError, match="give whole ones"):
+            smoothing.certifier(half_space, **SMALL | dict(n=wrong))
+
+
+def test_pixels_in_another_scale_are_warned_of(recwarn):
+    certify(half_space, images([0.5, 1.9]))
+    assert not len(recwarn)
+    with pytest.warns(UserWarning, match="pixels from 0 to 255: sigma and all radii"):
+        certify(half_space, images([0.0, 510.0]))
 
 
 def test_radius_of_a_half_space_is_below_its_distance():

@@ -1,0 +1,130 @@
+"""A report as CSV, full precision, shares as fractions; a cell without a number is empty.
+
+csv          one row per record
+csv-classes  one row per record and class
+csv-votes    one row per record and vote probability
+"""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcert.analysis.compare import Difference, Envelope
+from jaxcert.analysis.metrics import (
+    p_lower_survival,
+    per_class,
+    share_at_max_radius,
+    vote_probability,
+)
+from jaxcert.analysis.tables import Entry, best_of, radius_text
+from jaxcert.errors import InputError
+
+PROBABILITIES = (*np.arange(50, 100) / 100, 0.999, 0.9999)
+
+
+def csv(entries: Sequence[Entry]) -> str:
+    """One row per record. at_least: what holds with 99.9 % although each certificate may
+    fail with alpha."""
+    best = best_of(entries)
+    return _written(_row(entry, i, best) for i, entry in enumerate(entries))
+
+
+def csv_classes(entries: Sequence[Entry]) -> str:
+    """One row per record and class of the labels."""
+    rows = []
+    for entry in entries:
+        radii = entry.summary.radii
+        for label, images, shares, acr in zip(
+            *per_class(entry.certificates, radii), strict=True
+        ):
+            row = {"record": entry.name, "class": int(label), "images": int(images)}
+            # nan where the record says nothing of that radius
+            stated = shares + 0 * entry.summary.certified
+            for radius, share in zip(radii, stated, strict=True):
+                row[f"certified_{radius_text(radius)}"] = float(share)
+            rows.append(row | {"acr": acr + 0 * entry.summary.acr})
+    return _written(rows)
+
+
+def csv_votes(entries: Sequence[Entry]) -> str:
+    """One row per record and p: share of images that are correct with a vote probability
+    proven to be p or more. Raises InputError where no record has one."""
+    rows = [
+        {"record": entry.name, "p": float(p), "correct_with_p_lower": float(share)}
+        for entry in entries
+        if vote_probability(entry.certificates) is not None
+        for p, share in zip(
+            PROBABILITIES,
+            p_lower_survival(entry.certificates, PROBABILITIES),
+            strict=True,
+        )
+    ]
+    if not rows:
+        raise InputError(
+            "csv-votes needs vote probabilities, and no record has them: a table tells them "
+            "with --sigma, other certificates than smoothing have none."
+        )
+    return _written(rows)
+
+
+def _written(rows: Iterable[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv_module.writer(file, lineterminator="\n")
+    for i, row in enumerate(rows):
+        if i == 0:
+            writer.writerow(row)
+        writer.writerow(["" if v is None or v != v else v for v in row.values()])
+    return file.getvalue()
+
+
+def _row(entry: Entry, position: int, best: Envelope | None) -> dict[str, Any]:
+    s, header = entry.summary, entry.certificates.header
+    gradients = entry.gradients
+    row = {"record": entry.name}
+    for key in ("method", "norm", "sigma", "alpha", "dataset", "split"):
+        row[key] = header.get(key)
+    row |= {"images": s.images, "abstention": s.abstention, "error": s.error}
+    row |= {"changed_votes": s.changed}
+    row |= {"baseline": entry.against.baseline if entry.against else None}
+    for i, radius in enumerate(s.radii):
+        at = radius_text(radius)
+        row[f"certified_{at}"] = float(s.certified[i])
+        row[f"standard_error_{at}"] = float(s.certified_error[i])
+        row[f"at_least_{at}"] = float(s.certified_lower[i])
+        row[f"wrong_certified_{at}"] = float(s.wrong_certified[i])
+        row[f"paper_{at}"] = float(s.paper.certified[i]) if s.paper else None
+        row[f"best_{at}"] = None if best is None else bool(best.winner[i] == position)
+        row |= _difference(entry.against, i, at)
+    row |= {
+        "share_at_max_radius": share_at_max_radius(entry.certificates),
+        "mean_radius": s.mean_radius,
+        "median_radius": s.median_radius,
+        "radius_by_paper": s.paper.median_ratio if s.paper else None,
+        "gradient_easy": gradients["easy"]["mean"] if gradients else None,
+        "gradient_hard": gradients["hard"]["mean"] if gradients else None,
+        "gradient_ratio": gradients["ratio"] if gradients else None,
+        "checked": entry.recheck.checked,
+        "exceeding_evidence": len(entry.recheck.failing),
+        "acr": s.acr,
+        "acr_trivial": s.trivial_acr,
+        "n_trivial": s.trivial_n,
+        "acr_share_above_0.99": s.acr_share,
+    }
+    return row
+
+
+def _difference(against: Difference | None, i: int, at: str) -> dict[str, Any]:
+    columns = {} if against is None else against._asdict()
+    return {
+        f"{shown}_{at}": float(columns[name][i]) if columns else None
+        for shown, name in (
+            ("difference", "difference"),
+            ("difference_low", "low"),
+            ("difference_high", "high"),
+        )
+    }
