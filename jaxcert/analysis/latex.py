@@ -65,19 +65,20 @@ def latex(entries: Sequence[Entry]) -> str:
         lines[-1] += " % by " + ", ".join(
             "--" if i < 0 else entries[i].name for i in best.winner
         )
-    note = _footnote(entries, constant)
-    note = rf"\multicolumn{{{len(head)}}}{{l}}{{\footnotesize {note}}} \\"
-    return "\n".join([*lines, r"\bottomrule", note, r"\end{tabular}", ""])
+    lines.append(r"\bottomrule")
+    for note in _footnotes(entries, constant):
+        lines.append(rf"\multicolumn{{{len(head)}}}{{l}}{{\footnotesize {note}}} \\")
+    return "\n".join([*lines, r"\end{tabular}", ""])
 
 
-def _footnote(entries: Sequence[Entry], constant: bool) -> str:
+def _footnotes(entries: Sequence[Entry], constant: bool) -> list[str]:
     errors = np.concatenate([e.summary.certified_error for e in entries])
     largest = np.nanmax(np.nan_to_num(errors))
-    text = f"Standard errors up to {percent(largest)} points. "
-    text += "ACR misleads: compare certified accuracies."
+    told = [f"Standard errors up to {percent(largest)} points."]
+    told += ["ACR misleads: compare certified accuracies."]
     if constant:
-        text += " In brackets that of a classifier which always says one class."
-    return text
+        told += ["In brackets the ACR of a classifier that always says one class."]
+    return told
 
 
 def _rows(group: Sequence[Entry]) -> list[list[str]]:

@@ -452,7 +452,7 @@ def test_latex_groups_by_sigma_and_marks_best_and_worse():
     other = other._replace(certificates=other.certificates._replace(header=header))
     lines = latex([*against(), other]).splitlines()
     rows = [line for line in lines if line.endswith(r"\\")]
-    *rows, note = [row.removesuffix(r" \\").split(" & ") for row in rows]
+    *rows, error, warning, _ = [row.removesuffix(r" \\").split(" & ") for row in rows]
     head, small, one, two = rows
     shown = ["0", "0.25", "0.5", "0.75", "1", "ACR (constant)"]
     assert head == [r"$\sigma$", "record", *shown]
@@ -462,8 +462,8 @@ def test_latex_groups_by_sigma_and_marks_best_and_worse():
     assert one[3] == r"\textcolor{gray}{25.0}" and two[3] == r"\textbf{50.0}"
     assert not any("textbf" in row[-1] for row in rows), "the average is never best"
     assert re.fullmatch(r"0\.\d{3} \(1\.\d{3}\)", two[-1])
-    assert "errors up to 25.0 points. ACR misleads" in note[0]
-    assert r"\multicolumn{8}" in note[0]
+    assert "errors up to 25.0 points." in error[0] and "ACR misleads" in warning[0]
+    assert r"\multicolumn{8}" in warning[0]
     best = next(line for line in lines if "best of all" in line).partition(r"\\ % ")
     assert best[0].split(" & ")[2:7] == ["100.0", "50.0", "50.0", "25.0", "25.0"]
     assert best[2].startswith("by <one>, two, ")
