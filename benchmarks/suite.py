@@ -55,7 +55,7 @@ PLAN = (
     Cell("liresnet", "liresnet_torch", dict(cpu=60, gpu=55)),
     Cell("train_step", "train_torch", dict(cpu=45, gpu=60)),
     Cell("sampler", "sampler_torch", dict(cpu=35, gpu=60)),
-    Cell("diffusion_classifier", "diffusion_classifier_torch", dict(cpu=25, gpu=45)),
+    Cell("diffusion_classifier", "diffusion_classifier_torch", dict(cpu=40, gpu=45)),
     Cell("input", None, dict(cpu=20, gpu=30)),
 )
 

@@ -156,15 +156,14 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
     )
     memory = f"{plan.memory / 2**20:,.3g} MB"
     rest = clock(images * plan.samples / plan.rate)
-    each = (
-        f", about {plan.evaluations:,.3g} network evaluations each"
-        if plan.evaluations > 1
-        else ""
-    )
+    each = ""
+    if plan.evaluations > 1:  # a mean: votes that are raced differ
+        most = plan.samples * plan.evaluations
+        each = f" of about {plan.evaluations:,.3g} network evaluations ({most:,.3g} an image)"
     print(
         f"plan: {reach}{images:,} images, each at most {plan.samples:,} samples{each}, and wrong "
         f"with probability at most {header['alpha']:g}; {plan.rate:,.0f} samples/s and "
-        f"{memory} here: {rest} at most",
+        f"{memory} here: {'about ' * bool(each)}{rest} at most",
         file=sys.stderr,
         flush=True,
     )

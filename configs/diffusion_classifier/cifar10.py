@@ -154,5 +154,6 @@ def tiny(certify):
     """Overrides that shrink a certificate to seconds."""
     small = dict(n0=5, n=20, stop=2)
     if "levels" in certify:
-        small.update(levels=12, chunk=4)
+        sifts = certify.get("search") == "sift"  # by 126 levels, always
+        small.update(levels=certify.levels if sifts else 12, chunk=4)
     return small

@@ -5,7 +5,8 @@
         --config configs/diffusion_classifier/digits.py:apndc,0.25 \\
         --out runs/edm_digits/apndc_0.25.jsonl
 
-Words as in cifar10.py; 24 levels up to sigma 3, n = 1,000, the first 100 test images.
+Words as in cifar10.py; 24 levels up to sigma 3 (sift has 50 and 126 of its own), n = 1,000,
+the first 100 test images.
 `denoised` and `hybrid` take the classifier of runs/digits_classifier:
 
     python -m jaxcert.train --config configs/denoised/digits.py --workdir runs/digits_classifier
@@ -29,7 +30,7 @@ def get_config(arg=""):
     config = runpy.run_path(str(EDM))["get_config"]()
     config.certify = CIFAR10["certificate"](config.certify.to_dict(), row)
     config.certify.update(n=1000, stop=100)
-    if "levels" in config.certify:
+    if "levels" in config.certify and "sift" not in arg:
         config.certify.levels = 24
     if "denoised" in arg or "hybrid" in arg:
         config.certify.networks.classifier = CLASSIFIER

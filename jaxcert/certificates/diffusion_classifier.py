@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import time
+from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,15 @@ def make(
         raise InputError(
             "the EDM has no classes, so it classifies nothing: give one trained with labels."
         )
-    if n0 < 1 or n < 2 or chunk < 0 or not 0 < alpha < 1 or bound not in _BOUNDS:
+    whole = all(isinstance(v, Integral) for v in (n0, n, chunk))
+    if (
+        not whole
+        or n0 < 1
+        or n < 2
+        or chunk < 0
+        or not 0 < alpha < 1
+        or bound not in _BOUNDS
+    ):
         raise InputError(
             f"n0 {n0}, n {n}, chunk {chunk}, alpha {alpha}, bound {bound!r}: give n0 of 1, n of "
             "2 or more, chunk of 0 or more, alpha in (0, 1) and bernstein or hoeffding."
@@ -97,6 +106,7 @@ def make(
         image, index = np.asarray(unit(np.asarray(image))), smoothing.check_index(index)
         _check(image, model.image_shape)
         smoothing.check_lengths(image, label, index)
+        smoothing.check_label(label)
         rows = [_row(key, *each) for each in zip(image, index, strict=True)]
         predicted, evidence, radius = (
             np.array(part) for part in zip(*rows, strict=True)
@@ -131,7 +141,9 @@ def make(
         return (a if radius > 0 else ABSTAIN), evidence, radius
 
     def plan(key, image) -> Plan:
-        image = np.asarray(unit(np.asarray(image)))[0]
+        image = np.asarray(unit(np.asarray(image[:1])))
+        _check(image, model.image_shape)
+        image = image[0]
         errors(key, image, chunk)  # compiles
         start = time.perf_counter()
         errors(key, image, chunk)
@@ -141,7 +153,7 @@ def make(
         return Plan(
             radius=float(lipschitz.radius(best, constant)),
             samples=n0 + n,
-            memory=errors.memory(key, image),
+            memory=errors.memory(key, image, n0 + n),
             rate=rate,
             evaluations=float(law.evaluations),
         )
@@ -162,6 +174,11 @@ def make(
             **asked,
         },
         "pairwise_bound": constant,
+        # for comparison: they prove nothing of this certificate
+        "published_lipschitz": {
+            "theorem": lipschitz.lipschitz_paper(weight, sigma, dims=dims),
+            "code": lipschitz.lipschitz_repo(weight, sigma),
+        },
     }
     return Certifier(header, certify, plan)
 
@@ -175,50 +192,47 @@ def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):
     if mesh is not None:
         denoise = jax.device_put(denoise, NamedSharding(mesh, PartitionSpec()))
 
-    def arguments(key, image, draws):
-        calls = -(-draws // size)
-        static = dict(levels=levels, classes=classes, size=size, calls=calls)
-        return (denoise, key, jnp.asarray(image, jnp.float32)), static | {"mesh": mesh}
+    static = dict(levels=levels, classes=classes, size=size, mesh=mesh)
 
     def errors(key, image, draws):
-        given, static = arguments(key, image, draws)
-        return np.asarray(_errors(*given, **static))[:draws]
+        image = jnp.asarray(image, jnp.float32)
+        found = [
+            _errors(denoise, key, image, jnp.int32(first), **static)
+            for first in range(0, draws, size)
+        ]
+        return np.concatenate(jax.device_get(found))[:draws]
 
-    def memory(key, image):
-        given, static = arguments(key, image, size)
+    def memory(key, image, draws):
+        given = denoise, key, jnp.asarray(image, jnp.float32), jnp.int32(0)
         analysis = _errors.lower(*given, **static).compile().memory_analysis()
-        return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
+        kept = -(-draws // size) * analysis.output_size_in_bytes
+        return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + kept
 
     errors.memory = memory
     return errors
 
 
-@functools.partial(
-    jax.jit, static_argnames=("levels", "classes", "size", "calls", "mesh")
-)
-def _errors(denoise, key, image, *, levels, classes, size, calls, mesh):
-    """u [calls * size, T, K]: draw j takes its noise from fold_in(key, j)."""
+@functools.partial(jax.jit, static_argnames=("levels", "classes", "size", "mesh"))
+def _errors(denoise, key, image, first, *, levels, classes, size, mesh):
+    """u [size, T, K] of draws from `first` on: draw j takes its noise from fold_in(key, j)."""
     sigma = jnp.asarray(levels, jnp.float32)
     clean = edm.to_signed(image)
     label = jnp.tile(jnp.arange(classes, dtype=jnp.int32), size)
 
-    def some(call):
-        number = call * size + jnp.arange(size)
-        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(number)
-        noise = classifiers.draws(keys, jnp.broadcast_to(clean, (size, *clean.shape)))
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(
+        first + jnp.arange(size)
+    )
+    noise = classifiers.draws(keys, jnp.broadcast_to(clean, (size, *clean.shape)))
 
-        def at(t):
-            noisy = jnp.repeat(clean + sigma[t] * noise(t), classes, 0)
-            if mesh is not None:
-                split = NamedSharding(mesh, PartitionSpec("data"))
-                noisy = jax.lax.with_sharding_constraint(noisy, split)
-            denoised = denoise(noisy, jnp.full(len(noisy), sigma[t]), label)
-            return lipschitz.clipped_error(denoised, image).reshape(size, classes)
+    def at(t):
+        noisy = jnp.repeat(clean + sigma[t] * noise(t), classes, 0)
+        if mesh is not None:
+            split = NamedSharding(mesh, PartitionSpec("data"))
+            noisy = jax.lax.with_sharding_constraint(noisy, split)
+        denoised = denoise(noisy, jnp.full(len(noisy), sigma[t]), label)
+        return lipschitz.clipped_error(denoised, image).reshape(size, classes)
 
-        return jax.lax.map(at, jnp.arange(len(levels)))  # [T,size,K]
-
-    found = jax.lax.map(some, jnp.arange(calls))
-    return found.swapaxes(1, 2).reshape(calls * size, len(levels), classes)
+    return jax.lax.map(at, jnp.arange(len(levels))).swapaxes(0, 1)
 
 
 def _check(image: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -108,7 +108,9 @@ def make(
     Raises InputError for a network that is no denoiser or cannot do what is asked, and what
     smoothing.certifier refuses.
     """
-    denoiser_of(network)  # refuses what is none
+    for each in (network, unconditional):
+        if each is not None:
+            denoiser_of(each)  # refuses what is none
     chunk = chunk or _default_chunk()
     base = Base(
         kind,
@@ -163,7 +165,7 @@ def make(
         spent = evaluations(*vote.args, keys, noisy)  # of a race they vary by image
         return found._replace(evaluations=float(spent.mean()))
 
-    described = {k: v for k, v in base._asdict().items() if k != "block"}
+    described = {k: v for k, v in base._asdict().items() if k not in _unused(base)}
     described = {"name": "noised_diffusion_classifier", **described}
     return behind_denoiser(inner._replace(plan=plan), described)
 
@@ -176,7 +178,11 @@ def behind_denoiser(inner: Certifier, base: dict[str, Any]) -> Certifier:
         check_range(image)
         return inner.certify(key, image, *work)._replace(header=header)
 
-    return inner._replace(header=header, certify=certify)
+    def plan(key, image):
+        check_range(image)
+        return inner.plan(key, image)
+
+    return inner._replace(header=header, certify=certify, plan=plan)
 
 
 def denoiser_of(network: Network) -> Partial:
@@ -305,6 +311,20 @@ def _classify_of(apply):
     return classify
 
 
+def _unused(base: Base) -> set[str]:
+    """Fields that do not change the votes."""
+    unused = {"block"}
+    if base.kind != "apndc":
+        unused |= {"noise_from"}
+    if base.search in ("full", "sift"):
+        unused |= {"c", "min_levels"}
+    if base.search in ("full", "race"):
+        unused |= {"keep"}
+    if base.search != "sift":
+        unused |= {"threshold"}
+    return unused
+
+
 def _check(base: Base, network, unconditional, classifier) -> None:
     model = network.model
     if base.kind not in KINDS or base.search not in SEARCHES:
@@ -333,8 +353,18 @@ def _check(base: Base, network, unconditional, classifier) -> None:
             "search=sift is of apndc, from the denoised image, without drop_below and not "
             "with weighting=repo: take search=race, or change these."
         )
-    if base.search == "sift" and not base.threshold >= 0:
-        raise InputError(f"threshold {base.threshold}: give 0 or more.")
+    if base.search == "sift" and base.levels != sift.REFINE:
+        raise InputError(
+            f"search=sift has {sift.SIFT} and {sift.REFINE} levels of its own, and levels is "
+            f"{base.levels}: give {sift.REFINE}, or search=race."
+        )
+    if base.noise_from != "denoised" and base.kind != "apndc":
+        raise InputError(
+            f"noise_from={base.noise_from!r} is of apndc, and kind is {base.kind}: leave it "
+            "at 'denoised'."
+        )
+    if not base.drop_below >= 0:
+        raise InputError(f"drop_below {base.drop_below}: give a sigma, or 0 for none.")
     if (base.search == "hybrid") != (classifier is not None):
         raise InputError(
             "search=hybrid and networks.classifier go together: give both or none."

@@ -150,7 +150,7 @@ def certifier(
         image, index = np.asarray(image), check_index(index)
         _check_image(image, image_shape, noise)
         check_lengths(image, label, index)
-        _check_label(label)
+        check_label(label)
         finite = np.isfinite(image).reshape(len(index), -1).all(1)
         image = np.where(finite.reshape(-1, *[1] * (image.ndim - 1)), image, 0)
         if exact is not None:
@@ -368,7 +368,7 @@ def check_index(index) -> np.ndarray:
     return index.astype(np.int64)
 
 
-def _check_label(label) -> None:
+def check_label(label) -> None:
     label = np.asarray(label)
     if label.dtype.kind not in "iu" or label.min() < 0:
         raise InputError("a label must be a whole number from 0 up: give the class.")

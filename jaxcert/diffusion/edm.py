@@ -68,9 +68,10 @@ def to_unit(image: Array) -> Array:
 
 def one_step(denoise: Denoise, noisy: Array, sigma: float) -> Array:
     """What a denoiser without a class makes of noisy images [B,H,W,C] in the scale of
-    [0, 1], their sigma too: clean images in [0, 1]."""
+    [0, 1], their sigma too: clean images in [0, 1]. NaN where it is not finite."""
     level = jnp.full(len(noisy), 2 * sigma, noisy.dtype)
-    return to_unit(jnp.clip(denoise(to_signed(noisy), level, None), -1, 1))
+    clean = denoise(to_signed(noisy), level, None)
+    return to_unit(jnp.where(jnp.isfinite(clean), jnp.clip(clean, -1, 1), jnp.nan))
 
 
 def schedule(

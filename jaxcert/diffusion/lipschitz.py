@@ -73,9 +73,10 @@ _UNDERFLOW = 2.0**-100
 def clipped_error(denoised: Array, image: Array) -> Array:
     """u [...] float32 of denoised [...,H,W,C] in [-1,1] and image [...,H,W,C] in [0,1].
 
-    NaN where the denoiser returned it. Summed by rows, then the rows: see `rounding`.
+    NaN where the denoiser is not finite. Summed by rows, then the rows: see `rounding`.
     """
-    h = jnp.clip(to_unit(denoised.astype(jnp.float32)), 0, 1)
+    h = to_unit(denoised.astype(jnp.float32))
+    h = jnp.where(jnp.isfinite(h), jnp.clip(h, 0, 1), jnp.nan)
     square = (h - image.astype(jnp.float32)) ** 2
     square = square.reshape(*square.shape[:-3], -1)
     dims, side = square.shape[-1], _side(square.shape[-1])

@@ -8,10 +8,10 @@ jaxcert/diffusion/classifiers.py.
 
 The leader has the least sum so far. A level's noise is shared by all classes, so the
 differences are paired and vary less than their terms, and levels have independent noise.
-Levels are visited by how close ln s_t is to a centre: near 1.3 sigma_tau for APNDC, 2
-sigma_tau for EPNDC, whose target is noisier below, and 0.3 for DC. With c = 2 and these,
-on mixtures of Gaussians with 10 classes and 126 levels, a vote of APNDC takes 44 to 60
-evaluations of 1261 and agrees with the full classifier on 96 to 99 in 100 votes.
+Levels are visited by how close ln s_t is to a centre: 1.3 sigma_tau for APNDC, 1.8
+sigma_tau for EPNDC, whose target is noisier below, and 0.5 for DC after DiffPure. With c = 2
+and these, on mixtures of Gaussians with 10 classes and 126 levels, a vote of APNDC takes 44
+to 60 evaluations of 1261 and agrees with the full classifier on 96 to 99 in 100 votes.
 
 Soundness. A vote is a function of its noisy image and its own key, and keys are
 independent: whatever the race returns, votes of an image are i.i.d. draws of one random

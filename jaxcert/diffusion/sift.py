@@ -83,7 +83,7 @@ def original(
 ) -> Sieve:
     """The authors' code. points: of the grid whose step is in the weights. Raises
     InputError for impossible numbers."""
-    _check(sigma_tau, sigma_end, keep)
+    _check(sigma_tau, sigma_end, keep, threshold)
     step = (sigma_end - sigma_tau) / (points - 1)
     sigma = [np.linspace(sigma_tau, sigma_end, n) for n in (SIFT, REFINE)]
     share = np.repeat([1.0, 1 / REFINE], (SIFT, REFINE))
@@ -105,7 +105,7 @@ def repaired(
 ) -> Sieve:
     """APNDC's own levels and weights. threshold: per unit of sigma. Raises InputError for
     impossible numbers."""
-    _check(sigma_tau, sigma_end, keep)
+    _check(sigma_tau, sigma_end, keep, threshold)
     sift, refine = (
         apndc(num_classes, n, sigma_tau, weighting=weighting, sigma_end=sigma_end)
         for n in (SIFT, REFINE)
@@ -160,7 +160,7 @@ def sift_and_refine(
     )
 
 
-def _check(sigma_tau, sigma_end, keep):
+def _check(sigma_tau, sigma_end, keep, threshold):
     if not 0 < sigma_tau < sigma_end < np.inf:
         raise InputError(
             f"levels from {sigma_tau} to {sigma_end}: give sigma_tau above 0 and a finite "
@@ -168,3 +168,5 @@ def _check(sigma_tau, sigma_end, keep):
         )
     if keep < 1:
         raise InputError(f"keep={keep}: give 1 class or more.")
+    if not threshold >= 0:
+        raise InputError(f"threshold {threshold}: give 0 or more.")

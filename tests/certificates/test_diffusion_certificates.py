@@ -201,6 +201,51 @@ def _plain(images):
     return Network(model(apply=apply, unconditional=None), {}, {})
 
 
+def base_of(certifier):
+    """Of search=full; what it does not use is not in its header."""
+    asked = {k: v for k, v in certifier.header["base"].items() if k != "name"}
+    unused = dict(c=2.0, min_levels=3, keep=10, threshold=0.02, block=8)
+    return noised_diffusion_classifier.Base(**asked, **unused)
+
+
+def test_a_chunk_that_is_not_full_is_not_raced(network, images):
+    """Votes that fill it up take one evaluation each, that of the clean image."""
+    spent = []
+
+    def apply(params, state, x, *, sigma, label=None, **more):
+        there = jnp.isfinite(x).all((1, 2, 3)).sum()
+        jax.debug.callback(lambda n: spent.append(int(n)), there)
+        return network.model.apply(params, state, x, sigma=sigma, label=label, **more)
+
+    counted = network._replace(model=network.model._replace(apply=apply))
+    totals = []
+    for chunk in (64, 256):
+        certifier = noised_diffusion_classifier.make(
+            counted, chunk=chunk, block=8, **VOTES | dict(n0=64, n=64, alpha=0.1)
+        )
+        spent.clear()
+        certifier.certify(KEY, images[:1], np.zeros(1, int), np.zeros(1, int))
+        jax.effects_barrier()
+        totals.append(sum(spent))
+    assert totals[1] == totals[0] > 64 * 10
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_are_errors_in_every_certificate(network, images, bad):
+    def apply(params, state, x, **more):
+        return jnp.full_like(x, bad), state
+
+    broken = network._replace(model=network.model._replace(apply=apply))
+    given = dict(sigma=0.25, n0=5, n=50, chunk=10)
+    for certifier in (
+        denoised_smoothing.make(broken, classifier=_plain(images), **given),
+        diffusion_classifier.make(broken, levels=4, n0=2, n=10),
+        noised_diffusion_classifier.make(broken, levels=4, **given),
+    ):
+        rows = certifier.certify(KEY, images[:2], np.arange(2), np.arange(2))
+        assert (rows.predicted == -2).all() and not rows.radius.any()
+
+
 def test_votes_of_one_noisy_image_differ_by_their_keys_alone(network):
     """Between two classes the classifier's own noise decides."""
     mu = network.params["mu"]
@@ -208,9 +253,7 @@ def test_votes_of_one_noisy_image_differ_by_their_keys_alone(network):
         params={"mu": jnp.concatenate([mu[:1], mu[:1] + 0.05] * 2)}
     )
     certifier = noised_diffusion_classifier.make(close, search="full", **VOTES)
-    base = noised_diffusion_classifier.Base(
-        **{k: v for k, v in certifier.header["base"].items() if k != "name"}, block=64
-    )
+    base = base_of(certifier)
     noisy = jnp.repeat((mu[0] + 1.025) / 2, 64, 0)
 
     def denoise(x, sigma, label):
@@ -234,12 +277,18 @@ def _judge(**fields):
         ("above sigma_tau", dict(sigma=1.6)),
         ("kind 'dc'", dict(kind="dc")),
         ("search 'fast'", dict(search="fast")),
-        ("keep=5 of 4 classes", dict(search="sift", keep=5)),
+        ("keep=5 of 4 classes", dict(search="sift", keep=5, levels=126)),
         ("go together", dict(search="hybrid")),
         ("search=sift is of apndc", dict(search="sift", kind="epndc", keep=2)),
         ("search=sift is of apndc", dict(search="sift", noise_from="noisy", keep=2)),
         ("search=sift is of apndc", dict(search="sift", weighting="repo", keep=2)),
-        ("threshold nan", dict(search="sift", threshold=float("nan"), keep=2)),
+        (
+            "threshold nan",
+            dict(search="sift", threshold=float("nan"), keep=2, levels=126),
+        ),
+        ("search=sift has 50 and 126 levels", dict(search="sift", keep=2)),
+        ("noise_from='noisy' is of apndc", dict(kind="epndc", noise_from="noisy")),
+        ("drop_below -1.0", dict(drop_below=-1.0)),
         ("c must be 0 or more", dict(c=-1.0)),
         ("no level is above", dict(drop_below=9.0)),
         ("certify no radius", dict(n=1)),
@@ -366,9 +415,7 @@ def test_votes_are_those_of_the_pure_functions(network, images):
 
     logits = classifiers.logits(denoise, law, x, classifiers.draws(keys, x))
     vote = noised_diffusion_classifier.make(network, search="full", **VOTES)
-    base = noised_diffusion_classifier.Base(
-        **{k: v for k, v in vote.header["base"].items() if k != "name"}, block=8
-    )
+    base = base_of(vote)
     label, _ = noised_diffusion_classifier._decide(
         base, denoise, None, None, keys, noisy
     )
