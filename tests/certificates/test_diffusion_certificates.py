@@ -110,6 +110,7 @@ def test_a_plan_counts_the_evaluations_that_a_race_saves(network, images):
     assert 3 * CLASSES < race.plan(KEY, images).evaluations < 12 * CLASSES + 1
 
 
+@pytest.mark.slow
 def test_a_classifier_of_denoised_images_sifts(network, images):
     def apply(params, state, x, *, train=False, key=None):
         return -((x[:, None] - images) ** 2).sum((2, 3, 4)), state

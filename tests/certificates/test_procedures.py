@@ -55,7 +55,7 @@ def run(name, p, images, seed=0, *, n=2000, radii=(0.0, 0.5, 1.0), rho=0.05, **m
         ("sequence", dict(bound="mixture")),
     ],
 )
-@pytest.mark.parametrize("p", [0.5, 0.6, 0.9])
+@pytest.mark.parametrize("p", [0.5, 0.6, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_radii_are_false_no_more_often_than_alpha(name, more, p):
     """200,000 certifications: a radius above the true one is false."""
     true = max(float(-RADIUS_OF(np.array(1.0))), float(RADIUS_OF(np.array(1 - p))))

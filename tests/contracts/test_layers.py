@@ -70,7 +70,10 @@ def without_prepared(variables):
     return {name: v for name, v in variables.items() if name != "prepared"}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] * (c == "stride 2")) for c in CASES],
+)
 def test_layer_is_a_contraction_below_its_bound(x64, module, case):
     build, shape, out_shape = CASES[case]
     layer = build(module)

@@ -96,6 +96,7 @@ def test_float_images_keep_their_values():
     assert np.isin(np.asarray(out["image"]), image).all()
 
 
+@pytest.mark.slow
 def test_randaugment_changes_that_share_of_the_real_images_after_crop_and_mirror():
     size = 600
     image = RNG.integers(0, 256, (size, 6, 6, 3), dtype=np.uint8)

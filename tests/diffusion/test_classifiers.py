@@ -157,6 +157,7 @@ def test_diffpure_is_dc_of_the_one_step_estimate():
     close(found, classifiers.logits(denoise, plain, clean, lambda t: eps[t]), 1e-6)
 
 
+@pytest.mark.slow
 def test_shared_noise_makes_differences_of_logits_less_random():
     # images differ more inside a class than classes do
     inside, between = jax.random.normal(jax.random.key(0), (2, 4, 4, 4, 1))

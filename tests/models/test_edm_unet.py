@@ -37,7 +37,10 @@ def read(name):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * ("grey" in n)) for n in NETWORKS],
+)
 def test_network_is_the_original(x64, name):
     golden, params, state, facts = read(name)
     x, sigma = nhwc(golden["x"]), np.float64(golden["sigma"])

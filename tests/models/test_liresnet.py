@@ -277,6 +277,7 @@ def test_impossible_methods_are_refused(wrong):
         gloro.make(liresnet.make(**TINY), run, **wrong)
 
 
+@pytest.mark.slow
 def test_checkpoint_without_its_power_vectors_is_refused(tmp_path):
     model = liresnet.make(**TINY)
     params, state = model.init(jax.random.key(0))

@@ -102,7 +102,9 @@ def test_index_is_the_first_of_equal_maxima():
     assert index.dtype == jnp.int32
 
 
-@pytest.mark.parametrize("p", [1, 8, 1.0, GENERAL])
+@pytest.mark.parametrize(
+    "p", [1, 8, pytest.param(1.0, marks=pytest.mark.slow), GENERAL]
+)
 def test_zero_distance_has_zero_gradient(p):
     x, _, g = inputs((3, 5, 3))
     y = mosaic_gpu.forward(x, x, traced(p), interpret=True)

@@ -137,7 +137,7 @@ def test_gradient_is_the_difference_quotient(x64, polar):
     np.testing.assert_allclose(jax.grad(value)(0.0), quotient, rtol=1e-6)
 
 
-@pytest.mark.parametrize("side", [3, 4])
+@pytest.mark.parametrize("side", [pytest.param(3, marks=pytest.mark.slow), 4])
 def test_conjugate_frequencies_are_conjugate_and_equal_to_each_alone(
     x64, side, monkeypatch
 ):

@@ -278,7 +278,7 @@ def digits(**settings):
 @pytest.mark.parametrize(
     "row,settings,name",
     [
-        ("", {}, "model.npz"),
+        pytest.param("", {}, "model.npz", marks=pytest.mark.slow),
         ("hinge", {"scalar": False}, "model.safetensors"),
         ("hybrid", {"scalar": False, "layers": 5, "hidden": 8}, "model.npz"),
     ],
