@@ -51,11 +51,11 @@ PLAN = (
     Cell("aa", None, dict(cpu=25, gpu=20)),
     Cell("smoothing", "smoothing_torch", dict(cpu=80, gpu=75)),
     Cell("norm_dist", "norm_dist_torch", dict(cpu=85, gpu=95)),
-    Cell("orthogonal_conv", "lot_torch", dict(cpu=130, gpu=70)),
+    Cell("orthogonal_conv", "lot_torch", dict(cpu=118, gpu=70)),
     Cell("liresnet", "liresnet_torch", dict(cpu=60, gpu=55)),
     Cell("train_step", "train_torch", dict(cpu=45, gpu=60)),
     Cell("sampler", "sampler_torch", dict(cpu=35, gpu=60)),
-    Cell("diffusion_classifier", "diffusion_classifier_torch", dict(cpu=35, gpu=45)),
+    Cell("diffusion_classifier", "diffusion_classifier_torch", dict(cpu=47, gpu=45)),
     Cell("input", None, dict(cpu=20, gpu=30)),
 )
 
