@@ -129,8 +129,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
             right += int(result.correct.sum())
             seen += len(rows)
             line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
-            if ends():
-                raise KeyboardInterrupt
+            ends()
     return records.load(path)
 
 

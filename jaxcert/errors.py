@@ -66,11 +66,11 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
 
 @contextmanager
 def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came, for a loop that ends between two steps.
+    """Whether Ctrl-C or SIGTERM came, for a loop that ends between two steps; a second one
+    ends at once.
 
-    at_once: KeyboardInterrupt is raised where the signal comes, too. To ask still matters:
-    Python drops what is raised in a callback from C. Otherwise a second one ends at once.
-    Processes that work together cannot agree on a step, so they end at once.
+    at_once: the first raises KeyboardInterrupt where it comes, and where the loop asks:
+    Python drops what is raised in a callback from C.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -86,10 +86,15 @@ def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
         if at_once:
             raise KeyboardInterrupt
 
+    def asked():
+        if came and at_once:
+            raise KeyboardInterrupt
+        return bool(came)
+
     for number in signals:
         signal.signal(number, note)
     try:
-        yield lambda: bool(came)
+        yield asked
     finally:
         for number in signals:
             signal.signal(number, before[number])

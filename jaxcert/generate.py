@@ -108,8 +108,7 @@ def generate(
             label = label_of(image) if label_of else label
             writer.append(image[:real], label[:real])
             line.update(first + real)
-            if ends():
-                raise KeyboardInterrupt
+            ends()
     writer.close()
     return writer.written
 

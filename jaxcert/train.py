@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     totals, pending = None, None
     with (
         Checkpoints(workdir, keep=config.checkpoint.keep) as checkpoints,
-        interruptible(at_once=jax.process_count() > 1) as ends,
+        _interruptible() as ends,
     ):
         if checkpoints.latest() is not None:
             state = checkpoints.restore(state, mesh)
@@ -102,6 +103,15 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             if stops:
                 raise KeyboardInterrupt
     return state
+
+
+def _interruptible():
+    """Several processes cannot agree on a step: they end at once, as Python does."""
+    import jax
+
+    if jax.process_count() > 1:
+        return nullcontext(lambda: False)
+    return interruptible(at_once=False)
 
 
 def _prepare(config: ConfigDict, data: Data, init_key, sweep_key, mesh):

@@ -66,6 +66,8 @@ def test_the_lipschitz_certificate_by_the_command(trained):
     rows = certified(trained, "dc", *TINY)
     assert rows.header["method"] == "diffusion_classifier"
     assert (rows.radius >= 0).all() and len(rows.index) == 2
+    published = rows.header["published_lipschitz"]
+    assert 0 < published["code"] < published["theorem"] < rows.header["pairwise_bound"]
 
 
 def test_a_second_network_is_named_and_recorded(trained, monkeypatch, tmp_path):

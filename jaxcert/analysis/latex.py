@@ -73,8 +73,7 @@ def latex(entries: Sequence[Entry]) -> str:
 
 def _footnotes(entries: Sequence[Entry], constant: bool) -> list[str]:
     errors = np.concatenate([e.summary.certified_error for e in entries])
-    largest = np.nanmax(np.nan_to_num(errors))
-    told = [f"Standard errors up to {percent(largest)} points."]
+    told = [f"Standard errors up to {percent(np.nan_to_num(errors).max())} points."]
     told += ["ACR misleads: compare certified accuracies."]
     if constant:
         told += ["In brackets the ACR of a classifier that always says one class."]

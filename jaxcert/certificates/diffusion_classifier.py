@@ -174,7 +174,7 @@ def make(
             **asked,
         },
         "pairwise_bound": constant,
-        # for comparison: they prove nothing of this certificate
+        # of one logit at these weights, for comparison only
         "published_lipschitz": {
             "theorem": lipschitz.lipschitz_paper(weight, sigma, dims=dims),
             "code": lipschitz.lipschitz_repo(weight, sigma),

@@ -336,12 +336,15 @@ def _check_image(image: np.ndarray, shape: tuple[int, ...] | None, noise: str) -
         )
     if noise == "grid":
         noises.check_grid(image)
-    elif image.dtype != np.uint8 and ((image < -_BEYOND) | (image > 1 + _BEYOND)).any():
-        warnings.warn(
-            f"pixels from {np.nanmin(image):.3g} to {np.nanmax(image):.3g}: sigma and all "
-            "radii are in the scale of the images, here not that of [0, 1].",
-            stacklevel=3,
-        )
+    elif image.dtype != np.uint8:
+        known = image[np.isfinite(image)]  # others are an error of their image
+        low, high = known.min(initial=0), known.max(initial=1)
+        if low < -_BEYOND or high > 1 + _BEYOND:
+            warnings.warn(
+                f"pixels from {low:.3g} to {high:.3g}: sigma and all radii are in the scale "
+                "of the images, here not that of [0, 1].",
+                stacklevel=3,
+            )
 
 
 def check_lengths(image, label, index) -> None:
