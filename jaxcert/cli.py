@@ -50,6 +50,13 @@ def parse(
                 help="this is process I of N; HOST:PORT is process 0 ('auto': ask the "
                 "cluster)",
             )
+            parser.add_argument(
+                "--distributed-wait",
+                metavar="SECONDS",
+                type=int,
+                default=300,
+                help="at most, for the other processes (300)",
+            )
     else:
         parser.add_argument("--workdir", help="folder of a trained run")
     if takes_certificate:

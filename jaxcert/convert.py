@@ -10,6 +10,7 @@ import sys
 
 from jaxcert.data import write
 from jaxcert.errors import exit_cleanly
+from jaxcert.locks import only_writer
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, metavar="FOLDER")
     parser.add_argument("--seed", type=int, default=0, help="of the order (default 0)")
     given = parser.parse_args(arguments)
-    count = write.convert(given.generated, given.out, seed=given.seed)
+    with only_writer(given.out, option="--out"):
+        count = write.convert(given.generated, given.out, seed=given.seed)
     print(f"{given.out} holds {count:,} images.")
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxcert import config as configs
 from jaxcert.errors import InputError, exit_cleanly, interruptible
+from jaxcert.locks import only_writer
 from jaxcert.progress import Progress
 
 PER_SHARD = 1 << 13
@@ -84,33 +85,36 @@ def generate(
         "rho": rho,
         **{k: v if np.isfinite(v) else str(v) for k, v in churn._asdict().items()},
     }
-    writer = write.Writer(
-        out,
-        image_shape=model.image_shape,
-        num_classes=classes,
-        request=request,
-        per_shard=PER_SHARD,
-    )
-    if writer.done:
+    with only_writer(out, option="--out"):
+        writer = write.Writer(
+            out,
+            image_shape=model.image_shape,
+            num_classes=classes,
+            request=request,
+            per_shard=PER_SHARD,
+        )
+        if writer.done:
+            return writer.written
+        size = batch or BATCH.get(jax.default_backend(), 1024) * len(mesh.devices.flat)
+        size = -(-min(size, count) // len(mesh.devices.flat)) * len(mesh.devices.flat)
+        sample = compiled(network, levels, churn, mesh)
+        key = jax.random.key(seed)
+        line = Progress("generate", count, start=writer.written)
+        with interruptible(at_once=True) as ends:
+            for first in range(writer.written, count, size):
+                number = first + np.arange(
+                    size
+                )  # beyond the last: one shape, one program
+                wanted = classes if not classifier else 0
+                label = number % wanted if wanted else np.full(size, -1)
+                image = np.asarray(sample(key, number, label.astype(np.int32)))
+                real = min(size, count - first)
+                label = label_of(image) if label_of else label
+                writer.append(image[:real], label[:real])
+                line.update(first + real)
+                ends()
+        writer.close()
         return writer.written
-    size = batch or BATCH.get(jax.default_backend(), 1024) * len(mesh.devices.flat)
-    size = -(-min(size, count) // len(mesh.devices.flat)) * len(mesh.devices.flat)
-    sample = compiled(network, levels, churn, mesh)
-    key = jax.random.key(seed)
-    line = Progress("generate", count, start=writer.written)
-    with interruptible(at_once=True) as ends:
-        for first in range(writer.written, count, size):
-            number = first + np.arange(size)  # beyond the last: one shape, one program
-            wanted = classes if not classifier else 0
-            label = number % wanted if wanted else np.full(size, -1)
-            image = np.asarray(sample(key, number, label.astype(np.int32)))
-            real = min(size, count - first)
-            label = label_of(image) if label_of else label
-            writer.append(image[:real], label[:real])
-            line.update(first + real)
-            ends()
-    writer.close()
-    return writer.written
 
 
 def compiled(network, levels: np.ndarray, churn, mesh) -> Callable:

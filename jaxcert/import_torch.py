@@ -46,13 +46,22 @@ def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path
     Where the data set is at hand, warns if the network gives one class to all test images
     that are tried, or with the noise of certify.sigma gets no more right than chance.
     Raises InputError for a file that is no state dict of the config's network, a config
-    that none are read for, or a workdir that has checkpoints.
+    that none are read for, or a workdir that has checkpoints or that another process is
+    writing.
     """
+    from jaxcert.locks import only_writer
+
+    with only_writer(workdir, option="--workdir"):
+        network = _import(state_path, config, Path(workdir))
+    _look(network, config)
+    return network
+
+
+def _import(state_path: str | Path, config: ConfigDict, workdir: Path):
     from jaxcert.torch_import import arrays
     from jaxcert.train import refuse_another
     from jaxcert.training.checkpoint import Checkpoints
 
-    workdir = Path(workdir)
     refuse_another(workdir, config)
     convert = _converter(config.model.name)
     model = configs.build("models", config.model)
@@ -65,7 +74,6 @@ def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path
             raise InputError(f"{workdir} has checkpoints: name another --workdir.")
         configs.save(config, workdir / "config.json")
         checkpoints.save_evaluation(network.params, network.state)
-    _look(network, config)
     return network
 
 

@@ -32,6 +32,7 @@ from ml_collections import ConfigDict
 
 from jaxcert import config as configs
 from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.locks import only_writer
 
 MARKS = ("p_start", "p_end", "eps_start", "eps_end")
 """Keys of config.method that are epochs."""
@@ -140,17 +141,46 @@ def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
     from jaxcert import generate, train
 
     folder = workdir / f"generated_{count}"
+    train.train(_edm_config(edm, tiny=tiny), workdir / "edm")
+    generate.generate(workdir / "edm", folder, count=count)
+    return folder
+
+
+def _edm_config(edm: str, *, tiny: bool) -> ConfigDict:
+    """The config of a denoiser with classes. Raises InputError for one of another network."""
+    config = configs.load(edm)
+    config = configs.tiny(config) if tiny else config
+    if configs.build("models", config.model).unconditional is None:
+        raise InputError(
+            f"--edm {edm} trains a classifier: give the config of an EDM, such as "
+            "configs/edm/digits.py."
+        )
+    return config
+
+
+def _refuse_other_images(workdir: Path, count: int) -> None:
+    folder = workdir / f"generated_{count}"
     others = [path for path in workdir.glob("generated_*") if path != folder]
     if others:
         raise InputError(
             f"{workdir} has a study of {others[0].name}: give --counts with the same largest "
             "number, or another --workdir."
         )
-    config = configs.load(edm)
-    config = configs.tiny(config) if tiny else config
-    train.train(config, workdir / "edm")
-    generate.generate(workdir / "edm", folder, count=count)
-    return folder
+
+
+def _check(config: ConfigDict, *, without_images: bool, train_images: int) -> None:
+    """Raises InputError, before the first run trains, for what a run or its certificate
+    would refuse later. without_images: the generated ones are still to be made."""
+    from jaxcert import train
+
+    config = deepcopy(config)
+    if without_images:
+        config.data.update(generated="", generated_count=0)
+    config.certify.after_training = True
+    train.check(config)
+    if train_images:
+        config.certify.update(split="train", start=0, step=1, stop=train_images)
+        train.check(config)
 
 
 def _system(argument: str) -> str:
@@ -210,6 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
     if given.generated and given.edm:
         raise InputError("--generated and --edm both name images: give one of them.")
+    from jaxcert import train
     from jaxcert.data.generated import size as images_at
 
     workdir, count = Path(given.workdir), max(given.counts)
@@ -230,17 +261,25 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(
             f"--train-images is {given.train_images}: give 0 (none) or more."
         )
-    _keep_programs(workdir)
-    if given.edm and count:
-        make_images(given.edm, workdir, count, tiny=given.tiny)
-    elif count:
+    if count and not given.edm:
         size = images_at(generated)
         if count > size:
             raise InputError(
                 f"--counts asks for {count:,} images, and {generated} has {size:,}: give "
                 "fewer, or a larger set."
             )
-    folders = study(planned, workdir, train_images=given.train_images)
+    with only_writer(workdir, option="--workdir"):
+        if given.edm and count:
+            _refuse_other_images(workdir, count)
+            train.check(_edm_config(given.edm, tiny=given.tiny))
+        for config in {run.name: run.config for run in planned}.values():
+            _check(
+                config, without_images=bool(given.edm), train_images=given.train_images
+            )
+        _keep_programs(workdir)
+        if given.edm and count:
+            make_images(given.edm, workdir, count, tiny=given.tiny)
+        folders = study(planned, workdir, train_images=given.train_images)
     from jaxcert import report
 
     return report.main(["--study", *map(str, folders)])

@@ -9,7 +9,6 @@ config.certify.after_training the run ends with certificates.jsonl and a report.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -29,25 +28,33 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
 
     Continues from the newest checkpoint there; the result is bit for bit that of an
     uninterrupted run on as many devices. Raises InputError for impossible settings, a
-    workdir of another config, a damaged checkpoint, or a loss that is not finite (the last
-    good checkpoint stays).
+    workdir of another config or one that another process is writing, a damaged checkpoint,
+    or a loss that is not finite (the last good checkpoint stays).
     """
+    import jax
+
+    from jaxcert.locks import only_writer
+
+    if (
+        jax.process_index() > 0
+    ):  # one run of several processes: the first holds the lock
+        return _train(config, Path(workdir))
+    with only_writer(workdir, option="--workdir"):
+        return _train(config, Path(workdir))
+
+
+def _train(config: ConfigDict, workdir: Path) -> Any:
     import jax
 
     from jaxcert.training import sharding
     from jaxcert.training.checkpoint import Checkpoints
     from jaxcert.training.metrics import MetricWriter
 
-    workdir = Path(workdir)
     refuse_another(workdir, config)
-    _check(config)
-    sharding.use_precision(config.precision)
     key, init_key, sweep_key = jax.random.split(jax.random.key(config.seed), 3)
-    mesh = sharding.data_mesh()
-    data = open_data(config)
-    model, method, state, run_step, sweep = _prepare(
-        config, data, init_key, sweep_key, mesh
-    )
+    mesh, data = sharding.data_mesh(), _opened(config)
+    prepared = _prepare(config, data, init_key, sweep_key, mesh)
+    model, method, state, run_step, sweep = prepared
     _check_certificates(config, data, model, state)
     workdir.mkdir(parents=True, exist_ok=True)
     configs.save(config, workdir / "config.json")
@@ -103,6 +110,25 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
             if stops:
                 raise KeyboardInterrupt
     return state
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError, before any work, for what `train` would refuse of a config."""
+    import jax
+
+    from jaxcert.training import sharding
+
+    key, mesh, data = jax.random.key(0), sharding.data_mesh(), _opened(config)
+    model, _, state, *_ = _prepare(config, data, key, key, mesh)
+    _check_certificates(config, data, model, state)
+
+
+def _opened(config: ConfigDict) -> Data:
+    from jaxcert.training import sharding
+
+    _check(config)
+    sharding.use_precision(config.precision)
+    return open_data(config)
 
 
 def _interruptible():
@@ -426,7 +452,9 @@ def main(argv: list[str] | None = None) -> int:
 
     args = cli.parse(argv, __doc__, needs="config")
     if args.distributed:
-        _join(args.distributed)
+        from jaxcert.training import processes
+
+        processes.join(args.distributed, limit=args.distributed_wait)
     train(args.config, args.workdir)
     if not args.config.certify.after_training:
         return 0
@@ -439,28 +467,6 @@ def main(argv: list[str] | None = None) -> int:
     from jaxcert import certify
 
     return certify.main(["--workdir", args.workdir])
-
-
-def _join(address: str) -> None:
-    """HOST:PORT,N,I, or 'auto' on a cluster that jax knows. Raises InputError."""
-    import jax
-
-    if address == "auto":
-        try:
-            jax.distributed.initialize()
-        except ValueError:
-            raise InputError(
-                "--distributed=auto finds no cluster that jax knows: give HOST:PORT,N,I."
-            ) from None
-        return
-    match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", address)
-    count, number = (int(x) for x in match.groups()[1:]) if match else (0, 0)
-    if number >= count:
-        raise InputError(
-            f"--distributed wants HOST:PORT,N,I or auto, not {address!r}: process I of N, "
-            "from 0 to N - 1."
-        )
-    jax.distributed.initialize(match[1], num_processes=count, process_id=number)
 
 
 if __name__ == "__main__":

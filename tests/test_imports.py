@@ -33,6 +33,7 @@ FLOORS = {
     # part: (outside packages, parts of jaxcert)
     "errors": (set(), set()),
     "progress": (set(), set()),
+    "locks": (set(), {"errors"}),
     "records": (NUMPY, {"errors", "cohen_table"}),
     "cohen_table": (NUMPY, {"errors", "records"}),
     "config": ({"ml_collections"}, {"errors"}),

@@ -88,6 +88,9 @@ def test_what_a_study_lacks_is_told_before_it_trains(tmp_path):
     (tmp_path / "study" / "generated_8").mkdir(parents=True)
     with pytest.raises(InputError, match="has a study of generated_8"):
         study.main([*words[:-2], "--edm", "configs/edm/digits.py"])
+    words = [*words[:2], "--workdir", str(tmp_path / "other"), "--counts", "0,10"]
+    with pytest.raises(InputError, match="--edm .* trains a classifier"):
+        study.main([*words, "--edm", LOT])
 
 
 @pytest.mark.slow
@@ -113,3 +116,26 @@ def test_a_study_from_nothing_to_its_report_and_again(tmp_path, capsys):
     header = json.loads((tmp_path / "generated_40" / "images.json").read_text())
     assert header["done"] and header["count"] == 40
     assert np.isfinite(header["request"]["rho"])
+
+
+@pytest.mark.parametrize(
+    "word, fault",
+    [
+        ("--config.certify.split=x", "'train' or 'test'"),
+        ("--config.certify.start=900", "leave none"),
+        ("--config.data.name=nope", "no data set"),
+    ],
+)
+def test_what_the_last_run_would_refuse_ends_a_study_before_the_first(
+    tmp_path, monkeypatch, word, fault
+):
+    def works(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("jaxcert.train.train", works)
+    monkeypatch.setattr(study, "make_images", works)
+    words = ["--config", "configs/smoothing/digits.py", "--tiny", word]
+    words += ["--workdir", str(tmp_path / "study"), "--edm", "configs/edm/digits.py"]
+    with pytest.raises(InputError, match=fault):
+        study.main([*words, "--counts", "0,5"])
+    assert not (tmp_path / "study").exists()

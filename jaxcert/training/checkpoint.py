@@ -113,12 +113,6 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str]:
     where = f"checkpoint {manager.directory / str(step)}"
-    abstract = {
-        name: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=sharding.replicated(mesh)
-        )
-        for name, leaf in like.items()
-    }
     try:
         meta = manager.restore(
             step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
@@ -145,6 +139,22 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
             f"{wanted.get(name)} here; use the config it was trained with."
         )
     try:
+        stored = ocp.StandardCheckpointHandler().metadata(
+            manager.directory / str(step) / item
+        )
+        types = {name: np.dtype(leaf.dtype) for name, leaf in stored.tree.items()}
+    except Exception as error:
+        raise _damaged(where, error) from error
+    if types.keys() != like.keys():
+        raise _damaged(where, "its arrays are others than it says")
+    for name, leaf in like.items():
+        _check_type(where, item, name, types[name], np.dtype(leaf.dtype))
+    everywhere = sharding.replicated(mesh)
+    abstract = {
+        name: jax.ShapeDtypeStruct(leaf.shape, types[name], sharding=everywhere)
+        for name, leaf in like.items()
+    }
+    try:
         args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)})
         restored = manager.restore(step, args=args)[item]
     except Exception as error:
@@ -152,6 +162,25 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
     if digest(sharding.to_host(restored)) != expected:
         raise _damaged(where, "its digest differs")
     return restored, expected
+
+
+def _check_type(where, item, name, found: np.dtype, wanted: np.dtype) -> None:
+    """Raises InputError where the stored type is not the one in use. A network in float32
+    is certified as it is stored, also under JAX_ENABLE_X64."""
+    narrow = (found, wanted) == (np.float32, np.float64)
+    if found == wanted or item == "evaluation" and narrow:
+        return
+    if {found.itemsize, wanted.itemsize} == {4, 8}:
+        now, then = ("on", "off") if jax.config.jax_enable_x64 else ("off", "on")
+        raise InputError(
+            f"{where} was written with JAX_ENABLE_X64 {then}, and here it is {now} ({name} is "
+            f"{found} there and {wanted} here): run the command as it was trained, with "
+            f"JAX_ENABLE_X64={int(then == 'on')}."
+        )
+    raise InputError(
+        f"{where} is of another network: {name} is {found} there and {wanted} here; use the "
+        "config it was trained with."
+    )
 
 
 @contextmanager

@@ -12,11 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from jaxcert import config as configs
 from jaxcert import train as train_command
 from jaxcert.errors import InputError
+from jaxcert.training import checkpoint, sharding
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/smoothing/digits.py"
@@ -178,3 +181,15 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
         p for p in (tmp_path / "bad" / "checkpoints").iterdir() if p.name.isdigit()
     ]
     assert not saved
+
+
+def test_checkpoint_in_another_precision_is_not_called_damaged(whole, tmp_path, x64):
+    run = finished(whole, tmp_path)
+    before = digests(run)
+    with pytest.raises(InputError, match="with JAX_ENABLE_X64 off.* JAX_ENABLE_X64=0"):
+        train_command.train(small(), run)
+    model = configs.build("models", small().model)
+    loaded = checkpoint.load_network(model, run, mesh=sharding.data_mesh())
+    leaves = jax.tree.leaves(loaded.network.params)
+    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
+    assert digests(run) == before
