@@ -27,7 +27,7 @@ def parse(
 ) -> argparse.Namespace:
     """Arguments of a command, with the resolved `config` and `workdir`.
 
-    needs: 'config' (a config file; workdir defaults to runs/<its name>) or 'workdir' (whose
+    needs: 'config' (a config file; workdir defaults to runs/<system_name>) or 'workdir' (whose
     config.json is read). Overrides are typed by the value they replace. Raises InputError.
     """
     summary, _, epilog = doc.partition("\n")
@@ -39,7 +39,10 @@ def parse(
     )
     if needs == "config":
         parser.add_argument("--config", help="config file, a row of it after a colon")
-        parser.add_argument("--workdir", help="where the run lives (runs/<config>)")
+        parser.add_argument(
+            "--workdir",
+            help="where the run lives (runs/<folder>_<file>_<row> of the config)",
+        )
         parser.add_argument(
             "--tiny", action="store_true", help="the same run, shrunk to seconds"
         )
@@ -90,9 +93,7 @@ def parse(
     if wrong:
         raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
     if needs == "config":
-        args.workdir = (
-            args.workdir or f"runs/{Path(args.config.partition(':')[0]).stem}"
-        )
+        args.workdir = args.workdir or f"runs/{system_name(args.config)}"
         config = configs.load(args.config)
         config = configs.tiny(config) if args.tiny else config
         path = args.config
@@ -107,6 +108,13 @@ def parse(
         _try_radii(args.config.certify, args.radii, asked)
     configs.check(args.config, path)
     return args
+
+
+def system_name(argument: str) -> str:
+    """`configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
+    path, _, row = argument.partition(":")
+    parts = [Path(path).absolute().parent.name, Path(path).stem, *row.split(",")]
+    return "_".join(part for part in parts if part and part != "configs")
 
 
 def quiet() -> None:

@@ -96,7 +96,7 @@ def runs(
             config.data.generated_share = share
         configs.check(config, system)
         mixed = f"{count}at{share:g}" if count else "none"
-        name = f"{_system(system)}_{mixed}_{factor:g}x_seed{seed}"
+        name = f"{cli.system_name(system)}_{mixed}_{factor:g}x_seed{seed}"
         found.append(Run(name, config))
     _refuse_twins(found)
     return found
@@ -181,13 +181,6 @@ def _check(config: ConfigDict, *, without_images: bool, train_images: int) -> No
     if train_images:
         config.certify.update(split="train", start=0, step=1, stop=train_images)
         train.check(config)
-
-
-def _system(argument: str) -> str:
-    """`configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
-    path, _, row = argument.partition(":")
-    parts = [Path(path).parent.name, Path(path).stem, *row.split(",")]
-    return "_".join(part for part in parts if part and part != "configs")
 
 
 def _list(kind):

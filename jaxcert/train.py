@@ -456,13 +456,16 @@ def main(argv: list[str] | None = None) -> int:
 
         processes.join(args.distributed, limit=args.distributed_wait)
     train(args.config, args.workdir)
-    if not args.config.certify.after_training:
-        return 0
     import jax
 
-    if jax.process_count() > 1:  # a certificate is one process' work
-        if jax.process_index() == 0:
-            print(f"trained; next: python -m jaxcert.certify --workdir {args.workdir}")
+    if jax.process_count() > 1 or not args.config.certify.after_training:
+        if jax.process_index() == 0:  # a certificate is one process' work
+            classifies = bool(args.config.certify.name)
+            more = "" if classifies else " --out FOLDER --count N"
+            command = "certify" if classifies else "generate"
+            print(
+                f"trained; next: python -m jaxcert.{command} --workdir {args.workdir}{more}"
+            )
         return 0
     from jaxcert import certify
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from command_line import CONFIG, ROOT, assert_words, end, sentence
 
-from jaxcert import certify, convert, import_torch, records, report, train
+from jaxcert import certify, cli, convert, import_torch, records, report, train
 from jaxcert.errors import exit_cleanly, interruptible
 
 
@@ -593,3 +593,21 @@ def test_writers_of_a_checkpoint_say_nothing_beside_the_sentence(ends):
     log.setLevel(logging.NOTSET)
     assert ends(train, "--config", CONFIG, "--config.ema=2")[0] == 2
     assert not log.isEnabledFor(logging.ERROR)
+
+
+def test_train_ends_with_the_next_command(run, capsys):
+    assert train.main(["--config", CONFIG, "--tiny", "--workdir", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert f"next: python -m jaxcert.certify --workdir {run}\n" in said
+
+
+def test_default_workdirs_of_two_families_and_rows_are_apart():
+    files = ["configs/lot/digits.py", "configs/sortnet/digits.py"]
+    files += [f"{CONFIG}:0.25", f"{CONFIG}:gaussian,0.25", "configs/quickstart.py"]
+    names = [cli.system_name(file) for file in files]
+    assert names[:2] == ["lot_digits", "sortnet_digits"]
+    assert names[2:] == [
+        "smoothing_digits_0.25",
+        "smoothing_digits_gaussian_0.25",
+        "quickstart",
+    ]
