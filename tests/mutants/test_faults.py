@@ -1,0 +1,47 @@
+"""The planted faults fit the code that they are planted in; `python -m tests.mutants`
+plants them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.__main__ import compares
+from tests.mutants.faults import FAULTS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault_can_be_planted_and_its_tests_exist(fault):
+    source = (ROOT / fault.file).read_text()
+    assert source.count(fault.text) == 1
+    changed = source.replace(fault.text, fault.replacement)
+    assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
+    for test in fault.tests:
+        file, name = test.split("::")
+        tree = ast.parse((ROOT / file).read_text())
+        functions = {node.name for node in tree.body if hasattr(node, "name")}
+        assert name.split("[")[0] in functions
+
+
+def test_names_of_faults_differ():
+    names = [fault.name for fault in FAULTS]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "message, counts",
+    [
+        ("assert 1 == 2", True),
+        ("AssertionError: Arrays are not equal", True),
+        ("Failed: DID NOT RAISE InputError", True),
+        ("AssertionError: (shapes (2,), (3,) mismatch)", False),
+        ("TypeError: bad operand", False),
+        ("ImportError: no module", False),
+    ],
+)
+def test_errors_of_another_kind_are_no_comparison(message, counts):
+    assert compares(message) == counts
