@@ -38,6 +38,7 @@ is some valid index.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import NamedTuple
@@ -148,8 +149,10 @@ def _maximum(at: _Step, best: Array) -> list[Array]:
 
 def _maximum_and_index(at: _Step, best: Array, index: Array) -> list[Array]:
     d = jnp.abs(at.rows[0] - at.columns[0])
-    # Mosaic (jax 0.10) loses the sign of an integer select whose first choice is scalar
-    return [jnp.maximum(best, d), jnp.where(~(d > best), index, at.k)]
+    # The new index is a whole tile: Mosaic (jax 0.10) loses the sign of an integer select
+    # whose first choice is scalar, and jax 0.11 lowers no negation of a comparison.
+    k = _in_layout(jnp.full_like(index, at.k), at.interpret)
+    return [jnp.maximum(best, d), jnp.where(d > best, k, index)]
 
 
 def _add_power(p: int, at: _Step, total: Array) -> list[Array]:
@@ -348,8 +351,11 @@ def _padded(a: Array, rows: int) -> Array:
 
 
 def _load(ref, at: tuple, layout, interpret: bool) -> Array:
-    # the interpreter knows no layouts
-    return ref[at] if interpret else plgpu.load(ref, at, layout=layout, optimized=False)
+    if interpret:  # the interpreter knows no layouts
+        return ref[at]
+    if "idx" in inspect.signature(plgpu.load).parameters:  # before jax 0.12
+        return plgpu.load(ref, at, layout=layout, optimized=False)
+    return plgpu.load(ref.at[at], layout=layout, optimized=False)
 
 
 def _in_layout(a: Array, interpret: bool) -> Array:
