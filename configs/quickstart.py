@@ -4,14 +4,13 @@ python -m jaxcert.train --config configs/quickstart.py --workdir runs/quickstart
 """
 
 from jaxcert.config import base
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 ROWS = ()
 
 
 def get_config(arg=""):
-    if arg:
-        raise InputError(f"the quickstart has no row {arg!r}: there are none.")
+    row_of(arg, {})
     config = base()
     config.model = dict(
         name="lip_convnet",

@@ -8,7 +8,7 @@ Word after the colon: annealing | emma (annealing).
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 HERE = Path(__file__)
 CIFAR10 = runpy.run_path(str(HERE.with_name("cifar10.py")))
@@ -17,9 +17,7 @@ ROWS = ("annealing", "emma")
 
 
 def get_config(arg=""):
-    row = arg or "annealing"
-    if row not in ROWS:
-        raise InputError(f"no variant {row!r}: {', '.join(ROWS)}.")
-    config = CIFAR10["get_config"]("emma,narrow" if row == "emma" else "narrow")
+    row = row_of(arg, {"loss": ROWS}).get("loss", "annealing")
+    config = CIFAR10["get_config"]("emma," * (row == "emma") + "fast,narrow")
     DIGITS["digits"](config)
     return config

@@ -11,22 +11,20 @@ import runpy
 from itertools import product
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 LOT = runpy.run_path(str(Path(__file__).parents[1] / "lot" / "cifar10.py"))
 SIZES = ("s", "m", "l")
-WORDS = [("cifar100", "cifar10"), SIZES, ("", "narrow")]
-ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
+WORDS = {"data": ("cifar100", "cifar10"), "size": SIZES, "narrow": ("narrow",)}
+ROWS = tuple(
+    ",".join(filter(None, row)) for row in product(WORDS["data"], SIZES, ("", "narrow"))
+)
 
 
 def get_config(arg=""):
-    said = [word for word in arg.split(",") if word]
-    for word in said:
-        if word not in ("cifar100", "cifar10", "narrow", *SIZES):
-            raise InputError(
-                f"no row {word!r}: cifar100, cifar10; sizes s, m, l; narrow."
-            )
-    config = LOT["get_config"](",".join(w for w in said if not w.startswith("cifar")))
+    row = row_of(arg, WORDS)
+    data = row.pop("data", "cifar100")
+    config = LOT["get_config"](",".join(row.values()))
     config.model.update(conv="bro", activation="maxmin", residual=False)
     config.method = dict(
         name="logit_annealing",
@@ -39,7 +37,7 @@ def get_config(arg=""):
     config.data.batch = 512
     config.optim.update(weight_decay=3e-4, schedule="multistep")
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
-    if "cifar10" not in said:
+    if data == "cifar100":
         config.data.name = "cifar100"
         config.model.update(num_classes=100, head="lln")
         config.tiny.model.num_classes = 10

@@ -16,7 +16,7 @@ ResNet-110, where the authors take a WideResNet-70-2. Not run by us.
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 SMOOTHING = runpy.run_path(str(Path(__file__).parents[1] / "smoothing" / "cifar10.py"))
 SIGMAS = {"0.25": 0.25, "0.50": 0.5, "1.00": 1.0}
@@ -31,8 +31,7 @@ def get_config(arg=""):
 
 def classifier(config, arg, *, first, edm):
     """A smoothing config as that of a row: trained without noise, or fine-tuned."""
-    if arg not in ("", *SIGMAS):
-        raise InputError(f"no row {arg!r}: {', '.join(SIGMAS)}, or none.")
+    row_of(arg, {"sigma": ROWS})
     config.method = dict(name="cross_entropy")
     if arg:
         networks = dict(denoiser=edm)

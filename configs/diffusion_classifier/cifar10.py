@@ -30,6 +30,7 @@ paper, the best over the noises at each radius: APNDC at T' = 1000 has 91.2 clea
 import runpy
 from pathlib import Path
 
+from jaxcert.config import row as row_of
 from jaxcert.errors import InputError
 
 EDM = Path(__file__).parents[1] / "edm" / "cifar10.py"
@@ -73,21 +74,15 @@ def get_config(arg=""):
     return config
 
 
-def parse(arg):
+def parse(arg, words=WORDS):
     """`epndc,0.50` -> {"kind": "epndc", "sigma": "0.50"}."""
-    row = {}
-    for word in filter(None, arg.split(",")):
-        key = next((key for key, words in WORDS.items() if word in words), None)
-        if key is None or key in row:
-            raise InputError(
-                f"no row {word!r} in {arg!r}: give at most one of each of "
-                f"{'; '.join(map(' | '.join, WORDS.values()))}."
-            )
-        row[key] = word
+    row = row_of(arg, words)
     kind = row.get("kind", "apndc")
     idle = [word for key, word in row.items() if key not in USED.get(kind, row)]
     if idle:
-        raise InputError(f"no row {arg!r}: {kind} takes no word {idle[0]!r}.")
+        raise InputError(
+            f"row {arg!r}: {kind} takes no word {idle[0]!r}; leave it out."
+        )
     return row
 
 

@@ -15,24 +15,21 @@ the first 100 test images.
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
-
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 EDM = Path(__file__).parents[1] / "edm" / "digits.py"
 CLASSIFIER = "runs/digits_classifier"
+WORDS = {name: words for name, words in CIFAR10["WORDS"].items() if name != "levels"}
 ROWS = tuple(row for row in CIFAR10["ROWS"] if "t1001" not in row)
 
 
 def get_config(arg=""):
-    row = CIFAR10["parse"](arg)
-    if "levels" in row:
-        raise InputError("no row 't1001' on digits: there are 24 levels.")
+    row = CIFAR10["parse"](arg, WORDS)
     config = runpy.run_path(str(EDM))["get_config"]()
     config.certify = CIFAR10["certificate"](config.certify.to_dict(), row)
     config.certify.update(n=1000, stop=100)
-    if "levels" in config.certify and "sift" not in arg:
+    if "levels" in config.certify and row.get("search") != "sift":
         config.certify.levels = 24
-    if "denoised" in arg or "hybrid" in arg:
+    if row.get("kind") == "denoised" or row.get("search") == "hybrid":
         config.certify.networks.classifier = CLASSIFIER
     config.tiny.certify = CIFAR10["tiny"](config.certify)
     return config

@@ -16,7 +16,7 @@ from pathlib import Path
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 EDM = Path(__file__).parents[1] / "edm" / "imagenet64.py"
-ROWS = CIFAR10["ROWS"]
+WORDS, ROWS = CIFAR10["WORDS"], CIFAR10["ROWS"]
 
 
 def get_config(arg=""):

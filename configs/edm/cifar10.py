@@ -13,7 +13,7 @@ of 8 V100. Not run by us. Weights published by the authors: `jaxcert.import_torc
 """
 
 from jaxcert.config import base
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 WORDS = {
     "kind": ("ddpmpp", "ncsnpp"),
@@ -35,7 +35,7 @@ MILLION = 1_000_000
 
 
 def get_config(arg=""):
-    row = parse(arg)
+    row = row_of(arg, WORDS)
     config = edm(images=50_000, million=200, ramp=10, batch=512)
     config.model = dict(
         name="edm_unet",
@@ -62,20 +62,6 @@ def get_config(arg=""):
     config.tiny.model = dict(width=8, multipliers=(1,), attention=(), blocks=1)
     config.tiny.model.update(image_shape=(8, 8, 1))
     return config
-
-
-def parse(arg):
-    """`uncond,bf16` -> {"classes": "uncond", "dtype": "bf16"}."""
-    row = {}
-    for word in filter(None, arg.split(",")):
-        key = next((key for key, words in WORDS.items() if word in words), None)
-        if key is None or key in row:
-            raise InputError(
-                f"no row {arg!r}: give at most one of each of "
-                f"{'; '.join(map(' | '.join, WORDS.values()))}."
-            )
-        row[key] = word
-    return row
 
 
 def edm(*, images, million, ramp, batch):

@@ -9,7 +9,7 @@ import runpy
 from pathlib import Path
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-ROWS = CIFAR10["ROWS"]
+WORDS, ROWS = CIFAR10["WORDS"], CIFAR10["ROWS"]
 
 
 def get_config(arg=""):

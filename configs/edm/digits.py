@@ -11,15 +11,14 @@ class. Word after the colon: long (three times the steps).
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 ROWS = ("", "long")
 
 
 def get_config(arg=""):
-    if arg not in ROWS:
-        raise InputError(f"no row {arg!r}: long, or none.")
+    row = row_of(arg, {"steps": ("long",)})
     config = CIFAR10["edm"](images=1000, million=1, ramp=1, batch=64)
     config.model = dict(
         name="edm_unet",
@@ -36,7 +35,7 @@ def get_config(arg=""):
         augment_labels=0,
         dtype="float32",
     )
-    config.data.update(name="digits", epochs=340 if arg else 113)
+    config.data.update(name="digits", epochs=340 if row else 113)
     config.optim.update(lr=2e-3, warmup_steps=200.0)
     config.ema_halflife = 1e5
     config.checkpoint.every_epochs = 20

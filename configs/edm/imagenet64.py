@@ -14,12 +14,15 @@ Words after the colon: bf16; dropped (a tenth of the labels is left out; not in 
 import runpy
 from pathlib import Path
 
+from jaxcert.config import row as row_of
+
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
+WORDS = {"labels": ("dropped",), "dtype": ("bf16",)}
 ROWS = ("bf16", "dropped", "dropped,bf16")
 
 
 def get_config(arg=""):
-    row = CIFAR10["parse"](arg)
+    row = row_of(arg, WORDS)
     config = CIFAR10["edm"](images=1_281_167, million=2500, ramp=10, batch=4096)
     config.model = dict(
         name="edm_unet",

@@ -23,7 +23,7 @@ width: the arithmetic of one H200 bounds an epoch at p = 8 from below by about 3
 from itertools import product
 
 from jaxcert.config import base
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 EPOCH_IMAGES = 98 * 512  # of 50,000, the last batch filled up
 COUNT = {"none": 0, "1m": 1_000_000, "5m": 5_000_000, "10m": 10_000_000}
@@ -38,13 +38,20 @@ HINGE = {  # 1x, 2x: none, 1m, 5m, 10m
     2: [(57.19, 34.00), (62.02, 37.53), (61.39, 37.20), (61.40, 37.03)],
 }
 
-RECIPES = ("2", "8", "16", "hinge", "hybrid")
-WORDS = [RECIPES, COUNT, ("1x", "2x"), ("", "narrow")]
-ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
+WORDS = {
+    "recipe": ("2", "8", "16", "hinge", "hybrid"),
+    "generated": tuple(COUNT),
+    "times": ("1x", "2x"),
+    "narrow": ("narrow",),
+}
+ROWS = tuple(
+    ",".join(filter(None, row))
+    for row in product(WORDS["recipe"], COUNT, WORDS["times"], ("", "narrow"))
+)
 
 
 def get_config(arg=""):
-    row = _row(arg)
+    row = parse(arg)
     recipe, times = row["recipe"], row["times"]
     radius = int(recipe) if recipe.isdigit() else 8
     kind = "mixture" if recipe.isdigit() else recipe
@@ -119,20 +126,12 @@ def _reference(config, kind, radius, row):
         )
 
 
-def _row(arg):
-    row = dict(recipe="8", generated="none", times=1, narrow=False)
-    for word in filter(None, arg.split(",")):
-        if word in RECIPES:
-            row["recipe"] = word
-        elif word in COUNT:
-            row["generated"] = word
-        elif word in ("1x", "2x"):
-            row["times"] = int(word[0])
-        elif word == "narrow":
-            row["narrow"] = True
-        else:
-            raise InputError(
-                f"no row {word!r}: recipes 2, 8, 16, hinge, hybrid; generated none, 1m, 5m, "
-                "10m; length 1x, 2x; narrow."
-            )
-    return row
+def parse(arg):
+    """`hinge,2x` -> recipe, generated, times and narrow of the row."""
+    said = row_of(arg, WORDS)
+    return dict(
+        recipe=said.get("recipe", "8"),
+        generated=said.get("generated", "none"),
+        times=int(said.get("times", "1x")[0]),
+        narrow="narrow" in said,
+    )

@@ -12,11 +12,11 @@ from pathlib import Path
 
 TABLE_3 = [(25.99, 9.36), (27.56, 10.45), (27.69, 10.25), (27.73, 10.47)]
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-ROWS = CIFAR10["ROWS"]
+WORDS, ROWS = CIFAR10["WORDS"], CIFAR10["ROWS"]
 
 
 def get_config(arg=""):
-    config, row = CIFAR10["get_config"](arg), CIFAR10["_row"](arg)
+    config, row = CIFAR10["get_config"](arg), CIFAR10["parse"](arg)
     config.data.name = "cifar100"
     config.model.update(num_classes=100, mean=(0.5071, 0.4867, 0.4408), std=0.2667)
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)

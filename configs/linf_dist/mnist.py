@@ -9,10 +9,11 @@ import runpy
 from itertools import product
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 EPS = {"0.1": 0.3, "0.3": 0.45}  # radius: eps of training, in pixels
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
+WORDS = {"radius": tuple(EPS), "size": ("laptop",)}
 ROWS = tuple(",".join(filter(None, row)) for row in product(EPS, ("", "laptop")))
 
 
@@ -31,15 +32,8 @@ def get_config(arg=""):
 
 def words(arg):
     """(radius, whether for a laptop) of a row."""
-    radius, small = "0.3", False
-    for word in filter(None, arg.split(",")):
-        if word in EPS:
-            radius = word
-        elif word == "laptop":
-            small = True
-        else:
-            raise InputError(f"no row {word!r}: radii 0.1, 0.3; laptop.")
-    return radius, small
+    row = row_of(arg, WORDS)
+    return row.get("radius", "0.3"), "size" in row
 
 
 def mnist(config):

@@ -9,7 +9,7 @@ Word after the colon: generated images none | 1m | 5m | 10m (none). All else as 
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 TABLE_3 = {
@@ -22,9 +22,7 @@ ROWS = tuple(TABLE_3)
 
 
 def get_config(arg=""):
-    row = arg or "none"
-    if row not in TABLE_3:
-        raise InputError(f"no row {row!r}: generated images none, 1m, 5m, 10m.")
+    row = row_of(arg, {"generated": ROWS}).get("generated", "none")
     config = CIFAR10["get_config"](f"l,800,{row}")
     config.data.name = "cifar100"
     config.model.num_classes = 100

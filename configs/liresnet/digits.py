@@ -3,13 +3,13 @@
     python -m jaxcert.train --config configs/liresnet/digits.py --workdir runs/liresnet
 
 Words after the colon: gloro | trades | emma_fixed | emma (emma_fixed), annealing (logit
-annealing on the logits of emma).
+annealing on the logits of emma). Two power steps in training.
 """
 
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 LOSSES = ("emma_fixed", "gloro", "trades", "emma")
@@ -17,10 +17,8 @@ ROWS = (*LOSSES, "annealing")
 
 
 def get_config(arg=""):
-    row = arg or "emma_fixed"
-    if row not in ROWS:
-        raise InputError(f"no variant {row!r}: {', '.join(ROWS)}.")
-    config = CIFAR10["get_config"]("xs,narrow")
+    row = row_of(arg, {"loss": ROWS}).get("loss", "emma_fixed")
+    config = CIFAR10["get_config"]("xs,fast,narrow")
     config.model.update(image_shape=(8, 8, 1), depth=4, width=32, dense=64)
     if row == "annealing":
         config.method = dict(name="logit_annealing", eps=0.25, first=0.1, last=1.0)

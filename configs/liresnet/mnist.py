@@ -2,13 +2,14 @@
 
     python -m jaxcert.train --config configs/liresnet/mnist.py --workdir runs/lires_mnist
 
-Word after the colon: emma_fixed | gloro | trades | emma (emma_fixed).
+Word after the colon: emma_fixed | gloro | trades | emma (emma_fixed). Two power steps in
+training.
 """
 
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 HERE = Path(__file__)
 CIFAR10 = runpy.run_path(str(HERE.with_name("cifar10.py")))
@@ -17,10 +18,8 @@ ROWS = ("emma_fixed", "gloro", "trades", "emma")
 
 
 def get_config(arg=""):
-    row = arg or "emma_fixed"
-    if row not in ROWS:
-        raise InputError(f"no variant {row!r}: {', '.join(ROWS)}.")
-    config = CIFAR10["get_config"]("xs,narrow")
+    row = row_of(arg, {"loss": ROWS}).get("loss", "emma_fixed")
+    config = CIFAR10["get_config"]("xs,fast,narrow")
     MNIST["mnist"](config)
     del config.model.dense_depth
     config.method.loss = row

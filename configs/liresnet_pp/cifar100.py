@@ -9,7 +9,7 @@ Word after the colon: generated images none | 1m (none).
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 PAPER = {"none": (53.0, 40.2), "1m": (62.1, 50.1)}
@@ -17,9 +17,7 @@ ROWS = tuple(PAPER)
 
 
 def get_config(arg=""):
-    row = arg or "none"
-    if row not in PAPER:
-        raise InputError(f"no row {row!r}: generated images none, 1m.")
+    row = row_of(arg, {"generated": ROWS}).get("generated", "none")
     config = CIFAR10["get_config"]("none" if row == "none" else "4m")
     config.data.name = "cifar100"
     config.model.num_classes = 100

@@ -8,17 +8,15 @@ Word after the colon: emma | annealing (emma; logit annealing on the logits of e
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 ROWS = ("emma", "annealing")
 
 
 def get_config(arg=""):
-    row = arg or "emma"
-    if row not in ROWS:
-        raise InputError(f"no variant {row!r}: {', '.join(ROWS)}.")
-    config = CIFAR10["get_config"]("narrow")
+    row = row_of(arg, {"loss": ROWS}).get("loss", "emma")
+    config = CIFAR10["get_config"]("fast,narrow")
     digits(config)
     if row == "annealing":
         config.method = dict(name="logit_annealing", eps=0.25, first=0.1, last=1.0)

@@ -18,7 +18,7 @@ literature. Sizes m and l reach their depth with residual layers.
 from itertools import product
 
 from jaxcert.config import base
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 BLOCKS = {"s": 2, "m": 4, "l": 8}
 COUNT = {"none": 0, "1m": 1_000_000, "5m": 5_000_000, "10m": 10_000_000}
@@ -47,19 +47,23 @@ MULTISTEP = {
     ("l", 600): [(76.93, 64.35), (80.73, 68.70), (81.08, 68.40), (80.59, 68.54)],
 }
 
-WORDS = [
-    BLOCKS,
-    ("200", "400", "600"),
-    COUNT,
-    ("", "multistep"),
-    ("", "narrow"),
-    ("", "fast"),
-]
-ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
+WORDS = {
+    "size": tuple(BLOCKS),
+    "epochs": ("200", "400", "600"),
+    "generated": tuple(COUNT),
+    "multistep": ("multistep",),
+    "narrow": ("narrow",),
+    "fast": ("fast",),
+}
+OPTIONAL = (("", "multistep"), ("", "narrow"), ("", "fast"))
+ROWS = tuple(
+    ",".join(filter(None, row))
+    for row in product(BLOCKS, WORDS["epochs"], COUNT, *OPTIONAL)
+)
 
 
 def get_config(arg=""):
-    row = _row(arg)
+    row = parse(arg)
     config = base()
     config.model = dict(
         name="lip_convnet",
@@ -111,21 +115,12 @@ def get_config(arg=""):
     return config
 
 
-def _row(arg):
-    row = dict(size="s", epochs=200, generated="none")
-    row |= dict(multistep=False, narrow=False, fast=False)
-    for word in filter(None, arg.split(",")):
-        if word in BLOCKS:
-            row["size"] = word
-        elif word in ("200", "400", "600"):
-            row["epochs"] = int(word)
-        elif word in COUNT:
-            row["generated"] = word
-        elif word in ("multistep", "narrow", "fast"):
-            row[word] = True
-        else:
-            raise InputError(
-                f"no row {word!r}: sizes s, m, l; epochs 200, 400, 600; generated none, "
-                "1m, 5m, 10m; multistep; narrow; fast."
-            )
-    return row
+def parse(arg):
+    """`m,400` -> size, epochs, generated, multistep, narrow and fast of the row."""
+    said = row_of(arg, WORDS)
+    return dict(
+        size=said.get("size", "s"),
+        epochs=int(said.get("epochs", 200)),
+        generated=said.get("generated", "none"),
+        **{word: word in said for word in ("multistep", "narrow", "fast")},
+    )

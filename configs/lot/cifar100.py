@@ -11,17 +11,17 @@ from pathlib import Path
 
 CERTIFIED = [(46.60, 32.92), (50.52, 36.50), (50.68, 36.56), (50.59, 36.22)]
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-ROWS = CIFAR10["ROWS"]
+WORDS, ROWS = CIFAR10["WORDS"], CIFAR10["ROWS"]
 
 
 def get_config(arg=""):
     config = CIFAR10["get_config"](arg)
-    row = CIFAR10["_row"](arg)
+    row = CIFAR10["parse"](arg)
     config.data.name = "cifar100"
     config.model.update(num_classes=100, head="lln")
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
-    table = row["size"], row["epochs"], row["multistep"], row["fast"]
-    if table == ("l", 200, False, False):
+    published = dict(size="l", epochs=200, multistep=False, narrow=False, fast=False)
+    if published.items() <= row.items():
         clean, certified = CERTIFIED[list(CIFAR10["COUNT"]).index(row["generated"])]
         config.reference.update(
             paper="Altstidl et al. 2023",

@@ -10,36 +10,37 @@ import runpy
 from itertools import product
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
-WORDS = [
-    ("", "residual"),
-    ("", "lln"),
-    ("hh1", "maxmin", "hh2"),
-    ("", "multistep"),
-    ("", "fast"),
-]
-ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
+WORDS = {
+    "residual": ("residual",),
+    "head": ("lln",),
+    "activation": ("hh1", "maxmin", "hh2"),
+    "schedule": ("multistep",),
+    "polar": ("fast",),
+}
+ROWS = tuple(
+    ",".join(filter(None, row))
+    for row in product(
+        ("", "residual"),
+        ("", "lln"),
+        WORDS["activation"],
+        ("", "multistep"),
+        ("", "fast"),
+    )
+)
 
 
 def get_config(arg=""):
+    row = row_of(arg, WORDS)
     path = Path(__file__).parents[1] / "quickstart.py"
     config = runpy.run_path(str(path))["get_config"]()
     config.certify.after_training = False
-    for word in filter(None, arg.split(",")):
-        if word == "residual":
-            config.model.update(residual=True, blocks=3)
-        elif word == "lln":
-            config.model.head = "lln"
-        elif word in ("maxmin", "hh1", "hh2"):
-            config.model.activation = word
-        elif word == "multistep":
-            config.optim.schedule = "multistep"
-        elif word == "fast":
-            config.model.polar = "minimax"
-        else:
-            raise InputError(
-                f"no variant {word!r}: residual, lln, maxmin, hh1, hh2, multistep, "
-                "fast."
-            )
+    if "residual" in row:
+        config.model.update(residual=True, blocks=3)
+    config.model.head = row.get("head", config.model.head)
+    config.model.activation = row.get("activation", "hh1")
+    config.optim.schedule = row.get("schedule", "cosine")
+    if "polar" in row:
+        config.model.polar = "minimax"
     return config

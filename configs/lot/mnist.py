@@ -8,16 +8,14 @@ Word after the colon: hh1 | maxmin (hh1).
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 ROWS = ("hh1", "maxmin")
 
 
 def get_config(arg=""):
-    row = arg or "hh1"
-    if row not in ROWS:
-        raise InputError(f"no variant {row!r}: {', '.join(ROWS)}.")
+    row = row_of(arg, {"activation": ROWS}).get("activation", "hh1")
     config = CIFAR10["get_config"]("s,narrow")
     config.model.update(
         image_shape=(32, 32, 1), mean=(0.1,), std=0.3081, activation=row

@@ -80,6 +80,7 @@ from __future__ import annotations
 import math
 
 from jaxcert.config import base
+from jaxcert.config import row as row_of
 from jaxcert.errors import InputError
 
 LOADER_BATCH = 256
@@ -303,7 +304,7 @@ def get_config(arg=""):
         config.optim.update(
             lr=0.01, weight_decay=5e-4, milestones=(200 / 440, 400 / 440)
         )
-    elif config.model.depth == 110:
+    elif config.model.depth == 110 and "dtype" not in row:
         for known, (table, clean, certified) in PUBLISHED.items():
             if settings(parse(known, WORDS), METHODS) == method:
                 config.reference.update(
@@ -322,18 +323,7 @@ def get_config(arg=""):
 
 def parse(arg, words):
     """`sun,0.50,et90` -> {"method": "sun", "sigma": 0.5, "start_epoch": 90}."""
-    row = {}
-    for word in filter(None, arg.split(",")):
-        key = next((key for key, values in words.items() if word in values), None)
-        if key is None:
-            raise InputError(
-                f"no row {word!r}: "
-                f"there are {'; '.join(map(', '.join, words.values()))}."
-            )
-        if key in row:
-            raise InputError(f"row {arg!r}: give one of {', '.join(words[key])}.")
-        row[key] = words[key][word]
-    return row
+    return {key: words[key][word] for key, word in row_of(arg, words).items()}
 
 
 def settings(row, methods):
@@ -365,9 +355,17 @@ def settings(row, methods):
 
 
 def shrunk(method, sizes, row):
-    """config.method of a row with what `sizes` has for a small network."""
+    """config.method of a row with what `sizes` has for a small network. Raises InputError
+    for a word whose key they fix."""
+    small = sizes.get(method["name"], {})
+    fixed = {"depth", "dtype", *small} - {"m"}
+    idle = [key for key in row if key in fixed or row[key] == "original"]
+    if idle:
+        raise InputError(
+            f"`small` has a {idle[0]} of its own: leave the word for it, or small, out."
+        )
     copies = {"m": row["m"]} if "m" in row else {}
-    return method | sizes.get(method["name"], {}) | copies
+    return method | small | copies
 
 
 def laptop(config):

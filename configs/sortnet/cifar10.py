@@ -22,7 +22,7 @@ bounds the whole training from below by about 5.5 hours.
 from itertools import product
 
 from jaxcert.config import base
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 EPOCH_IMAGES = 98 * 512  # of 50,000, the last batch filled up
 COUNT = {"none": 0, "1m": 1_000_000, "5m": 5_000_000, "10m": 10_000_000}
@@ -40,12 +40,24 @@ TABLE_1 = {  # (dropped, times): none, 1m, 5m, 10m
 }
 KEEP = {(2, False): 0.75, (8, False): 0.85, (2, True): 0.7, (8, True): 0.6}
 
-WORDS = [("2", "8"), ("", "mlp"), ("", "nodrop"), COUNT, ("1x", "2x"), ("", "narrow")]
-ROWS = tuple(",".join(filter(None, row)) for row in product(*WORDS))
+WORDS = {
+    "radius": ("2", "8"),
+    "mlp": ("mlp",),
+    "nodrop": ("nodrop",),
+    "generated": tuple(COUNT),
+    "times": ("1x", "2x"),
+    "narrow": ("narrow",),
+}
+ROWS = tuple(
+    ",".join(filter(None, row))
+    for row in product(
+        ("2", "8"), ("", "mlp"), ("", "nodrop"), COUNT, ("1x", "2x"), ("", "narrow")
+    )
+)
 
 
 def get_config(arg=""):
-    row = _row(arg)
+    row = parse(arg)
     radius, mlp, times = row["radius"], row["mlp"], row["times"]
     config = base()
     config.model = dict(
@@ -121,22 +133,12 @@ def _reference(config, row):
         )
 
 
-def _row(arg):
-    row = dict(
-        radius=8, mlp=False, nodrop=False, generated="none", times=1, narrow=False
+def parse(arg):
+    """`8,nodrop` -> radius, mlp, nodrop, generated, times and narrow of the row."""
+    said = row_of(arg, WORDS)
+    return dict(
+        radius=int(said.get("radius", 8)),
+        generated=said.get("generated", "none"),
+        times=int(said.get("times", "1x")[0]),
+        **{word: word in said for word in ("mlp", "nodrop", "narrow")},
     )
-    for word in filter(None, arg.split(",")):
-        if word in ("2", "8"):
-            row["radius"] = int(word)
-        elif word in COUNT:
-            row["generated"] = word
-        elif word in ("1x", "2x"):
-            row["times"] = int(word[0])
-        elif word in ("mlp", "nodrop", "narrow"):
-            row[word] = True
-        else:
-            raise InputError(
-                f"no row {word!r}: radii 2, 8; mlp; nodrop; generated none, 1m, 5m, 10m; "
-                "length 1x, 2x; narrow."
-            )
-    return row

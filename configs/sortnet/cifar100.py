@@ -12,11 +12,11 @@ from pathlib import Path
 
 TABLE_3 = [(24.93, 9.20), (27.58, 17.28), (26.74, 16.69), (27.50, 17.25)]
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-ROWS = CIFAR10["ROWS"]
+WORDS, ROWS = CIFAR10["WORDS"], CIFAR10["ROWS"]
 
 
 def get_config(arg=""):
-    config, row = CIFAR10["get_config"](arg), CIFAR10["_row"](arg)
+    config, row = CIFAR10["get_config"](arg), CIFAR10["parse"](arg)
     config.data.name = "cifar100"
     config.model.update(num_classes=100, mean=(0.5071, 0.4867, 0.4408), std=0.2667)
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)

@@ -8,7 +8,7 @@ Words after the colon: sortnet | linf_dist | hybrid (sortnet).
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = Path(__file__).with_name("cifar10.py")
 LINF_DIST = Path(__file__).parents[1] / "linf_dist" / "cifar10.py"
@@ -16,9 +16,7 @@ ROWS = ("sortnet", "linf_dist", "hybrid")
 
 
 def get_config(arg=""):
-    arg = arg or "sortnet"
-    if arg not in ROWS:
-        raise InputError(f"no row {arg!r}: sortnet, linf_dist, hybrid.")
+    arg = row_of(arg, {"network": ROWS}).get("network", "sortnet")
     file = LINF_DIST if arg == "linf_dist" else CIFAR10
     config = runpy.run_path(str(file))["get_config"]("8,mlp" * (arg == "hybrid") or "8")
     config.model.update(

@@ -12,16 +12,14 @@ jaxcert/data/files.py). The best of the paper's logs: 24.17 clean and 17.92 cert
 import runpy
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.config import row as row_of
 
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 ROWS = ("tiny_imagenet", "imagenet64")
 
 
 def get_config(arg=""):
-    arg = arg or "tiny_imagenet"
-    if arg not in ROWS:
-        raise InputError(f"no row {arg!r}: tiny_imagenet, imagenet64.")
+    arg = row_of(arg, {"data": ROWS}).get("data", "tiny_imagenet")
     tiny = arg == "tiny_imagenet"
     config = CIFAR10["get_config"]("8,mlp")
     config.model.update(

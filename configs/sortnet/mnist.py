@@ -15,7 +15,7 @@ BEST = {"0.1": (99.01, 98.14), "0.3": (98.46, 93.40)}
 KEEP, LAMBDA = {"0.1": 0.7, "0.3": 0.75}, {"0.1": (0.1, 0.001), "0.3": (0.02, 0.0002)}
 CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
 LINF_DIST = runpy.run_path(str(Path(__file__).parents[1] / "linf_dist" / "mnist.py"))
-ROWS = LINF_DIST["ROWS"]
+WORDS, ROWS = LINF_DIST["WORDS"], LINF_DIST["ROWS"]
 
 
 def get_config(arg=""):

@@ -43,8 +43,11 @@ def log_linear(r: Array, first: float, last: float) -> Array:
 
 
 def eps_ramp(r: Array, smooth: float = 0.4) -> Array:
-    """Share of eps: k r^4 up to r = c, then straight to 1, k = 1 / ((4 - 3c) c^3)."""
+    """Share of eps: k r^4 up to r = c, then straight to 1, k = 1 / ((4 - 3c) c^3); with
+    smooth = c = 0 it is r itself."""
     c = smooth
+    if c == 0:
+        return r
     k = 1 / ((4 - 3 * c) * c**3)
     straight = k * c**4 + (1 - k * c**4) * (r - c) / (1 - c)
     return jnp.where(r < c, k * r**4, straight)
@@ -101,11 +104,13 @@ def method_of(
     lam_end: float,
     eps_start: float,
     eps_end: float,
+    smooth: float,
 ) -> Method:
     """The training of both papers with objective(logits, worst, label, lam).
 
     p goes 8 -> 1000 between the epochs p_start and p_end and is infinity from then on, lam
-    falls with it, eps (pixels) rises between eps_start and eps_end. Raises InputError.
+    falls with it, eps (pixels) rises between eps_start and eps_end along `eps_ramp` with
+    `smooth`. Raises InputError.
     """
     if model.norm != "linf" or model.interval_margins is None:
         raise InputError(
@@ -137,7 +142,7 @@ def method_of(
         p = {"p8": P_FIRST, "general": p_schedule(r), "inf": None}[phase]
         now = eps
         if eps_end > 0:
-            now = eps * eps_ramp(ratio(step, run, eps_start, eps_end))
+            now = eps * eps_ramp(ratio(step, run, eps_start, eps_end), smooth)
         (logits, worst), state = model.apply(
             params,
             state,

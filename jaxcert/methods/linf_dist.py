@@ -65,4 +65,5 @@ def make(
         lam_end=lam_end,
         eps_start=eps_start,
         eps_end=eps_end,
+        smooth=0.0,  # the authors' command for hybrids ramps eps linearly
     )

@@ -60,4 +60,5 @@ def make(
         lam_end=lam_end,
         eps_start=eps_start,
         eps_end=eps_end,
+        smooth=0.4,
     )

@@ -1,6 +1,6 @@
 """Training that shows how little the average certified radius says.
 
-Sun, Zhang, Dimitrov, Vechev, Average Certified Radius is a Poor Metric for Randomized
+Sun, Mao, Mueller and Vechev, Average Certified Radius is a Poor Metric for Randomized
 Smoothing (2024). Three parts, each with its switch, from the epoch E_t on:
 
     discard      images with p_y < p_t; p_y: share of noisy copies predicted as the label

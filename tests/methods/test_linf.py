@@ -192,3 +192,33 @@ def test_means_are_re_estimated_for_what_is_evaluated():
 class _TrainState:
     def __init__(self, params, model_state, ema):
         self.params, self.model_state, self.ema = params, model_state, ema
+
+
+@pytest.mark.parametrize(
+    "make,share", [(linf_dist.make, 0.25), (sortnet.make, 0.25**4 / (2.8 * 0.4**3))]
+)
+def test_eps_of_hybrids_rises_as_in_each_papers_command(make, share):
+    """A quarter of the way: linearly in linf_dist, below that and smoothly in sortnet."""
+    model = dist_net.make(
+        image_shape=(4, 4, 1),
+        num_classes=3,
+        depth=3,
+        width=4,
+        hidden=4,
+        mean=(0.3,),
+        std=0.25,
+    )
+    seen = []
+
+    def apply(params, state, image, *, eps, **_):
+        seen.append(eps)
+        return (jnp.zeros((2, 3)), jnp.zeros((2, 3))), state
+
+    run = Run(steps_per_epoch=10, total_steps=100, data_size=20)
+    method = make(
+        model._replace(apply=apply), run, eps=0.5, loss="crossentropy", eps_end=4.0
+    )
+    batch = dict(image=jnp.zeros((2, 4, 4, 1)), label=jnp.zeros(2, int))
+    for step in (0, 10, 40, 70):
+        method.loss({}, {}, {}, batch, None, step, method.phase(step))
+    np.testing.assert_allclose(seen, [0, 0.5 * share, 0.5, 0.5], rtol=1e-6)
