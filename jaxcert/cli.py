@@ -112,7 +112,7 @@ def parse(
 
 def system_name(argument: str) -> str:
     """`configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
-    path, _, row = argument.partition(":")
+    path, row = configs.split(argument)
     parts = [Path(path).absolute().parent.name, Path(path).stem, *row.split(",")]
     return "_".join(part for part in parts if part and part != "configs")
 

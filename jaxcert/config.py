@@ -133,10 +133,24 @@ def base() -> ConfigDict:
     return config
 
 
+def split(argument: str) -> tuple[str, str]:
+    """(file, row) of FILE[:ROW]. A file's name may have colons itself, as a drive of Windows
+    has: the longest part before one that is a file counts."""
+    if Path(argument).is_file():
+        return argument, ""
+    ends = [at for at, letter in enumerate(argument) if letter == ":"]
+    for at in reversed(ends):
+        if Path(argument[:at]).is_file():
+            return argument[:at], argument[at + 1 :]
+    drive = re.match(r"[A-Za-z]:[\\/]", argument)
+    at = argument.find(":", 2 if drive else 0)
+    return (argument, "") if at < 0 else (argument[:at], argument[at + 1 :])
+
+
 def load(argument: str) -> ConfigDict:
     """`configs/lot/cifar10.py:m,400` -> its config. Raises InputError for a missing or
     broken file."""
-    path, _, row = argument.partition(":")
+    path, row = split(argument)
     if not Path(path).is_file():
         raise InputError(f"no config file {path}: `ls configs/*/` lists them.")
     try:
@@ -146,7 +160,9 @@ def load(argument: str) -> ConfigDict:
         config = namespace["get_config"](row)
     except InputError:
         raise
-    except Exception as error:  # a config file is code and can raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file is code: even SystemExit
         frames = traceback.extract_tb(error.__traceback__)
         line = [getattr(error, "lineno", 1)]
         line += [frame.lineno for frame in frames if frame.filename == path]
@@ -222,7 +238,7 @@ def read(workdir: str | Path) -> ConfigDict:
         if config.get("certify", {}).get("name") == "smoothing":
             config.certify = _SMOOTHING | config.certify.to_dict()
         return config
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, MemoryError):
         raise InputError(
             f"{path} is damaged: it is no config; restore it or train again."
         ) from None

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import re
 import signal
+import stat
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-_PLACES = (
-    errno.EACCES,
-    errno.EROFS,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-)
-"""Paths at which nothing can be read or written."""
+_ADVICE = {
+    errno.EACCES: "change its permissions or name another place",
+    errno.EPERM: "change its permissions or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.ELOOP: "a link there leads in a circle, name another path",
+    errno.EEXIST: "name a place that is free",
+    errno.EISDIR: "name a file",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.EIO: "check the disk",
+}
+"""What helps against an error of the system; the same for reading and for writing."""
+
+_NEITHER_FILE_NOR_FOLDER = "(/dev/(std|fd/)|/proc/)"
+"""Paths of open descriptors: what stands behind them is not ours to read back."""
 
 
 class InputError(ValueError):
@@ -29,15 +39,50 @@ class InputError(ValueError):
     fix."""
 
 
+def check_file(path: str | Path, *, new: bool = False) -> None:
+    """Raises InputError unless the path is a regular file, and not a folder, a pipe, a
+    device or a link in a circle. new: it may also be missing, as what is about to be
+    written is."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if new:
+            return
+        raise InputError(f"there is no file {path}: check the path.") from None
+    except ValueError:  # a zero byte
+        raise InputError(f"{str(path)!r} can be no path: give another.") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(
+            f"{path} is a link that leads in a circle: name another file."
+        ) from None
+    kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
+    if not stat.S_ISREG(mode) or re.match(_NEITHER_FILE_NOR_FOLDER, str(path)):
+        raise InputError(f"{path} is a {kind}: name a regular file.")
+
+
+def home(path: str | Path) -> Path:
+    """The path with its `~` as the home folder. Raises InputError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{path} is in a home folder that is not known: give the whole path, or set "
+            "$HOME."
+        ) from None
+
+
 def exit_cleanly(command: Callable[[], int | None]) -> int:
     """Run a command; a fault of the input becomes one sentence on stderr and a non-zero
     status.
 
     A bug of ours still ends in a traceback. Returns the exit status: 0, 2 (input), 1
-    (the machine: disk full, no permission) or 130 (Ctrl-C).
+    (the machine: disk full, no permission, no memory) or 130 (Ctrl-C).
     """
     warnings.formatwarning = _one_line
     sys.unraisablehook = _but_for_closed_loops
+    _print_any_path()
     try:
         return command() or 0
     except InputError as error:
@@ -50,18 +95,65 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            where = f" while writing {error.filename}" if error.filename else ""
-            return _say(
-                f"the disk is full or the quota reached{where}; what was complete is kept: "
-                "free space and run the same command again.",
-                1,
-            )
-        if error.filename is not None and error.errno in _PLACES:
-            return _say(
-                f"{error.filename}: {error.strerror}; choose a writable place.", 1
-            )
-        raise
+        sentence = _of_the_system(error)
+        if sentence is None:
+            raise
+        return _say(sentence, 1)
+    except MemoryError as error:
+        return _say(_of_memory(error), 1)
+    except RecursionError:
+        return _say(
+            "the input is nested too deeply to be read: check the files and the config that "
+            "were given.",
+            2,
+        )
+    except OverflowError as error:
+        return _say(
+            f"a number is too large ({error}): check the numbers that were given.", 2
+        )
+    except RuntimeError as error:  # jax raises its own class of it
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        return _say(_of_memory(error), 1)
+
+
+def _of_the_system(error: OSError) -> str | None:
+    """The sentence of an error that the system has given; None for one of other origin."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f" while writing {_name(error)}" if error.filename else ""
+        return (
+            f"the disk is full or the quota reached{where}; what was complete is kept: "
+            "free space and run the same command again."
+        )
+    if error.errno == errno.ENOMEM:
+        return _of_memory(error)
+    if error.errno in _ADVICE or error.filename is not None and error.errno:
+        place = f"{_name(error)}: " if error.filename is not None else ""
+        advice = _ADVICE.get(error.errno, "name another place")
+        return f"{place}{error.strerror}; {advice}."
+    return None
+
+
+def _name(error: OSError) -> str:
+    name = error.filename
+    return os.fsdecode(name) if isinstance(name, bytes | os.PathLike) else str(name)
+
+
+def _of_memory(error: Exception) -> str:
+    asked = re.search(r"(?i)allocat\w* ([\d,.]+ ?[A-Za-z]+)", str(error))
+    amount = f" to allocate {asked[1]}" if asked else ""
+    return (
+        f"there is not enough memory{amount}: give smaller batches, images or networks; what "
+        "was finished is kept."
+    )
+
+
+def _print_any_path() -> None:
+    """What the encoding of a stream lacks is printed as its code: a file's name may be any
+    bytes, and a terminal may know ASCII only."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -111,5 +203,6 @@ def _one_line(message, *_: object, **__: object) -> str:
 
 
 def _say(sentence: str, status: int) -> int:
+    sentence = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
     print(f"\njaxcert: {sentence}", file=sys.stderr, flush=True)
     return status

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert import cohen_table
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, check_file
 
 try:
     import fcntl
@@ -150,6 +150,7 @@ class Writer:
         self.header = {"format": FORMAT, **header}
         self.kept: Certificates | None = None
         self.done: set[int] = set()
+        check_file(self.path, new=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "ab", buffering=0)
         try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import math
 import os
 import pickle
 import tarfile
@@ -122,6 +123,8 @@ _MNIST = {  # split -> its two files: stem, md5 packed (the download), md5 unpac
     ),
 }
 
+_LARGEST = 1 << 28
+"""Bytes that an archive may unpack to; the published ones have up to 186 MB."""
 _SIZES = {"train": 50_000, "test": 10_000}  # of CIFAR
 _MNIST_SIZES = {"train": 60_000, "test": 10_000}
 
@@ -173,7 +176,7 @@ def read_mnist(split: str, *, folder: Path, fetch: bool) -> Arrays:
             path = download.fetch(
                 f"{_MNIST_URL}{stem}.gz", folder / "mnist" / f"{stem}.gz", md5=packed
             )
-        data = _unzip(path) if path.suffix == ".gz" else path.read_bytes()
+        data = _unzip(path) if path.suffix == ".gz" else _content(path)
         arrays.append(_idx(data, rank, path))
         _compare_md5(data, unpacked, str(path))
     image, label = arrays
@@ -218,7 +221,7 @@ def _find_idx(stem: str, folder: Path) -> Path | None:
 def _members(path: Path, names: list[str]) -> dict[str, bytes]:
     """Contents of files in a folder or in a tar.gz, by their last name."""
     if path.is_dir():
-        found = {n: (path / n).read_bytes() for n in names if (path / n).is_file()}
+        found = {n: _content(path / n) for n in names if (path / n).is_file()}
     else:
         found = dict(_tar_members(path, names))
     for name in names:
@@ -235,7 +238,7 @@ def _tar_members(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
                 name = os.path.basename(member.name)
                 if name in names and member.isfile():
                     yield name, tar.extractfile(member).read()
-    except tarfile.TarError:
+    except Exception:  # a damaged table of contents can raise anything
         raise InputError(
             f"{path} is cut off or damaged: copy or download it again."
         ) from None
@@ -258,6 +261,7 @@ def _unpickled(data: bytes, what: str, name: str, kind: _Cifar) -> Arrays:
         content = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
         image, label = content[b"data"], np.asarray(content[kind.label_key])
         good = image.dtype == np.uint8 and image.shape == (len(label), 3072)
+        good = good and label.ndim == 1 and len(label) and label.dtype.kind in "iu"
     except Exception:  # a damaged pickle can raise anything
         good = False
     if not good:
@@ -287,11 +291,27 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 def _unzip(path: Path) -> bytes:
     try:
-        return gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            data = file.read(_LARGEST + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(
             f"{path} is cut off or damaged: copy or download it again."
         ) from None
+    if len(data) > _LARGEST:
+        raise InputError(
+            f"{path} unpacks to more than {_LARGEST >> 20} MB, which no published archive "
+            "does: copy or download it again."
+        )
+    return data
+
+
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > _LARGEST:
+        raise InputError(
+            f"{path} has more than {_LARGEST >> 20} MB, which no published file has: copy or "
+            "download it again."
+        )
+    return path.read_bytes()
 
 
 def _idx(data: bytes, rank: int, path: Path) -> np.ndarray:
@@ -300,7 +320,7 @@ def _idx(data: bytes, rank: int, path: Path) -> np.ndarray:
     if header[0] != 0x0800 + rank:
         raise InputError(f"{path} is no idx file of MNIST: copy or download it again.")
     shape = tuple(int(n) for n in header[1:])
-    if len(data) != 4 + 4 * rank + int(np.prod(shape)):
+    if len(data) != 4 + 4 * rank + math.prod(shape):
         raise InputError(f"{path} is cut off: copy or download it again.")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 

@@ -218,3 +218,8 @@ def _check(shape: tuple[int, ...], crop_fill: str, **sizes: int) -> None:
                 f"data.augment has a {name} of {size} pixels for images of "
                 f"{shape[1]} x {shape[2]}: give 0 or more and less than the side."
             )
+    if sizes["cutout"] >= 2 * max(shape[1:3]) - 1:  # from wherever its centre is
+        raise InputError(
+            f"data.augment has a cutout of {sizes['cutout']} pixels, which blacks out all of "
+            f"every image of {shape[1]} x {shape[2]}: give less than the side."
+        )

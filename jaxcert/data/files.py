@@ -2,40 +2,47 @@
 
 npz:<folder>     train.npz and test.npz, each with the arrays `image` and `label`
 npy:<folder>     train_image.npy, train_label.npy, test_image.npy, test_label.npy
-folder:<folder>  train/<class>/*.png and test/<class>/*.png (also jpg, bmp, webp, pgm, ppm)
+folder:<folder>  train/<class>/*.png and test/<class>/*.png (see data/pictures.py)
 
 Images are uint8, or floats in [0, 1], [N,H,W,C] or [N,H,W]; labels whole numbers from 0.
 Arrays are mapped, never read whole, which needs npz files that are not compressed: the
 members of a zip file that are only stored lie in it as they are, an npy header and then the
-array. (numpy itself reads a member whole, whatever its `mmap_mode` says.)
+array. (numpy itself reads a member whole, whatever its `mmap_mode` says.) Their checksums
+are compared once by each process. Nothing that is read here can run code.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import struct
 import zipfile
+import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, check_file
 from jaxcert.progress import Progress
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm")
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., length of name, of extra
+_BLOCK = 1 << 24  # bytes of which a checksum is taken at a time
+_ENCRYPTED = 1  # flag of a zip file's member
 
 
 def read_npz(path: Path) -> Arrays:
-    """(image, label) of one npz file, the images mapped. Raises InputError for a file that
-    is missing, no npz, compressed, cut off, or without the two arrays."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}: check the path.")
+    """(image, label) of one npz file, mapped. Raises InputError for a file that is missing,
+    no npz, compressed, cut off, damaged, or without the two arrays."""
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
-    except zipfile.BadZipFile:
+    except PermissionError:
+        raise
+    except Exception:  # a damaged table of contents can raise anything
         raise InputError(f"{path} is no npz file, or cut off: copy it again.") from None
     there = ", ".join(name.removesuffix(".npy") for name in members) or "nothing"
     for name in ("image", "label"):
@@ -55,92 +62,75 @@ def read_npy(folder: Path, split: str) -> Arrays:
     arrays = []
     for what in ("image", "label"):
         path = folder / f"{split}_{what}.npy"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise InputError(
                 f"there is no {path}: npy:{folder} wants {split}_image.npy and "
                 f"{split}_label.npy."
             )
-        try:
-            arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (ValueError, EOFError):
+        check_file(path)
+        array = _map(path, 0, path.stat().st_size)
+        if array is None:
             raise InputError(
                 f"{path} is no array of numbers, or cut off: save it by np.save."
-            ) from None
+            )
+        arrays.append(array)
     return arrays[0], arrays[1]
 
 
-def read_folder(folder: Path, split: str) -> Arrays:
-    """(image uint8 [N,H,W,C], label) of one split; classes are numbered in the order of
-    the names of train's sub-folders. Grey pictures have C = 1, all others become RGB.
-
-    Raises InputError for missing folders, no pictures, or pictures of several sizes.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    files = _pictures(folder, split)
-    line = Progress(f"read {folder / split}", len(files))
-    image: np.ndarray | None = None
-    for number, (path, _) in enumerate(files):
-        try:
-            with Image.open(path) as opened:
-                mode = "L" if opened.mode in ("1", "L") else "RGB"
-                pixels = np.asarray(opened.convert(mode))
-        except (UnidentifiedImageError, OSError):
-            raise InputError(
-                f"{path} is no picture that can be read: remove it."
-            ) from None
-        pixels = pixels.reshape(*pixels.shape[:2], -1)
-        if image is None:
-            image = np.empty((len(files), *pixels.shape), np.uint8)
-        if pixels.shape != image.shape[1:]:
-            raise InputError(
-                f"{path} is {pixels.shape}, the pictures before it {image.shape[1:]} "
-                "(height, width, channels): bring all to one size and kind."
-            )
-        image[number] = pixels
-        line.update(number + 1)
-    return image, np.array([label for _, label in files], np.int32)
-
-
-def _pictures(folder: Path, split: str) -> list[tuple[Path, int]]:
-    for name in ("train", split):
-        if not (folder / name).is_dir():
-            raise InputError(
-                f"there is no folder {folder / name}: folder:{folder} wants pictures in "
-                f"{name}/<class>/."
-            )
-    classes = sorted(p.name for p in (folder / "train").iterdir() if p.is_dir())
-    files = []
-    for place in sorted(p for p in (folder / split).iterdir() if p.is_dir()):
-        if place.name not in classes:
-            raise InputError(
-                f"{place} is a class that {folder / 'train'} has not: add or remove it."
-            )
-        label = classes.index(place.name)
-        names = (p for p in place.iterdir() if p.suffix.lower() in _PICTURES)
-        files += [(path, label) for path in sorted(names)]
-    if not files:
-        raise InputError(
-            f"there are no pictures in {folder / split}/<class>/: "
-            f"they may end in {', '.join(_PICTURES)}."
-        )
-    return files
-
-
 def _map_member(path: Path, info: zipfile.ZipInfo) -> np.ndarray:
-    if info.compress_type != zipfile.ZIP_STORED:
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
         raise InputError(
             f"{path} is compressed and cannot be mapped: save it again by np.savez instead "
             "of np.savez_compressed."
         )
+    start = _start(path, info)
+    array = None if start is None else _map(path, start, info.file_size)
+    stat = path.stat()
+    if array is None or info.CRC != _checksum(
+        path, start, info.file_size, stat.st_size, stat.st_mtime_ns
+    ):
+        raise InputError(
+            f"{path} is damaged or cut off in {info.filename}: copy it again."
+        )
+    return array
+
+
+def _start(path: Path, info: zipfile.ZipInfo) -> int | None:
+    """Where the content of a member begins; None if the file has no such member there."""
+    if info.header_offset < 0:  # the front of the file is missing
+        return None
+    with open(path, "rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size:
+        return None
+    signature, name, extra = _LOCAL_HEADER.unpack(header)
+    if signature != b"PK\x03\x04":
+        return None
+    return info.header_offset + _LOCAL_HEADER.size + name + extra
+
+
+@lru_cache(maxsize=64)
+def _checksum(path: Path, start: int, size: int, *_identity: int) -> int:
+    """CRC-32 of a part of a file; _identity tells a file from a later one of its name."""
+    line = Progress(f"check {path.name}", size, unit="bytes") if size > 2**30 else None
+    checksum, left = 0, size
+    with open(path, "rb") as file:
+        file.seek(start)
+        while left and (block := file.read(min(_BLOCK, left))):
+            checksum, left = zlib.crc32(block, checksum), left - len(block)
+            if line:
+                line.update(size - left)
+    return checksum
+
+
+def _map(path: Path, start: int, size: int) -> np.ndarray | None:
+    """The npy array in `size` bytes of a file from `start`, mapped; None if that is not
+    exactly one array of numbers. What the header says is compared with the size before
+    anything is made of it."""
     try:
         with open(path, "rb") as file:
-            file.seek(info.header_offset)
-            signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-            if signature != b"PK\x03\x04":
-                raise ValueError
-            file.seek(name + extra, 1)
-            start = file.tell()
+            file.seek(start)
             version = np.lib.format.read_magic(file)
             read = (
                 np.lib.format.read_array_header_1_0
@@ -149,14 +139,20 @@ def _map_member(path: Path, info: zipfile.ZipInfo) -> np.ndarray:
             )
             shape, fortran, dtype = read(file)
             offset = file.tell()
-        count = int(np.prod(shape))
-        if dtype.hasobject or offset - start + count * dtype.itemsize != info.file_size:
-            raise ValueError
+    except PermissionError:
+        raise
+    except Exception:  # a damaged header can raise anything, deep brackets MemoryError
+        return None
+    count = math.prod(shape)  # np.prod goes round at 2**64
+    if dtype.hasobject or not dtype.itemsize or any(n < 0 for n in shape):
+        return None
+    if offset - start + count * dtype.itemsize != size:
+        return None
+    if os.path.getsize(path) < start + size:
+        return None
+    try:
         if not count:
             return np.empty(shape, dtype)
-        order = "F" if fortran else "C"
-        return np.memmap(path, dtype, "r", offset, shape, order)
-    except (ValueError, struct.error):
-        raise InputError(
-            f"{path} is damaged or cut off in {info.filename}: copy it again."
-        ) from None
+        return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+    except (ValueError, OverflowError, MemoryError):  # sizes that no address has
+        return None

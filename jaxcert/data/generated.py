@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxcert.data import files, write
 from jaxcert.data.sources import Source, checked
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, home
 from jaxcert.progress import Progress
 
 _RECORDS = 256  # read at a time
@@ -45,7 +45,7 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
     count: that many, drawn without replacement by `seed`; 0: all. Raises InputError for a
     set that is missing, damaged, unfinished, empty, smaller than `count`, or not uint8.
     """
-    path = Path(path).expanduser()
+    path = home(path)
     if not path.exists():
         raise InputError(
             f"there are no generated images at {path}: check --config.data.generated."
@@ -64,7 +64,7 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
 
 def size(path: str | Path) -> int:
     """Number of images of a set, without reading them. Raises as `open_generated`."""
-    path = Path(path).expanduser()
+    path = home(path)
     if path.is_dir():
         return write.read_header(path).get("count", 0)
     return len(open_generated(path).label)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert.data import archives, files, tfds
-from jaxcert.errors import InputError
+from jaxcert.data import archives, files, pictures, tfds
+from jaxcert.errors import InputError, home
 
 NAMES = (
     "digits, mnist, cifar10, cifar100, tfds:<name>, npz:<folder>, npy:<folder> and "
@@ -24,6 +24,7 @@ NAMES = (
 )
 
 _CHUNK = 1 << 14  # images looked at together
+_MOST_CLASSES = 1 << 24
 
 
 class Source(NamedTuple):
@@ -44,7 +45,7 @@ def open(
     """One split, 'train' or 'test', of a data set.
 
     name: digits | mnist | cifar10 | cifar100 | tfds:<name>[:config] | npz:, npy: or
-        folder:<path> (see `jaxcert.data.files`)
+        folder:<path> (see `jaxcert.data.files` and `jaxcert.data.pictures`)
     dir: where archives are; empty: $JAXCERT_DATA or ~/.cache/jaxcert (tfds: its default)
     download: fetch an archive that is not there
     pad: side to which images are filled up with black, 0: as they are. An isometry, so
@@ -56,7 +57,6 @@ def open(
     if split not in ("train", "test"):
         raise InputError(f"there is no split {split!r}: give 'train' or 'test'.")
     kind, _, rest = name.partition(":")
-    path = Path(rest).expanduser()
     classes = 0
     if name == "digits":
         image, label, classes = *_digits(split), 10
@@ -70,7 +70,7 @@ def open(
     elif kind == "tfds" and rest:
         image, label, classes = tfds.read(rest, split, dir=dir)
     elif kind in ("npz", "npy", "folder") and rest:
-        image, label, classes = _own(kind, path, split)
+        image, label, classes = _own(kind, home(rest), split)
     else:
         raise InputError(f"no data set is called {name!r}: there are {NAMES}.")
     return _pad(checked(image, label, num_classes=classes, name=name), pad)
@@ -102,6 +102,11 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
             f"{name} has the label {low if low < 0 else high}: give labels in "
             f"0..{(num_classes or high + 1) - 1}."
         )
+    if high >= _MOST_CLASSES:
+        raise InputError(
+            f"{name} has the label {high}, more than there are classes anywhere: give numbers "
+            "of classes from 0."
+        )
     if image.dtype != np.uint8:
         image = _unit_floats(image, name)
     return Source(image, np.asarray(label, np.int32), num_classes or high + 1, name)
@@ -115,17 +120,20 @@ def check_model(
     exactly: bool = False,
 ) -> None:
     """Raises InputError unless images and labels are those a model takes; one of 0 classes
-    takes no labels. exactly: it may have no class that the labels lack."""
+    takes no labels. It may have classes that the labels lack only where these are arrays
+    (npz, npy), and not if `exactly`."""
     if tuple(source.image.shape[1:]) != tuple(image_shape):
         raise InputError(
             f"{source.name} has images of {_times(source.image.shape[1:])}, the model takes "
             f"{_times(image_shape)}: set config.model.image_shape, or config.data.pad."
         )
-    more = exactly and source.num_classes < num_classes
+    # the arrays of a part of a data set may lack the last classes
+    partly = source.name.startswith(("npz:", "npy:"))
+    more = source.num_classes < num_classes and (exactly or not partly)
     if num_classes and (source.num_classes > num_classes or more):
         raise InputError(
             f"{source.name} has {source.num_classes} classes, the model {num_classes}: set "
-            "config.model.num_classes."
+            "config.model.num_classes to train, or give data of the model's classes."
         )
 
 
@@ -133,7 +141,7 @@ def _folder(dir: str) -> Path:
     """Where archives are. A folder that was named must exist: a slip of the pen should not
     start a download into a new one."""
     named = dir or os.environ.get("JAXCERT_DATA", "")
-    folder = Path(named or "~/.cache/jaxcert").expanduser()
+    folder = home(named or "~/.cache/jaxcert")
     if named and not folder.exists():
         raise InputError(
             f"there is no folder {folder}: create it, or correct --config.data.dir or "
@@ -161,8 +169,8 @@ def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
             }[kind]
         )
     if kind == "folder":
-        image, label = files.read_folder(path, split)
-        return image, label, sum(p.is_dir() for p in (path / "train").iterdir())
+        image, label = pictures.read_folder(path, split)
+        return image, label, len(pictures.classes(path))
     if kind == "npz":
         image, label = files.read_npz(path / f"{split}.npz")
         others = [path / f"{s}.npz" for s in ("train", "test") if s != split]
@@ -175,10 +183,28 @@ def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
             for s in others
             if (path / f"{s}_label.npy").is_file()
         ]
+    _check_levels(image, f"{kind}:{path}")
     highest = [
         int(x.max()) for x in (label, *labels) if x.size and x.dtype.kind in "iu"
     ]
     return image, label, max(highest, default=-1) + 1
+
+
+def _check_levels(image: Any, name: str) -> None:
+    """Raises InputError for bytes that are all 0 and 1: they stand for black and white, but
+    would be read as two blacks."""
+    if image.dtype != np.uint8:
+        return
+    highest = 0
+    for first in range(0, len(image), _CHUNK):
+        highest = max(highest, int(image[first : first + _CHUNK].max(initial=0)))
+        if highest > 1:
+            return
+    if highest == 1:
+        raise InputError(
+            f"{name} has no pixel above 1 of 255: save round(255 x) as uint8, or floats in "
+            "[0, 1]."
+        )
 
 
 def _unit_floats(image: Any, name: str) -> np.ndarray:

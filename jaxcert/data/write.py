@@ -237,17 +237,40 @@ def _origin(header: dict[str, Any]) -> str:
 
 def read_header(folder: Path) -> dict[str, Any]:
     """The header of a folder of shards. Raises InputError if there is none."""
-    try:
-        header = json.loads((folder / HEADER).read_text())
-        good = header["format"] == FORMAT and {"done", "per_shard"} <= set(header)
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
-        good = False
-    if not good:
+    header: dict[str, Any] = {}
+    if (folder / HEADER).is_file():
+        try:
+            header = json.loads((folder / HEADER).read_text())
+        except (ValueError, RecursionError, MemoryError):  # deep brackets
+            pass
+    if not _is_header(header):
         raise InputError(
             f"{folder} has no {HEADER} of ours: it is no folder of generated images; write "
             "one by `python -m jaxcert.generate` or `convert`."
         )
     return header
+
+
+def _is_header(header: Any) -> bool:
+    """Whether it has all fields, each of its type and in its range."""
+
+    def whole(value: Any, low: int) -> bool:
+        return type(value) is int and low <= value < 2**48
+
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        return False
+    shape, done = header.get("image_shape"), header.get("done")
+    sizes = (header.get(key) for key in ("per_record", "per_shard"))
+    return (
+        isinstance(done, bool)
+        and isinstance(shape, list)
+        and len(shape) == 3
+        and all(whole(n, 1) for n in (*shape, *sizes))
+        and header["per_shard"] % header["per_record"] == 0
+        and whole(header.get("num_classes"), 0)
+        and whole(header.get("count", 0 if not done else None), 0)
+        and isinstance(header.get("request", {}), dict)
+    )
 
 
 def images_in(path: Path, header: dict[str, Any]) -> int:

@@ -1,0 +1,96 @@
+"""How a command ends: one sentence that is true, and a status."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from jaxcert import config as configs
+from jaxcert.errors import InputError, check_file, exit_cleanly
+
+FAULTS = {
+    "memory": (MemoryError("Unable to allocate 3.2 PiB"), 1, "allocate 3.2 PiB"),
+    "device": (
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+        1,
+        "not enough memory",
+    ),
+    "depth": (RecursionError("x"), 2, "nested too deeply"),
+    "size": (OverflowError("int too large"), 2, "too large (int too large)"),
+    "reading": (
+        PermissionError(errno.EACCES, "Permission denied", "x"),
+        1,
+        "x: Permission denied; change its permissions or name another place",
+    ),
+    "circle": (OSError(errno.ELOOP, "Too many levels", "x"), 1, "in a circle"),
+    "place without a name": (OSError(errno.EIO, "I/O error"), 1, "check the disk"),
+    "other number": (
+        OSError(errno.ENXIO, "No such device", "x"),
+        1,
+        "x: No such device",
+    ),
+    "full": (OSError(errno.ENOSPC, "No space", "x"), 1, "disk is full"),
+    "bytes that are no text": (InputError("a\udcff\nb is wrong."), 2, r"a\udcff\nb is"),
+}
+
+
+@pytest.mark.parametrize("fault,status,words", FAULTS.values(), ids=FAULTS)
+def test_faults_are_one_sentence(capsys, fault, status, words):
+    def command():
+        raise fault
+
+    assert exit_cleanly(command) == status
+    said = capsys.readouterr().err
+    assert words in said and said.strip().endswith(".") and said.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    "bug", [RuntimeError("bug"), OSError("bug"), ValueError("bug")]
+)
+def test_a_bug_keeps_its_traceback(bug):
+    def command():
+        raise bug
+
+    with pytest.raises(type(bug), match="bug"):
+        exit_cleanly(command)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/null", "/proc/self/status", "/"])
+def test_devices_are_no_files(name):
+    with pytest.raises(InputError, match="name a regular file"):
+        check_file(name, new=True)
+
+
+def test_what_is_about_to_be_written_may_be_missing(tmp_path):
+    check_file(tmp_path / "new", new=True)
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    with pytest.raises(InputError, match="circle"):
+        check_file(tmp_path / "link", new=True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe"):
+        check_file(tmp_path / "pipe", new=True)
+
+
+@pytest.mark.parametrize("name", ["a.py", "a:b.py", "a b\n.py", "ä\udcff.py", "C:x.py"])
+@pytest.mark.parametrize("row", ["", "m,400", "a:b"])
+def test_file_and_row_are_told_apart(tmp_path, name, row):
+    path = tmp_path / name
+    path.touch()
+    argument = f"{path}:{row}" if row else str(path)
+    assert configs.split(argument) == (str(path), row)
+
+
+def test_drives_are_not_taken_for_rows():
+    assert configs.split(r"C:\x.py:row") == (r"C:\x.py", "row")
+    assert configs.split("C:/x.py") == ("C:/x.py", "")
+    assert configs.split("x.py:row") == ("x.py", "row")
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(0)", "import sys; sys.exit('x')"])
+def test_config_that_ends_the_program_is_refused(tmp_path, code):
+    path = tmp_path / "c.py"
+    path.write_text(f"\n{code}\n")
+    with pytest.raises(InputError, match="line 2: SystemExit: .*; correct the file"):
+        configs.load(str(path))
