@@ -57,7 +57,7 @@ TRAIN = {
     "no config": ("", "--config is missing; for example"),
     "unknown config": ("--config=configs/nope.py", "no config file configs/nope.py"),
     "no config file": (f"--config={__file__}", "has no get_config"),
-    "unknown row": (f"--config={CONFIG}:0.3", "no row '0.3': there are 0.25, 0.50"),
+    "unknown row": (f"--config={CONFIG}:0.3", r"no row '0.3': there are 0.25 \| 0.50"),
     "unknown argument": ("--lr=1", "unknown argument '--lr=1'"),
     "unknown key": ("--config.optim.lrr=1", "no key 'lrr'; did you mean 'lr'?"),
     "odd key": ("--config.optim.zzz=1", "there are accumulate, b1, b2"),
@@ -236,7 +236,10 @@ def test_places_that_cannot_be_written_are_named(ends, run, tmp_path):
     for out in (tmp_path, tmp_path / "file" / "x.jsonl", "/proc/x/y.jsonl"):
         status, said = ends(certify, "--workdir", run, "--out", out)
         assert status == (2 if out == tmp_path else 1)
-        assert_words("name a regular file|Not a directory; check|No such file", said)
+        assert_words(
+            "name a regular file|Not a directory; check|No such file|place that is free",
+            said,
+        )
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -20,7 +20,10 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 LABEL = np.arange(6)
 
 
-def npy(shape="(6, 4, 4, 1)", kind="'|u1'", data=IMAGE.tobytes()):
+PIXELS = IMAGE.tobytes()
+
+
+def npy(shape="(6, 4, 4, 1)", kind="'|u1'", data=PIXELS):
     header = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
