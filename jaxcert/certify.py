@@ -92,6 +92,8 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         "dataset": source.name,
         "split": chosen.split,
         "data_digest": data_digest(source),
+        "images": len(source.label),
+        "requests": [{"start": index[0], "stop": index[-1] + 1, "step": chosen.step}],
         "num_classes": source.num_classes,
         "model": config.model.to_dict(),
         "precision": config.precision,

@@ -23,15 +23,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert import cohen_table
+from jaxcert import cohen_table, records_read
 from jaxcert.errors import InputError, check_file
+from jaxcert.records_read import FORMAT, ROW_FIELDS
 
 try:
     import fcntl
 except ImportError:  # Windows: files are not locked there
     fcntl = None
 
-FORMAT = "jaxcert-certificates-1"
 ABSTAIN, ERROR = -1, -2
 
 IDENTITY = (
@@ -78,9 +78,12 @@ class Certificates(NamedTuple):
     changes"""
     logits: np.ndarray | None = None
     """float64 [N,K]"""
+    least_margins: np.ndarray | None = None
+    """float64 [N,J], the least lower bound of z_predicted - z_j over the other classes on
+    the box of each of the J radii that were tried; nan where a box was not looked at"""
     margins: np.ndarray | None = None
-    """float64 [N,K], lower bounds of z_predicted - z_j on the box of this radius; nan where
-    the radius is 0"""
+    """float64 [N,K], of version 0.1, which wrote no `least_margins`: lower bounds of
+    z_predicted - z_j on the box of this radius; nan where the radius is 0"""
     distance: np.ndarray | None = None
     """float64 [N], of an attack: that of the nearest image found in another class than
     predicted; nan: none was found"""
@@ -90,32 +93,6 @@ class Certificates(NamedTuple):
     def correct(self) -> np.ndarray:
         """bool [N]; abstentions and errors are wrong."""
         return self.predicted == self.label
-
-
-_ROW_FIELDS = {
-    "radius_paper": 0,
-    "p_lower": 0,
-    "counts": 1,
-    "agreeing": 1,
-    "changed": 0,
-    "logits": 1,
-    "margins": 1,
-    "distance": 0,
-}
-"""What a row may have, and its axes."""
-_COUNTED = ("counts", "agreeing", "changed")
-"""Of these, the integers."""
-_INTEGERS = {"index": 63, "label": 31, "predicted": 31, "n": 63}
-"""What it must have, and bits."""
-_NO_ROW = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
-"""What reading a line raises that is no row, or nests too deep to be one."""
 
 
 def identity(header: dict[str, Any]) -> dict[str, Any]:
@@ -140,9 +117,9 @@ def computed(header: dict[str, Any]) -> dict[str, Any]:
 class Writer:
     """Appends rows to a record file and continues one that was interrupted.
 
-    `kept` holds the rows already there, if any, and `done` the indices of all rows.
-    Raises InputError, and leaves the file as it was, if it belongs to another request,
-    has a line that is no row, or another process is writing it.
+    `kept` holds the rows already there, if any, without their evidence, and `done` the
+    indices of all rows. Raises InputError, and leaves the file as it was, if it belongs to
+    another request, has a line that is no row, or another process is writing it.
     """
 
     def __init__(self, path: str | Path, header: dict[str, Any]):
@@ -150,6 +127,7 @@ class Writer:
         self.header = {"format": FORMAT, **header}
         self.kept: Certificates | None = None
         self.done: set[int] = set()
+        self._asks: list[Any] = []  # requests that the file does not know yet
         check_file(self.path, new=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "ab", buffering=0)
@@ -163,8 +141,12 @@ class Writer:
     def append(self, rows: Certificates) -> None:
         """Write rows and sync them to disk; on a full disk the file keeps its complete
         lines only."""
-        self._append([json.dumps(row) for row in _rows_to_json(rows)])
-        self.done.update(int(i) for i in rows.index)
+        lines = list(_rows_to_json(rows))
+        if lines and self._asks:
+            lines[0]["requests"] = self._asks
+        self._append([json.dumps(row) for row in lines])
+        self._asks = []
+        self.done.update(rows.index.tolist())
 
     def close(self) -> None:
         self._file.close()
@@ -192,21 +174,23 @@ class Writer:
     def _start(self) -> None:
         """Write the header, or go on below the rows there are. Whose file it is comes
         first: nothing of another's is changed."""
-        data = self.path.read_bytes()
-        whole = _whole_lines(data)
+        size, whole, complete = records_read.end_of_whole_lines(self.path)
         if whole:
-            self.kept = load(self.path)
-            self._compare(self.kept.header)
-            self.done = {int(i) for i in self.kept.index}
-        elif not _begins_as_header(data):
+            kept = load(self.path)
+            self._compare(kept.header)
+            self.kept = kept._replace(**dict.fromkeys(ROW_FIELDS))
+            self.done = set(kept.index.tolist())
+            known = kept.header.get("requests", [None])
+            self._asks = [r for r in self.header.get("requests", []) if r not in known]
+        elif not _begins_as_header(self.path):
             raise InputError(
                 f"{self.path} is no record file: name another file with --out."
             )
-        if len(whole) < len(data):  # killed in the middle of a line
-            os.ftruncate(self._file.fileno(), len(whole))
+        if whole < size:  # killed in the middle of a line
+            os.ftruncate(self._file.fileno(), whole)
         if not whole:
             self._append([json.dumps(self.header)])
-        elif not whole.endswith(b"\n"):
+        elif not complete:
             self._append([""])
 
     def _compare(self, header: dict[str, Any]) -> None:
@@ -246,18 +230,15 @@ def load(path: str | Path) -> Certificates:
         raise InputError(
             f"no record file {path}: run `python -m jaxcert.certify` first."
         )
-    data = path.read_bytes()
+    if records_read.is_record(path):
+        header, columns = records_read.read(path)
+        return _check(path, Certificates(**columns, header=header))
     try:
-        text = data.decode()
+        text = path.read_text("utf-8")
     except UnicodeDecodeError:
-        raise InputError(
-            f"{path} is no record file, as it is not text: name another file."
-        ) from None
+        raise InputError(records_read.no_text(path)) from None
     if not text.strip():
         raise InputError(f"{path} is empty: delete it and certify again.")
-    if text.lstrip().startswith("{"):
-        complete = (_whole_lines(data) or data).decode()
-        return _check(path, _from_json(path, complete.splitlines()))
     columns = cohen_table.read(path, text.splitlines())
     header = {"format": "tsv", "method": "smoothing", "norm": "l2"}
     return Certificates(**columns, header=header)
@@ -284,21 +265,12 @@ def to_tsv(certificates: Certificates) -> str:
     return cohen_table.write(certificates)
 
 
-def _whole_lines(data: bytes) -> bytes:
-    """Without a last line that was cut off. One that lacks only its newline is whole: no
-    part of a JSON object is JSON."""
-    end = data.rfind(b"\n") + 1
-    try:
-        json.loads(data[end:])
-    except (ValueError, RecursionError):
-        return data[:end]
-    return data
-
-
-def _begins_as_header(data: bytes) -> bool:
-    """Whether bytes without a newline can be what a kill left of our first line."""
+def _begins_as_header(path: Path) -> bool:
+    """Whether a file without a newline can be what a kill left of our first line."""
     start = json.dumps({"format": FORMAT}).removesuffix("}").encode()
-    return data.startswith(start) or start.startswith(data)
+    with open(path, "rb") as file:
+        data = file.read(len(start))
+    return start.startswith(data)
 
 
 def _close(one: Any, other: Any) -> bool:
@@ -322,82 +294,16 @@ def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
             "n": int(rows.n[i]),
             "seconds": round(float(rows.seconds[i]), 6),
         }
-        for name in _ROW_FIELDS:
+        for name in ROW_FIELDS:
             column = getattr(rows, name)
-            if column is not None and np.isfinite(column[i]).all():
+            if column is None:
+                continue
+            known = np.isfinite(column[i])
+            if known.all():
                 row[name] = column[i].tolist()
+            elif name == "least_margins" and known.any():
+                row[name] = np.where(known, column[i], None).tolist()
         yield row
-
-
-def _from_json(path: Path, lines: Sequence[str]) -> Certificates:
-    rows = []
-    header: dict[str, Any] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-            if number == 1:
-                header = value
-                if header.get("format") != FORMAT:
-                    raise ValueError
-            else:
-                rows.append(value)
-                for name, bits in _INTEGERS.items():
-                    if type(value[name]) is not int or abs(value[name]) >> bits:
-                        raise ValueError
-                for name in ("radius", "seconds"):
-                    if type(value[name]) not in (int, float):
-                        raise ValueError
-                    if not math.isfinite(value[name]):
-                        raise ValueError
-        except _NO_ROW:
-            if number == 1:
-                raise InputError(
-                    f"{path}, line 1 is not the header of a record: restore it, or name "
-                    "another file with --out."
-                ) from None
-            raise InputError(
-                f"{path}, line {number} is not a certificate: delete that line (its image "
-                "is certified again) or name another file with --out."
-            ) from None
-    column = {name: [row[name] for row in rows] for name in ("radius", "seconds")}
-    optional = {}
-    for name in _ROW_FIELDS:
-        values = [row.get(name) for row in rows]
-        if any(v is not None for v in values):
-            optional[name] = _stack(path, name, values)
-    return Certificates(
-        index=np.array([row["index"] for row in rows], np.int64),
-        label=np.array([row["label"] for row in rows], np.int32),
-        predicted=np.array([row["predicted"] for row in rows], np.int32),
-        radius=np.array(column["radius"], np.float64),
-        n=np.array([row["n"] for row in rows], np.int64),
-        seconds=np.array(column["seconds"], np.float64),
-        header=header,
-        **optional,
-    )
-
-
-def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
-    """Rows without the field (errors) become NaN, or zero counts."""
-    votes = name in _COUNTED
-    try:
-        given = [None if v is None else np.array(v) for v in values]
-        if any(v is not None and v.dtype.kind not in "if" for v in given):
-            raise ValueError
-        given = [None if v is None else v.astype(np.float64) for v in given]
-        shape = next(v.shape for v in given if v is not None)
-        missing = np.full(shape, 0.0 if votes else np.nan)
-        stacked = np.stack([missing if v is None else v for v in given])
-        if stacked.ndim != 1 + _ROW_FIELDS[name]:
-            raise ValueError
-        if votes and not np.array_equal(stacked, np.floor(stacked)):
-            raise ValueError
-    except (ValueError, TypeError):
-        raise InputError(
-            f"{path}: the rows' {name} differ in length or type: delete the file and "
-            "certify again."
-        ) from None
-    return stacked.astype(np.int64) if votes else stacked
 
 
 def _check(path: Path, c: Certificates) -> Certificates:
@@ -454,11 +360,29 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
                 f"{path}, line 1 has {name} {_short(value)}: restore the file or "
                 "certify again into another one with --out."
             )
+    _check_requests(path, header.get("requests", []))
     for name in ("method", "norm", "dataset", "split"):
         if type(header.get(name, "")) is not str:
             raise InputError(
                 f"{path}, line 1 has {name} {_short(header[name])}: restore the file or "
                 "certify again into another one with --out."
+            )
+
+
+def _check_requests(path: Path, requests: Any) -> None:
+    """A list of None and {start, stop, step}."""
+    keys = ("start", "stop", "step")
+    for one in requests if isinstance(requests, list) else [requests]:
+        if one is None:
+            continue
+        numbers = [one.get(k) if isinstance(one, dict) else None for k in keys]
+        if (
+            not all(type(x) is int and 0 <= x < 2**40 for x in numbers)
+            or not numbers[2]
+        ):
+            raise InputError(
+                f"{path} has the request {_short(one)}, not one of start, stop and step: "
+                "restore the file or certify again into another one with --out."
             )
 
 

@@ -14,6 +14,7 @@ images instead: analysis/study.py.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,6 +84,8 @@ def entries(
     """
     names = _names(paths)
     certificates = [_load(path) for path in paths]
+    for path, c in zip(paths, certificates, strict=True):
+        _check_data(path, c)
     given = dict(sigma=sigma, alpha=alpha, n=n)
     for key, value in given.items():
         if isinstance(value, Mapping):
@@ -367,6 +370,46 @@ def _check_told(key: str, value: float) -> None:
         raise InputError(
             f"--{key} {value:g} is no {_TOLD[key]}: give such as "
             f"{dict(sigma='0.5', alpha='0.001', n='100000')[key]}."
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def _data_at_hand(name: str, split: str, dir: str, pad: int):
+    """(Source, its digest), or None where the data set is not on this machine."""
+    from jaxcert.certify import data_digest
+    from jaxcert.data import sources
+
+    if name.startswith("tfds:"):  # opening it may prepare it
+        return None
+    try:
+        source = sources.open(name, split, dir=dir, download=False, pad=pad)
+    except (InputError, OSError):
+        return None
+    return source, data_digest(source)
+
+
+def _check_data(path: str | Path, c: Certificates) -> None:
+    """Raises InputError for a record of other images or labels than those of its data set,
+    where that is at hand."""
+    config = c.header.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
+    if not isinstance(data, dict) or "data_digest" not in c.header:
+        return
+    asked = data.get("name"), c.header.get("split"), data.get("dir"), data.get("pad")
+    if tuple(map(type, asked)) != (str, str, str, int):
+        return
+    found = _data_at_hand(*asked)
+    if found is None:
+        return
+    from jaxcert.certify import check_rows
+
+    source, digest = found
+    check_rows(c, source, _file(path))
+    if digest != c.header["data_digest"]:
+        raise InputError(
+            f"{_file(path)} has data_digest {c.header['data_digest']}, and that of "
+            f"{source.name} here is {digest}: restore the file, or give it the data that it "
+            "was made with."
         )
 
 

@@ -14,15 +14,17 @@ Sequence: radius <= that of the largest bound of the votes at procedure.looks.
 Lipschitz: radius <= min_j (z_y - z_j - 2 s) / pairwise[y, j], y the predicted class,
     z its logits, s = procedure.logit_slack (how far each logit may be off), pairwise
     [K,K] (or one number for all pairs) the proven bounds of the header.
-Interval: a radius is one of procedure.radii, and its margins, the lower bounds of z_y - z_j
-    on the box, are all above 2 s; at radius 0 the predicted class has the largest logit.
+Interval: a radius is at most the largest of procedure.radii whose least margin, the least
+    lower bound of z_y - z_j on its box, is above 2 s; margins do not grow with the box and
+    are at most z_y - z_j, up to 2 s; the predicted class has the largest logit.
 
 A prediction without evidence, or of an unknown procedure, does not hold: every certifier
 of the library writes its evidence. Only tables of locuslab/smoothing, which have none,
 are not re-checked.
 
+Before the rows comes the header: what contradicts itself is refused (recheck_header.py).
 This finds a wrong formula, a wrong row or a damaged file. It cannot tell whether votes
-and logits are those of the network.
+and logits are those of the network. docs/recheck.md lists what is seen and what is not.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcert.analysis import recheck_header
 from jaxcert.certificates import norms, procedures, statistics
 from jaxcert.errors import InputError
 from jaxcert.records import SAME, Certificates
@@ -47,12 +50,14 @@ down by ten times more."""
 class Recheck(NamedTuple):
     """checked: rows with evidence. failing: positions (not indices) of the rows that do
     not hold. proven: float64 [N], the radius that the evidence proves, nan where there
-    is none. reason: why no row could be compared with evidence, else empty."""
+    is none. reason: why no row could be compared with evidence, else empty. notes:
+    sentences on what could not be checked, or is missing."""
 
     checked: int
     failing: np.ndarray
     proven: np.ndarray
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -73,12 +78,14 @@ def recheck(c: Certificates) -> Recheck:
             "evidence" if c.agreeing is None else "word on what its votes are to show"
         )
         return Recheck(0, rows[:0], proven, f"the table holds no {lacks}")
+    recheck_header.check(c)
     check, reason = _check_for(c)
     if check is None:
         return Recheck(len(rows), rows, proven, reason)
     with np.errstate(invalid="ignore", divide="ignore"):
         proven[rows], holds = check(c, rows)
-    return Recheck(len(rows), rows[~holds], proven)
+    notes = (*recheck_header.notes(c), *_less_checkable(c, rows))
+    return Recheck(len(rows), rows[~holds], proven, notes=notes)
 
 
 def _check_for(c: Certificates) -> tuple[Callable | None, str]:
@@ -269,8 +276,9 @@ def _lipschitz(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     # appended was certified with its own bound and slack, which differ from the
     # header's by SAME at most (`records.Writer` sees to that): so much of the radius may
     # exceed the header's evidence, and so much of the slack, which is a million times
-    # what rounding asks for.
+    # what rounding asks for. Where it is not, as no certifier writes, the slack still counts.
     rounding = 4 * np.finfo(float).eps * np.abs(logits).max(1, keepdims=True)
+    rounding = np.minimum(rounding, slack)
     most = radius(margin - 2 * slack * (1 - SAME) + rounding) * (1 + SAME)
     holds = (margin >= 0).all(1) & (c.radius[rows] <= most)
     if "n" in _procedure(c):  # bounds of an expectation
@@ -280,16 +288,50 @@ def _lipschitz(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _interval(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     radius, y, logits = c.radius[rows], c.predicted[rows], c.logits[rows]
-    holds = radius == 0
-    if c.margins is not None:
-        margins = c.margins[rows]
-        others = np.arange(margins.shape[1]) != y[:, None]
-        slack = _number(c, "logit_slack", _procedure(c))
-        # the slack of a row that another device appended: see `_lipschitz`
-        sure = (np.where(others, margins, np.inf) > 2 * slack * (1 - SAME)).all(1)
-        holds |= sure & np.isin(radius, _radii(c))
-    holds &= logits[np.arange(len(y)), y] == logits.max(1)
-    return np.where(holds, radius, 0.0), holds
+    tried, slack = np.sort(_radii(c)), _number(c, "logit_slack", _procedure(c))
+    others = np.arange(logits.shape[1]) != y[:, None]
+    at_image = logits[np.arange(len(y)), y] - np.where(others, logits, -np.inf).max(1)
+    # the slack of a row that another device appended: see `_lipschitz`
+    least_sure, most_wrong = 2 * slack * (1 - SAME), 2 * slack * (1 + SAME)
+    proven, fits = np.zeros(len(rows)), at_image >= 0
+    if c.margins is not None:  # of version 0.1, of the row's own radius
+        margins = np.where(others, c.margins[rows], np.inf).min(1)
+        proven = np.where(margins > least_sure, radius, 0.0)
+        fits &= ~(margins > at_image + most_wrong)
+    if c.least_margins is not None:
+        least = c.least_margins[rows]
+        if least.shape[1] != len(tried):
+            raise InputError(
+                f"the record's rows have margins of {least.shape[1]} radii where its "
+                f"procedure tried {len(tried)}: certify into another file with --out."
+            )
+        sure = least > least_sure
+        largest = np.where(sure, tried, 0.0).max(1, initial=0.0)
+        proven = np.where(np.isnan(least).all(1), proven, largest)
+        before = np.column_stack([at_image, least[:, :-1]])
+        fits &= ~(least > before + most_wrong).any(1)
+    holds = fits & (radius <= proven) & ((radius == 0) | np.isin(radius, tried))
+    return np.where(fits, proven, 0.0), holds
+
+
+def _less_checkable(c: Certificates, rows: np.ndarray) -> list[str]:
+    """A sentence if rows of the interval certificate keep less than was looked at: the
+    margins up to the first radius that fails."""
+    if c.logits is None or _procedure(c).get("name") != "interval":
+        return []
+    tried, radius = np.sort(_radii(c)), c.radius[rows]
+    least = c.least_margins
+    known = np.zeros((len(c.index), len(tried)), bool)
+    known = ~np.isnan(known if least is None else least)[rows] & (least is not None)
+    needed = np.minimum((tried <= radius[:, None]).sum(1), len(tried) - 1)
+    seen = (known | (np.arange(len(tried)) > needed[:, None])).all(1)
+    less = int((~seen & (radius > 0)).sum())
+    if not less:
+        return []
+    return [
+        f"{less} rows keep the margins of their own radius only, as version 0.1 wrote them: "
+        "a radius that was raised after certification is not seen there"
+    ]
 
 
 def _pairwise(c: Certificates, classes: int) -> np.ndarray:
@@ -298,8 +340,9 @@ def _pairwise(c: Certificates, classes: int) -> np.ndarray:
         pairwise = np.broadcast_to(bound, (classes, classes))
         off_diagonal = pairwise[~np.eye(classes, dtype=bool)]
     except (ValueError, TypeError):
-        off_diagonal = np.array([np.nan])
-    if not (off_diagonal >= 0).all() or bound.ndim not in (0, 2):
+        pairwise = off_diagonal = np.array([np.nan])
+    symmetric = np.allclose(pairwise, pairwise.T, rtol=2 * SAME, atol=0, equal_nan=True)
+    if not (off_diagonal >= 0).all() or bound.ndim not in (0, 2) or not symmetric:
         raise InputError(
             f"the record's pairwise_bound is no bound for {classes} classes: certify "
             "into another file with --out."

@@ -221,12 +221,17 @@ def short_names(names: Sequence[str], most: int = _NAME_WIDTH) -> dict[str, str]
 
 
 def evidence(entry: Entry) -> str:
-    """Outcome of the re-check, in one sentence."""
+    """Outcome of the re-check: what follows from the record, and what cannot be seen."""
     recheck, c = entry.recheck, entry.certificates
     if recheck.holds and recheck.reason:
         return f"Radii were not re-checked: {recheck.reason}."
     if recheck.holds:
-        return f"All {recheck.checked} predictions and radii follow from the evidence."
+        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in recheck.notes)
+        return (
+            f"All {recheck.checked} predictions and radii follow from the evidence in the "
+            "record; whether it is the network's own cannot be seen without the network."
+            + notes
+        )
     images = ", ".join(str(int(c.index[i])) for i in recheck.failing[:5])
     more = ", ..." if len(recheck.failing) > 5 else ""
     why = f": {recheck.reason}" if recheck.reason else ""

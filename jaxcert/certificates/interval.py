@@ -8,7 +8,8 @@ neuron keeps its own slack.
 
 Every positive radius of `certify.radii` is tried; `radius` is the largest that holds, 0 if
 none does. Everything is float64; a bound counts only above twice `logit_slack`, as in
-lipschitz.py, and eps is rounded up before it is used.
+lipschitz.py, and the box is rounded outwards. The least bound of every radius goes into
+the record (`least_margins`), so that a radius raised afterwards is noticed.
 """
 
 from __future__ import annotations
@@ -50,22 +51,19 @@ def make(
 
     def certify(key, image, label, index) -> Certificates:
         start, rows = time.perf_counter(), len(index)
-        radius, evidence = np.zeros(rows), np.full((rows, model.num_classes), np.nan)
+        radius, evidence = np.zeros(rows), np.full((rows, len(tried)), np.nan)
         with jax.enable_x64(True):
             images = lipschitz.on_devices(image, mesh)
             logits = lipschitz.logits_of(model.apply, params, state, images)
             finite = np.isfinite(np.asarray(logits)).all(1)[:rows]
             y = jnp.argmax(logits, 1)
-            for r in tried:
-                eps = np.nextafter(r, 1.0)
-                margins = _margins(
-                    model.interval_margins, params, state, images, y, eps
-                )
-                margins = np.asarray(margins)[:rows]
-                others = np.arange(model.num_classes) != np.asarray(y)[:rows, None]
-                holds = (margins > 2 * slack) | ~others
-                holds = holds.all(1) & finite
-                radius[holds], evidence[holds] = r, margins[holds]
+            own = np.arange(model.num_classes) == np.asarray(y)[:rows, None]
+            for j, r in enumerate(tried):
+                found = _margins(model.interval_margins, params, state, images, y, r)
+                least = np.where(own, np.inf, np.asarray(found)[:rows]).min(1)
+                evidence[:, j] = least
+                holds = (least > 2 * slack) & finite  # false for NaN
+                radius[holds] = r
                 if not holds.any():  # boxes only grow
                     break
         predicted = np.where(finite, np.asarray(y)[:rows], ERROR)
@@ -77,7 +75,7 @@ def make(
             n=np.ones(rows, np.int64),
             seconds=np.full(rows, (time.perf_counter() - start) / max(rows, 1)),
             logits=np.asarray(logits)[:rows],
-            margins=evidence,
+            least_margins=evidence,
             header=header,
         )
 
@@ -93,5 +91,6 @@ def make(
 
 @partial(jax.jit, static_argnums=0)
 def _margins(interval_margins, params, state, image, label, eps):
-    lower, upper = jnp.maximum(image - eps, 0), jnp.minimum(image + eps, 1)
+    lower = jnp.maximum(jnp.nextafter(image - eps, -jnp.inf), 0)
+    upper = jnp.minimum(jnp.nextafter(image + eps, jnp.inf), 1)
     return interval_margins(params, state, lower, upper, label)

@@ -8,14 +8,14 @@ changes the prediction (Tsuzuku, Sato and Sugiyama 2018; LOT: sqrt(2) L for all 
 normalised last layer: L |w_y - w_j|).
 
 `radius` stands on `Model.lipschitz_bound`, a proven bound of the prepared kernels, and on a
-float64 forward pass; `radius_paper` is what the originals print, with their estimate of
-the same constants. Rounding: every logit counts as wrong by `logit_slack`; the radius is
-then rounded down. What float64 loses grows with the numbers inside the network: an image
-as the first layer sees it, and what the parameters add to it (a bias can be huge and
-cancelled later). The slack is 2^-30 of the largest difference that the network can make
-within the pixel box (its constant times the box' diameter), some 10^6 times the loss in
-forty layers, and 2^-40 of all that is added, some 10^4 times the loss; where layers can
-expand, both times the growth until the logits.
+float64 forward pass; `radius_paper` is what the originals print, with their estimate of the
+same constants. Rounding: every logit counts as wrong by `logit_slack`, and the radius is at
+most the exact value of the numbers in the record. What float64 loses grows with the numbers
+inside the network: an image as the first layer sees it, and what the parameters add to it
+(a bias can be huge and cancelled later). The slack is 2^-30 of the largest difference that
+the network can make within the pixel box (its constant times the box' diameter), some 10^6
+times the loss in forty layers, and 2^-40 of all that is added, some 10^4 times the loss;
+where layers can expand, both times the growth until the logits.
 """
 
 from __future__ import annotations
@@ -71,15 +71,20 @@ def make(
             logits = np.asarray(logits_of(model.apply, params, state, images))
             logits = logits[: len(index)]
         predicted = np.where(np.isfinite(logits).all(1), logits.argmax(1), ERROR)
-        rows = len(index)
+        rows, known = len(index), predicted >= 0
+        radius, paper_radius = np.zeros(rows), np.zeros(rows)
+        y = predicted[known]
+        if math.isfinite(slack):
+            radius[known] = margins.proven_radius(logits[known], pairwise, y, slack)
+        paper_radius[known] = _paper_radius(logits[known], paper, y)
         return Certificates(
             index=np.asarray(index, np.int64),
             label=np.asarray(label, np.int32),
             predicted=predicted.astype(np.int32),
-            radius=np.nextafter(_radius(logits, pairwise, predicted, slack), 0.0),
+            radius=radius,
             n=np.ones(rows, np.int64),
             seconds=np.full(rows, (time.perf_counter() - start) / max(rows, 1)),
-            radius_paper=_radius(logits, paper, predicted, 0.0),
+            radius_paper=paper_radius,
             logits=logits,
             header=header,
         )
@@ -170,17 +175,11 @@ def logits_of(apply, params, state, image):
     return apply(params, state, image)[0]
 
 
-def _radius(logits, pairwise, predicted, slack) -> np.ndarray:
-    """float64 [B]; 0 where there is no prediction, no margin or nothing proven."""
-    if not math.isfinite(slack):
-        return np.zeros(len(logits))
-    y = np.maximum(predicted, 0)
+def _paper_radius(logits, pairwise, y) -> np.ndarray:
+    """float64 [B]; 0 where there is no margin."""
     with jax.enable_x64(True):
-        others = logits + 2 * slack * (1 - np.eye(logits.shape[1])[y])
-        radius = np.asarray(
-            margins.radius(jnp.asarray(others), jnp.asarray(pairwise), y)
-        )
-    return np.where(predicted < 0, 0.0, np.maximum(np.nan_to_num(radius), 0.0))
+        radius = margins.radius(jnp.asarray(logits), jnp.asarray(pairwise), y)
+    return np.maximum(np.nan_to_num(np.asarray(radius)), 0.0)
 
 
 def _float64(leaf):

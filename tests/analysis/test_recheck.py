@@ -247,6 +247,43 @@ def test_interval_holds_at_radii_that_were_tried_with_their_margins():
     assert not recheck(interval(0.1, header=nothing_tried)).holds
 
 
+def tried_interval(*radius, **changed):
+    """Rows that keep the least margin at every radius that was tried: 0.1 holds."""
+    least = np.tile([0.3, 0.01], (len(radius), 1))
+    return interval(*radius, margins=None, least_margins=least, **changed)
+
+
+def test_raised_radius_of_the_interval_certificate_is_seen():
+    found = recheck(tried_interval(0.1, 0.2, 0.0))
+    assert found.failing.tolist() == [1] and not found.notes
+    np.testing.assert_array_equal(found.proven, [0.1, 0.1, 0.1])
+    at_the_bound = np.array([[0.3, 0.02 * (1 - 2e-9)]])  # twice the slack, but for 1e-9
+    c = tried_interval(0.2)._replace(least_margins=at_the_bound)
+    assert not recheck(c).holds
+    c = tried_interval(0.2)._replace(least_margins=np.array([[0.3, 0.3]]))
+    assert recheck(c).holds
+    rising = c._replace(least_margins=np.array([[0.1, 0.3]]))
+    assert not recheck(rising).holds, "a larger box has no larger margin"
+    above = c._replace(least_margins=np.array([[0.6, 0.3]]))
+    assert not recheck(above).holds, "more than at the image itself"
+
+
+def test_rows_with_the_margins_of_their_own_radius_only_are_less_checkable():
+    c = interval(0.1, 0.2, 0.0)
+    assert recheck(c).holds and "2 rows keep" in recheck(c).notes[0]
+    unseen = np.array([[0.3, np.nan], [0.3, 0.25], [np.nan, np.nan]])
+    c = c._replace(margins=None, least_margins=unseen)
+    assert recheck(c).holds
+    assert "1 rows keep" in recheck(c).notes[0], "nothing says what 0.2 had"
+
+
+def test_tolerance_for_rounding_is_at_most_the_slack():
+    huge = np.full((1, 10), 1e15)
+    for slack in (0.0, 1e-9, 1.0):
+        c = lipschitz(huge, pairwise=26.0, slack=slack, radius=np.array([0.154]))
+        assert not recheck(c).holds
+
+
 @pytest.mark.parametrize("tried", ["abc", ["a"], {"a": 1}, [[1], [1, 2]], [10**400]])
 def test_radii_of_a_procedure_that_are_none_are_refused(tried):
     with pytest.raises(InputError, match="procedure.radii .* --out"):

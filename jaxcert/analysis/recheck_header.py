@@ -1,0 +1,214 @@
+"""What the header of a record says against itself, and which rows it misses.
+
+The header of a run holds the run's config; the certificate's own keys must be what that
+config makes of them. A network's norm is known from its model, and from the slack of its
+logits a least value is known. Whoever changes config and keys alike is not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxcert.certificates import sequential
+from jaxcert.errors import InputError
+from jaxcert.records import SAME, Certificates
+
+NORMS = {
+    "bronet": "l2",
+    "dist_net": "linf",
+    "lip_convnet": "l2",
+    "liresnet": "l2",
+    "liresnet_pp": "l2",
+}
+"""Norm of the Lipschitz constants of each model that has some."""
+
+_SMOOTHING = ("certify", "predict", "radii", "two_stage", "sequence")
+_PROCEDURES = {
+    "smoothing": _SMOOTHING,
+    "lipschitz": ("margin",),
+    "interval": ("interval",),
+    "diffusion_classifier": ("margin",),
+}
+"""Method -> its procedures."""
+_CERTIFICATES = {
+    "denoised_smoothing": "smoothing",
+    "noised_diffusion_classifier": "smoothing",
+}
+"""Certificates whose method has another name."""
+_DETERMINISTIC = ("lipschitz", "interval")
+
+
+def check(c: Certificates) -> None:
+    """Raises InputError for the first thing in the header that contradicts the rest of it,
+    or for rows that it cannot have."""
+    for fault in _faults(c):
+        raise InputError(
+            f"the record's header contradicts itself: {fault}; restore the file, or certify "
+            "again into another one with --out."
+        )
+
+
+def notes(c: Certificates) -> list[str]:
+    """Sentences on rows of the request that are missing, or on a request that is not
+    known. Of rows that were never in a file there is none."""
+    if c.header.get("format") is None:
+        return []
+    requests = c.header.get("requests", [None])
+    known = [r for r in requests if r is not None]
+    found = []
+    if known:
+        asked = _asked(known, c)
+        done = int(np.isin(asked, c.index).sum())
+        if done < len(asked):
+            found.append(
+                f"incomplete: {done:,} of {len(asked):,} rows of the request are there"
+            )
+    if len(known) < len(requests):
+        found.append(
+            "the record does not say which images were asked for, as in version 0.1: rows "
+            "that were deleted are not seen"
+        )
+    return found
+
+
+def _asked(requests: list[dict[str, int]], c: Certificates) -> np.ndarray:
+    ranges = [range(r["start"], r["stop"], r["step"]) for r in requests]
+    if sum(map(len, ranges)) > 10 * len(c.index) + 10**8:
+        raise InputError(
+            "the record's header has requests of more images than data sets have: restore "
+            "the file, or certify again into another one with --out."
+        )
+    return np.unique(
+        np.concatenate([np.arange(r.start, r.stop, r.step) for r in ranges])
+    )
+
+
+def _faults(c: Certificates) -> Iterator[str]:
+    header = c.header
+    method, norm = header.get("method"), header.get("norm")
+    procedure = _dict(header.get("procedure"))
+    model, config = _dict(header.get("model")), _dict(header.get("config"))
+    name = str(procedure.get("name"))
+    others = {p for found in _PROCEDURES.values() for p in found}
+    if name in others - set(_PROCEDURES.get(str(method), others)):
+        yield f"method {method} has no procedure {name!r}"
+    if method in _DETERMINISTIC:
+        known = NORMS.get(str(model.get("name")))
+        if known is not None and norm != known:
+            yield f"norm {norm} where the model {model['name']} is certified in {known}"
+        for key in ("alpha", "sigma"):
+            if header.get(key) and name in others:
+                yield f"{key} {header[key]} where {method} is deterministic"
+    if method == "diffusion_classifier" and norm != "l2":
+        yield f"norm {norm} where {method} certifies in l2"
+    classes = header.get("num_classes")
+    for column in ("counts", "logits"):
+        values = getattr(c, column)
+        if values is not None and classes is not None and values.shape[1] < classes:
+            yield f"num_classes {classes} where rows have {column} of {values.shape[1]}"
+    yield from _least_slack(method, procedure, model, header)
+    yield from _against_config(c, model, config, procedure)
+    yield from _outside(c)
+
+
+def _least_slack(method, procedure, model, header) -> Iterator[str]:
+    """`lipschitz.logit_slack` is at least 2^-30 of the largest constant times the diameter
+    of the box of pixels."""
+    shape, slack = model.get("image_shape"), procedure.get("logit_slack")
+    if method != "lipschitz" or not isinstance(shape, list | tuple):
+        return
+    try:
+        bound = np.asarray(header.get("pairwise_bound"), np.float64)
+        if bound.ndim == 2:
+            bound = bound[~np.eye(len(bound), dtype=bool)]
+        least = 2.0**-30 * bound.max() * math.sqrt(math.prod(shape)) * (1 - SAME)
+    except (TypeError, ValueError, IndexError):
+        return  # the re-check of the rows names it
+    if not (isinstance(slack, int | float) and slack >= least):
+        yield f"logit_slack {slack} where its pairwise_bound asks for {least:.3g}"
+
+
+def _against_config(c, model, config, procedure) -> Iterator[str]:
+    header, certify = c.header, _dict(config.get("certify"))
+    if not certify:
+        return
+    name = certify.get("name")
+    method = _CERTIFICATES.get(str(name), name)
+    expected = {"method": method, "split": certify.get("split")}
+    expected |= {"seed": certify.get("seed"), "precision": config.get("precision")}
+    expected |= {key: certify.get(key) for key in ("alpha", "norm", "sigma")}
+    expected["model"] = config.get("model")
+    data = _dict(config.get("data"))
+    expected["dataset"] = data.get("name")
+    for key, value in expected.items():
+        if value is not None and key in header and not _same(header[key], value):
+            yield f"{key} {_short(header[key])} where its config has {_short(value)}"
+    asked = dict(certify, name=certify.get("procedure"))
+    if header.get("method") in ("lipschitz", "interval"):
+        asked = {"radii": asked.get("radii")}
+    for key, value in procedure.items():
+        wanted = asked.get(key)
+        if wanted is None:
+            continue
+        if key == "name" and header.get("method") != "smoothing":
+            continue
+        if key == "radii":
+            wanted = sorted({float(r) for r in _numbers(wanted)})
+            if header.get("method") == "interval":
+                wanted = [r for r in wanted if r]
+            else:  # those that n cannot prove are not tried
+                wanted = wanted[: len(_numbers(value))]
+        if not _same(value, wanted):
+            yield f"{key} {_short(value)} where its config has {_short(wanted)}"
+    n, looks = procedure.get("n"), procedure.get("looks")
+    if looks is not None and type(n) is int and 1 <= n < 2**31:
+        if not _same(looks, list(sequential.looks(n))):
+            yield f"looks {_short(looks)}, which are not those of n {n}"
+
+
+def _outside(c: Certificates) -> Iterator[str]:
+    """Rows of images that the data set lacks or that no request asks for."""
+    images = c.header.get("images")
+    if type(images) is int and (c.index >= images).any():
+        row = int(np.flatnonzero(c.index >= images)[0])
+        yield f"line {row + 2} is of image {c.index[row]} of a data set of {images}"
+    requests = c.header.get("requests", [None])
+    if None in requests:
+        return
+    asked = np.zeros(len(c.index), bool)
+    for r in requests:
+        asked |= (
+            (c.index >= r["start"])
+            & (c.index < r["stop"])
+            & ((c.index - r["start"]) % r["step"] == 0)
+        )
+    if not asked.all():
+        row = int(np.flatnonzero(~asked)[0])
+        yield f"line {row + 2} is of image {c.index[row]}, which no request asks for"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, or numbers that are equal in float32, in which noise is drawn."""
+    number = (int, float)
+    if type(one) in number and type(other) in number:
+        return math.isclose(one, other, rel_tol=1e-6)
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _numbers(value: Any) -> list[Any]:
+    plain = value if isinstance(value, list | tuple) else []
+    return [x for x in plain if type(x) in (int, float)]
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else text[:57] + "..."

@@ -1,0 +1,245 @@
+"""Reads the file of a certificate record line by line into typed columns.
+
+A file of a million rows takes little more memory than its columns: lines become Python
+objects a few thousand at a time. Which rows there can be is in `INTEGERS`, `FLOATS` and
+`ROW_FIELDS`; what the columns mean is said in `records.Certificates`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcert.errors import InputError
+
+FORMAT = "jaxcert-certificates-1"
+
+INTEGERS = {
+    "index": np.int64,
+    "label": np.int32,
+    "predicted": np.int32,
+    "n": np.int64,
+}
+FLOATS = ("radius", "seconds")
+"""What a row must have."""
+ROW_FIELDS = {
+    "radius_paper": 0,
+    "p_lower": 0,
+    "counts": 1,
+    "agreeing": 1,
+    "changed": 0,
+    "logits": 1,
+    "least_margins": 1,
+    "margins": 1,
+    "distance": 0,
+}
+"""What a row may have, and its axes."""
+COUNTED = ("counts", "agreeing", "changed")
+"""Of these, the integers."""
+
+_LINES = 4096
+"""Lines that are Python objects at a time."""
+_NO_ROW = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading a line raises that is no row, or nests too deep to be one."""
+
+
+def is_record(path: Path) -> bool:
+    """Whether the first character that is not blank opens a JSON object."""
+    with open(path, "rb") as file:
+        while block := file.read(1 << 16):
+            if block.strip():
+                return block.lstrip().startswith(b"{")
+    return False
+
+
+def end_of_whole_lines(path: Path) -> tuple[int, int, bool]:
+    """(size of the file; where its last whole line ends; whether a newline stands there).
+
+    A last line that was cut off is not whole. One that lacks only its newline is: no part
+    of a JSON object is JSON.
+    """
+    size = os.path.getsize(path)
+    end, tail = size, b""
+    with open(path, "rb") as file:
+        while end and b"\n" not in tail:
+            start = max(0, end - (1 << 16))
+            file.seek(start)
+            tail, end = file.read(end - start) + tail, start
+    line = tail[tail.rfind(b"\n") + 1 :]
+    if line and _is_json(line):
+        return size, size, False
+    return size, size - len(line), True
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(header, columns named as in `records.Certificates`) of a record file.
+
+    A last line that was cut off is left out. `requests` of rows stand in the header's.
+    Raises InputError naming file, line and fault.
+    """
+    with open(path, "rb") as file:
+        header = _header(path, file.readline())
+        parts: list[dict[str, np.ndarray]] = []
+        asked: list[Any] = []
+        first = 2
+        while lines := list(islice(file, _LINES)):
+            if not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
+                lines.pop()
+            parts.append(_columns(path, lines, first, asked))
+            first += len(lines)
+    if asked:
+        known = header.get("requests", [None])
+        known = known if isinstance(known, list) else [known]
+        header["requests"] = known + asked
+    return header, _joined(path, parts or [_columns(path, [], 2, [])])
+
+
+def no_text(path: Path) -> str:
+    return f"{path} is no record file, as it is not text: name another file."
+
+
+def _header(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(_text(path, line))
+        if header.get("format") != FORMAT:
+            raise ValueError
+    except _NO_ROW:
+        raise InputError(
+            f"{path}, line 1 is not the header of a record: restore it, or name "
+            "another file with --out."
+        ) from None
+    return header
+
+
+def _columns(
+    path: Path, lines: Sequence[bytes], first: int, asked: list[Any]
+) -> dict[str, np.ndarray]:
+    """Typed columns of some lines, of which line `first` is the first; appends the
+    requests that rows carry to `asked`."""
+    texts = [_text(path, line) for line in lines]
+    try:
+        rows = [json.loads(text) for text in texts]
+        columns = _needed(rows)
+    except _NO_ROW:
+        for number, text in enumerate(texts, first):
+            try:
+                _needed([json.loads(text)])
+            except _NO_ROW:
+                raise InputError(
+                    f"{path}, line {number} is not a certificate: delete that line (its "
+                    "image is certified again) or name another file with --out."
+                ) from None
+        raise
+    for row in rows:
+        if "requests" in row:
+            given = row["requests"]
+            asked += given if isinstance(given, list) else [given]
+    for name in ROW_FIELDS:
+        values = [row.get(name) for row in rows]
+        if any(v is not None for v in values):
+            columns[name] = _stack(path, name, values)
+    return columns
+
+
+def _needed(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns that every row has. Raises one of `_NO_ROW` for a row without them."""
+    columns = {}
+    for name, kind in INTEGERS.items():
+        values = [row[name] for row in rows]
+        if not set(map(type, values)) <= {int}:
+            raise ValueError
+        columns[name] = np.array(values, np.int64)
+        if (np.abs(columns[name]) > np.iinfo(kind).max).any():
+            raise ValueError
+        columns[name] = columns[name].astype(kind)
+    for name in FLOATS:
+        values = [row[name] for row in rows]
+        if not set(map(type, values)) <= {int, float}:
+            raise ValueError
+        columns[name] = np.array(values, np.float64)
+        if not np.isfinite(columns[name]).all():
+            raise ValueError
+    return columns
+
+
+def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
+    """Rows without the field (errors) become NaN, or zero counts, and so does a null."""
+    votes = name in COUNTED
+    try:
+        given = np.array([v for v in values if v is not None])
+        if given.dtype == object and not votes:  # with a null somewhere
+            plain = given.ravel().tolist()
+            if not set(map(type, plain)) <= {int, float, type(None)}:
+                raise ValueError
+            given = given.astype(np.float64)
+        if given.dtype.kind not in "if" or given.ndim != 1 + ROW_FIELDS[name]:
+            raise ValueError
+        if votes and not np.array_equal(given, np.floor(given)):
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise _unequal(path, name) from None
+    dtype = np.int64 if votes else np.float64
+    if len(given) == len(values):
+        return given.astype(dtype)
+    stacked = _missing(name, (len(values), *given.shape[1:]))
+    stacked[[v is not None for v in values]] = given
+    return stacked
+
+
+def _missing(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if name in COUNTED:
+        return np.zeros(shape, np.int64)
+    return np.full(shape, np.nan)
+
+
+def _joined(path: Path, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The columns of all parts, each freed as it is joined."""
+    sizes = [len(part["index"]) for part in parts]
+    columns = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        found = [part.pop(name, None) for part in parts]
+        widths = {v.shape[1:] for v in found if v is not None}
+        if len(widths) > 1:
+            raise _unequal(path, name)
+        (width,) = widths
+        found = [
+            _missing(name, (size, *width)) if v is None else v
+            for v, size in zip(found, sizes, strict=True)
+        ]
+        columns[name] = np.concatenate(found)
+    return columns
+
+
+def _unequal(path: Path, name: str) -> InputError:
+    return InputError(
+        f"{path}: the rows' {name} differ in length or type: delete the file and "
+        "certify again."
+    )
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _text(path: Path, line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise InputError(no_text(path)) from None
