@@ -1,0 +1,394 @@
+"""docs/recheck.md: each modification that it names, applied to a record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcert import config as configs
+from jaxcert import records, report
+from jaxcert.analysis import recheck_header
+from jaxcert.certificates import statistics
+from jaxcert.certify import data_digest
+from jaxcert.data import sources
+from jaxcert.errors import InputError
+
+DOCS = Path(__file__).parents[2] / "docs" / "recheck.md"
+N, ALPHA, SIGMA = 1000, 0.001, 0.5
+SHAPE = [8, 8, 1]
+SLACK = 1e-7
+"""Above 2^-30 times the constant 2 times the diameter 8."""
+DIGITS = sources.open("digits", "test")
+INDEX = np.arange(0, 12, 2)
+
+
+def header(method, norm, alpha, procedure, model, **more):
+    certify = dict(name=method, split="test", start=0, stop=12, step=2, seed=0)
+    certify |= dict(radii=[0.0, 0.1, 0.2])
+    if method == "smoothing":
+        certify |= dict(alpha=alpha, sigma=SIGMA, norm=norm, noise="gaussian")
+        certify |= dict(procedure="certify", n0=100, n=N)
+    model = dict(name=model, image_shape=SHAPE, num_classes=10)
+    return dict(
+        format=records.FORMAT,
+        method=method,
+        norm=norm,
+        alpha=alpha,
+        num_classes=10,
+        procedure=procedure,
+        dataset="digits",
+        split="test",
+        data_digest=data_digest(DIGITS),
+        images=len(DIGITS.label),
+        requests=[dict(start=0, stop=11, step=2)],
+        model=model,
+        precision="highest",
+        checkpoint="0123",
+        seed=0,
+        config=dict(
+            model=model,
+            certify=certify,
+            precision="highest",
+            data=dict(name="digits", dir="", pad=0),
+        ),
+        **more,
+    )
+
+
+def base(kind):
+    """Six rows, the last of them wrong -> Certificates."""
+    label = DIGITS.label[INDEX]
+    predicted = label.copy()
+    predicted[-1] = (label[-1] + 1) % 10
+    logits = np.tile(np.linspace(0, 0.4, 10), (6, 1))
+    logits[np.arange(6), predicted] = np.array([1.0, 1.2, 1.4, 1.6, 0.9, 1.0])
+    columns = dict(index=INDEX, label=label, predicted=predicted)
+    columns |= dict(n=np.ones(6, int), seconds=np.zeros(6))
+    others = logits.copy()
+    others[np.arange(6), predicted] = -np.inf
+    margin = logits.max(1) - others.max(1)
+    if kind == "smoothing":
+        k = np.array([700, 800, 900, 950, 990, 700])
+        counts = np.zeros((6, 10), int)
+        counts[np.arange(6), predicted] = k
+        procedure = dict(name="certify", n0=100, n=N, noise="gaussian")
+        told = header("smoothing", "l2", ALPHA, procedure, "small_cnn", sigma=SIGMA)
+        return records.Certificates(
+            **columns | dict(n=np.full(6, N)),
+            radius=statistics.smoothing_radius(k, N, ALPHA, SIGMA),
+            p_lower=statistics.clopper_pearson_lower(k, N, ALPHA),
+            counts=counts,
+            header=told,
+        )
+    if kind == "lipschitz":
+        procedure = dict(name="margin", logit_slack=SLACK)
+        told = header("lipschitz", "l2", 0, procedure, "lip_convnet")
+        told["pairwise_bound"] = 2.0
+        radius = (margin - 2 * SLACK) / 2.0 * (1 - 1e-14)
+        return records.Certificates(
+            **columns, radius=radius, logits=logits, header=told
+        )
+    procedure = dict(name="interval", radii=[0.1, 0.2], logit_slack=SLACK)
+    told = header("interval", "linf", 0, procedure, "dist_net")
+    least = np.stack([margin - 0.1, margin - 0.9], 1)
+    radius = np.where(least > 0, [0.1, 0.2], 0.0).max(1)
+    return records.Certificates(
+        **columns, radius=radius, logits=logits, least_margins=least, header=told
+    )
+
+
+def outcome(path):
+    """passes | noted | fails | refused"""
+    try:
+        (entry,) = report.entries([path])
+    except InputError:
+        return "refused"
+    if not entry.recheck.holds:
+        return "fails"
+    return "noted" if entry.recheck.notes else "passes"
+
+
+def put(where, **values):
+    """In the header, its procedure, or one of its config's sections."""
+
+    def edit(head, rows):
+        place = head
+        for name in where.split(".") if where else ():
+            place = place[name]
+        place.update(values)
+
+    return edit
+
+
+def row(**values):
+    def edit(head, rows):
+        rows[0].update(values)
+
+    return edit
+
+
+def both(*edits):
+    def edit(head, rows):
+        for one in edits:
+            one(head, rows)
+
+    return edit
+
+
+def each(change):
+    def edit(head, rows):
+        for one in rows:
+            change(one)
+
+    return edit
+
+
+def without(head, rows):
+    """The data set is not at hand."""
+    head["config"].pop("data")
+
+
+def right(one):
+    one["label"] = one["predicted"]
+
+
+def old_margins(one):
+    one["margins"] = [0.5] * 10
+    one["logits"] = [0.0] * 10
+    one["logits"][one["predicted"]] = 0.6
+    one.pop("least_margins")
+
+
+def drop(*names):
+    def edit(head, rows):
+        for name in names:
+            head.pop(name)
+
+    return edit
+
+
+def last_gone(head, rows):
+    rows.pop()
+
+
+def raised(factor):
+    def edit(head, rows):
+        rows[0]["radius"] *= factor
+
+    return edit
+
+
+def votes(head, rows):
+    """A consistent row, invented."""
+    rows[0] |= rows[4] | {k: rows[0][k] for k in ("index", "label", "predicted")}
+    rows[0]["counts"] = [0] * 10
+    rows[0]["counts"][rows[0]["predicted"]] = 990
+
+
+def logits(head, rows):
+    rows[0]["logits"] = [0.0] * 10
+    rows[0]["logits"][rows[0]["predicted"]] = 9.0
+    rows[0]["radius"] = 4.4
+
+
+def larger_margin(head, rows):
+    rows[0]["least_margins"] = [0.5, 0.5]
+    rows[0]["radius"] = 0.2
+
+
+def too_large_margin(head, rows):
+    rows[0]["least_margins"] = [5.0, 5.0]
+    rows[0]["radius"] = 0.2
+
+
+def equal_logits(head, rows):
+    rows[0]["logits"] = [1e15] * 10
+    rows[0]["radius"] = 0.154
+
+
+def slice_gone(head, rows):
+    head["requests"] = [dict(start=0, stop=9, step=2)]
+    rows.pop()
+
+
+S, L, INTERVAL = "smoothing", "lipschitz", "interval"
+CASES = [
+    # what is changed, in which record, how, what comes of it
+    ("a radius of smoothing above that of its votes", S, raised(1.001), "fails"),
+    ("a Lipschitz radius above that of its logits", L, raised(1 + 3e-9), "fails"),
+    (
+        "an interval radius raised to the largest tried",
+        INTERVAL,
+        row(radius=0.2),
+        "fails",
+    ),
+    ("an interval radius that was not tried", INTERVAL, row(radius=0.05), "fails"),
+    ("a radius below what is proven", L, raised(0.5), "passes"),
+    (
+        "a Lipschitz radius raised by less than 1e-9 of it",
+        L,
+        raised(1 + 5e-10),
+        "passes",
+    ),
+    ("another predicted class", L, row(predicted=0), "fails"),
+    (
+        "a prediction turned into an abstention",
+        S,
+        row(predicted=-1, radius=0),
+        "passes",
+    ),
+    ("a radius with an abstention", S, row(predicted=-1), "refused"),
+    ("fewer samples than asked for", S, row(n=900), "fails"),
+    ("more votes than samples", S, row(n=600), "refused"),
+    ("p_lower above that of the votes", S, row(p_lower=0.9), "fails"),
+    ("an image that comes twice", S, row(index=2), "refused"),
+    ("ten equal logits of 1e15 with a radius", L, equal_logits, "fails"),
+    ("margins above the difference of the logits", INTERVAL, too_large_margin, "fails"),
+    ("invented votes, with their radius", S, votes, "passes"),
+    ("invented logits, with their radius", L, logits, "passes"),
+    (
+        "invented margins below the difference of the logits",
+        INTERVAL,
+        larger_margin,
+        "passes",
+    ),
+    (
+        "margins of the own radius only, as of version 0.1",
+        INTERVAL,
+        each(old_margins),
+        "noted",
+    ),
+    ("seconds", S, row(seconds=9.0), "passes"),
+    ("norm of a Lipschitz network", L, put("", norm="linf"), "refused"),
+    ("norm of a distance net", INTERVAL, put("", norm="l2"), "refused"),
+    ("norm of smoothing", S, put("", norm="l1"), "refused"),
+    ("method", L, put("", method="interval"), "refused"),
+    ("alpha", S, put("", alpha=0.01), "refused"),
+    ("alpha of a deterministic certificate", L, put("", alpha=0.001), "refused"),
+    ("sigma", S, put("", sigma=0.6), "refused"),
+    ("num_classes above that of the evidence", S, put("", num_classes=11), "refused"),
+    ("n", S, put("procedure", n=900), "refused"),
+    ("n0", S, put("procedure", n0=10), "refused"),
+    ("the noise", S, put("procedure", noise="uniform"), "refused"),
+    ("the procedure", S, put("procedure", name="predict"), "refused"),
+    (
+        "the radii that were tried",
+        INTERVAL,
+        put("procedure", radii=[0.1, 0.3]),
+        "refused",
+    ),
+    ("the slack of the logits, to 0", L, put("procedure", logit_slack=0.0), "refused"),
+    (
+        "the slack of the logits, to twice",
+        L,
+        put("procedure", logit_slack=0.2),
+        "fails",
+    ),
+    ("a pairwise bound of one order of two classes", L, None, "refused"),
+    ("the pairwise bound, raised a little", L, put("", pairwise_bound=2.1), "fails"),
+    ("the pairwise bound, lowered", L, put("", pairwise_bound=1.0), "passes"),
+    ("the model", L, put("", model=dict(name="liresnet")), "refused"),
+    ("the data set's name", S, put("", dataset="mnist"), "refused"),
+    ("the split", S, put("", split="train"), "refused"),
+    ("the seed", S, put("", seed=1), "refused"),
+    ("the precision", S, put("", precision="default"), "refused"),
+    ("the checkpoint", S, put("", checkpoint="4567"), "passes"),
+    (
+        "alpha, in the config as well, with radii that hold",
+        S,
+        both(put("", alpha=0.01), put("config.certify", alpha=0.01)),
+        "passes",
+    ),
+    (
+        "sigma raised, in the config as well, with radii that hold",
+        S,
+        both(put("", sigma=0.6), put("config.certify", sigma=0.6)),
+        "passes",
+    ),
+    ("a deleted row", S, last_gone, "noted"),
+    ("a deleted row, and the request with it", S, slice_gone, "passes"),
+    ("a deleted row of a record without requests", S, drop("requests"), "noted"),
+    ("a row that no request asks for", S, row(index=1), "refused"),
+    (
+        "an index beyond the data set, which is not at hand",
+        S,
+        both(without, row(index=5000)),
+        "refused",
+    ),
+    ("a label, where the data set is at hand", S, each(right), "refused"),
+    ("a label, where it is not", S, both(without, each(right)), "passes"),
+    (
+        "the data digest, where the data set is at hand",
+        S,
+        put("", data_digest="0"),
+        "refused",
+    ),
+    (
+        "the data digest, where it is not",
+        S,
+        both(without, put("", data_digest="0")),
+        "passes",
+    ),
+]
+
+
+def one_order(head, rows):
+    bound = 2.0 - 2.0 * np.eye(10)
+    bound[0, 1] = 1.0
+    head["pairwise_bound"] = bound.tolist()
+
+
+def written(path, kind, edit):
+    c = base(kind)
+    with records.Writer(path, c.header) as writer:
+        writer.append(c)
+    head, *rows = map(json.loads, path.read_text().splitlines())
+    edit(head, rows)
+    path.write_text("".join(json.dumps(one) + "\n" for one in [head, *rows]))
+    return path
+
+
+@pytest.mark.parametrize("kind", [S, L, INTERVAL])
+def test_what_is_not_modified_passes(tmp_path, kind):
+    assert outcome(written(tmp_path / "c.jsonl", kind, lambda *_: None)) == "passes"
+
+
+@pytest.mark.parametrize(
+    "kind, edit, expected", [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_outcome_of_a_modification(tmp_path, kind, edit, expected):
+    edit = edit or one_order
+    assert outcome(written(tmp_path / "c.jsonl", kind, edit)) == expected
+
+
+def test_page_has_each_modification_with_its_outcome():
+    text = DOCS.read_text().partition("| what is changed | record | outcome |")[2]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert table == [[text, kind, end] for text, kind, _, end in CASES]
+
+
+def built(name):
+    """The model for the first of some shapes that it takes."""
+    for shape in ((32, 32, 3), (28, 28, 1), (64, 64, 3)):
+        asked = dict(name=name, image_shape=shape, num_classes=10)
+        try:
+            return configs.build("models", configs.ConfigDict(asked))
+        except InputError:
+            continue
+    pytest.fail(f"{name} takes none of the shapes")
+
+
+def test_norms_of_the_table_are_those_of_the_models():
+    """Every model is built; those with a norm are in the table, with theirs."""
+    folder = Path(recheck_header.__file__).parents[1] / "models"
+    names = [p.stem for p in folder.glob("*.py") if not p.name.startswith("_")]
+    found = {}
+    for name in names:
+        model = built(name)
+        if model.norm is not None:
+            found[name] = model.norm
+    assert found == recheck_header.NORMS
