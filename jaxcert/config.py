@@ -158,9 +158,7 @@ def load(argument: str) -> ConfigDict:
         if "get_config" not in namespace:
             raise InputError(f"{path} has no get_config(arg=''): it is no config file.")
         config = namespace["get_config"](row)
-    except InputError:
-        raise
-    except KeyboardInterrupt:
+    except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a config file is code: even SystemExit
         frames = traceback.extract_tb(error.__traceback__)

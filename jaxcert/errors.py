@@ -28,7 +28,7 @@ _ADVICE = {
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
     errno.EIO: "check the disk",
 }
-"""What helps against an error of the system; the same for reading and for writing."""
+"""Advice by error number of the system, the same for reading and for writing."""
 
 _NEITHER_FILE_NOR_FOLDER = "(/dev/(std|fd/)|/proc/)"
 """Paths of open descriptors: what stands behind them is not ours to read back."""
@@ -149,8 +149,8 @@ def _of_memory(error: Exception) -> str:
 
 
 def _print_any_path() -> None:
-    """What the encoding of a stream lacks is printed as its code: a file's name may be any
-    bytes, and a terminal may know ASCII only."""
+    """Let both streams print characters that their encoding lacks as codes: a file's name may
+    be any bytes, and a terminal may know ASCII only."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

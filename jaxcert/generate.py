@@ -102,9 +102,8 @@ def generate(
         line = Progress("generate", count, start=writer.written)
         with interruptible(at_once=True) as ends:
             for first in range(writer.written, count, size):
-                number = first + np.arange(
-                    size
-                )  # beyond the last: one shape, one program
+                # beyond the last as well: one shape, one program
+                number = first + np.arange(size)
                 wanted = classes if not classifier else 0
                 label = number % wanted if wanted else np.full(size, -1)
                 image = np.asarray(sample(key, number, label.astype(np.int32)))

@@ -266,7 +266,7 @@ def to_tsv(certificates: Certificates) -> str:
 
 
 def _begins_as_header(path: Path) -> bool:
-    """Whether a file without a newline can be what a kill left of our first line."""
+    """Return whether a file without a newline can be what a kill left of our first line."""
     start = json.dumps({"format": FORMAT}).removesuffix("}").encode()
     with open(path, "rb") as file:
         data = file.read(len(start))

@@ -27,7 +27,7 @@ INTEGERS = {
     "n": np.int64,
 }
 FLOATS = ("radius", "seconds")
-"""What a row must have."""
+"""The numbers that every row has, integers above."""
 ROW_FIELDS = {
     "radius_paper": 0,
     "p_lower": 0,
@@ -39,9 +39,9 @@ ROW_FIELDS = {
     "margins": 1,
     "distance": 0,
 }
-"""What a row may have, and its axes."""
+"""Optional evidence of a row -> number of its axes."""
 COUNTED = ("counts", "agreeing", "changed")
-"""Of these, the integers."""
+"""The evidence that is made of integers."""
 
 _LINES = 4096
 """Lines that are Python objects at a time."""
@@ -53,7 +53,7 @@ _NO_ROW = (
     OverflowError,
     RecursionError,
 )
-"""What reading a line raises that is no row, or nests too deep to be one."""
+"""Exceptions of a line that is no row, or nests too deep to be one."""
 
 
 def is_record(path: Path) -> bool:

@@ -35,9 +35,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
 
     from jaxcert.locks import only_writer
 
-    if (
-        jax.process_index() > 0
-    ):  # one run of several processes: the first holds the lock
+    if jax.process_index() > 0:  # of several processes the first holds the lock
         return _train(config, Path(workdir))
     with only_writer(workdir, option="--workdir"):
         return _train(config, Path(workdir))

@@ -321,8 +321,11 @@ def _less_checkable(c: Certificates, rows: np.ndarray) -> list[str]:
         return []
     tried, radius = np.sort(_radii(c)), c.radius[rows]
     least = c.least_margins
-    known = np.zeros((len(c.index), len(tried)), bool)
-    known = ~np.isnan(known if least is None else least)[rows] & (least is not None)
+    known = (
+        np.zeros((len(rows), len(tried)), bool)
+        if least is None
+        else ~np.isnan(least)[rows]
+    )
     needed = np.minimum((tried <= radius[:, None]).sum(1), len(tried) - 1)
     seen = (known | (np.arange(len(tried)) > needed[:, None])).all(1)
     less = int((~seen & (radius > 0)).sum())

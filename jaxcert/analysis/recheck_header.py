@@ -1,4 +1,4 @@
-"""What the header of a record says against itself, and which rows it misses.
+"""Finds what the header of a record says against itself, and which rows the record misses.
 
 The header of a run holds the run's config; the certificate's own keys must be what that
 config makes of them. A network's norm is known from its model, and from the slack of its

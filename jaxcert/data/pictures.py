@@ -162,7 +162,9 @@ def _check_kind(path: Path, opened) -> None:
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":  # a photograph with its small copies
         raise InputError(f"{path} has {frames} frames: save one of them as a picture.")
-    if opened.mode not in _GREY + _GREY_16 + _COLOUR:
+    # other formats keep any 32-bit numbers in the modes of 16-bit grey
+    known = opened.mode not in _GREY_16 or opened.format in ("PNG", "PPM")
+    if not known or opened.mode not in _GREY + _GREY_16 + _COLOUR:
         raise InputError(
             f"{path} has pixels of the kind {opened.mode}, which is not read: save it as "
             "grey or RGB."
@@ -171,12 +173,7 @@ def _check_kind(path: Path, opened) -> None:
 
 def _pixels(path: Path, picture) -> np.ndarray:
     if picture.mode in _GREY_16:
-        values = np.asarray(picture)
-        if picture.format not in (None, "PNG", "PPM") or values.max(initial=0) > 65535:
-            raise InputError(
-                f"{path} has grey values above 65535: save it with 8 or 16 bits."
-            )
-        return (values.astype(np.float32) / np.float32(65535))[..., None]
+        return (np.asarray(picture).astype(np.float32) / np.float32(65535))[..., None]
     if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
         alpha = np.asarray(picture.convert("RGBA"))[..., 3]
         if (alpha < 255).any():
@@ -190,6 +187,8 @@ def _pixels(path: Path, picture) -> np.ndarray:
 
 def _check_memory(place: Path, count: int, pixels: np.ndarray) -> None:
     needed = count * pixels.nbytes
+    if not hasattr(os, "sysconf"):  # Windows does not say
+        return
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > 0.9 * memory:
         raise InputError(

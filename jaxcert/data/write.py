@@ -252,7 +252,7 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def _is_header(header: Any) -> bool:
-    """Whether it has all fields, each of its type and in its range."""
+    """Return whether a header has all fields, each of its type and in its range."""
 
     def whole(value: Any, low: int) -> bool:
         return type(value) is int and low <= value < 2**48

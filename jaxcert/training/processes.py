@@ -15,7 +15,6 @@ from jaxcert.errors import InputError
 _SILENT = 5.0
 """Seconds of waiting after which a process says for what it waits."""
 _GO, _TWICE = b"go on", b"twice"
-_GO, _TWICE = b"go on", b"twice"
 
 
 def join(address: str, *, limit: int) -> None:

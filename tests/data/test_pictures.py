@@ -110,6 +110,11 @@ REFUSED = {
         "transparent pixels",
     ),
     "frames": (saved(Image.fromarray(COLOUR), **FRAMES), "0.png", "2 frames"),
+    "32 bits under the name of a png": (
+        lambda p: Image.fromarray(np.full((4, 6), 300, np.int32)).save(p, "TIFF"),
+        "0.png",
+        "pixels of the kind I, which is not read",
+    ),
     "bomb": (bomb, "0.png", "more pixels than"),
     "cut off": (cut_off, "0.png", "no picture that can be read"),
     "no picture": (lambda p: p.write_bytes(b"no"), "0.jpg", "no picture"),
