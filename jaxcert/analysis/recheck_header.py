@@ -54,8 +54,8 @@ def check(c: Certificates) -> None:
 
 
 def notes(c: Certificates) -> list[str]:
-    """Sentences on rows of the request that are missing, or on a request that is not
-    known. Of rows that were never in a file there is none."""
+    """Sentences on rows of the request that are missing, on rows that no request names, and
+    on a request that is not known. Of rows that were never in a file there is none."""
     if c.header.get("format") is None:
         return []
     requests = c.header.get("requests", [None])
@@ -67,6 +67,12 @@ def notes(c: Certificates) -> list[str]:
         if done < len(asked):
             found.append(
                 f"incomplete: {done:,} of {len(asked):,} rows of the request are there"
+            )
+        others = int((~np.isin(c.index, asked)).sum())
+        if others and len(known) == len(requests):
+            found.append(
+                f"{others:,} rows are of images that no request in the record names, as where "
+                "the rows of another file were joined: whether these are complete is not seen"
             )
     if len(known) < len(requests):
         found.append(
@@ -172,24 +178,11 @@ def _against_config(c, model, config, procedure) -> Iterator[str]:
 
 
 def _outside(c: Certificates) -> Iterator[str]:
-    """Rows of images that the data set lacks or that no request asks for."""
+    """Rows of images that the data set lacks."""
     images = c.header.get("images")
     if type(images) is int and (c.index >= images).any():
         row = int(np.flatnonzero(c.index >= images)[0])
         yield f"line {row + 2} is of image {c.index[row]} of a data set of {images}"
-    requests = c.header.get("requests", [None])
-    if None in requests:
-        return
-    asked = np.zeros(len(c.index), bool)
-    for r in requests:
-        asked |= (
-            (c.index >= r["start"])
-            & (c.index < r["stop"])
-            & ((c.index - r["start"]) % r["step"] == 0)
-        )
-    if not asked.all():
-        row = int(np.flatnonzero(~asked)[0])
-        yield f"line {row + 2} is of image {c.index[row]}, which no request asks for"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from jaxcert import config as configs
 from jaxcert import records, report
-from jaxcert.analysis import recheck_header
+from jaxcert.analysis import recheck, recheck_header
 from jaxcert.certificates import statistics
 from jaxcert.certify import data_digest
 from jaxcert.data import sources
@@ -311,7 +311,7 @@ CASES = [
     ("a deleted row", S, last_gone, "noted"),
     ("a deleted row, and the request with it", S, slice_gone, "passes"),
     ("a deleted row of a record without requests", S, drop("requests"), "noted"),
-    ("a row that no request asks for", S, row(index=1), "refused"),
+    ("a row that no request asks for", S, both(without, row(index=1)), "noted"),
     (
         "an index beyond the data set, which is not at hand",
         S,
@@ -392,3 +392,15 @@ def test_norms_of_the_table_are_those_of_the_models():
         if model.norm is not None:
             found[name] = model.norm
     assert found == recheck_header.NORMS
+
+
+def test_rows_of_another_file_below_a_header_are_legal_and_counted(tmp_path):
+    def half(head, rows):
+        head["requests"] = [dict(start=0, stop=5, step=2)]
+
+    c = records.load(written(tmp_path / "c.jsonl", S, half))
+    assert c.index.tolist() == [0, 2, 4, 6, 8, 10]
+    checked = recheck.recheck(c)
+    assert checked.holds
+    (note,) = checked.notes
+    assert note.startswith("3 rows are of images that no request in the record names")
