@@ -1,4 +1,4 @@
-"""Plant every fault of faults.py in a copy of the project and see that the tests notice.
+"""Plant every fault of faults/ in a copy of the project and see that the tests notice.
 
     python -m tests.mutants [-k WORD] [--jobs 2] [--list]
 

@@ -1,0 +1,156 @@
+"""Planted faults of jaxcert/models/: (name, file, text, replacement, test)."""
+
+# ruff: noqa: E501
+
+FOLDER = "jaxcert/models"
+
+CONSTANTS = "tests/models/test_constants.py"
+DISTANCE = "tests/models/test_dist_net.py"
+_210 = f"{CONSTANTS}::test_layers_of_norm_2_3_5_and_a_head_of_7_give_210"
+_PRODUCT = f"{CONSTANTS}::test_lip_convnet_has_the_product_of_its_layers_over_the_std"
+_BOX = f"{DISTANCE}::test_interval_contains_every_image_of_the_box_and_never_says_less"
+_LAYERS = "tests/nn/test_norms_of_layers.py"
+_LIRESNET = f"{_LAYERS}::test_liresnet_with_layers_of_2_3_5_and_7"
+
+FAULTS = [
+    (
+        "liresnet: estimate without the stem",
+        "liresnet.py",
+        "math.prod(norms) * self.blocks",
+        "math.prod(norms[1:]) * self.blocks",
+        _LIRESNET,
+    ),
+    (
+        "liresnet: blocks left out of the bound",
+        "liresnet.py",
+        "bounds += self.blocks.bounds(tight)",
+        "bounds += bounds[:0]",
+        _LIRESNET,
+    ),
+    (
+        "liresnet: largest block for their product",
+        "liresnet.py",
+        "self.blocks.norm(train).prod()",
+        "self.blocks.norm(train).sum() * 0",
+        _LIRESNET,
+    ),
+    (
+        "chain: first layer left out",
+        "_parts.py",
+        "math.prod(norms) * rounding * head",
+        "math.prod(norms[1:]) * rounding * head",
+        _210,
+    ),
+    (
+        "chain: largest layer for the product",
+        "_parts.py",
+        "math.prod(norms) * rounding * head",
+        "max(norms) * rounding * head",
+        _210,
+    ),
+    (
+        "chain: head left out of the growth",
+        "_parts.py",
+        " * max(float(head.max()), 1.0)",
+        " * max(0.0, 1.0)",
+        _210,
+    ),
+    (
+        "chain: shrinking layers count in the growth",
+        "_parts.py",
+        "math.prod(max(norm, 1.0) for norm in norms)",
+        "math.prod(min(norm, 9e9) for norm in norms)",
+        _210,
+    ),
+    (
+        "lip_convnet: (1 + L) / 2 becomes L / 2",
+        "lip_convnet.py",
+        "(1.0 + bound) / 2 if residual",
+        "bound / 2 if residual",
+        _PRODUCT,
+    ),
+    (
+        "lip_convnet: residual layers count as plain",
+        "lip_convnet.py",
+        "return (1.0 + bound) / 2 if residual else bound",
+        "return bound",
+        _PRODUCT,
+    ),
+    (
+        "lip_convnet: std left out of the bound",
+        "lip_convnet.py",
+        "Bound(bound.pairwise / self.std,",
+        "Bound(bound.pairwise / 1.0,",
+        _PRODUCT,
+    ),
+    (
+        "lip_convnet: sqrt 2 left out of the bound",
+        "lip_convnet.py",
+        "SQRT2 * self.last.bound(tight)",
+        "1.0 * self.last.bound(tight)",
+        _PRODUCT,
+    ),
+    (
+        "lip_convnet: head left out of the bound",
+        "lip_convnet.py",
+        "SQRT2 * self.last.bound(tight)",
+        "SQRT2 * 1.0",
+        _PRODUCT,
+    ),
+    (
+        "lip_convnet: sqrt 2 left out of the estimate",
+        "lip_convnet.py",
+        "SQRT2 / self.std)",
+        "1.0 / self.std)",
+        _PRODUCT,
+    ),
+    (
+        "lip_convnet: std multiplies the estimate",
+        "lip_convnet.py",
+        "SQRT2 / self.std)",
+        "SQRT2 * self.std)",
+        _PRODUCT,
+    ),
+    (
+        "lip_convnet: residual sum is not halved",
+        "lip_convnet.py",
+        "x = (x + y) / 2 if",
+        "x = (x + y) / 1 if",
+        f"{CONSTANTS}::test_jacobian_of_lip_convnet_reaches_its_constant",
+    ),
+    (
+        "lip_convnet: images are not divided by std",
+        "lip_convnet.py",
+        "x.dtype)) / self.std",
+        "x.dtype)) / 0.4",
+        f"{CONSTANTS}::test_jacobian_of_lip_convnet_reaches_its_constant",
+    ),
+    (
+        "dist_net: bound without the factor 2",
+        "dist_net.py",
+        "self.num_classes), 2.0 * factor)",
+        "self.num_classes), 1.0 * factor)",
+        f"{CONSTANTS}::test_distance_nets_have_twice_the_scale_over_the_std",
+    ),
+    (
+        "dist_net: std multiplies the bound",
+        "dist_net.py",
+        "self._scale(np.zeros(())))) / self.std",
+        "self._scale(np.zeros(())))) * self.std",
+        f"{CONSTANTS}::test_distance_nets_have_twice_the_scale_over_the_std",
+    ),
+    (
+        "dist_net: near and far ends change places",
+        "dist_net.py",
+        "scale * -(far + bias), scale * -(near + bias)",
+        "scale * -(near + bias), scale * -(near + bias)",
+        _BOX,
+    ),
+    (
+        "dist_net: lower end of the label is not taken",
+        "dist_net.py",
+        "take_along_axis(low, label[:, None], 1) - high",
+        "take_along_axis(high, label[:, None], 1) - high",
+        _BOX,
+    ),
+]

@@ -1,0 +1,24 @@
+"""Planted faults of jaxcert/: (name, file, text, replacement, test)."""
+
+# ruff: noqa: E501
+
+FOLDER = "jaxcert"
+
+_EXACT = "tests/certificates/test_exact_cases.py"
+
+FAULTS = [
+    (
+        "attack: just inside at radius 0",
+        "attack.py",
+        "tried.append(INSIDE * np.array",
+        "tried.append(0 * np.array",
+        f"{_EXACT}::test_an_attack_finds_a_false_radius_just_inside_it",
+    ),
+    (
+        "attack: distance of another norm",
+        "attack.py",
+        "return np.sqrt((away**2).sum((1, 2, 3)))",
+        "return np.abs(away).max((1, 2, 3))",
+        f"{_EXACT}::test_an_attack_finds_a_false_radius_just_inside_it",
+    ),
+]
