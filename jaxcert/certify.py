@@ -250,7 +250,13 @@ def batches(
 
 
 def selected(chosen: ConfigDict, size: int) -> list[int]:
-    """Positions that start, stop and step of config.certify name. Raises InputError."""
+    """Positions that start, stop and step of config.certify name. Raises InputError for none,
+    and for radii that no column of a table can have."""
+    bad = [r for r in chosen.radii if not 0 <= r < math.inf]
+    if bad:
+        raise InputError(
+            f"certify.radii has {bad[0]}: give numbers from 0 up, such as (0.0, 0.25, 0.5)."
+        )
     if chosen.batch < 1 or chosen.step < 1 or chosen.start < 0 or chosen.stop < 0:
         raise InputError(
             "certify.batch and certify.step must be at least 1, start and stop at least 0 "

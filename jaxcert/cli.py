@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import logging
 import math
+import sys
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
+from ml_collections.config_dict import placeholder
 
 from jaxcert import config as configs
 from jaxcert.errors import InputError
@@ -74,6 +78,11 @@ def parse(
         )
     if takes_out:
         parser.add_argument("--out", help="record file (WORKDIR/certificates.jsonl)")
+        parser.add_argument(
+            "--tiny",
+            action="store_true",
+            help="the config's tiny.certify: few images and samples",
+        )
     if takes_radii:
         parser.add_argument(
             "--radii",
@@ -101,7 +110,10 @@ def parse(
         config, path = configs.read(args.workdir), Path(args.workdir) / "config.json"
         configs.check(config, path)
         if takes_certificate and args.config:
-            config.certify = configs.load(args.config).certify
+            path, other = args.config, configs.load(args.config)
+            config.update(certify=other.certify, tiny=other.tiny)
+        if takes_out and args.tiny:
+            config = _tiny_certificate(config, path)
     args.config = override(config, rest)
     if takes_radii and args.radii is not None:
         asked = any(word.startswith("--config.certify.procedure=") for word in rest)
@@ -123,9 +135,26 @@ def quiet() -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # its writers
 
 
+def _tiny_certificate(config: ConfigDict, path: str | Path) -> ConfigDict:
+    """The config with the `certify` of its `tiny`. Raises InputError if it has none."""
+    small = config.tiny.get("certify")
+    if not small:
+        raise InputError(
+            f"{path} has no tiny.certify: leave --tiny out, and give "
+            "--config.certify.stop=10 for ten images."
+        )
+    with config.unlocked():
+        config.certify.update(small.to_dict())
+    return config
+
+
 def override(config: ConfigDict, words: list[str]) -> ConfigDict:
-    """The config with `--config.optim.lr=0.01` and the like applied."""
-    for word in words:
+    """The config with `--config.optim.lr=0.01` and the like applied, another certificate
+    first: it starts from its own defaults, with the keys that mean the same in both."""
+    naming = "--config.certify.name="
+    for word in sorted(words, key=lambda word: not word.startswith(naming)):
+        if word.startswith(naming):
+            _change_certificate(config, word.removeprefix(naming))
         key = word.removeprefix("--config.").partition("=")[0]
         section, last = _place(config, key)
         before, kind = section[last], section.get_type(last).__name__
@@ -144,6 +173,45 @@ def override(config: ConfigDict, words: list[str]) -> ConfigDict:
                 f"{word} does not fit: give a value of type {kind}{such}."
             ) from None
     return config
+
+
+def _change_certificate(config: ConfigDict, name: str) -> None:
+    """Take the keys of the former certificate out, but for those that the one of this name
+    has too, with the same default, and say so on stderr."""
+    certify = config.certify
+    if name == certify.name:
+        return
+    takes = _settings("certify", name)
+    had = _settings("certify", certify.name) if certify.name else takes
+    own = [key for key in certify if key not in configs.base().certify]
+    dropped = [k for k in own if k not in takes or takes[k] != had.get(k, takes[k])]
+    for section in (certify, config.eval.certify):
+        with section.unlocked():
+            for key in {*dropped} & {*section}:
+                del section[key]
+    if dropped:
+        print(
+            f"certify.name={name} starts from its own defaults, without "
+            f"{', '.join(dropped)} of {certify.name or 'the config'}",
+            file=sys.stderr,
+        )
+
+
+def _settings(section: str, name: str) -> dict[str, Any]:
+    """Keys that the model, method or certificate of a name takes -> the default of each, or
+    its type where there is none; those of other networks are in `networks`. Raises InputError
+    for an unknown name."""
+    make = configs.maker(configs.PACKAGES[section], name)
+    kinds, found, networks = get_type_hints(make), {}, {}
+    for key, parameter in inspect.signature(make).parameters.items():
+        kind = next(iter(get_args(kinds[key])), kinds[key])
+        kind = tuple if get_origin(kinds[key]) is tuple else kind
+        if kind in (bool, int, float, str, tuple):
+            without = parameter.default in (None, inspect.Parameter.empty)
+            found[key] = kind if without else parameter.default
+        elif kind.__name__ == "Network" and key != "network":
+            networks[key] = ""
+    return found | ({"networks": networks} if networks else {})
 
 
 def parse_radii(text: str) -> tuple[float, ...]:
@@ -165,44 +233,63 @@ def parse_radii(text: str) -> tuple[float, ...]:
 
 
 def _try_radii(certify: ConfigDict, text: str, asked: bool) -> None:
-    if "procedure" not in certify:
+    takes = _settings("certify", certify.name)
+    if "radii" not in takes:
         raise InputError(
-            f"--radii is for smoothed classifiers, and certify.name is {certify.name!r}: "
-            "every other certificate has all radii at once, see `jaxcert.report --radii`."
+            f"--radii is for certificates that try radii, and {certify.name} has all of them "
+            "at once: certify without it, and give --radii to `python -m jaxcert.report`."
         )
+    if "procedure" not in takes:  # it tries each radius as it is
+        certify.radii = parse_radii(text)
+        return
     if asked and certify.procedure != "radii":
         raise InputError(
             f"--radii takes the procedure radii, and certify.procedure={certify.procedure} "
             "was asked for: leave one of them out."
         )
-    certify.update(procedure="radii", radii=parse_radii(text))
+    with certify.unlocked():
+        certify.update(procedure="radii", radii=parse_radii(text))
 
 
 def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
-    """Section and last word of a dotted key; one of eval.certify starts as config.certify
-    has it. Raises InputError if there is no such key."""
+    """Section and last word of a dotted key. One that a section lacks, but its model, method
+    or certificate takes, starts at its default; one of eval.certify as config.certify has it.
+    Raises InputError if there is no such key."""
     value, words = config, key.split(".")
-    for part in words:
+    for depth, part in enumerate(words):
         section = value
         if not isinstance(section, ConfigDict):
             raise InputError(
                 f"--config.{key}: there is no key {part!r}, what it would be in is the "
                 f"value {section!r}; leave '.{part}' out."
             )
-        if section is config.eval.certify and part in config.certify:
-            with section.unlocked():
-                section[part] = section.get(part, config.certify[part])
         if part not in section:
-            known = config.certify if section is config.eval.certify else section
-            near = difflib.get_close_matches(part, list(known), 1)
-            there = ", ".join(sorted(known)) or "none"
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {there}."
-            raise InputError(f"--config.{key}: there is no key {part!r}; {hint}")
+            known = _others(config, words[:depth])
+            if part not in known:
+                there = sorted({*section, *known})
+                near = difflib.get_close_matches(part, there, 1)
+                listed = ", ".join(there) or "none"
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}."
+                raise InputError(f"--config.{key}: there is no key {part!r}; {hint}")
+            start = known[part]
+            with section.unlocked():
+                section[part] = placeholder(start) if type(start) is type else start
         value = section[part]
     if isinstance(value, ConfigDict):
         there = ", ".join(sorted(value)) or "none"
         raise InputError(f"--config.{key} is a section: name one of its keys, {there}.")
     return section, words[-1]
+
+
+def _others(config: ConfigDict, where: list[str]) -> dict[str, Any]:
+    """Keys that the section at a place may have besides those it has -> what they start as."""
+    if where == ["eval", "certify"]:
+        return _others(config, ["certify"]) | dict(config.certify)
+    if where[-1:] == ["networks"]:
+        return _others(config, where[:-1]).get("networks", {})
+    if len(where) != 1 or where[0] not in configs.PACKAGES:
+        return {}
+    return _settings(where[0], config[where[0]].name)
 
 
 def _numbers(values: tuple) -> bool:

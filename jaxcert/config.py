@@ -37,6 +37,8 @@ _HARMLESS = (
     "data.placement",
 )
 """Keys that may change between the sessions of one run."""
+PACKAGES = {"model": "models", "method": "methods", "certify": "certificates"}
+"""Sections whose `name` is a module -> its package."""
 _HANDED_ON = ("model", "method", "optim", "certify")
 """Sections with keys of their own, which `build` and `call` check."""
 _NUMBERS = tuple[float, ...]
@@ -267,19 +269,26 @@ def build(
     """
     arguments = dict(section.to_dict())
     name = arguments.pop("name")
-    names = _modules(package)
-    if name not in names:
-        raise InputError(
-            f"no {package[:-1]} is called {name!r}; there are {', '.join(names)}."
-        )
-    make = importlib.import_module(f"jaxcert.{package}.{name}").make
+    make = maker(package, name)
     what, takes = f"{package[:-1]} {name}", inspect.signature(make).parameters
     for key in needs or {}:
         if key not in takes:
             raise InputError(
                 f"{what} takes no network {key!r}: leave it out of networks."
             )
-    return call(make, arguments, what=what, **context, **(needs or {}))
+    option = next(key for key, value in PACKAGES.items() if value == package)
+    given = {**context, **(needs or {})}
+    return call(make, arguments, what=what, option=f"--config.{option}", **given)
+
+
+def maker(package: str, name: str) -> Callable:
+    """`make` of jaxcert.<package>.<name>. Raises InputError for an unknown name."""
+    names = _modules(package)
+    if name not in names:
+        raise InputError(
+            f"no {package[:-1]} is called {name!r}; there are {', '.join(names)}."
+        )
+    return importlib.import_module(f"jaxcert.{package}.{name}").make
 
 
 def in_float32(section: ConfigDict) -> Any:
@@ -380,8 +389,11 @@ def _is(value: Any, kind: Any) -> bool:
     )
 
 
-def call(function: Callable, section: Any, *, what: str, **context: Any) -> Any:
-    """`function` with the keys of a section, and those of `context` that it takes.
+def call(
+    function: Callable, section: Any, *, what: str, option: str = "", **context: Any
+) -> Any:
+    """`function` with the keys of a section, and those of `context` that it takes. option:
+    the words of a command line before a key of the section.
 
     Raises InputError for an unknown or missing key, listing those there are, or a value
     that does not fit the parameter's annotation.
@@ -395,9 +407,15 @@ def call(function: Callable, section: Any, *, what: str, **context: Any) -> Any:
             "change the config file."
         )
     missing = [k for k in known if parameters[k].default is _NONE and k not in section]
-    if missing:
-        raise InputError(f"{what} needs the key {missing[0]!r}: give it in the config.")
     kinds = get_type_hints(function)
+    for key in missing[:1]:
+        if getattr(kinds.get(key), "__name__", "") == "Network":
+            raise InputError(
+                f"{what} needs a network {key!r}: give its workdir as "
+                f"{option}.networks.{key}=DIR."
+            )
+        where = f", or as {option}.{key}=VALUE" if option else ""
+        raise InputError(f"{what} needs the key {key!r}: give it in the config{where}.")
     for key, value in section.items():
         _check_type(value, kinds.get(key, object), f"{what}: {key}")
     given = {k: v for k, v in context.items() if k in parameters}

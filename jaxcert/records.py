@@ -118,7 +118,8 @@ class Writer:
     """Appends rows to a record file and continues one that was interrupted.
 
     `kept` holds the rows already there, if any, without their evidence, and `done` the
-    indices of all rows. Raises InputError, and leaves the file as it was, if it belongs to
+    indices of all rows. A file that has a header and no row gets the header of this request.
+    Raises InputError, and leaves the file as it was, if it belongs to
     another request, has a line that is no row, or another process is writing it.
     """
 
@@ -175,8 +176,10 @@ class Writer:
         """Write the header, or go on below the rows there are. Whose file it is comes
         first: nothing of another's is changed."""
         size, whole, complete = records_read.end_of_whole_lines(self.path)
-        if whole:
-            kept = load(self.path)
+        kept = load(self.path) if whole else None
+        if kept is not None and not len(kept.index):
+            whole = 0  # a header alone: there is nothing to keep, and this request's goes there
+        elif kept is not None:
             self._compare(kept.header)
             self.kept = kept._replace(**dict.fromkeys(ROW_FIELDS))
             self.done = set(kept.index.tolist())

@@ -22,7 +22,8 @@ import pytest
 from command_line import CONFIG, ROOT, assert_words, end, sentence
 
 from jaxcert import certify, cli, convert, import_torch, records, report, train
-from jaxcert.errors import exit_cleanly, interruptible
+from jaxcert import config as configs
+from jaxcert.errors import InputError, exit_cleanly, interruptible
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +172,18 @@ CERTIFY = {
     "chunk": ("chunk=-1", "chunk -1 are numbers of samples"),
     "procedure": ("procedure=x", "no procedure 'x': give one of certify, predict"),
     "name": ("name=x", "no certificate is called 'x'; there are denoised_smoothing, "),
-    "not lipschitz": ("name=lipschitz", "lipschitz has no key .* but bound"),
+    "not lipschitz": ("name=lipschitz", "needs a Lipschitz network, as lip_convnet"),
     "batch": ("batch=0", "certify.batch and certify.step must be at least 1"),
     "step": ("step=0", "certify.step must be at least 1"),
     "start": ("start=5000", "leave none of 797 images"),
     "split": ("split=valid", "give 'train' or 'test'"),
     "radii": ("radii=(1,'a')", "type tuple, such as"),
+    "negative radius": (
+        "radii=(0.,-1.)",
+        "certify.radii has -1.0: give numbers from 0",
+    ),
+    "radius nan": ("radii=(nan,)", "type tuple, such as"),
+    "infinite radius": ("radii=(1e999,)", "certify.radii has inf: give numbers from 0"),
 }
 
 
@@ -188,6 +195,75 @@ def test_certify_refuses(ends, run, tmp_path, argument, words):
     assert status == 2
     assert_words(words, said)
     assert not out.exists()
+
+
+def test_certificate_takes_keys_that_its_config_lacks(ends, run, tmp_path, capsys):
+    """Those of `make`, as the error advises; another certificate starts afresh."""
+    config = configs.read(run)
+    del config.certify["sigma"], config.certify["noise"]
+    shutil.copytree(run, tmp_path / "run")
+    configs.save(config, tmp_path / "run" / "config.json")
+    arguments = ["--workdir", tmp_path / "run", "--out", tmp_path / "new.jsonl"]
+    status, said = ends(certify, *arguments)
+    assert status == 2
+    assert_words("the key 'sigma': .* as --config.certify.sigma=VALUE", said)
+    more = ["--config.certify.sigma=0.5", "--config.certify.noise=grid"]
+    assert ends(certify, *arguments, *more) == (0, "")
+    header = records.load(tmp_path / "new.jsonl").header
+    assert (header["sigma"], header["config"]["certify"]["noise"]) == (0.5, "grid")
+    status, said = ends(certify, *arguments, "--config.certify.nois=grid")
+    assert status == 2
+    assert_words("no key 'nois'; did you mean 'noise'?", said)
+
+
+def test_network_that_a_certificate_lacks_is_asked_for_where_it_is_taken(ends, run):
+    more = ["--workdir", run, "--config.certify.name=denoised_smoothing"]
+    status, said = ends(certify, *more, "--config.certify.stop=1")
+    assert status == 2
+    assert_words("'classifier': .* --config.certify.networks.classifier=DIR", said)
+    more.append("--config.certify.networks.classifier=/nope")
+    status, said = ends(certify, *more)
+    assert status == 2
+    assert_words("/nope is no workdir", said)
+    status, said = ends(certify, *more, "--config.certify.networks.edm=x")
+    assert status == 2
+    assert_words("no key 'edm'; there are classifier", said)
+
+
+def test_another_certificate_starts_from_its_own_defaults(capsys):
+    config = configs.load(CONFIG)
+    config.certify.n, config.certify.stop, config.certify.alpha = 7, 5, 0.25
+    config.eval.certify = dict(n=3, start=1)
+    words = ["--config.certify.bound=torus", "--config.certify.name=lipschitz"]
+    cli.override(config, words)
+    assert "without alpha, bound, chunk, n, n0, " in capsys.readouterr().err
+    own = dict(configs.base().certify, name="lipschitz", bound="torus", stop=5)
+    assert config.certify.to_dict() == own | {"radii": config.certify.radii}
+    assert config.eval.certify.to_dict() == dict(start=1)
+    config = configs.load(CONFIG)
+    config.certify.n, config.certify.alpha, config.certify.n0 = 7, 0.25, 9
+    cli.override(config, ["--config.certify.name=noised_diffusion_classifier"])
+    kept = config.certify
+    assert (kept.alpha, kept.n0, "n" in kept, kept.sigma) == (0.25, 9, False, 0.5)
+    with pytest.raises(InputError, match="no certificate is called 'x'"):
+        cli.override(config, ["--config.certify.name=x"])
+
+
+def test_tiny_certification(ends, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    config = configs.read(run)
+    config.certify.n = 100_000_000
+    config.tiny.certify = dict(n=20, stop=2)
+    configs.save(config, tmp_path / "run" / "config.json")
+    out = tmp_path / "new.jsonl"
+    more = ["--workdir", tmp_path / "run", "--out", out, "--tiny"]
+    assert ends(certify, *more) == (0, "")
+    assert records.load(out).n.tolist() == [20, 20]
+    config.tiny = {}
+    configs.save(config, tmp_path / "run" / "config.json")
+    status, said = ends(certify, *more)
+    assert status == 2
+    assert_words("has no tiny.certify: .* --config.certify.stop=10", said)
 
 
 def test_certify_of_another_network_is_refused(ends, run, tmp_path):
@@ -536,10 +612,12 @@ BEFORE = {
     "alpha": ("certify.alpha=0", "alpha 0.0 is no probability"),
     "few": ("certify.n=5", "n 5 samples certify no radius"),
     "sigma": ("certify.sigma=0", "sigma 0.0 is not above 0"),
-    "name": ("certify.name=lipschitz", "lipschitz has no key"),
+    "name": ("certify.name=lipschitz", "needs a Lipschitz network, as lip_convnet"),
     "split": ("certify.split=valid", "give 'train' or 'test'"),
     "images": ("certify.start=5000", "leave none of 797 images"),
     "alpha in eval": ("eval.certify.alpha=0", "alpha 0.0 is no probability"),
+    "radius": ("certify.radii=(-1.,)", "certify.radii has -1.0: give numbers"),
+    "radius in eval": ("eval.certify.radii=(-1.,)", "radii has -1.0: give numbers"),
     "images in eval": ("eval.certify.start=900", "leave none of 797 images"),
 }
 

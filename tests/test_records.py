@@ -143,6 +143,25 @@ class TestContinue:
             assert writer.done == set(index)
         assert path.read_bytes() == whole
 
+    @pytest.mark.parametrize("torn", [b"", b'{"index": 4, "lab'])
+    def test_header_without_rows_makes_way(self, tmp_path, torn):
+        path = written(tmp_path / "c.jsonl")
+        path.write_bytes(path.read_bytes() + torn)
+        other = HEADER | dict(sigma=0.5)
+        with Writer(path, other) as writer:
+            assert writer.kept is None and not writer.done
+            writer.append(rows(4))
+        expected = written(tmp_path / "new.jsonl", 4, header=other)
+        assert path.read_bytes() == expected.read_bytes()
+
+    def test_header_of_a_writer_at_work_stays(self, tmp_path):
+        path = tmp_path / "c.jsonl"
+        with Writer(path, HEADER):
+            before = path.read_bytes()
+            with pytest.raises(InputError, match="another process is certifying"):
+                Writer(path, HEADER | dict(sigma=0.5))
+        assert path.read_bytes() == before
+
     @pytest.mark.parametrize("kept", [0, 1, 20, 39, 60, 90])
     def test_torn_header_starts_again(self, tmp_path, kept):
         path = written(tmp_path / "c.jsonl")

@@ -38,7 +38,7 @@ class Writer:
 
     `request` says what is being written (JSON). A folder with the same request is
     continued: `written` images are there already, `done` says whether that is all. Raises
-    InputError if the folder belongs to another request.
+    InputError if the folder has images of another request.
     """
 
     def __init__(
@@ -125,6 +125,11 @@ class Writer:
 
     def _continue(self) -> None:
         found = read_header(self.folder)
+        if not found["done"] and not _shards(
+            self.folder
+        ):  # nothing is there to be kept
+            self._write_header(done=False)
+            return
         there, here = _flat(found), _flat(self.header)
         for key, value in here.items():
             if there.get(key) != value:

@@ -150,6 +150,16 @@ def test_a_folder_of_another_request_is_refused(npz, tmp_path):
         write.convert(npz, tmp_path, seed=1, **SMALL)
 
 
+def test_a_folder_without_images_makes_way(npz, tmp_path):
+    """Of a conversion that was interrupted in its first shard."""
+    settings = dict(image_shape=(8, 8, 3), num_classes=10)
+    write.Writer(tmp_path, request={"seed": 0}, **settings)
+    (tmp_path / "shard-00000.part").write_bytes(b"half")
+    assert write.convert(npz, tmp_path, seed=1, **SMALL) == SIZE
+    assert write.read_header(tmp_path)["request"]["seed"] == 1
+    assert generated.open_generated(tmp_path).label.shape == (SIZE,)
+
+
 def test_another_file_of_the_same_name_and_size_is_refused(npz, tmp_path):
     out, other = tmp_path / "out", tmp_path / "other" / npz.name
     write.convert(npz, out, **SMALL)
