@@ -157,7 +157,7 @@ def test_a_folder_without_images_makes_way(npz, tmp_path):
     (tmp_path / "shard-00000.part").write_bytes(b"half")
     assert write.convert(npz, tmp_path, seed=1, **SMALL) == SIZE
     assert write.read_header(tmp_path)["request"]["seed"] == 1
-    assert generated.open_generated(tmp_path).label.shape == (SIZE,)
+    assert open_generated(tmp_path).label.shape == (SIZE,)
 
 
 def test_another_file_of_the_same_name_and_size_is_refused(npz, tmp_path):
