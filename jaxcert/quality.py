@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from jaxcert.analysis import quality
-from jaxcert.data import generated, sources, write
+from jaxcert.data import generated, sources
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.progress import Progress
@@ -91,10 +91,8 @@ def open_set(path: str | Path, count: int) -> Source:
     path = Path(path).expanduser()
     if not path.exists():
         raise InputError(f"there are no generated images at {path}: check --generated.")
-    if count and path.is_dir():
-        count = min(count, write.read_header(path).get("count", count))
-    elif count:
-        count = min(count, len(generated.open_generated(path).label))
+    if count:
+        count = min(count, generated.size(path))
     source = generated.open_generated(path, count=count, seed=_SEED)
     return source._replace(image=source.image[np.arange(len(source.label))])
 

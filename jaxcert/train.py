@@ -44,6 +44,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
 def _train(config: ConfigDict, workdir: Path) -> Any:
     import jax
 
+    from jaxcert.data import generated as generated_sets
     from jaxcert.training import sharding
     from jaxcert.training.checkpoint import Checkpoints
     from jaxcert.training.metrics import MetricWriter
@@ -55,6 +56,9 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
     model, method, state, run_step, sweep = prepared
     _check_certificates(config, data, model, state)
     workdir.mkdir(parents=True, exist_ok=True)
+    if data.generated:
+        first = jax.process_index() == 0
+        generated_sets.compare(data.generated, workdir / "generated.json", writes=first)
     configs.save(config, workdir / "config.json")
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
     totals, pending = None, None
@@ -224,6 +228,8 @@ class Data(NamedTuple):
     """(start, weights, mesh) -> iterator of batches from step `start`"""
     sweep: Callable
     """(mesh, augment, key, step) -> the real training set once, in order, augmented"""
+    generated: Any = None
+    """Source of the generated images, where there are"""
 
 
 def open_data(config: ConfigDict) -> Data:
@@ -278,7 +284,7 @@ def open_data(config: ConfigDict) -> Data:
         for number, batch in enumerate(loader.sweep(real, data.batch, mesh=mesh)):
             yield moved(jax.random.fold_in(key, number), batch)
 
-    return Data(images, run, batches, sweep)
+    return Data(images, run, batches, sweep, generated)
 
 
 def _open_images(config: ConfigDict) -> dict[str, Any]:

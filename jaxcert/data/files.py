@@ -8,7 +8,8 @@ Images are uint8, or floats in [0, 1], [N,H,W,C] or [N,H,W]; labels whole number
 Arrays are mapped, never read whole, which needs npz files that are not compressed: the
 members of a zip file that are only stored lie in it as they are, an npy header and then the
 array. (numpy itself reads a member whole, whatever its `mmap_mode` says.) Their checksums
-are compared once by each process. Nothing that is read here can run code.
+are compared once by each process, of generated images as `generated.py` says. Nothing that
+is read here can run code.
 """
 
 from __future__ import annotations
@@ -33,9 +34,36 @@ _BLOCK = 1 << 24  # bytes of which a checksum is taken at a time
 _ENCRYPTED = 1  # flag of a zip file's member
 
 
-def read_npz(path: Path) -> Arrays:
-    """(image, label) of one npz file, mapped. Raises InputError for a file that is missing,
-    no npz, compressed, cut off, damaged, or without the two arrays."""
+def read_npz(path: Path, *, whole: bool = True) -> Arrays:
+    """(image, label) of one npz file, mapped. `whole`: compare the checksum of the images
+    too, for which all of them are read; that of the labels is always compared. Raises
+    InputError for a file that is missing, no npz, compressed, cut off, damaged, or without
+    the two arrays."""
+    members = _members(path)
+    image, label = (
+        _map_member(path, members[f"{name}.npy"], check=whole or name == "label")
+        for name in ("image", "label")
+    )
+    return image, label
+
+
+def is_compressed(path: Path) -> bool:
+    """Return whether an npz file is one that can be unpacked, and has to be. Raises as
+    `read_npz`."""
+    return any(
+        info.compress_type != zipfile.ZIP_STORED and not info.flag_bits & _ENCRYPTED
+        for info in _members(path).values()
+    )
+
+
+def digest(path: Path) -> str:
+    """The checksums that an npz file holds of its images and its labels. Raises as
+    `read_npz`."""
+    members = _members(path)
+    return "".join(f"{members[f'{name}.npy'].CRC:08x}" for name in ("image", "label"))
+
+
+def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
     check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -51,10 +79,7 @@ def read_npz(path: Path) -> Arrays:
                 f"{path} has no array `{name}` but {there}: save it by "
                 "np.savez(path, image=..., label=...)."
             )
-    image, label = (
-        _map_member(path, members[f"{name}.npy"]) for name in ("image", "label")
-    )
-    return image, label
+    return members
 
 
 def read_npy(folder: Path, split: str) -> Arrays:
@@ -77,7 +102,7 @@ def read_npy(folder: Path, split: str) -> Arrays:
     return arrays[0], arrays[1]
 
 
-def _map_member(path: Path, info: zipfile.ZipInfo) -> np.ndarray:
+def _map_member(path: Path, info: zipfile.ZipInfo, *, check: bool) -> np.ndarray:
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
         raise InputError(
             f"{path} is compressed and cannot be mapped: save it again by np.savez instead "
@@ -86,9 +111,8 @@ def _map_member(path: Path, info: zipfile.ZipInfo) -> np.ndarray:
     start = _start(path, info)
     array = None if start is None else _map(path, start, info.file_size)
     stat = path.stat()
-    if array is None or info.CRC != _checksum(
-        path, start, info.file_size, stat.st_size, stat.st_mtime_ns
-    ):
+    identity = info.file_size, stat.st_size, stat.st_mtime_ns
+    if array is None or (check and info.CRC != _checksum(path, start, *identity)):
         raise InputError(
             f"{path} is damaged or cut off in {info.filename}: copy it again."
         )

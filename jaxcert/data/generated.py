@@ -1,32 +1,44 @@
-"""Sets of generated images: the npz files of Wang et al., or our shards.
+"""Sets of generated images: the npz files of Wang et al., or folders of shards.
 
 Wang et al., Better Diffusion Models Further Improve Adversarial Training (2023): `image`
 uint8 [M,H,W,C] and `label`, saved by numpy without compression and SORTED: by class and, in
 the file of 1M, by the confidence of a classifier. So a part of it is always drawn, never
 cut off. Altstidl et al. draw 1M at random from the file of 5M to compare amounts by one
 rule: `count` does this. Sub-sets of one seed are nested, the 1M are among the 5M.
+
+A folder holds the shards of `jaxcert.generate` or `jaxcert.convert`, or npz files of the same
+layout, read in the natural order of their names (2 before 10). Their images stay on disk
+and are shuffled as one set.
+
+Opening a set reads headers and all labels. Up to 1 GiB, the checksums of the images are
+compared too, which reads them; beyond it only those of the first and the last record of each
+shard are, and an image that went bad on disk would not be noticed. What the files hold is
+written down when a run begins, by their own checksums, and compared when it continues.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import json
+import re
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
-from jaxcert.data import files, write
+from jaxcert.data import files, shards, write
 from jaxcert.data.sources import Source, checked
 from jaxcert.errors import InputError, home
 from jaxcert.progress import Progress
 
-_RECORDS = 256  # read at a time
+_FIRST = 256  # images that are looked at
+_WHOLE = 1 << 30  # bytes up to which the checksums of images are compared
 
 
 class Rows:
-    """Some rows of a mapped array, in the given order; the others are never read."""
+    """Some rows of what is indexed like an array, in the given order; the others are never
+    read."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray):
+    def __init__(self, array: np.ndarray | shards.Images, rows: np.ndarray):
         self.array, self.rows = array, rows
         self.shape = (len(rows), *array.shape[1:])
         self.dtype = array.dtype
@@ -39,8 +51,7 @@ class Rows:
 
 
 def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source:
-    """Generated images of an npz file, which stays on disk, or of a folder of shards, which
-    is read into memory.
+    """Generated images of an npz file or a folder of shards, which stay on disk.
 
     count: that many, drawn without replacement by `seed`; 0: all. Raises InputError for a
     set that is missing, damaged, unfinished, empty, smaller than `count`, or not uint8.
@@ -52,8 +63,13 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
         )
     if count < 0:
         raise InputError(f"data.generated_count is {count}: give 0 (all) or more.")
-    source = (_shards if path.is_dir() else _npz)(path, count, seed)
-    some = source.image[np.arange(min(_RECORDS, len(source.label)))]
+    source = _folder(path) if path.is_dir() else _npz(path)
+    if count:
+        rows = draw(len(source.label), count, seed=seed, name=str(path))
+        source = source._replace(
+            image=Rows(source.image, rows), label=source.label[rows]
+        )
+    some = source.image[np.arange(min(_FIRST, len(source.label)))]
     if some.max(initial=0) <= 1:
         raise InputError(
             f"{path} has no pixel above 1 of 255 in its first images: it holds floats cast to "
@@ -65,7 +81,7 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
 def size(path: str | Path) -> int:
     """Number of images of a set, without reading them. Raises as `open_generated`."""
     path = home(path)
-    if path.is_dir():
+    if (path / write.HEADER).is_file():
         return write.read_header(path).get("count", 0)
     return len(open_generated(path).label)
 
@@ -80,66 +96,103 @@ def draw(size: int, count: int, *, seed: int, name: str) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(size)[:count])
 
 
-def _npz(path: Path, count: int, seed: int) -> Source:
-    source = checked(*files.read_npz(path), num_classes=0, name=str(path))
+def compare(source: Source, path: Path, *, writes: bool = True) -> None:
+    """Write the names and digests of a set's files to `path`, for a run that begins, or
+    compare them with what stands there. Raises InputError if they differ, or if what stands
+    there cannot be read."""
+    if path.is_file():
+        try:
+            known = [(str(n), str(value)) for n, value in json.loads(path.read_text())]
+        except (ValueError, TypeError, RecursionError):
+            raise InputError(
+                f"{path} is damaged, so the generated images cannot be compared with those "
+                "the run began with: restore it, or name another --workdir."
+            ) from None
+        for before, now in zip_longest(known, source.files):
+            if before != now:
+                raise InputError(
+                    f"{(now or before)[0]} of {source.name} is not what this run began with: "
+                    "restore the generated images, or name another --workdir."
+                )
+    elif writes:
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(source.files, indent=0) + "\n")
+        part.replace(path)
+
+
+def where(image: np.ndarray | Rows | shards.Images, position: int) -> str:
+    """The file that an image comes from, where it is one of several shards, or ''."""
+    while isinstance(image, Rows):
+        image, position = image.array, image.rows[position]
+    if isinstance(image, shards.Images):
+        return str(image.path_of(position))
+    return ""
+
+
+def _npz(path: Path) -> Source:
+    if files.is_compressed(path):
+        raise InputError(
+            f"{path} is compressed and cannot be mapped: unpack it once by python -m "
+            f"jaxcert.convert --generated {path} --out FOLDER."
+        )
+    image, label = files.read_npz(path, whole=path.stat().st_size <= _WHOLE)
+    source = checked(image, label, num_classes=0, name=str(path))
     if source.image.dtype != np.uint8:
         raise InputError(f"{path} has float images: save them as uint8.")
-    if not count:
-        return source
-    rows = draw(len(source.label), count, seed=seed, name=str(path))
-    return source._replace(image=Rows(source.image, rows), label=source.label[rows])
+    return source._replace(files=((path.name, files.digest(path)),))
 
 
-def _shards(folder: Path, count: int, seed: int) -> Source:
-    header = write.read_header(folder)
-    if not header["done"]:
+def _folder(folder: Path) -> Source:
+    """The shards of a folder, in order, as one set."""
+    ours = (folder / write.HEADER).exists() or any(folder.glob(f"*{write.SUFFIX}"))
+    loose = [] if ours else _npz_files(folder)
+    header = {} if loose else write.read_header(folder)
+    if header and not header["done"]:
         raise InputError(
             f"{folder} is not finished: run the command that writes it again, it continues."
         )
-    size, shape = header["count"], tuple(header["image_shape"])
-    rows = draw(size, count or size, seed=seed, name=str(folder))
-    _check_memory(folder, len(rows) * int(np.prod(shape)))
-    image = np.empty((len(rows), *shape), np.uint8)
-    label = np.empty(len(rows), np.int32)
-    line = Progress(f"read {folder}", size)
-    seen = taken = 0
-    for path in write.shards(folder, header):
-        for part in _blocks(path, shape):
-            last = int(np.searchsorted(rows, seen + len(part[1])))
-            chosen = rows[taken:last] - seen
-            image[taken:last], label[taken:last] = part[0][chosen], part[1][chosen]
-            seen, taken = seen + len(part[1]), last
-            line.update(seen)
-    if seen != size:
+    paths = loose or write.shards(folder, header)
+    whole = sum(path.stat().st_size for path in paths) <= _WHOLE
+    found: list[shards.Shard] = []
+    line = Progress(f"open {folder}", len(paths), "shards")
+    for path in paths:
+        if loose:
+            shard = shards.of_npz(path, whole=whole)
+        else:
+            shard = shards.of_records(path, header, whole=whole)
+        if found and shard.shape != found[0].shape:
+            raise InputError(
+                f"{path} has images of {_times(shard.shape)}, {found[0].path.name} of "
+                f"{_times(found[0].shape)}: keep images of one shape in a folder."
+            )
+        found.append(shard)
+        line.update(len(found))
+    size = sum(len(shard.label) for shard in found)
+    if header and size != header["count"]:
         raise InputError(
-            f"{folder} holds {seen:,} images, not the {size:,} of its {write.HEADER}: a "
-            "shard is missing; copy it again."
+            f"{folder} holds {size:,} images, not the {header['count']:,} of its "
+            f"{write.HEADER}: a shard is missing; run the command that wrote it again."
         )
-    return checked(image, label, num_classes=header["num_classes"], name=str(folder))
+    label = np.concatenate([shard.label for shard in found])
+    return Source(
+        shards.Images(found),
+        label,
+        header["num_classes"] if header else int(label.max()) + 1,
+        str(folder),
+        tuple((shard.path.name, shard.digest) for shard in found),
+    )
 
 
-def _blocks(
-    path: Path, shape: tuple[int, ...]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images [n,H,W,C] and labels [n] of some records at a time, in order."""
-    pixels = int(np.prod(shape))
-    with write.open_shard(path) as reader:
-        records = reader.num_records()
-        for first in range(0, records, _RECORDS):
-            image, label = [], []
-            for data in reader.read(first, min(first + _RECORDS, records)):
-                n, rest = divmod(len(data), 4 + pixels)
-                if rest:
-                    raise ValueError
-                label.append(np.frombuffer(data, "<i4", n))
-                image.append(np.frombuffer(data, np.uint8, offset=4 * n))
-            yield np.concatenate(image).reshape(-1, *shape), np.concatenate(label)
+def _npz_files(folder: Path) -> list[Path]:
+    """The npz files of a folder, in the natural order of their names."""
+
+    def natural(path: Path) -> tuple:
+        parts = re.split(r"(\d+)", path.name, flags=re.ASCII)
+        return [int(p) if i % 2 else p for i, p in enumerate(parts)], path.name
+
+    paths = (p for p in folder.glob("*.npz") if not p.name.startswith("."))
+    return sorted(paths, key=natural)
 
 
-def _check_memory(folder: Path, needed: int) -> None:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > 0.9 * memory:
-        raise InputError(
-            f"{folder} takes {needed / 1e9:.0f} GB of the {memory / 1e9:.0f} GB of memory: "
-            "set --config.data.generated_count, or give the npz file, which stays on disk."
-        )
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

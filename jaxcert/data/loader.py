@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcert.data.generated import where
 from jaxcert.data.mixture import Mixture, plan
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
@@ -109,9 +110,12 @@ def check(real: Source, generated: Source | None, batch: int, *, devices: int) -
             "give generated images of the same shape and kind."
         )
     if generated.num_classes != real.num_classes:
+        beyond = np.flatnonzero(generated.label >= real.num_classes)[:1]
+        path = where(generated.image, int(beyond[0])) if len(beyond) else ""
         raise InputError(
-            f"the generated images have {generated.num_classes} classes, but {real.name} has "
-            f"{real.num_classes}: give images made for {real.name}."
+            f"the generated images have {generated.num_classes} classes"
+            f"{f' (label {generated.label[beyond[0]]} in {path})' if path else ''}, but "
+            f"{real.name} has {real.num_classes}: give images made for {real.name}."
         )
 
 
@@ -181,7 +185,7 @@ def _on_device(
     def resident(x: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(everywhere, x, x.shape)
 
-    image = resident(_joined([origin.image for origin in origins]))
+    image = _joined([origin.image for origin in origins], everywhere)
     label = resident(np.concatenate([origin.label for origin in origins]))
 
     @partial(jax.jit, out_shardings=sharding)
@@ -204,15 +208,25 @@ def _batch(image: Any, label: Any, real: Any, index: Any) -> Batch:
     return {"image": image, "label": label, "real": real, "index": index}
 
 
-def _joined(parts: list[Any]) -> np.ndarray:
-    """Images of all parts in one array, read in order and bit by bit (maps stay maps)."""
+def _joined(parts: list[Any], everywhere: NamedSharding) -> jax.Array:
+    """Images of all parts in one array on the devices, read in order and a chunk at a time:
+    the host never holds more of them."""
     shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
-    joined = np.empty(shape, parts[0].dtype)
+    empty = partial(jnp.zeros, shape, parts[0].dtype)
+    joined = jax.jit(empty, out_shardings=everywhere)()
+
+    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+    def put(joined: Any, chunk: Any, row: Any) -> Any:
+        return jax.lax.dynamic_update_slice_in_dim(joined, chunk, row, 0)
+
     row = 0
     for part in parts:
         for first in range(0, len(part), _CHUNK):
             chunk = part[np.arange(first, min(first + _CHUNK, len(part)))]
-            joined[row : row + len(chunk)] = chunk
+            sent = jax.make_array_from_process_local_data(
+                everywhere, chunk, chunk.shape
+            )
+            joined = put(joined, sent, np.int32(row))
             row += len(chunk)
     return joined
 

@@ -37,6 +37,8 @@ class Source(NamedTuple):
     """int32 [N]"""
     num_classes: int
     name: str
+    files: tuple[tuple[str, str], ...] = ()
+    """name and digest of the files of a generated set, in their order"""
 
 
 def open(

@@ -12,8 +12,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import lzma
 import os
+import re
+import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +26,14 @@ from typing import Any
 import numpy as np
 
 from jaxcert.data import files
-from jaxcert.data.sources import checked
+from jaxcert.data.shards import open_records
+from jaxcert.data.sources import Source, checked
 from jaxcert.errors import InputError
 from jaxcert.progress import Progress
 
 FORMAT = "jaxcert-images-1"
 HEADER = "images.json"
-_SUFFIX = ".array_record"
+SUFFIX = ".array_record"
 
 _CHUNK = 1 << 13  # images converted at a time
 
@@ -113,7 +118,7 @@ class Writer:
         self._file = None
         with open(part, "rb") as file:
             os.fsync(file.fileno())
-        part.replace(part.with_name(f"{part.stem}-{_origin(self.header)}{_SUFFIX}"))
+        part.replace(part.with_name(f"{part.stem}-{_origin(self.header)}{SUFFIX}"))
         self.written += self._in_shard
         self._in_shard = 0
 
@@ -139,14 +144,12 @@ class Writer:
                 )
         per_shard = self.header["per_shard"]
         paths = shards(self.folder, found)
-        whole = [int(path.name.split("-")[1]) for path in paths] == list(
-            range(len(paths))
-        )
+        whole = [_number(path) for path in paths] == list(range(len(paths)))
         if found["done"] and whole and len(paths) == -(-found["count"] // per_shard):
             self.done, self.written = True, found["count"]
             return
         for number, path in enumerate(paths):
-            if int(path.name.split("-")[1]) != number:  # one is missing: it comes next
+            if _number(path) != number:  # one is missing: it comes next
                 break
             # Only the very last shard is shorter; then just the header was missing.
             if images_in(path, self.header) < per_shard:
@@ -156,7 +159,10 @@ class Writer:
 
     def _write_header(self, **more: Any) -> None:
         part = self.folder / (HEADER + ".part")
-        part.write_text(json.dumps({**self.header, **more}, indent=1) + "\n")
+        with open(part, "w") as file:
+            file.write(json.dumps({**self.header, **more}, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(self.folder / HEADER)
 
 
@@ -171,13 +177,22 @@ def convert(
     """Write the images of an npz file as shards, in an order shuffled by `seed`.
 
     Published files are sorted by class; here every prefix is a uniform sample. The npz is
-    mapped and gathered from, never read whole. Returns the number of images. Raises
-    InputError for a bad npz (see `files.read_npz`) or a folder with other images.
+    mapped and gathered from, never read whole; one that is compressed is unpacked beside the
+    shards first, and what was unpacked is removed at the end. Returns the number of images.
+    Raises InputError for a bad npz (see `files.read_npz`), a folder with other images, or a
+    disk too small to unpack on.
     """
-    path = Path(path)
+    path, folder = Path(path), Path(folder)
     if seed < 0:
         raise InputError(f"the seed is {seed}: give 0 or more.")
-    source = checked(*files.read_npz(path), num_classes=0, name=str(path))
+    with _mappable(path, folder) as npz:
+        source = checked(*files.read_npz(npz), num_classes=0, name=str(path))
+        return _convert(path, source, folder, seed, per_record, per_shard)
+
+
+def _convert(
+    path: Path, source: Source, folder: Path, seed: int, per_record: int, per_shard: int
+) -> int:
     if source.image.dtype != np.uint8:
         raise InputError(f"{path} has float images: save them as uint8.")
     size = len(source.label)
@@ -204,6 +219,39 @@ def convert(
     return writer.written
 
 
+@contextmanager
+def _mappable(path: Path, folder: Path) -> Iterator[Path]:
+    """The npz file itself, or one that holds its two arrays unpacked."""
+    if not files.is_compressed(path):
+        yield path
+        return
+    unpacked = folder / "unpacked.npz.part"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(path) as packed, zipfile.ZipFile(unpacked, "w") as stored:
+            members = [packed.getinfo(f"{name}.npy") for name in ("image", "label")]
+            needed, free = (
+                sum(m.file_size for m in members),
+                shutil.disk_usage(folder).free,
+            )
+            if needed > free:
+                raise InputError(
+                    f"{path} unpacks to {needed / 1e9:.1f} GB, and {folder} has "
+                    f"{free / 1e9:.1f} GB free: name a larger place by --out."
+                )
+            for member in members:
+                with (
+                    packed.open(member) as source,
+                    stored.open(member.filename, "w", force_zip64=True) as target,
+                ):
+                    shutil.copyfileobj(source, target, 1 << 24)
+        yield unpacked
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError):
+        raise InputError(f"{path} is damaged or cut off: copy it again.") from None
+    finally:
+        unpacked.unlink(missing_ok=True)
+
+
 def _identity(path: Path) -> dict[str, Any]:
     """What tells one npz from another of the same name, without reading it."""
     with zipfile.ZipFile(path) as archive:
@@ -226,7 +274,14 @@ def shards(folder: Path, header: dict[str, Any]) -> list[Path]:
 
 
 def _shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"shard-*{_SUFFIX}"))
+    found = (p for p in folder.glob(f"shard-*{SUFFIX}") if _number(p) is not None)
+    return sorted(found, key=lambda path: (_number(path), path.name))
+
+
+def _number(path: Path) -> int | None:
+    """That of a shard; None for another file."""
+    match = re.fullmatch(r"shard-(\d{5,15})-.*", path.stem, re.ASCII)
+    return int(match[1]) if match else None
 
 
 def _flat(header: dict[str, Any]) -> dict[str, Any]:
@@ -250,8 +305,8 @@ def read_header(folder: Path) -> dict[str, Any]:
             pass
     if not _is_header(header):
         raise InputError(
-            f"{folder} has no {HEADER} of ours: it is no folder of generated images; write "
-            "one by `python -m jaxcert.generate` or `convert`."
+            f"{folder} has no {HEADER} of ours and is no folder of npz files: write one by "
+            "`python -m jaxcert.generate` or `convert`."
         )
     return header
 
@@ -280,28 +335,13 @@ def _is_header(header: Any) -> bool:
 
 def images_in(path: Path, header: dict[str, Any]) -> int:
     """Images in one shard. Raises InputError if it is damaged."""
-    with open_shard(path) as reader:
+    with open_records(path) as reader:
         records = reader.num_records()
         last = len(reader.read([records - 1])[0]) if records else 0
     if not records:
         return 0
     per_image = 4 + int(np.prod(header["image_shape"]))
     return (records - 1) * header["per_record"] + last // per_image
-
-
-@contextmanager
-def open_shard(path: Path) -> Iterator[Any]:
-    """An ArrayRecord reader. Raises InputError where the file turns out to be damaged."""
-    from array_record.python import array_record_module
-
-    try:
-        reader = array_record_module.ArrayRecordReader(str(path))
-        yield reader
-        reader.close()
-    except (ValueError, RuntimeError, IndexError):
-        raise InputError(
-            f"{path} is cut off or damaged: remove the folder and write it again."
-        ) from None
 
 
 @contextmanager

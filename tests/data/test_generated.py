@@ -195,7 +195,8 @@ def test_bad_generated_sets_are_one_sentence(npz, tmp_path):
     _refused(tmp_path / "none.npz", "there are no generated images")
     _refused(npz, "data.generated_count is 1,001", count=SIZE + 1)
     _refused(npz, "data.generated_count is -1", count=-1)
-    _refused(tmp_path, "no images.json")
+    (tmp_path / "empty").mkdir()
+    _refused(tmp_path / "empty", "no images.json")
     image, label = np.zeros((4, 2, 2, 1), np.uint8), np.arange(4)
     bad = tmp_path / "bad.npz"
     np.savez(bad, image=image[:0], label=label[:0])
