@@ -305,8 +305,8 @@ def read_header(folder: Path) -> dict[str, Any]:
             pass
     if not _is_header(header):
         raise InputError(
-            f"{folder} has no {HEADER} of ours and is no folder of npz files: write one by "
-            "`python -m jaxcert.generate` or `convert`."
+            f"{folder} has no {HEADER} of ours and no npz files: it is no folder of generated "
+            "images; write one by `python -m jaxcert.generate` or `convert`."
         )
     return header
 
