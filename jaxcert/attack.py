@@ -27,7 +27,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcert import certify, records
-from jaxcert.analysis import metrics, tables
+from jaxcert.analysis import facts, metrics
 from jaxcert.errors import InputError, exit_cleanly
 
 DEFAULT = {"linf": "pgd", "l2": "apgd"}
@@ -251,10 +251,12 @@ def main(argv: list[str] | None = None) -> int:
         if both.any():
             rows.append((path.name, metrics.certified_accuracy(c, radii)))
     print(f"accuracy in % at {norm} radius (pixels in [0, 1])\n")
-    names = ["", *(tables.radius_text(r) for r in radii)]
-    lines = [[name, *(tables.percent(v) for v in values)] for name, values in rows]
+    names = ["", *(facts.radius_text(r) for r in radii)]
+    lines = [[name, *(facts.percent(v) for v in values)] for name, values in rows]
     for line in [names, *lines]:
         print(f"{line[0]:24}" + "".join(f"{cell:>9}" for cell in line[1:]))
+    if any(np.isnan(values).any() for _, values in rows):
+        print("\n--: this record did not try that radius.")
     print(f"\n{len(attacks.index)} images; no certificate is contradicted.")
     if attacks.header["procedure"]["inside"]:
         print(

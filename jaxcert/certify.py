@@ -10,7 +10,9 @@
 The config is the workdir's own; `--config.certify...` changes the procedure or the images
 (`split`, `start`, `stop`, `step`). --radii: a smoothed classifier's certified accuracy at
 just these radii, by sequential tests that stop as soon as an image is decided, with the
-guarantee of CERTIFY and a fraction of its samples. --config FILE[:row]: the certificate of
+guarantee of CERTIFY and a fraction of its samples; the interval certificate tries these
+instead of certify.radii. What is certified at other radii such a record does not say; every
+other certificate has the radius of every image. --config FILE[:row]: the certificate of
 another config, such as those of configs/diffusion_classifier for an EDM. Rows are appended
 batch by batch: the same command continues an interrupted run.
 """

@@ -87,7 +87,8 @@ def parse(
         parser.add_argument(
             "--radii",
             metavar="R,R,...",
-            help="certify.procedure=radii with these, fractions allowed: 0,0.25,36/255",
+            help="try these, fractions allowed: 0,0.25,36/255; of smoothing by "
+            "certify.procedure=radii, of the interval certificate instead of certify.radii",
         )
     args, rest = parser.parse_known_args(argv)
     quiet()

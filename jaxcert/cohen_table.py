@@ -1,20 +1,30 @@
 """The table of Cohen, Rosenfeld & Kolter (2019): `idx label predict radius correct time`,
 separated by tabs, as locuslab/smoothing and the projects after it release it.
 
-`write` prints radii rounded DOWN to three digits (the originals round to nearest, which
-overstates them by up to half a unit of the third digit) and appends `nA n p_lower` where
-there are votes. `read` keeps the printed radius, takes further columns as they come, and
-refuses whatever no certifier prints. A table of PREDICT has neither `radius` nor votes.
+`write` prints a radius with all its digits, so that it reads back as the same float64 (the
+originals print three, rounded to nearest), and appends `nA n p_lower` where there are votes.
+A table means l2 radii of CERTIFY, and one without the column radius classes of PREDICT; of
+other certificates `write` says so in columns that other readers pass over:
+
+    norm         l1 or linf
+    certificate  method/procedure, such as interval/interval
+    tried        the only radii that were tried, such as 0;0.05;0.1
+
+`read` takes columns in any order, with more beside them and comments (#) between the lines,
+separated by tabs, commas, semicolons or spaces, from joined files as well, and refuses
+whatever no certifier prints. It keeps the printed radius.
 """
 
 from __future__ import annotations
 
-import decimal
+import codecs
+import csv
 import math
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,35 +35,150 @@ if TYPE_CHECKING:  # records calls this module
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 VOTES = ("nA", "n", "p_lower")
+WORDS = ("norm", "certificate", "tried")
+"""Columns of one word each, the same in every row."""
+NORMS = ("l2", "l1", "linf")
+_NEEDED = ("idx", "label", "predict")
+_KNOWN = {name.lower(): name for name in COLUMNS + VOTES + WORDS}
+_KNOWN |= {"prediction": "predict"}
 _ABSTAINS = -1
 _BITS = {"idx": 63, "label": 31, "predict": 31, "nA": 63, "n": 63}
+_TRUTH = {"true": "1", "false": "0"}
+_CLOCK = re.compile(r"(?:(-?\d+) days?,? )?([^ ]+)")
+_LONGEST = 1e12
+"""Seconds that the column time has room for."""
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
-    """Lines of a table -> columns named as in `records.Certificates`.
+def lines_of(path: Path) -> list[str]:
+    """Of a text in UTF-8 or, as PowerShell writes what a program prints, UTF-16. Raises
+    UnicodeDecodeError for what is no text."""
+    data = path.read_bytes()
+    return data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8").splitlines()
 
-    `agreeing` [N,1] holds nA. Raises InputError naming file, line, fault and fix.
+
+def read(
+    path: Path, lines: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Lines of a table -> (columns named as in `records.Certificates`, header).
+
+    `agreeing` [N,1] holds nA. The header has format, method and norm, procedure where the
+    table says it, `not_read`, names of the columns, and `comments`, the number of lines that
+    were passed over. Raises InputError naming file, line, fault and fix.
     """
-    lines = list(lines)
-    while lines and not lines[-1].strip():
-        lines.pop()
-    names = lines[0].removeprefix("\ufeff").split("\t")  # some editors put it there
+    numbered, comments = _without_comments(lines)
+    first = numbered[0][1] if numbered else ""
+    delimiter = _delimiter(first)
+    given = _fields(first, delimiter)
+    names = _names(given)
     _check_names(path, names)
-    rows = []
-    for number, line in enumerate(lines[1:], 2):
-        fields = line.split("\t")
+    rows: list[dict[str, float]] = []
+    words: dict[str, str] = {}
+    seen: set[int] = set()
+    for number, line in numbered:
+        fields = _fields(line, delimiter)
+        if fields == given:  # of this file, or the next one where several were joined
+            continue
         if len(fields) != len(names):
             raise InputError(
                 f"{path}, line {number} has {len(fields)} fields and the first line names "
                 f"{len(names)}: delete that line if it was cut off, else restore the file."
             )
-        row, fault = _row(dict(zip(names, fields, strict=True)))
-        fault = fault or _order(row, rows)
+        text = dict(zip(names, fields, strict=True))
+        row, fault = _row(text)
+        fault = fault or _same_words(words, text)
+        if not fault and row["idx"] in seen:
+            fault = (
+                f"is of image {row['idx']}, which was there before: delete one of the "
+                "two lines"
+            )
         if fault:
             raise InputError(f"{path}, line {number} {fault}.")
         rows.append(row)
+        seen.add(row["idx"])
     if not rows:
         raise InputError(f"{path} has a header and no rows: name another file.")
+    header = _header(path, names, words)
+    if comments:
+        header["comments"] = comments
+    return _columns(rows), header
+
+
+def write(c: Certificates) -> str:
+    """The table of a record, by index. An error becomes an abstention, the only word that
+    the table has for it; nA of an abstention is the largest count."""
+    procedure = c.header.get("procedure") or {}
+    name = procedure.get("name", "certify")
+    certifies = name != "predict"
+    # of other procedures nA of n is not what proves the radius
+    votes = name == "certify" and not (c.counts is None or c.p_lower is None)
+    words = _words(c.header)
+    names = [column for column in COLUMNS if certifies or column != "radius"]
+    lines = ["\t".join([*names, *VOTES * votes, *words])]
+    for i in np.argsort(c.index, kind="stable"):
+        fields = [
+            int(c.index[i]),
+            int(c.label[i]),
+            max(int(c.predicted[i]), _ABSTAINS),
+            *[repr(float(c.radius[i]))] * certifies,
+            int(c.correct[i]),
+            _clock(float(c.seconds[i])),
+        ]
+        if votes:
+            votes_for, p_lower = c.counts[i].max(), np.nan  # of an abstention
+            if c.predicted[i] >= 0:
+                votes_for, p_lower = c.counts[i, c.predicted[i]], c.p_lower[i]
+            fields += [int(votes_for), int(c.n[i]), repr(float(p_lower))]
+        lines.append("\t".join(str(f) for f in [*fields, *words.values()]))
+    return "\n".join(lines) + "\n"
+
+
+def _words(header: dict[str, Any]) -> dict[str, str]:
+    """What a table says beside the numbers; nothing for l2 radii of CERTIFY or classes of
+    PREDICT."""
+    procedure = header.get("procedure") or {}
+    method, name = header.get("method", "smoothing"), procedure.get("name", "certify")
+    found = {}
+    if header.get("norm", "l2") != "l2":
+        found["norm"] = header["norm"]
+    if (method, name) not in (("smoothing", "certify"), ("smoothing", "predict")):
+        found["certificate"] = f"{method}/{name}"
+    if procedure.get("radii"):
+        found["tried"] = ";".join(repr(float(r)) for r in procedure["radii"])
+    return found
+
+
+def _header(path: Path, names: Sequence[str], words: dict[str, str]) -> dict[str, Any]:
+    norm = words.get("norm", "l2").lower()
+    if norm not in NORMS:
+        raise InputError(
+            f"{path} has norm {norm!r}: restore that column, it is {', '.join(NORMS)}."
+        )
+    header: dict[str, Any] = {"format": "tsv", "method": "smoothing", "norm": norm}
+    procedure: dict[str, Any] = {}
+    if "radius" not in names:
+        procedure["name"] = "predict"
+    if "certificate" in words:
+        header["method"], _, procedure["name"] = words["certificate"].partition("/")
+    if "tried" in words:
+        try:
+            procedure["radii"] = [float(r) for r in words["tried"].split(";")]
+        except ValueError:
+            procedure["radii"] = []
+        if not all(0 <= r < math.inf for r in procedure["radii"] or [-1]):
+            raise InputError(
+                f"{path} has tried {words['tried']!r}: restore that column, it has numbers "
+                "with semicolons between."
+            )
+    if procedure:
+        header["procedure"] = procedure
+    known = (*COLUMNS, *VOTES, *WORDS)
+    if extra := [name or "(without a name)" for name in names if name not in known]:
+        header["not_read"] = extra
+    return header
+
+
+def _columns(rows: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
     column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     columns = dict(
         index=column["idx"].astype(np.int64),
@@ -61,7 +186,7 @@ def read(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
         predicted=column["predict"].astype(np.int32),
         radius=column.get("radius", np.zeros(len(rows))),
         n=column.get("n", np.zeros(len(rows))).astype(np.int64),
-        seconds=column["time"],
+        seconds=column.get("time", np.full(len(rows), np.nan)),
     )
     if "p_lower" in column:
         columns["p_lower"] = column["p_lower"]
@@ -70,55 +195,57 @@ def read(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
     return columns
 
 
-def write(c: Certificates) -> str:
-    """The table of a record, by index. An error becomes an abstention, the only word that
-    the table has for it; nA of an abstention is the largest count."""
-    procedure = (c.header.get("procedure") or {}).get("name", "certify")
-    certifies = procedure != "predict"
-    # of other procedures nA of n is not what proves the radius
-    votes = procedure == "certify" and not (c.counts is None or c.p_lower is None)
-    names = [name for name in COLUMNS if certifies or name != "radius"]
-    lines = ["\t".join([*names, *VOTES * votes])]
-    for i in np.argsort(c.index, kind="stable"):
-        fields = [
-            int(c.index[i]),
-            int(c.label[i]),
-            max(int(c.predicted[i]), _ABSTAINS),
-            *[floor_digits(float(c.radius[i]))] * certifies,
-            int(c.correct[i]),
-            timedelta(seconds=float(c.seconds[i])),
-        ]
-        if votes:
-            votes_for, p_lower = c.counts[i].max(), np.nan  # of an abstention
-            if c.predicted[i] >= 0:
-                votes_for, p_lower = c.counts[i, c.predicted[i]], c.p_lower[i]
-            fields += [int(votes_for), int(c.n[i]), repr(float(p_lower))]
-        lines.append("\t".join(str(f) for f in fields))
-    return "\n".join(lines) + "\n"
+def _delimiter(first: str) -> str:
+    """What separates the fields of this line: tabs, commas or semicolons, else '' for
+    spaces."""
+    return next((delimiter for delimiter in "\t,;" if delimiter in first), "")
 
 
-def predicts(c: Certificates) -> bool:
-    """Whether rows of a table are of PREDICT: classes without votes, and no radius, where
-    CERTIFY has one for each."""
-    votes = c.agreeing is not None or c.p_lower is not None
-    return not votes and not c.radius.any() and bool((c.predicted >= 0).any())
+def _fields(line: str, delimiter: str) -> list[str]:
+    """Of a line, where they may stand in quotes."""
+    if not delimiter:
+        return line.split()
+    try:
+        (fields,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True)
+    except csv.Error:  # such as 131,072 letters in one
+        return [line]
+    return [field.strip() for field in fields]
 
 
-def floor_digits(value: float, digits: int = 3) -> str:
-    """A non-negative number with `digits` significant digits, never above the number
-    itself."""
-    if value <= 0 or not math.isfinite(value):
-        return "0.0" if value <= 0 else str(value)
-    context = decimal.Context(prec=digits, rounding=decimal.ROUND_FLOOR)
-    return f"{context.create_decimal_from_float(value):f}"
+def _without_comments(lines: Sequence[str]) -> tuple[list[tuple[int, str]], int]:
+    """(number and text of every line that is not blank, without the comments; how many these
+    are)."""
+    # some editors begin a file with the mark of UTF-8, and joining brings it between
+    bare = ((i, line.removeprefix("\ufeff")) for i, line in enumerate(lines, 1))
+    found, comments = [], []
+    for number, line in bare:
+        if line.strip():
+            kind = comments if line.lstrip().startswith("#") else found
+            kind.append((number, line))
+    if not found or not _is_head(found[0][1]):
+        # numpy.savetxt writes the names as a comment
+        named = [(i, line.lstrip("# ")) for i, line in comments]
+        named = [(i, line) for i, line in named if _is_head(line)]
+        return sorted(found + named), len(comments) - len(named)
+    return found, len(comments)
+
+
+def _is_head(line: str) -> bool:
+    return {*_NEEDED} <= {*_names(_fields(line, _delimiter(line)))}
+
+
+def _names(given: Sequence[str]) -> list[str]:
+    return [_KNOWN.get(name.lower(), name) for name in given]
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
-    missing = [c for c in COLUMNS if c not in names and c != "radius"]
+    missing = [name for name in _NEEDED if name not in names]
+    if not missing and "radius" not in names and "correct" not in names:
+        missing = ["radius (of CERTIFY) or correct (of PREDICT)"]
     if missing:
         raise InputError(
             f"{path} is neither a record nor a table of locuslab/smoothing: its first line "
-            f"lacks {', '.join(missing)}; name another file."
+            f"lacks {', '.join(missing)}; {_what_it_is(names)}name another file."
         )
     votes = [name for name in VOTES if name in names]
     if votes and "radius" not in names:
@@ -126,7 +253,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             f"{path}, line 1 has {', '.join(votes)} and lacks radius, which those votes "
             "certify: restore the column radius."
         )
-    known = [name for name in names if name in COLUMNS + VOTES]
+    known = [name for name in names if name in COLUMNS + VOTES + WORDS]
     twice = [name for name in known if known.count(name) > 1]
     if twice:
         raise InputError(
@@ -139,6 +266,14 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         )
 
 
+def _what_it_is(names: Sequence[str]) -> str:
+    if names[:1] == ["record"]:
+        return "it is a report, which `jaxcert.report --format csv` made of a record; "
+    if {"index", "predicted"} <= set(names):
+        return "it has the names of a record, and the record itself is needed; "
+    return ""
+
+
 def _row(text: dict[str, str]) -> tuple[dict[str, float], str]:
     """Numbers of a line, and what is wrong with them."""
     row: dict[str, float] = {}
@@ -146,23 +281,40 @@ def _row(text: dict[str, str]) -> tuple[dict[str, float], str]:
         if name not in text:
             continue
         try:
-            if "_" in text[name]:  # Python reads 1_0 as 10
-                raise ValueError
-            if name in _BITS or name == "correct":
-                row[name] = int(text[name])
-                if abs(row[name]) >> _BITS.get(name, 1):
-                    raise ValueError
-            else:
-                row[name] = (_seconds if name == "time" else float)(text[name])
+            row[name] = _number(name, text[name])
         except ValueError:
             return row, f"has {name} {text[name]!r}, which is no such value: restore it"
+    if row.get("predict") == _ABSTAINS and math.isnan(row.get("radius", 0.0)):
+        row["radius"] = 0.0  # some tools leave that of an abstention empty
     return row, _fault(row)
+
+
+def _number(name: str, text: str) -> float:
+    """Raises ValueError. Whole numbers may have been written as 3.0 or 3e+00."""
+    if "_" in text:  # Python reads 1_0 as 10
+        raise ValueError
+    if name == "time":
+        return _seconds(text)
+    if name == "correct":
+        text = _TRUTH.get(text.lower(), text)
+    if name not in _BITS and name != "correct":
+        return float(text or "nan")
+    try:
+        number = int(text)
+    except ValueError:
+        value = float(text)
+        if not value.is_integer() or abs(value) >= 2**53:
+            raise
+        number = int(value)
+    if abs(number) >> _BITS.get(name, 1):
+        raise ValueError
+    return number
 
 
 def _fault(row: dict[str, float]) -> str:
     idx, label, predict = row["idx"], row["label"], row["predict"]
     radius, n, votes = row.get("radius", 0.0), row.get("n"), row.get("nA")
-    p_lower = row.get("p_lower", math.nan)
+    p_lower, correct = row.get("p_lower", math.nan), row.get("correct")
     if idx < 0 or label < 0:
         return f"has idx {idx} and label {label}: restore it, both count from 0"
     if predict < _ABSTAINS:
@@ -171,12 +323,11 @@ def _fault(row: dict[str, float]) -> str:
         return f"has radius {radius}: restore it, a radius is a number from 0 up"
     if predict == _ABSTAINS and radius > 0:
         return f"abstains with radius {radius}: restore it, an abstention has radius 0"
-    if row["correct"] != (label == predict):
+    if correct is not None and correct != (label == predict):
         return (
-            f"has correct {row['correct']} for label {label} and predict {predict}: "
-            "restore it"
+            f"has correct {correct} for label {label} and predict {predict}: restore it"
         )
-    if not 0 <= row["time"] < math.inf:
+    if row.get("time", 0.0) < 0 or row.get("time") == math.inf:
         return f"has the time {row['time']}: restore it, it counts seconds"
     if n is not None and n < 0:
         return f"has n {n}: restore it, it counts samples"
@@ -199,20 +350,31 @@ def _fault(row: dict[str, float]) -> str:
     return ""
 
 
-def _order(row: dict[str, float], before: Sequence[dict[str, float]]) -> str:
-    """Certifiers go through the images in order; only the row before is looked at."""
-    if not before or row["idx"] > before[-1]["idx"]:
-        return ""
-    idx, last = row["idx"], before[-1]["idx"]
-    if idx == last or any(one["idx"] == idx for one in before):
-        return f"is of image {idx}, which was there before: delete one of the two lines"
-    return f"is of image {idx} and stands below {last}: sort the lines by idx"
+def _same_words(words: dict[str, str], text: dict[str, str]) -> str:
+    """Note the words of a line; what is wrong if those of lines before differ."""
+    for name in WORDS:
+        if name in text and words.setdefault(name, text[name]) != text[name]:
+            return (
+                f"has {name} {text[name]!r} where lines before have {words[name]!r}: split "
+                "the file"
+            )
+    return ""
 
 
 def _seconds(text: str) -> float:
-    """`12.3` or `0:00:12.300000`, with `1 day, ` before it where it took that long."""
-    days, _, clock = text.rpartition(", ")
+    """`12.3`, `0:00:12.300000`, `1 day, 0:00:12` or `0 days 00:00:12`; empty is nan."""
+    if not text:
+        return math.nan
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise ValueError
     seconds = 0.0
-    for part in clock.split(":"):
+    for part in match[2].split(":"):
         seconds = 60 * seconds + float(part)
-    return seconds + (86400 * int(days.split()[0]) if days else 0)
+    return seconds + 86400 * int(match[1] or 0)
+
+
+def _clock(seconds: float) -> timedelta | str:
+    if math.isnan(seconds):
+        return ""
+    return timedelta(seconds=min(max(seconds, 0.0), _LONGEST))

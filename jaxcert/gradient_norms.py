@@ -191,8 +191,10 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{'':12}{'images':>8}{'mean':>10}{'±':>9}")
     for name, what in (("easy", "p > 1/2"), ("hard", "p < 1/2")):
         g = found[name]
-        print(f"{name} {what}{g['images']:8}{g['mean']:10.4g}{g['error']:9.2g}")
-    print(f"easy / hard {'':8}{found['ratio']:10.4g}{found['ratio_error']:9.2g}")
+        print(f"{name} {what}{g['images']:8}{_text(g['mean'], 4, 10)}", end="")
+        print(_text(g["error"], 2, 9))
+    ratio, error = _text(found["ratio"], 4, 10), _text(found["ratio_error"], 2, 9)
+    print(f"easy / hard {'':8}{ratio}{error}")
     print(f"wrote {path}", file=sys.stderr)
     return 0
 
@@ -202,6 +204,11 @@ def _group(norm: np.ndarray) -> Group:
     mean = float(norm.mean()) if count else float("nan")
     error = float(norm.std(ddof=1) / count**0.5) if count > 1 else float("nan")
     return Group(count, mean, error)
+
+
+def _text(value: float, digits: int, width: int) -> str:
+    """'--' for nan: of no image there is no mean, of one no error."""
+    return f"{'--' if np.isnan(value) else f'{value:.{digits}g}':>{width}}"
 
 
 def _chunk() -> int:

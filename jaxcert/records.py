@@ -129,6 +129,7 @@ class Writer:
         self.kept: Certificates | None = None
         self.done: set[int] = set()
         self._asks: list[Any] = []  # requests that the file does not know yet
+        _check_header(self.path, json.loads(json.dumps(self.header)))
         check_file(self.path, new=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "ab", buffering=0)
@@ -141,13 +142,29 @@ class Writer:
 
     def append(self, rows: Certificates) -> None:
         """Write rows and sync them to disk; on a full disk the file keeps its complete
-        lines only."""
+        lines only. Raises InputError, and writes nothing, for rows that `load` would
+        refuse."""
+        self._accept(rows)
         lines = list(_rows_to_json(rows))
         if lines and self._asks:
             lines[0]["requests"] = self._asks
         self._append([json.dumps(row) for row in lines])
         self._asks = []
         self.done.update(rows.index.tolist())
+
+    def _accept(self, rows: Certificates) -> None:
+        """Refuse what the reader refuses."""
+        again = np.array([i in self.done for i in rows.index.tolist()], bool)
+        faults = [
+            (again, "an image that was there before"),
+            *_faults(rows, self.header),
+        ]
+        if (found := _first(faults)) is not None:
+            row, what = found
+            raise InputError(
+                f"image {int(rows.index[row])} has {what} and cannot go into {self.path}: "
+                "correct it, or what the header says of it."
+            )
 
     def close(self) -> None:
         self._file.close()
@@ -237,13 +254,12 @@ def load(path: str | Path) -> Certificates:
         header, columns = records_read.read(path)
         return _check(path, Certificates(**columns, header=header))
     try:
-        text = path.read_text("utf-8")
+        lines = cohen_table.lines_of(path)
     except UnicodeDecodeError:
         raise InputError(records_read.no_text(path)) from None
-    if not text.strip():
+    if not any(map(str.strip, lines)):
         raise InputError(f"{path} is empty: delete it and certify again.")
-    columns = cohen_table.read(path, text.splitlines())
-    header = {"format": "tsv", "method": "smoothing", "norm": "l2"}
+    columns, header = cohen_table.read(path, lines)
     return Certificates(**columns, header=header)
 
 
@@ -264,7 +280,7 @@ def concatenate(parts: Iterable[Certificates]) -> Certificates:
 
 
 def to_tsv(certificates: Certificates) -> str:
-    """The table of locuslab/smoothing, radii rounded down: see cohen_table.py."""
+    """The table of locuslab/smoothing with all digits of the radii: see cohen_table.py."""
     return cohen_table.write(certificates)
 
 
@@ -312,11 +328,31 @@ def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
 def _check(path: Path, c: Certificates) -> Certificates:
     """Refuse rows that contradict themselves: they were not written by a certifier."""
     _check_header(path, c.header)
+    if (found := _first(_faults(c, c.header))) is not None:
+        row, what = found
+        raise InputError(
+            f"{path}, line {row + 2} (image {int(c.index[row])}) has {what}: delete "
+            "that line and certify the image again."
+        )
+    return c
+
+
+def _first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
+    """Position of a row with a fault, and what that is."""
+    for bad, what in faults:
+        if bad.any():
+            return int(np.flatnonzero(bad)[0]), what
+    return None
+
+
+def _faults(c: Certificates, header: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
+    """(bool [N], what is wrong with these rows) of everything that no row may have."""
     duplicate = np.ones(len(c.index), bool)
     duplicate[np.unique(c.index, return_index=True)[1]] = False
-    no_radius = np.isnan(c.radius) | (c.radius < 0)
+    no_radius = ~np.isfinite(c.radius) | (c.radius < 0)
     faults = [
-        (no_radius, "a radius that is negative or not a number"),
+        (no_radius, "a radius that is negative or not finite"),
+        (~np.isfinite(c.seconds), "seconds that are not finite"),
         ((c.predicted < 0) & (c.radius != 0), "a radius without a prediction"),
         (c.predicted < ERROR, "an unknown prediction"),
         (c.label < 0, "a negative label"),
@@ -335,18 +371,11 @@ def _check(path: Path, c: Certificates) -> Certificates:
             extra = (column > c.n[:, None]).any(1) if name == "agreeing" else False
             faults.append((extra | (column < -1).any(1), f"{name} that are no votes"))
     widths = [v.shape[1] for v in (c.counts, c.logits, c.margins) if v is not None]
-    for classes in [c.header.get("num_classes"), *widths]:
+    for classes in [header.get("num_classes"), *widths]:
         if classes is not None:
             above = (c.label >= classes) | (c.predicted >= classes)
             faults.append((above, f"a class above {classes - 1}"))
-    for bad, what in faults:
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise InputError(
-                f"{path}, line {row + 2} (image {int(c.index[row])}) has {what}: delete "
-                "that line and certify the image again."
-            )
-    return c
+    return faults
 
 
 def _check_header(path: Path, header: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,23 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert import cohen_table, records
-from jaxcert.analysis import compare, spreadsheet, tables
+from jaxcert import records
+from jaxcert.analysis import compare, configured, spreadsheet, tables, told
 from jaxcert.analysis import study as studies
+from jaxcert.analysis.facts import Entry
 from jaxcert.analysis.latex import latex
-from jaxcert.analysis.metrics import ATTACKS, certifies, summary
-from jaxcert.analysis.recheck import Recheck, recheck
+from jaxcert.analysis.metrics import ATTACKS, summary
+from jaxcert.analysis.recheck import Recheck
 from jaxcert.analysis.study_runs import TEST, TRAIN, Run, read
-from jaxcert.analysis.tables import Entry, Reference
-from jaxcert.certificates import statistics
+from jaxcert.analysis.told import Told
 from jaxcert.cli import parse_radii
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.records import Certificates
 
 RECORD = "certificates.jsonl"
 
-Told = float | Mapping[str, float] | None
-"""What tables do not say: a number for all of them, or by name."""
 
 _EXAMPLE = """\
 examples:
@@ -91,7 +88,7 @@ def entries(
         if isinstance(value, Mapping):
             _check_names(f"--{key}", value, names)
     certificates = [
-        _tell(*one, given) for one in zip(certificates, names, paths, strict=True)
+        told.tell(*one, given) for one in zip(certificates, names, paths, strict=True)
     ]
     norms = list(dict.fromkeys(c.header.get("norm", "l2") for c in certificates))
     if len(norms) > 1:
@@ -102,8 +99,8 @@ def entries(
     configs = [_config(*pair) for pair in zip(paths, certificates, strict=True)]
     if radii is None:
         named = zip(paths, configs, certificates, strict=True)
-        radii = [r for one in named for r in _configured_radii(*one)]
-        radii = radii or _usual_radii(certificates)
+        radii = [r for one in named for r in configured.radii_of(*one)]
+        radii = radii or configured.usual_radii(certificates)
     radii = np.unique(np.asarray(radii, np.float64))
     _check_names("--baseline", baseline, names)
     chosen = [names.index(name) for name in dict.fromkeys(baseline)]
@@ -113,11 +110,11 @@ def entries(
             name=name,
             certificates=c,
             summary=summary(c, radii),
-            recheck=_recheck(c),
-            reference=_reference(config),
+            recheck=told.recheck_told(c),
+            reference=configured.reference(config),
             against=difference,
             apart=apart,
-            gradients=_gradients(path, c),
+            gradients=configured.gradients(path, c),
         )
         for name, path, c, config, (difference, apart) in zip(
             names, paths, certificates, configs, against, strict=True
@@ -167,7 +164,7 @@ def study(
 
 def _runs(workdirs: Sequence[str | Path]) -> list[Run]:
     runs = map(read, workdirs)
-    return [run._replace(reference=_reference(run.config)) for run in runs]
+    return [run._replace(reference=configured.reference(run.config)) for run in runs]
 
 
 def _study_text(runs: Sequence[Run], form: str, radii: Sequence[float] | None) -> str:
@@ -185,14 +182,14 @@ def _study_text(runs: Sequence[Run], form: str, radii: Sequence[float] | None) -
     for group in studies.groups(runs):
         own: list[float] = list(radii or ())
         for run in group if radii is None else ():
-            own += _configured_radii(run.name, run.config, run.test)
-        own = own or _usual_radii([run.test for run in group])
+            own += configured.radii_of(run.name, run.config, run.test)
+        own = own or configured.usual_radii([run.test for run in group])
         found.append(studies.make(group, own))
     return forms[form](found)
 
 
 def _run_study(options: argparse.Namespace, radii: Sequence[float] | None) -> None:
-    if unfit := [f"--{k}" for k in ("baseline", *_TOLD) if getattr(options, k)]:
+    if unfit := [f"--{k}" for k in ("baseline", *told.TOLD) if getattr(options, k)]:
         raise InputError(
             f"--study compares workdirs of its own accord: leave {unfit[0]} out."
         )
@@ -201,7 +198,7 @@ def _run_study(options: argparse.Namespace, radii: Sequence[float] | None) -> No
     for run in runs:
         for split, name in (("test", TEST), ("train", TRAIN)):
             if (c := getattr(run, split)) is not None:
-                _fail_if_exceeding(_recheck(c), Path(run.name) / name)
+                _fail_if_exceeding(told.recheck_told(c), Path(run.name) / name)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -212,7 +209,7 @@ def _run(options: argparse.Namespace) -> None:
         options.paths,
         radii=radii,
         baseline=options.baseline.split(",") if options.baseline else (),
-        **{key: _parse_told(key, getattr(options, key)) for key in _TOLD},
+        **{key: told.parse(key, getattr(options, key)) for key in told.TOLD},
     )
     _write(render(found, options.format or "text"), options)
     workdir = Path(options.paths[0])
@@ -262,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[,NAME]",
         help="records to compare with, one per sigma; default: those of the method gaussian",
     )
-    for key, what in _TOLD.items():
+    for key, what in told.TOLD.items():
         parser.add_argument(
             f"--{key}",
             metavar="X|NAME=X[,NAME=X]",
@@ -288,89 +285,6 @@ def _load(path: str | Path) -> Certificates:
             f"{path} holds attacks, not certificates: `jaxcert.attack` prints them."
         )
     return c
-
-
-_TOLD = {
-    "sigma": "noise in pixels of [0, 1]",
-    "alpha": "probability of a false certificate",
-    "n": "samples per image",
-}
-
-
-def _parse_told(key: str, text: str | None) -> Told:
-    """`0.5`, or `a=0.25,b=0.5`."""
-    if text is None:
-        return None
-    told: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, value = part.rpartition("=")
-        if name.strip() in told:
-            raise InputError(
-                f"--{key} has two numbers for {name.strip() or 'all tables'}: leave one."
-            )
-        try:
-            if "_" in value:  # Python reads 1_0 as 10
-                raise ValueError
-            told[name.strip()] = float(value)
-        except ValueError:
-            raise InputError(
-                f"--{key} has {part.strip()!r}: give one number for all tables, or "
-                "NAME=NUMBER for each, with commas between."
-            ) from None
-    if "" in told and len(told) > 1:
-        raise InputError(
-            f"--{key} has a number for all tables and others by name: give one or the other."
-        )
-    return told.get("", told)
-
-
-def _tell(
-    c: Certificates, name: str, path: str | Path, given: dict[str, Told]
-) -> Certificates:
-    """The record with what is given of it; only tables can be told anything."""
-    told = {}
-    for key, value in given.items():
-        named = isinstance(value, Mapping)
-        value = value.get(name) if named else value
-        if value is None:
-            continue
-        if named and (c.header.get("format") != "tsv" or key == "n" and c.n.any()):
-            raise InputError(
-                f"{path} states its own {key}: leave {name} out of --{key}."
-            )
-        _check_told(key, value)
-        told[key] = value
-    if c.header.get("format") != "tsv":
-        return c
-    header = c.header | {k: told[k] for k in ("sigma", "alpha") if k in told}
-    if "n" in told and not c.n.any():
-        c = c._replace(n=np.full(len(c.index), int(told["n"])))
-    if cohen_table.predicts(c):
-        header["procedure"] = dict(name="predict")
-    elif c.n.any():
-        same = (c.n == c.n[0]).all()
-        header["procedure"] = dict(
-            name="certify" if same else "unknown procedure", n=int(c.n.max())
-        )
-    if certifies(c._replace(header=header)) and not tables.untold(header):
-        sigma, alpha, n = header["sigma"], header["alpha"], int(c.n.max())
-        largest = statistics.max_radius(n, alpha, sigma)
-        if c.radius.max() > largest * 1.005:  # three digits, rounded to nearest
-            raise InputError(
-                f"{path} has the radius {c.radius.max():g}, and sigma {sigma:g}, alpha "
-                f"{alpha:g} and n {n} reach {largest:.3g}: correct what --sigma, --alpha and "
-                "--n say of it."
-            )
-    return c._replace(header=header)
-
-
-def _check_told(key: str, value: float) -> None:
-    fits = {"sigma": True, "alpha": value < 1, "n": value % 1 == 0}[key]
-    if not (0 < value < 1e18 and fits):
-        raise InputError(
-            f"--{key} {value:g} is no {_TOLD[key]}: give such as "
-            f"{dict(sigma='0.5', alpha='0.001', n='100000')[key]}."
-        )
 
 
 @functools.lru_cache(maxsize=4)
@@ -413,22 +327,6 @@ def _check_data(path: str | Path, c: Certificates) -> None:
         )
 
 
-def _recheck(c: Certificates) -> Recheck:
-    """Of a table with votes as well, once it is known what they were to show."""
-    if c.header.get("format") != "tsv" or c.agreeing is None:
-        return recheck(c)
-    if unknown := tables.untold(c.header):
-        reason = f"the table has votes and does not say {' or '.join(unknown)}"
-        return recheck(c)._replace(reason=reason)
-    if c.header["procedure"]["name"] != "certify":
-        reason = "n differs between its images, which that of CERTIFY does not"
-        return recheck(c)._replace(reason=reason)
-    classes = np.arange(1 + max(c.label.max(), c.predicted.max()))
-    counts = c.agreeing * (classes == c.predicted[:, None])
-    header = c.header | {"format": records.FORMAT}
-    return recheck(c._replace(counts=counts, header=header))
-
-
 def _check_names(option: str, given: Iterable[str], names: Sequence[str]) -> None:
     unknown = [name for name in given if name not in names]
     if unknown:
@@ -449,28 +347,7 @@ def _config(path: str | Path, c: Certificates) -> dict[str, Any]:
     return read(path).to_dict()
 
 
-def _gradients(path: str | Path, c: Certificates) -> dict[str, Any] | None:
-    """gradient_norms.json of the workdir; None without it, or if it is of another
-    checkpoint."""
-    path = Path(path)
-    file = (path if path.is_dir() else path.parent) / "gradient_norms.json"
-    if not file.is_file():
-        return None
-    try:
-        found = json.loads(file.read_text())
-        same = found["checkpoint"] == c.header.get("checkpoint")
-        numbers = [found["ratio"], found["ratio_error"]]
-        numbers += [found[kind][key] for kind in _KINDS for key in ("images", "mean")]
-        if not all(n is None or isinstance(n, int | float) for n in numbers):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{file} is not what jaxcert.gradient_norms writes: run it again, or delete it."
-        ) from None
-    return found if same else None
-
-
-_KINDS = ("easy", "hard")
+_SUFFIXES = (".csv", ".json", ".jsonl", ".log", ".tab", ".tsv", ".txt")
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
@@ -479,66 +356,11 @@ def _names(paths: Sequence[str | Path]) -> list[str]:
 
 
 def _name(path: Path) -> str:
+    """Without the suffix of a file, which is not what follows the point of sigma_0.50."""
     if path.name == RECORD:
         return path.parent.name
-    return path.name if path.is_dir() else path.stem
-
-
-def _reference(config: dict[str, Any]) -> Reference | None:
-    """`reference` of a config: paper, table, clean and, at `radius`, certified accuracy in
-    percent."""
-    given = config.get("reference") or {}
-    certified = {}
-    try:
-        if not isinstance(given, dict):
-            raise TypeError
-        if given.get("clean"):
-            certified[0.0] = float(given["clean"]) / 100
-        if given.get("certified"):
-            certified[float(given["radius"])] = float(given["certified"]) / 100
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise InputError(
-            f"the config's reference is {given}: clean, certified and radius must be "
-            "numbers, correct them there."
-        ) from None
-    if not certified:
-        return None
-    table = [f"Table {given['table']}"] if given.get("table") else []
-    return Reference(", ".join([str(given.get("paper", "")), *table]), certified)
-
-
-def _configured_radii(
-    path: str | Path, config: dict[str, Any], c: Certificates
-) -> list[float]:
-    radii: list[float] = []
-    for section in (config.get("certify"), c.header.get("procedure")):
-        given = section.get("radii") if isinstance(section, dict) else None
-        given = () if given is None else given
-        if not isinstance(given, list | tuple) or not all(map(_is_radius, given)):
-            raise InputError(
-                f"{path} names radii in its config that are no numbers from 0 up: give "
-                "others with --radii."
-            )
-        radii += given
-    return radii
-
-
-def _is_radius(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
-
-
-def _usual_radii(certificates: Sequence[Certificates]) -> list[float]:
-    """Of the literature: smoothing 0, 0.25, ...; l2 0, 36/255, ...; linf 0, 1/255,
-    2/255, 4/255, ..."""
-    largest = max(float(c.radius.max()) for c in certificates)
-    header = certificates[0].header
-    if header.get("norm") == "linf":
-        grid = [0.0, *(2**i / 255 for i in range(8))]
-    elif header.get("sigma") or header.get("method") == "smoothing":
-        grid = [0.25 * i for i in range(21)]
-    else:
-        return [0.0, 36 / 255, 72 / 255, 108 / 255, 1.0]
-    return [r for r in grid if r <= largest] or [0.0]
+    known = not path.is_dir() and path.suffix.lower() in _SUFFIXES
+    return path.stem if known else path.name
 
 
 def _fail_if_exceeding(check: Recheck, file: Path) -> None:

@@ -429,7 +429,7 @@ def _evaluate(config, images, network, writer, done: int) -> None:
             for rows in np.split(index, range(chosen.batch, len(index), chosen.batch))
         ]
         values = metrics.certified_accuracy(records.concatenate(parts), chosen.radii)
-        pairs = zip(chosen.radii, values, strict=True)
+        pairs = [p for p in zip(chosen.radii, values, strict=True) if p[1] == p[1]]
         writer.write(done, split, {f"certified_{r:.3g}": float(v) for r, v in pairs})
 
 

@@ -69,6 +69,18 @@ def test_certificates_stand_beside_the_attack_and_a_false_one_is_an_error(
             run(workdir)
 
 
+def test_radius_that_a_certificate_did_not_try_is_marked(workdir, tmp_path, capsys):
+    tried = records.load(workdir / "certificates.jsonl").header["procedure"]["radii"]
+    assert 0.01 not in tried
+    words = [f"--config.certify.radii=(0.01,{tried[0]})", "--out", str(tmp_path / "a")]
+    assert run(workdir, *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
+    assert cells["certificates.jsonl"][0] == "--" != cells["certificates.jsonl"][1]
+    assert "--" not in cells["lipschitz.jsonl"], "which has the radius of every image"
+    assert "--: this record did not try that radius." in lines
+
+
 @contextmanager
 def claimed(workdir, at, radius):
     """certificates.jsonl with another radius for one image."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcert import cohen_table, records
+from jaxcert.analysis import metrics
 from jaxcert.errors import InputError
 from jaxcert.records import Certificates
 
 HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+ONES = "1.00e+00 1.00e+00 5.00e-01 1.00e+00 2.00e+00".split()
 VOTES = HEAD + "\tnA\tn\tp_lower"
+
+
+RADII = st.one_of(
+    st.floats(0, 1e6),
+    st.floats(0, 1e3, width=32),
+    st.integers(0, 2000).map(lambda k: k / 255),
+    st.integers(0, 2000).map(lambda k: k / 20),
+    st.sampled_from([0.15, 36 / 255, 3 * 0.05, float(np.float32(0.15)), 5e-324]),
+)
 
 
 def rows(*index: int, **changed) -> Certificates:
@@ -53,9 +64,14 @@ class TestWritten:
         first, *lines = records.to_tsv(c).splitlines()
         assert first == VOTES
         cells = [line.split("\t")[:6] for line in lines]
-        assert cells[0] == ["4", "2", "2", "1.90", "1", "0:00:00.125000"]
-        assert cells[1][3:5] == ["0.00123", "0"]
+        assert cells[0] == ["4", "2", "2", "1.90573", "1", "0:00:00.125000"]
+        assert cells[1][3:5] == ["0.0012345", "0"]
         assert cells[2][2:4] == ["-1", "0.0"]
+
+    def test_any_time_is_written(self, loaded):
+        for seconds in (-1.0, 1e300):
+            table = records.to_tsv(rows(4, seconds=np.array([seconds])))
+            assert loaded(table).seconds[0] == min(max(seconds, 0), 1e12)
 
     def test_deterministic_table_has_the_six_columns(self):
         text = records.to_tsv(rows(4, counts=None, p_lower=None))
@@ -65,20 +81,45 @@ class TestWritten:
         c = rows(4, header=dict(procedure=dict(name="predict")))._replace(radius=[0.0])
         text = records.to_tsv(c)
         assert text.splitlines()[0] == "idx\tlabel\tpredict\tcorrect\ttime"
-        assert cohen_table.predicts(loaded(text))
+        assert loaded(text).header["procedure"] == dict(name="predict")
 
     def test_lines_are_in_the_order_of_the_images(self):
         lines = records.to_tsv(rows(20, 3, 7)).splitlines()[1:]
         assert [line.split("\t")[0] for line in lines] == ["3", "7", "20"]
 
     @settings(deadline=None, max_examples=200)
-    @given(st.floats(0, 1e6), st.integers(1, 6))
-    def test_printed_radius_is_never_above_and_close(self, value, digits):
-        printed = cohen_table.floor_digits(value, digits)
-        assert Fraction(printed) <= Fraction(value)
-        assert "e" not in printed.lower()
-        # one unit of the last digit is at most 10^(1 - digits) of the number
-        assert Fraction(value) <= Fraction(printed) * (1 + Fraction(10) ** (1 - digits))
+    @given(st.lists(RADII, min_size=1, max_size=4), st.lists(RADII, max_size=4))
+    def test_whether_a_radius_reaches_a_threshold_survives(self, radii, thresholds):
+        c = rows(*range(len(radii)), radius=np.array(radii, np.float64))
+        table = records.to_tsv(c)
+        columns, _ = cohen_table.read(Path("t"), table.splitlines())
+        back = Certificates(**columns)
+        for radius, cells in zip(radii, table.splitlines()[1:], strict=True):
+            assert float(cells.split("\t")[3]) == radius, "as other readers see it"
+        # at a radius, just above, and anywhere: never lost and never more than the record has
+        at = np.array([*radii, *np.nextafter(radii, np.inf), *thresholds])
+        ours, theirs = (metrics.certified_accuracy(x, at) for x in (c, back))
+        np.testing.assert_array_equal(ours, theirs)
+        assert (theirs[: len(radii)] > 0).all()
+
+    def test_other_certificates_say_what_they_are_and_are_restored(self, loaded):
+        tried = dict(name="interval", radii=[0.05, 0.1], logit_slack=1e-9)
+        header = dict(method="interval", norm="linf", procedure=tried)
+        text = records.to_tsv(rows(4, 7, counts=None, p_lower=None, header=header))
+        first, *lines = text.splitlines()
+        assert first == HEAD + "\tnorm\tcertificate\ttried"
+        assert all(x.endswith("\tlinf\tinterval/interval\t0.05;0.1") for x in lines)
+        back = loaded(text).header
+        assert (back["norm"], back["method"]) == ("linf", "interval")
+        assert back["procedure"] == dict(name="interval", radii=[0.05, 0.1])
+        assert records.to_tsv(loaded(text)) == text
+
+    @pytest.mark.parametrize("norm", ["l1", "linf"])
+    def test_norm_of_smoothing_is_restored(self, loaded, norm):
+        header = dict(method="smoothing", norm=norm, procedure=dict(name="certify"))
+        back = loaded(records.to_tsv(rows(4, header=header)))
+        assert back.header["norm"] == norm and back.header["method"] == "smoothing"
+        assert "procedure" not in back.header
 
 
 class TestRead:
@@ -96,7 +137,13 @@ class TestRead:
 
     @pytest.mark.parametrize(
         "time, seconds",
-        [("12.5", 12.5), ("0:01:02.5", 62.5), ("1 day, 1:00:00", 90000.0)],
+        [
+            ("12.5", 12.5),
+            ("0:01:02.5", 62.5),
+            ("1 day, 1:00:00", 90000.0),
+            ("2 days, 0:00:01", 172801.0),
+            ("0 days 00:00:08.5", 8.5),
+        ],
     )
     def test_times_of_all_originals_are_read(self, loaded, time, seconds):
         c = loaded(HEAD, f"3\t1\t1\t0.5\t1\t{time}", "")
@@ -111,12 +158,90 @@ class TestRead:
 
     def test_table_of_predictions_is_told_from_one_of_radii(self, loaded):
         names = "idx\tlabel\tpredict\tcorrect\ttime"
-        assert cohen_table.predicts(loaded(names, "3\t1\t1\t1\t0.5"))
-        assert not cohen_table.predicts(loaded(HEAD, "3\t1\t1\t0.5\t1\t1"))
-        assert not cohen_table.predicts(loaded(HEAD, "3\t1\t-1\t0.0\t0\t1"))
+        predict = dict(name="predict")
+        assert loaded(names, "3\t1\t1\t1\t0.5").header["procedure"] == predict
+        # all abstain, or nothing is certified: the column tells, not the numbers
+        assert loaded(names, "3\t1\t-1\t0\t0.5").header["procedure"] == predict
+        assert "procedure" not in loaded(HEAD, "3\t1\t1\t0.0\t1\t1").header
+        assert "procedure" not in loaded(HEAD, "3\t1\t-1\t0.0\t0\t1").header
 
-    def test_columns_of_others_may_follow(self, loaded):
-        assert loaded(HEAD + "\tnote", "3\t1\t1\t0.5\t1\t1\tx").radius.tolist() == [0.5]
+    def test_columns_of_others_are_passed_over_and_named(self, loaded):
+        c = loaded(HEAD + "\tnote\t", "3\t1\t1\t0.5\t1\t1\tx\t0")
+        assert c.radius.tolist() == [0.5]
+        assert c.header["not_read"] == ["note", "(without a name)"]
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ["predict\ttime\tidx\tcorrect\tradius\tlabel", "1\t2\t3\t1\t0.5\t1"],
+            ["idx,label,predict,radius,correct,time", "3,1,1,0.5,1,2"],
+            ['"idx","label","predict","radius","correct","time"', '3,"1",1,0.5,1,2.0'],
+            [" idx, label, prediction, radius, correct, time", "3, 1, 1, 0.5, 1, 2"],
+            ["idx;label;predict;radius;correct;time", "3;1;1;0.5;1;0:00:02"],
+            ["idx label  predict radius correct time", "3 1 1    0.5 1 2"],
+            [HEAD, "3.0\t1.0\t1.0\t0.5\t1.0\t2.0"],
+            [HEAD.upper(), "3\t1\t1\t0.5\tTrue\t2"],
+            [HEAD, "3\t1\t1\t5e-01\ttrue\t2\r"],
+            ["\ufeff" + HEAD, "", "3\t1\t1\t0.5\t1\t2", ""],
+            ["idx\tlabel\tpredict\tradius\ttime", "3\t1\t1\t0.5\t2"],
+            # numpy.savetxt
+            ["# idx label predict radius correct time", " ".join(["3.00e+00"] + ONES)],
+        ],
+        ids=(
+            "order comma quoted padded semicolon spaces floats upper crlf bom few savetxt"
+        ).split(),
+    )
+    def test_tables_are_read_as_other_tools_write_them(self, loaded, lines):
+        c = loaded(*lines)
+        found = c.index, c.label, c.predicted, c.radius, c.seconds
+        assert [x.tolist() for x in found] == [[3], [1], [1], [0.5], [2.0]]
+        assert c.label.dtype == np.int32 and "not_read" not in c.header
+
+    def test_comments_are_passed_over_and_counted(self, loaded):
+        row, other = "3\t1\t1\t0.5\t1\t1", "4\t1\t1\t0.25\t1\t1"
+        c = loaded(
+            "# python certify.py cifar10 idx label predict", HEAD, row, " #", other
+        )
+        assert c.index.tolist() == [3, 4] and c.header["comments"] == 2
+        assert "comments" not in loaded(HEAD, row).header
+        names = "# " + HEAD
+        c = loaded(names, row, names, "# 2 of 2", other)
+        assert c.radius.tolist() == [0.5, 0.25] and c.header["comments"] == 1
+
+    def test_files_of_other_orders_are_not_joined(self, loaded):
+        row, other = (
+            "3\t1\t1\t0.5\t1\t1",
+            "# label\tidx\tpredict\tradius\tcorrect\ttime",
+        )
+        with pytest.raises(
+            InputError, match="line 3 has idx 'label', which is no such"
+        ):
+            loaded("# " + HEAD, row, other, "4\t1\t1\t0.25\t1\t1")
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_what_powershell_writes_is_read(self, tmp_path, encoding):
+        path, text = tmp_path / "t.tsv", f"{HEAD}\r\n3\t1\t1\t0.5\t1\t1\r\n"
+        path.write_bytes(text.encode(encoding))
+        assert records.load(path).radius.tolist() == [0.5]
+
+    def test_index_of_pandas_is_passed_over(self, loaded):
+        c = loaded(",idx,label,predict,radius,correct,time", "0,3,1,1,0.5,True,2.0")
+        assert c.index.tolist() == [3] and c.header["not_read"] == ["(without a name)"]
+
+    def test_joined_files_are_read_in_any_order(self, loaded):
+        later, sooner = "30\t1\t1\t0.5\t1\t1", "20\t1\t1\t0.25\t1\t1"
+        c = loaded(HEAD, later, "", "\ufeff" + HEAD, sooner)
+        assert c.index.tolist() == [30, 20] and c.radius.tolist() == [0.5, 0.25]
+
+    @pytest.mark.parametrize("radius", ["", "nan"])
+    def test_abstention_without_a_radius_has_radius_0(self, loaded, radius):
+        assert loaded(HEAD, f"3\t1\t-1\t{radius}\t0\t1").radius.tolist() == [0.0]
+
+    def test_table_without_times_has_none(self, loaded):
+        c = loaded("idx\tlabel\tpredict\tradius", "3\t1\t1\t0.5")
+        assert np.isnan(c.seconds).all()
+        again = loaded(records.to_tsv(c))
+        assert np.isnan(again.seconds).all() and again.radius.tolist() == [0.5]
 
     def test_radius_stays_as_printed(self, loaded):
         assert loaded(HEAD, "3\t1\t1\t1.91\t1\t1").radius.tolist() == [1.91]
@@ -139,7 +264,6 @@ def test_released_logs_are_read(path):
 REFUSED = {
     "short": ("3\t1\t1\t0.5", "has 4 fields and the first line names 6: delete"),
     "long": ("3\t1\t1\t0.5\t1\t1\t1", "has 7 fields"),
-    "blank": ("", "has 1 fields"),
     "underscore": ("1_0\t1\t1\t0.5\t1\t1", "has idx '1_0', which is no such value"),
     "underscore in a radius": ("3\t1\t1\t0_5\t1\t1", "has radius '0_5'"),
     "word": ("3\t1\t1\tx\t1\t1", "has radius 'x', which is no such value: restore"),
@@ -167,7 +291,15 @@ REFUSED = {
         "is of image 2, which was there .*: delete one",
     ),
     "earlier": ("1\t1\t1\t0.5\t1\t1", "is of image 1, which was there"),
-    "unordered": ("0\t1\t1\t0.5\t1\t1", "is of image 0 and stands below 2: sort"),
+    "another header": (
+        "label\tidx\tpredict\tradius\tcorrect\ttime",
+        "has idx 'label', which is no such value",
+    ),
+    "infinite index": ("inf\t1\t1\t0.5\t1\t1", "has idx 'inf'"),
+    "rounded index": ("1e30\t1\t1\t0.5\t1\t1", "has idx '1e30'"),
+    "half a class": ("3\t1\t1.5\t0.5\t0\t1", "has predict '1.5'"),
+    "no radius": ("3\t1\t1\t\t1\t1", "has radius nan"),
+    "decimal comma": ("3\t1\t1\t0,5\t1\t1", "has radius '0,5'"),
 }
 
 
@@ -200,7 +332,21 @@ def test_tampered_votes_are_named(loaded, end, fault):
     "head, fault",
     [
         ("idx\tlabel\tp1\tp2\tcorrect\ttime", "lacks predict; name another file"),
-        ("idx\tlabel\tradius", "lacks predict, correct, time"),
+        ("idx\tlabel\tradius", "lacks predict; name another file"),
+        ("idx\tlabel\tpredict", r"lacks radius .of CERTIFY. or correct"),
+        (
+            "record,method,norm,sigma",
+            "it is a report, which `jaxcert.report --format csv",
+        ),
+        ("index,label,predicted,radius,n", "it has the names of a record"),
+        ("0.00000\t0.62290", "lacks idx, label, predict"),
+        (
+            "epoch\tlr\ttrain loss\ttrain acc\ttestloss\ttest acc",
+            "lacks idx, label, predict; name another file",
+        ),
+        ("# only this", "lacks idx, label, predict"),
+        ("x," * 9 + "y" * 200_000, "lacks idx, label, predict"),
+        (HEAD + "\tRadius", "line 1 names radius twice"),
         (HEAD + "\tidx", "line 1 names idx twice"),
         (HEAD + "\tnA", "line 1 has nA and lacks n"),
         (VOTES.replace("radius\t", ""), "line 1 has nA, n, p_lower and lacks radius"),
@@ -209,3 +355,27 @@ def test_tampered_votes_are_named(loaded, end, fault):
 def test_first_line_without_its_columns_is_named(loaded, head, fault):
     with pytest.raises(InputError, match=fault):
         loaded(head, "3\t1\t1\t0.5\t1\t1\t1")
+
+
+WORDS = {
+    "norm": (
+        "norm",
+        ["l2x"],
+        "has norm 'l2x': restore that column, it is l2, l1, linf",
+    ),
+    "numbers": ("norm", ["3.5"], "has norm '3.5'"),
+    "mixed": (
+        "norm",
+        ["l1", "l2"],
+        "line 3 has norm 'l2' where lines before have 'l1'",
+    ),
+    "tried": ("tried", ["0;x"], "has tried '0;x': restore that column"),
+    "below": ("tried", ["-1"], "has tried '-1'"),
+}
+
+
+@pytest.mark.parametrize("name, values, fault", WORDS.values(), ids=WORDS)
+def test_words_that_no_table_has_are_named(loaded, name, values, fault):
+    lines = [f"{i}\t1\t1\t0.5\t1\t1\t{value}" for i, value in enumerate(values)]
+    with pytest.raises(InputError, match=fault):
+        loaded(f"{HEAD}\t{name}", *lines)

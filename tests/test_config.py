@@ -198,3 +198,12 @@ def test_workdir_of_an_older_version_is_read(tmp_path):
     found = configs.read(tmp_path)
     assert configs.differences(found, config) == []
     assert found.optim.lr == 0.05
+
+
+def test_radii_option_of_the_interval_certificate_names_what_it_tries():
+    certify = configs.ConfigDict(dict(name="interval", radii=(0.0, 0.05)))
+    cli._try_radii(certify, "0,8/255", False)
+    assert certify.radii == (0.0, 8 / 255)
+    certify = configs.ConfigDict(dict(name="lipschitz", radii=(0.0,)))
+    with pytest.raises(InputError, match="lipschitz has all of them at once"):
+        cli._try_radii(certify, "0.5", False)

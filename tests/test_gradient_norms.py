@@ -127,6 +127,7 @@ def test_command_prints_and_writes_the_three_numbers(workdir, capsys):
         r"easy p > 1/2 +\d+[^\n]*\nhard p < 1/2 +\d+[^\n]*\neasy / hard", printed
     )
     found = json.loads((workdir / "gradient_norms.json").read_text())
+    assert "nan" not in printed
     rows = found["rows"]
     assert rows["index"] == list(range(0, 1000, 50)) and len(rows["norm"]) == 20
     norms = gradient_norms.compare(np.array(rows["p"]), np.array(rows["norm"]))
@@ -169,3 +170,16 @@ def test_help_shows_an_example(capsys):
         gradient_norms.main(["--help"])
     assert not ended.value.code
     assert "python -m jaxcert.gradient_norms " in capsys.readouterr().out
+
+
+def test_mean_of_no_image_is_not_printed_as_a_number(workdir, capsys, monkeypatch):
+    norms = gradient_norms.compare(np.array([0.9]), np.array([2.0]))
+    empty = dict(easy=norms.easy._asdict(), hard=norms.hard._asdict())
+    empty |= dict(ratio=norms.ratio, ratio_error=norms.ratio_error, images=1)
+    empty |= dict(method=dict(name="gaussian"))
+    monkeypatch.setattr(gradient_norms, "measure", lambda *_, **__: empty)
+    assert gradient_norms.main(["--workdir", str(workdir)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["easy", "p", ">", "1/2", "1", "2", "--"] in lines
+    assert ["hard", "p", "<", "1/2", "0", "--", "--"] in lines
+    assert ["easy", "/", "hard", "--", "--"] in lines

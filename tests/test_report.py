@@ -336,7 +336,7 @@ WRONG = {
     "own n": ("--n=t=1000", "states its own n"),
     "too small": (
         "--sigma=0.25 --alpha=0.001",
-        "radius 1.23, and sigma 0.25, .* reach",
+        "radius 1.23163, and sigma 0.25, .* reach",
     ),
     "no baseline": ("--baseline=u", "--baseline names 'u', and the records are"),
 }
@@ -401,3 +401,113 @@ def test_named_baseline_that_serves_nobody_is_said(tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "is shown for b: sigma 0.75 where a has sigma 0.5." in said
     assert "name one with --baseline" not in said
+
+
+HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+
+
+def test_names_of_tables_keep_what_is_no_suffix(tmp_path):
+    names = ["sigma_0.25", "sigma_0.50", "noise_0.5_n.1000", "a.tsv", "b.CSV", "c.txt"]
+    for name in names:
+        (tmp_path / name).write_text(HEAD + "0\t3\t3\t0.2\t1\t1\n")
+    told = {"sigma_0.25": 0.25, "sigma_0.50": 0.5}
+    found = report.entries([tmp_path / name for name in names], sigma=told)
+    assert [e.name for e in found] == [*names[:3], "a", "b", "c"]
+    assert found[1].certificates.header["sigma"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "radius, fits",
+    [
+        (
+            "1.96",
+            r" .--alpha 0.01, as in the tables that Cohen et al. released, reaches",
+        ),
+        ("1.93", r" .--alpha 0.005 reaches 1.9"),
+        ("2.3", r"--n say of it\.$"),
+    ],
+)
+def test_alpha_that_fits_a_table_is_named_and_taken(tmp_path, capsys, radius, fits):
+    path = tmp_path / "cohen.tsv"
+    path.write_text(HEAD + f"0\t3\t3\t{radius}\t1\t1\n")
+    told = [str(path), "--sigma=0.5", "--n=100000"]
+    assert report.main([*told, "--alpha=0.001"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert f"radius {radius}" in said and "reach 1.91" in said
+    assert re.search(fits, said), said
+    named = re.search(r"\(--alpha (\S+?),? ", said)
+    if named:
+        assert report.main([*told, f"--alpha={named[1]}"]) == 0
+
+
+def interval_run(path):
+    """A workdir whose interval certificate tried 0.05, 0.1 and 0.15."""
+    tried = dict(name="interval", radii=[0.05, 0.1, 0.15], logit_slack=1e-9)
+    radius = np.array([0.15, 0.15, 0.05, 0.0])
+    c = Certificates(
+        index=np.arange(4),
+        label=np.zeros(4, int),
+        predicted=np.zeros(4, int),
+        radius=radius,
+        n=np.ones(4, int),
+        seconds=np.zeros(4),
+        logits=np.tile([1.0, 0.0], (4, 1)),
+        least_margins=np.where(radius[:, None] >= tried["radii"], 0.5, -0.5),
+    )
+    header = dict(
+        method="interval", norm="linf", alpha=0, num_classes=2, procedure=tried
+    )
+    with Writer(path / report.RECORD, header) as writer:
+        writer.append(c)
+    return path
+
+
+def test_table_of_an_interval_certificate_is_read_back_as_what_it_is(tmp_path):
+    path, table = interval_run(tmp_path / "run"), tmp_path / "t.tsv"
+    table.write_text(report.report([path], form="tsv"))
+    radii = [0, 8 / 255, 0.05, 0.1, 0.15]
+    ours, theirs = report.entries([path, table], radii=radii)
+    expected = [1, np.nan, 0.75, 0.5, 0.5]
+    for entry in (ours, theirs):
+        np.testing.assert_array_equal(entry.summary.certified, expected)
+        assert entry.certificates.header["norm"] == "linf"
+    said = report.report([table], sigma=0.5, alpha=0.001, n=100)
+    assert "at linf radius" in said and "a table, as told here, interval" in said
+    for word in ("smoothing", "constant classifier", "sigma", "noise"):
+        assert word not in said
+    with pytest.raises(
+        InputError, match=r"interval, which draws .* leave t out of --sig"
+    ):
+        report.report([table], sigma={"t": 0.5})
+    # as the field's own readers go about it
+    cells = [line.split("\t") for line in table.read_text().splitlines()[1:]]
+    share = np.mean([float(c[3]) >= 0.15 and c[4] == "1" for c in cells])
+    assert share == 0.5
+
+
+def test_radii_of_the_table_without_radii_option_are_those_that_were_tried(tmp_path):
+    table = tmp_path / "t.tsv"
+    table.write_text(report.report([interval_run(tmp_path / "run")], form="tsv"))
+    assert radii_of(table) == [0.05, 0.1, 0.15]
+
+
+def test_classes_beyond_the_header_are_refused_by_the_writer_as_by_the_reader(tmp_path):
+    c = records.load(workdir(tmp_path / "run") / report.RECORD)
+    file = tmp_path / "other.jsonl"
+    with Writer(file, HEADER) as writer:
+        with pytest.raises(
+            InputError, match=r"image 2 has a class above 1 and cannot go"
+        ):
+            writer.append(c._replace(label=np.array([1, 1, 9, 1])))
+        assert len(file.read_text().splitlines()) == 1, "nothing was written"
+        with pytest.raises(
+            InputError, match=r"image 0 has a radius that is negative or"
+        ):
+            writer.append(c._replace(radius=np.array([np.inf, 0, 0, 0])))
+        writer.append(c)
+        with pytest.raises(InputError, match=r"image 0 has an image that was there"):
+            writer.append(c)
+    assert len(records.load(file).index) == 4
+    with pytest.raises(InputError, match="line 1 has alpha"):
+        Writer(tmp_path / "third.jsonl", HEADER | dict(alpha=2))
+    assert not (tmp_path / "third.jsonl").exists()

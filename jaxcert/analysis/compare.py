@@ -4,7 +4,8 @@ No model is best at every radius (Sun et al., "Average Certified Radius is a Poo
 Randomized Smoothing", 2024), so two questions stand in for one mean:
 
 envelope    max over records of the certified accuracy at r, and which record has it: what
-            one can get by choosing the model (and sigma) for the radius that is asked for
+            one can get by choosing the model (and sigma) for the radius that is asked for;
+            that record is best if the interval of its difference to every other says so
 difference  certified accuracy at r minus that of a baseline, by default Gaussian training
             at the same sigma: what a method gains there, and where it loses
 
@@ -47,6 +48,8 @@ class Envelope(NamedTuple):
     """float64 [R], of the best record"""
     winner: np.ndarray
     """int64 [R], its position, the first of equals; -1 where none certifies an image"""
+    rivals: Sequence[Sequence[int]] = ()
+    """at each radius the positions that `rivals` finds, where they were asked for"""
 
 
 class Difference(NamedTuple):
@@ -62,8 +65,8 @@ class Difference(NamedTuple):
 
     @property
     def worse(self) -> np.ndarray:
-        """bool [R], below the baseline, be it by chance: the interval tells."""
-        return self.difference < 0
+        """bool [R]: below the baseline, and so is the whole interval."""
+        return self.high < 0
 
 
 def common(records: Sequence[Certificates]) -> list[Certificates] | None:
@@ -105,10 +108,30 @@ def envelope(records: Sequence[Certificates], radii: ArrayLike) -> Envelope | No
     parts = common([records[i] for i in kept]) if len(kept) else None
     if parts is None:
         return None
-    shares = np.array([certified_accuracy(part, radii) for part in parts])
+    shares = np.nan_to_num([certified_accuracy(part, radii) for part in parts])
     best = shares.max(0)
     winner = np.where(best > 0, kept[shares.argmax(0)], -1)
     return Envelope(len(parts[0].index), best, winner)
+
+
+def rivals(
+    records: Sequence[Certificates], radii: ArrayLike, best: Envelope
+) -> list[list[int]]:
+    """At each radius the positions of the records that the winner of the envelope cannot be
+    told apart from: those whose difference to it may be 0 by its interval, or is not known."""
+    radii = np.asarray(radii, np.float64)
+    kept = [i for i, c in enumerate(records) if certifies(c)]
+    found: list[list[int]] = [[] for _ in radii]
+    for winner in np.unique(best.winner[best.winner >= 0]):
+        won = np.flatnonzero(best.winner == winner)
+        for other in kept:
+            if other == winner:
+                continue
+            minus = difference(records[winner], records[other], radii[won])
+            for j, low in zip(won, minus.low, strict=True):
+                if not low > 0:
+                    found[j].append(other)
+    return found
 
 
 def difference(

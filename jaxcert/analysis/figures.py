@@ -22,13 +22,18 @@ from jaxcert.analysis.compare import difference, envelope
 from jaxcert.analysis.metrics import (
     certified_accuracy,
     certifies,
-    p_lower_ecdf,
+    interval,
     p_lower_survival,
     per_class,
-    standard_error,
+    states,
+    tried,
     vote_probability,
+    vote_share,
+    votes_survival,
 )
-from jaxcert.analysis.tables import short_names
+from jaxcert.analysis.tables import (
+    short_names,
+)
 from jaxcert.certificates import statistics
 from jaxcert.records import Certificates
 
@@ -41,22 +46,29 @@ NORMS = {"l2": r"$\ell_2$", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$"}
 
 
 def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
-    """Certified accuracy against radius, a line per record that certifies, the band one
-    standard error to either side.
+    """Certified accuracy against radius, a line per record that certifies, the band the 95 %
+    interval. A record that tried some radii alone has a mark at each: between two the line is
+    a lower bound.
 
     Over several records of the same images their envelope is drawn, and below the axis a
-    strip in the colour of the one that is best there.
+    strip in the colour of the one that is best there; not if one tried some radii alone.
     """
     figure, (axes,) = _figure()
     short = short_names(names, 50)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
         if not certifies(c):  # it keeps its colour all the same
             continue
-        radii = _steps(c.radius[c.correct])
-        certified = np.append(certified_accuracy(c, radii), 0.0)
-        radii = np.append(radii, radii[-1])
-        _curve(axes, i, short[name], radii, certified, len(c.index))
-    if sum(map(certifies, records)) > 1 and envelope(records, [0.0]) is not None:
+        known = tried(c)
+        radii = _steps(c.radius[c.correct]) if known is None else known
+        shares = certified_accuracy(c, radii)
+        if known is None:  # above the largest radius there is nothing
+            shares, radii = np.append(shares, 0.0), np.append(radii, radii[-1])
+        else:
+            axes.plot(radii, 100 * shares, "o", color=_style(i)[0], clip_on=False)
+            shares, radii = np.append(shares[0], shares), np.append(0.0, radii)
+        _curve(axes, i, short[name], radii, shares, len(c.index))
+    alike = sum(map(certifies, records)) > 1 and all(tried(c) is None for c in records)
+    if alike and envelope(records, [0.0]) is not None:
         _envelope(axes, records)
     axes.set_xlabel(_radius_label(records))
     axes.set_ylabel("certified accuracy")
@@ -81,12 +93,17 @@ def difference_curves(
             continue
         c, baseline = records[i], records[at]
         both = np.append(c.radius[c.correct], baseline.radius[baseline.correct])
+        some = [known for known in (tried(c), tried(baseline)) if known is not None]
         radii = _steps(both)
+        if some:  # of others one of them says nothing
+            radii = np.unique(np.concatenate(some))
+            radii = radii[states(c, radii) & states(baseline, radii)]
         found = difference(c, baseline, radii, name=names[at], draws=1000)
-        if found is None:
+        if found is None or not len(radii):
             continue
         hue, dash = _style(i)
         style = dict(color=hue, linestyle=dash, linewidth=2, drawstyle="steps-pre")
+        style |= dict(marker="o") if some else {}
         low, high = 100 * found.low, 100 * found.high
         band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
         axes.fill_between(radii, low, high, **band)
@@ -99,7 +116,7 @@ def difference_curves(
     note = dict(
         xycoords="axes fraction", color=_INK, fontsize=11, ha="right", alpha=0.7
     )
-    axes.annotate("worse than the baseline", (0.995, 0.02), va="bottom", **note)
+    axes.annotate("below the baseline", (0.995, 0.02), va="bottom", **note)
     axes.set_xlabel(_radius_label(records))
     axes.set_ylabel("difference (points)")
     axes.set_xlim(left=0)
@@ -108,23 +125,36 @@ def difference_curves(
 
 def p_lower_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
     """Left the share of images that are correct with p_lower >= p, against p (the survival
-    form), right 1 minus it (the distribution function, which papers draw).
+    form), right 1 minus it (the distribution function).
 
     Records without vote probabilities are left out. Unlike radii these show the easy images
     without the stretch that Phi^-1 gives them.
     """
+    proven = r"p_{\mathrm{lower}}"
+    return _probability_curves(
+        names, records, vote_probability, p_lower_survival, proven
+    )
+
+
+def votes_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
+    """The same of k/N, the share of the votes, which is above p_lower; right as in Figure 3 of
+    Sun et al. (2024). Records of which `metrics.vote_share` is not known are left out."""
+    return _probability_curves(names, records, vote_share, votes_survival, "k/N")
+
+
+def _probability_curves(names, records, values_of, survival, symbol: str) -> str:
     figure, panels = _figure(2)
     short = short_names(names, 50)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
-        if vote_probability(c) is None:  # it keeps its colour all the same
+        values = values_of(c)
+        if values is None:  # it keeps its colour all the same
             continue
-        p = np.append(_steps(vote_probability(c)[c.correct]), 1.0)
-        for axes, share in zip(panels, (p_lower_survival, p_lower_ecdf), strict=True):
-            _curve(axes, i, short[name], p, share(c, p), len(c.index))
-    labels = (
-        r"correct, $p_{\mathrm{lower}} \geq p$",
-        r"wrong, or $p_{\mathrm{lower}} < p$",
-    )
+        # the last one is above 1, where those that reach 1 have fallen, too
+        p = np.append(_steps(values[c.correct]), np.nextafter(1.0, 2.0))
+        share = survival(c, p)
+        for axes, y in zip(panels, (share, 1 - share), strict=True):
+            _curve(axes, i, short[name], np.minimum(p, 1), y, len(c.index))
+    labels = (rf"correct, ${symbol} \geq p$", rf"wrong, or ${symbol} < p$")
     for axes, label in zip(panels, labels, strict=True):
         axes.set_xlabel("vote probability p")
         axes.set_ylabel(label)
@@ -137,7 +167,7 @@ def radius_theory(settings: Sequence[tuple[float, float, int]]) -> str:
     """What a vote probability is worth: left the radius sigma Phi^-1(p), right its slope
     sigma / phi(Phi^-1(p)), to the largest p that n votes can prove at alpha (the dot).
 
-    settings: (sigma, alpha, n). These are Figures 1 and 2 of Sun et al. (2024).
+    settings: (sigma, alpha, n). This is Figure 2 of Sun et al. (2024).
     """
     figure, (left, right) = _figure(2)
     for i, (sigma, alpha, n) in enumerate(settings):
@@ -247,9 +277,9 @@ def _style(i: int):
 
 def _curve(axes: Axes, i: int, label: str, x, y, count: int) -> None:
     hue, dash = _style(i)
-    error = standard_error(y, count)
+    low, high = interval(y, count)
     band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
-    axes.fill_between(x, 100 * (y - error), 100 * (y + error), **band)
+    axes.fill_between(x, 100 * low, 100 * high, **band)
     style = dict(drawstyle="steps-pre", color=hue, linestyle=dash, linewidth=2)
     axes.plot(x, 100 * y, label=label, **style)
 

@@ -3,7 +3,8 @@
 One row per record in groups of one sigma, radii as columns, the average radius last because
 it misleads (see `metrics`), never bold, with that of a constant classifier beside it. Best of
 a group bold, where all its records have the same images; worse than the baseline of that sigma
-grey, as Sun et al. (2024) print it. The last row is the best of all records at each radius.
+grey, as Sun et al. (2024) print it; both only where the 95 % interval of the paired difference
+says so. The last row is the best of all records at each radius.
 The document needs booktabs and xcolor.
 """
 
@@ -13,16 +14,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcert.analysis.tables import (
+from jaxcert.analysis.facts import (
     UNITS,
     Entry,
-    best_of,
-    best_shares,
     describe,
-    is_best,
-    notes,
     percent,
     radius_text,
+)
+from jaxcert.analysis.tables import (
+    BEST,
+    best_marks,
+    best_name,
+    best_of,
+    notes,
 )
 
 _ESCAPED = {c: "\\" + c for c in "&%$#_{}"}
@@ -44,8 +48,9 @@ def latex(entries: Sequence[Entry]) -> str:
     lines = [
         "% \\usepackage{booktabs, xcolor}",
         f"% certified accuracy in % at {norm} radius ({UNITS}), of the record's own images",
-        "% bold: best at that sigma, where all records of that sigma have the same images",
-        "% grey: worse than the baseline at the images that both have",
+        f"% bold: {BEST} of that sigma, where all have the same images",
+        "% grey: worse than the baseline at the images that both have, and so is the whole "
+        "95 % interval",
         *(f"% {_comment(entry)}" for entry in entries),
         *(f"% {' '.join(note.split())}" for note in notes(entries)),
         f"\\begin{{tabular}}{{{'l' * (1 + noisy)}{'r' * len(radii)}r}}",
@@ -63,7 +68,8 @@ def latex(entries: Sequence[Entry]) -> str:
         lines += [r"\midrule", " & ".join([""] * noisy + ["best of all", *cells, ""])]
         lines[-1] += r" \\"
         lines[-1] += " % by " + ", ".join(
-            "--" if i < 0 else entries[i].name for i in best.winner
+            "--" if winner < 0 else best_name([e.name for e in entries], best, i)
+            for i, winner in enumerate(best.winner)
         )
     lines.append(r"\bottomrule")
     for note in _footnotes(entries, constant):
@@ -72,8 +78,13 @@ def latex(entries: Sequence[Entry]) -> str:
 
 
 def _footnotes(entries: Sequence[Entry], constant: bool) -> list[str]:
-    errors = np.concatenate([e.summary.certified_error for e in entries])
-    told = [f"Standard errors up to {percent(np.nan_to_num(errors).max())} points."]
+    found = [e.summary for e in entries]
+    far = [s.certified - s.certified_low for s in found]
+    far += [s.certified_high - s.certified for s in found]
+    most = np.ceil(1000 * np.nan_to_num(np.concatenate(far)).max()) / 1000
+    told = [
+        rf"95 \% intervals of the shares reach up to {percent(most)} points from them."
+    ]
     told += ["ACR misleads: compare certified accuracies."]
     if constant:
         told += ["In brackets the ACR of a classifier that always says one class."]
@@ -81,14 +92,12 @@ def _footnotes(entries: Sequence[Entry], constant: bool) -> list[str]:
 
 
 def _rows(group: Sequence[Entry]) -> list[list[str]]:
-    """Equal once printed is equal: both are bold."""
-    best = best_shares(group)
     rows = []
-    for entry in group:
+    for entry, marked in zip(group, best_marks(group), strict=True):
         cells = []
         for i, share in enumerate(entry.summary.certified):
             cell = percent(share)
-            if is_best(entry, i, best):
+            if marked[i]:
                 cell = rf"\textbf{{{cell}}}"
             if entry.against is not None and entry.against.worse[i]:
                 cell = rf"\textcolor{{gray}}{{{cell}}}"

@@ -3,11 +3,12 @@
 certified accuracy at r = share of all images with predicted = label and radius >= r;
 at r = 0 it is the clean accuracy of the certified classifier: abstaining is wrong.
 
-PREDICT names classes and certifies nothing: what needs a radius is nan in its `summary`.
+PREDICT names classes and certifies nothing: what needs a radius is nan in its `summary`. So
+is what a record that tried some radii alone would say of others.
 
 Randomized smoothing certifies an image if p_lower > 1/2. Shares over p_lower are read off
 that column; published tables have none, there p_lower = Phi(radius / sigma), which holds
-for Gaussian noise.
+for Gaussian noise. The share k/N of the votes, which Sun et al. (2024) draw, is above it.
 
 The average certified radius (ACR) comes last: Sun et al. (2024) show that a classifier
 that always answers the same class can have a larger one than any robust network, as it
@@ -38,10 +39,13 @@ class Summary(NamedTuple):
     certified: np.ndarray
     """float64 [R], certified accuracy"""
     certified_error: np.ndarray
-    """float64 [R], its standard error"""
+    """float64 [R], its standard error; 0 at shares of 0 and 1, where none can be estimated"""
+    certified_low: np.ndarray
+    """float64 [R], with `certified_high` its 95 % interval"""
+    certified_high: np.ndarray
     certified_lower: np.ndarray
     """float64 [R], what holds with 99.9 % although each certificate may fail with
-    alpha"""
+    alpha; nan where alpha is unknown"""
     wrong_certified: np.ndarray
     """float64 [R], share certified for a class that is not the label"""
     abstention: float
@@ -92,15 +96,21 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
     """All numbers of a record at the given radii; c must have a row."""
     stated = 1.0 if certifies(c) else float("nan")
     at = np.where(states(c, radii), 1.0, np.nan)
-    certified = at * certified_accuracy(c, radii)
+    certified = certified_accuracy(c, radii)
     count = len(c.index)
+    low, high = interval(certified, count)
+    alpha = c.header.get("alpha")
+    if c.header.get("format") == "tsv" and not alpha:
+        alpha = float("nan")
     return Summary(
         images=count,
         radii=np.asarray(radii, np.float64),
         certified=certified,
         certified_error=standard_error(certified, count),
+        certified_low=low,
+        certified_high=high,
         certified_lower=certified_accuracy_lower_bound(
-            certified, count, alpha=c.header.get("alpha") or 0.0
+            certified, count, alpha=alpha or 0.0
         ),
         wrong_certified=at * wrong_but_certified(c, radii) / count,
         abstention=abstention_rate(c),
@@ -126,10 +136,13 @@ def paper(c: Certificates, radii: ArrayLike) -> Paper:
 
 
 def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """Share of images that are correct with radius >= r, for each r; float64 [R]."""
+    """Share of images that are correct with radius >= r, for each r; float64 [R], nan at radii
+    of which the record says nothing (see `states`)."""
+    radii = np.asarray(radii, np.float64)
     reached = np.sort(c.radius[c.correct])
-    below = np.searchsorted(reached, np.asarray(radii, np.float64), side="left")
-    return (len(reached) - below) / len(c.index)
+    below = np.searchsorted(reached, radii, side="left")
+    share = (len(reached) - below) / len(c.index)
+    return np.where(states(c, radii), share, np.nan)
 
 
 def attacked_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
@@ -175,6 +188,17 @@ def standard_error(share: ArrayLike, count: int) -> np.ndarray:
     return np.sqrt(share * (1 - share) / count)
 
 
+def interval(share: ArrayLike, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """95 % interval of Clopper and Pearson of a share of `count` images; never of length 0,
+    also for shares of 0 and 1. nan for nan."""
+    right = np.round(np.asarray(share, np.float64) * count, 6)
+    wrong = count - right
+    with np.errstate(invalid="ignore"):
+        low = special.betaincinv(np.maximum(right, 1e-9), wrong + 1, 0.025)
+        high = special.betaincinv(right + 1, np.maximum(wrong, 1e-9), 0.975)
+    return np.where(right == 0, 0.0, low), np.where(wrong == 0, 1.0, high)
+
+
 def certified_accuracy_lower_bound(
     accuracy: ArrayLike, count: int, *, alpha: float, rho: float = 0.001
 ) -> np.ndarray:
@@ -186,6 +210,8 @@ def certified_accuracy_lower_bound(
     q by Bernstein's inequality; the quantile itself is never looser.
     """
     false = 0.0
+    if np.isnan(alpha):
+        return np.full(np.shape(accuracy), np.nan)
     if alpha:
         false = np.ceil(special.bdtrik(1 - rho, count, alpha))
         false += (
@@ -242,9 +268,44 @@ def p_lower_ecdf(
 ) -> np.ndarray:
     """Share of images that are wrong, or correct with p_lower < p: 1 minus the survival form.
 
-    The figures of Sun et al. (2024) draw this one. Arguments as in `p_lower_survival`.
+    Sun et al. (2024) draw this form, of k/N instead: 1 minus `votes_survival`. Arguments as
+    in `p_lower_survival`.
     """
     return 1 - p_lower_survival(c, p, sigma=sigma)
+
+
+def vote_share(c: Certificates) -> np.ndarray | None:
+    """k/N, the share of the N votes that the predicted class has, float64 [N]; nan where
+    nothing is predicted. p_lower is its lower bound, up to 0.7 points below it for n =
+    100,000.
+
+    None unless the number of votes was fixed beforehand (CERTIFY and PREDICT) and is known. Of
+    a table that is told sigma, alpha and n it is recovered from the radius, up to what
+    three digits of that allow."""
+    rows = np.arange(len(c.index))
+    n = np.maximum(c.n, 1)
+    if certifies(c) and certify_numbers(c) is None:
+        return None
+    if c.counts is not None:
+        k = c.counts[rows, np.maximum(c.predicted, 0)]
+    elif c.agreeing is not None and c.agreeing.shape[1] == 1:
+        k = c.agreeing[:, 0]
+    elif certifies(c):
+        n, alpha, sigma = certify_numbers(c)
+        # p_lower of k votes is where k or more of n have probability alpha
+        k = special.bdtrik(1 - alpha, n, special.ndtr(c.radius / sigma)) + 1
+        k = np.minimum(np.round(k), n)
+    else:
+        return None
+    return np.where(c.predicted >= 0, k / n, np.nan)
+
+
+def votes_survival(c: Certificates, p: ArrayLike) -> np.ndarray:
+    """Share of images that are correct with k/N >= p; float64 [P]. 1 minus it is Figure 3 of
+    Sun et al. (2024). `vote_share` must not be None."""
+    reached = np.sort(vote_share(c)[c.correct])
+    below = np.searchsorted(reached, np.asarray(p, np.float64), side="left")
+    return (len(reached) - below) / len(c.index)
 
 
 def per_class(c: Certificates, radii: ArrayLike) -> PerClass:
@@ -314,17 +375,32 @@ def certifies(c: Certificates) -> bool:
     return not isinstance(procedure, dict) or procedure.get("name") != "predict"
 
 
-def states(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """bool [R]: whether the record says anything of these radii. One of PREDICT speaks of 0
-    alone, one that tried some radii of none above them."""
-    radii = np.asarray(radii, np.float64)
+def tried(c: Certificates) -> np.ndarray | None:
+    """The radii at which a record says what is certified, rising float64 [T], if it tried
+    some alone; None if it has the radius of every image."""
     procedure = c.header.get("procedure")
-    tried = procedure.get("radii") if isinstance(procedure, dict) else None
+    given = procedure.get("radii") if isinstance(procedure, dict) else None
+    if not isinstance(given, list | tuple) or not given:
+        return None
+    radii = [r for r in given if type(r) in (int, float)]
+    if c.header.get("method") == "interval":  # classes are known without a box
+        radii = [0.0, *radii]
+    return np.unique(np.asarray(radii, np.float64))
+
+
+def states(c: Certificates, radii: ArrayLike) -> np.ndarray:
+    """bool [R]: whether the record says what share is certified at these radii. One of
+    PREDICT speaks of 0 alone, one that tried some radii of these alone: of others, what the
+    next one above has is only a lower bound. A radius up to 1e-9 of it below one that was
+    tried is that one (0.15 and 3 * 0.05); above it nothing was tried."""
+    radii = np.asarray(radii, np.float64)
     if not certifies(c):
         return radii == 0
-    if not isinstance(tried, list | tuple) or not tried:
+    known = tried(c)
+    if known is None:
         return np.ones(radii.shape, bool)
-    return radii <= np.max(np.asarray(tried, np.float64))
+    next_up = np.append(known, np.inf)[np.searchsorted(known, radii)]
+    return next_up <= radii * (1 + 1e-9)
 
 
 def noise_of(c: Certificates) -> str:

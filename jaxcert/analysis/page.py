@@ -13,36 +13,46 @@ from typing import Any
 
 import numpy as np
 
+from jaxcert.analysis.facts import (
+    UNITS,
+    Entry,
+    average_radius,
+    certified_share,
+    changed_votes,
+    describe,
+    evidence,
+    first_positive,
+    gradient_norms,
+    mean_and_median,
+    paper_radii,
+    percent,
+    published_percent,
+    radius_text,
+)
 from jaxcert.analysis.figures import (
     class_bars,
     difference_curves,
     p_lower_curves,
     radius_curves,
     radius_theory,
+    votes_curves,
 )
 from jaxcert.analysis.metrics import (
     certifies,
     certify_numbers,
     per_class,
+    states,
+    tried,
     vote_probability,
+    vote_share,
 )
 from jaxcert.analysis.tables import (
-    UNITS,
-    Entry,
-    average_radius,
+    BEST,
+    best_marks,
+    best_name,
     best_of,
-    best_shares,
-    changed_votes,
-    describe,
-    evidence,
-    gradient_norms,
-    is_best,
     notes,
-    paper_radii,
-    percent,
     points,
-    published_percent,
-    radius_text,
 )
 
 NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
@@ -92,8 +102,13 @@ def page(entries: Sequence[Entry]) -> str:
     ]
     parts += ["<h2>Certified accuracy</h2>", _accuracy_table(entries)]
     best = best_of(entries)
-    caption = "Certified accuracy against radius. The band is one standard error."
-    if best is not None:
+    caption = "Certified accuracy against radius. The band is the 95 % interval."
+    if any(tried(c) is not None for c in records):
+        caption += (
+            " Records that tried some radii have a mark at each; the line between two is a "
+            "lower bound, the share at the next one."
+        )
+    elif best is not None:
         caption += (
             " The grey line is the best record at each radius, the strip below the axis has "
             f"its colour, both of the {best.images:,} images that all records with radii "
@@ -106,10 +121,17 @@ def page(entries: Sequence[Entry]) -> str:
     if any(vote_probability(c) is not None for c in records):
         caption = (
             "Left: share of images that are correct with a vote probability proven to be p or "
-            "more (the survival form). Right: 1 minus it, the distribution function."
+            "more, p_lower ≥ p (the survival form). Right: 1 minus it, the distribution "
+            "function."
         )
         svg = p_lower_curves(names, records)
         parts += ["<h2>Vote probabilities</h2>", html_figure(svg, caption)]
+        if any(vote_share(c) is not None for c in records):
+            caption = (
+                "The same of k/N, the share of the votes, of which p_lower is the lower bound. "
+                "Right: the form of Figure 3 of Sun et al. (2024)."
+            )
+            parts.append(html_figure(votes_curves(names, records), caption))
         parts += _theory(entries)
     parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
     parts += map(_config, entries)
@@ -134,13 +156,18 @@ def _best(entries: Sequence[Entry]) -> list[str]:
     if best is None:
         return []
     rows = [
-        [radius_text(r), percent(share), escape(entries[i].name)]
-        for r, share, i in zip(radii, best.certified, best.winner, strict=True)
-        if i >= 0
+        [
+            radius_text(r),
+            percent(share),
+            escape(best_name([e.name for e in entries], best, i)),
+        ]
+        for i, (r, share) in enumerate(zip(radii, best.certified, strict=True))
+        if best.winner[i] >= 0
     ]
     caption = (
         f"% of the {best.images:,} images that all records with radii have, by the record "
-        "that is best at that radius: no one record has to serve them all."
+        "that is best at that radius: no one record has to serve them all. In brackets those "
+        "that the 95 % interval of the paired difference does not tell apart from it."
     )
     table = html_table(["radius", "best", "record"], rows, caption)
     return ["<h2>Best at each radius</h2>", table]
@@ -161,7 +188,7 @@ def _against(entries: Sequence[Entry]) -> list[str]:
     caption = (
         "Difference of certified accuracy in points at the images of both, with the 95 % "
         "interval of the paired bootstrap, to which one image gained and one lost are "
-        "added; ▼ worse than the baseline."
+        "added; ▼ worse than the baseline, and so is the whole interval."
     )
     parts = ["<h2>Against the baseline</h2>", html_table(head, rows, caption)]
     names = [e.name for e in entries]
@@ -207,10 +234,15 @@ def _lead(entry: Entry) -> str:
     s, header = entry.summary, entry.certificates.header
     data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
     parts = []
-    for i, radius in enumerate(s.radii[: 2 if certifies(entry.certificates) else 1]):
-        share = percent(s.certified[i], s.certified_error[i])
+    first = first_positive(s)
+    for i in [0] if first is None else sorted({0, first}):
+        radius, share = s.radii[i], certified_share(s, i)
+        if share == "--":
+            continue
         within = f"provably so within {_norm([entry])} radius {radius_text(radius)}"
         parts.append(f"{share} % {within if radius else 'are classified correctly'}")
+    if not parts:
+        return ""
     images = " ".join([f"{s.images:,}", *data, "images"])
     text = f"Of {images}, {', '.join(parts)}."
     return f'<p class="lead">{escape(text)}</p>'
@@ -230,13 +262,13 @@ def _checks(entries: Sequence[Entry]) -> str:
 
 def _accuracy_table(entries: Sequence[Entry]) -> str:
     """Radii as rows, which suits a phone; alone, a record shows more columns."""
-    alone, best = len(entries) == 1, best_shares(entries)
+    alone, best = len(entries) == 1, best_marks(entries)
     head = ["radius"]
     columns = [[radius_text(r) for r in entries[0].summary.radii]]
-    for entry in entries:
+    for entry, marked in zip(entries, best, strict=True):
         s = entry.summary
         head.append("certified" if alone else escape(entry.name))
-        columns.append(_shares(entry, best))
+        columns.append(_shares(entry, marked))
         if entry.reference is not None:
             shares = (entry.reference.certified.get(float(r)) for r in s.radii)
             head.append("published")
@@ -250,9 +282,12 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
         if alone:
             head.append("wrong class")
             columns.append([percent(v) for v in s.wrong_certified])
-    caption = f"% of images, ± one standard error; {_norm(entries)} radius in {UNITS}."
-    if best is not None:
-        caption += " Bold: best at that radius."
+    caption = (
+        "% of images, ± one standard error, or where that is 0.0 the 95 % interval; "
+        f"{_norm(entries)} radius in {UNITS}."
+    )
+    if best.any():
+        caption += f" Bold: {BEST}."
     if "at least*" in head:
         caption += (
             " * With 99.9 % probability on these images, as every certificate may be "
@@ -269,15 +304,12 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
     return html_table(head, zip(*columns, strict=True), caption)
 
 
-def _shares(entry: Entry, best: np.ndarray | None) -> list[str]:
-    s, cells = entry.summary, []
-    for i, (share, error) in enumerate(
-        zip(s.certified, s.certified_error, strict=True)
-    ):
-        cell = percent(share)
-        if cell != "--":
-            cell += f" <small>±{100 * error:.1f}</small>"
-        cells.append(f"<b>{cell}</b>" if is_best(entry, i, best) else cell)
+def _shares(entry: Entry, best: np.ndarray) -> list[str]:
+    cells = []
+    for i, marked in enumerate(best):
+        share, _, error = certified_share(entry.summary, i).partition(" ")
+        cell = f"{share} <small>{error}</small>" if error else share
+        cells.append(f"<b>{cell}</b>" if marked else cell)
     return cells
 
 
@@ -302,7 +334,8 @@ def _request(entry: Entry) -> dict[str, str]:
     facts["images"] = f"{len(c.index):,}"
     if c.n.max() > 1:
         facts["samples per image"] = f"{c.n.mean():,.0f}"
-    facts["time per image"] = f"{c.seconds.mean():.3g} s"
+    if not np.isnan(c.seconds).any():  # some tables do not say
+        facts["time per image"] = f"{c.seconds.mean():.3g} s"
     return facts
 
 
@@ -322,16 +355,12 @@ def _numbers(entry: Entry) -> dict[str, str]:
         facts["could not be evaluated"] = f"{percent(s.error)} %"
     if not certifies(entry.certificates):
         return facts
-    for i, radius in enumerate(s.radii):
-        if radius > 0:
-            at = radius_text(radius)
-            facts[f"certified at {at} for a wrong class"] = (
-                f"{percent(s.wrong_certified[i])} %"
-            )
-            break
-    facts["radius of correct images"] = (
-        f"mean {s.mean_radius:.3g}, median {s.median_radius:.3g}"
-    )
+    if (i := first_positive(s)) is not None:
+        share = percent(s.wrong_certified[i])
+        facts[f"certified at {radius_text(s.radii[i])} for a wrong class"] = (
+            f"{share} %"
+        )
+    facts["radius of correct images"] = mean_and_median(entry)
     if s.paper:
         facts["by the estimates of the paper"] = paper_radii(entry)
     if s.changed is not None:
@@ -345,7 +374,8 @@ def _numbers(entry: Entry) -> dict[str, str]:
 def _classes(entry: Entry, *, opened: bool) -> str:
     radii, average = entry.summary.radii, ["average radius"]
     if not certifies(entry.certificates):
-        radii, average = radii[radii == 0], []
+        average = []
+    radii = radii[states(entry.certificates, radii)]
     table = per_class(entry.certificates, radii)
     head = ["class", "images", *(radius_text(r) for r in radii), *average]
     rows = [

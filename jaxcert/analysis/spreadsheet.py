@@ -14,24 +14,33 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert.analysis.compare import Difference, Envelope
+from jaxcert.analysis.compare import Difference
+from jaxcert.analysis.facts import (
+    Entry,
+    radius_text,
+)
 from jaxcert.analysis.metrics import (
     p_lower_survival,
     per_class,
     share_at_max_radius,
     vote_probability,
+    vote_share,
+    votes_survival,
 )
-from jaxcert.analysis.tables import Entry, best_of, radius_text
+from jaxcert.analysis.tables import (
+    best_marks,
+    best_of,
+)
 from jaxcert.errors import InputError
 
 PROBABILITIES = (*np.arange(50, 100) / 100, 0.999, 0.9999)
 
 
 def csv(entries: Sequence[Entry]) -> str:
-    """One row per record. at_least: what holds with 99.9 % although each certificate may
-    fail with alpha."""
-    best = best_of(entries)
-    return _written(_row(entry, i, best) for i, entry in enumerate(entries))
+    """One row per record. low, high: 95 % interval of the share. at_least: what holds with
+    99.9 % although each certificate may fail with alpha. best: as `tables.best_marks`."""
+    marks = None if best_of(entries) is None else best_marks(entries)
+    return _written(_row(entry, i, marks) for i, entry in enumerate(entries))
 
 
 def csv_classes(entries: Sequence[Entry]) -> str:
@@ -53,17 +62,21 @@ def csv_classes(entries: Sequence[Entry]) -> str:
 
 def csv_votes(entries: Sequence[Entry]) -> str:
     """One row per record and p: share of images that are correct with a vote probability
-    proven to be p or more. Raises InputError where no record has one."""
-    rows = [
-        {"record": entry.name, "p": float(p), "correct_with_p_lower": float(share)}
-        for entry in entries
-        if vote_probability(entry.certificates) is not None
-        for p, share in zip(
-            PROBABILITIES,
-            p_lower_survival(entry.certificates, PROBABILITIES),
-            strict=True,
-        )
-    ]
+    proven to be p or more, and with a share k/N of the votes of p or more. Raises InputError
+    where no record has the first."""
+    rows = []
+    for entry in entries:
+        c = entry.certificates
+        if vote_probability(c) is None:
+            continue
+        proven = p_lower_survival(c, PROBABILITIES)
+        counted = [None] * len(PROBABILITIES)
+        if vote_share(c) is not None:
+            counted = votes_survival(c, PROBABILITIES).tolist()
+        for p, share, votes in zip(PROBABILITIES, proven, counted, strict=True):
+            row = {"record": entry.name, "p": float(p)}
+            row |= {"correct_with_p_lower": float(share), "correct_with_votes": votes}
+            rows.append(row)
     if not rows:
         raise InputError(
             "csv-votes needs vote probabilities, and no record has them: a table tells them "
@@ -82,7 +95,7 @@ def _written(rows: Iterable[dict[str, Any]]) -> str:
     return file.getvalue()
 
 
-def _row(entry: Entry, position: int, best: Envelope | None) -> dict[str, Any]:
+def _row(entry: Entry, position: int, best: np.ndarray | None) -> dict[str, Any]:
     s, header = entry.summary, entry.certificates.header
     gradients = entry.gradients
     row = {"record": entry.name}
@@ -94,11 +107,14 @@ def _row(entry: Entry, position: int, best: Envelope | None) -> dict[str, Any]:
     for i, radius in enumerate(s.radii):
         at = radius_text(radius)
         row[f"certified_{at}"] = float(s.certified[i])
-        row[f"standard_error_{at}"] = float(s.certified_error[i])
+        # none can be estimated at shares of 0 and 1
+        row[f"standard_error_{at}"] = float(s.certified_error[i]) or None
+        row[f"low_{at}"] = float(s.certified_low[i])
+        row[f"high_{at}"] = float(s.certified_high[i])
         row[f"at_least_{at}"] = float(s.certified_lower[i])
         row[f"wrong_certified_{at}"] = float(s.wrong_certified[i])
         row[f"paper_{at}"] = float(s.paper.certified[i]) if s.paper else None
-        row[f"best_{at}"] = None if best is None else bool(best.winner[i] == position)
+        row[f"best_{at}"] = None if best is None else bool(best[position, i])
         row |= _difference(entry.against, i, at)
     row |= {
         "share_at_max_radius": share_at_max_radius(entry.certificates),

@@ -16,9 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxcert.analysis.facts import (
+    radius_text,
+)
 from jaxcert.analysis.figures import _INK, NORMS, _figure, _style, _svg
 from jaxcert.analysis.study import Cell, Study, in_order
 from jaxcert.analysis.study_numbers import (
+    Estimate,
     accuracy,
     baseline,
     by,
@@ -30,13 +34,10 @@ from jaxcert.analysis.study_numbers import (
     pairs_of,
     usual_share,
 )
-from jaxcert.analysis.tables import radius_text
 
 _MARKS = "osD^vPX<>"
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
-_BARS = (
-    "Bars are 95 % intervals over seeds, of a single run its binomial standard error."
-)
+_BARS = "Bars are 95 % intervals over seeds, of a single run, and where seeds agree, over images."
 _NO_PAIR = "no system has runs with and without generated images at equal epochs"
 _NO_AMOUNTS = "no system has two amounts of generated images, or one and none"
 _NO_SHARES = "no system was trained with two shares of as many generated images"
@@ -140,7 +141,7 @@ def gap_against_gain(study: Study) -> Drawn:
         i = study.systems.index(system)
         style = dict(color=_style(i)[0], marker=_MARKS[i % len(_MARKS)], markersize=7)
         x, y = (100 * e.mean[at] for e in pair)
-        dx, dy = (100 * e.half[at] for e in pair)
+        dx, dy = (100 * _bars(e, at) for e in pair)
         axes.plot(x, y, **style)
         axes.errorbar(x, y, dy, dx, ecolor=style["color"], elinewidth=1, alpha=0.45)
     axes.axhline(0, color=_INK, linewidth=1)
@@ -298,11 +299,18 @@ def _drawn(study, title, figure, axes, caption, *, legend: bool = True) -> Drawn
 def _line(axes: Axes, study: Study, i: int, x, cells: Sequence[Cell], label="") -> None:
     """Certified accuracy of cells in the i-th style."""
     found = [accuracy(cell, study.radii) for cell in cells]
-    y, half = (100 * np.array([e[k][study.at] for e in found]) for k in (0, 2))
+    y = [100 * e.mean[study.at] for e in found]
+    bars = 100 * np.hstack([_bars(e, study.at) for e in found])
     hue, dash = _style(i)
     style = dict(color=hue, linestyle=dash, linewidth=1.8, elinewidth=1)
     mark = dict(marker=_MARKS[i % len(_MARKS)], markersize=6)
-    axes.errorbar(x, y, half, label=label or None, **style, **mark)
+    axes.errorbar(x, y, bars, label=label or None, **style, **mark)
+
+
+def _bars(found: Estimate, at: int) -> np.ndarray:
+    """[2,1], how far the 95 % interval reaches below and above the mean."""
+    mean = found.mean[at]
+    return np.maximum([[mean - found.low[at]], [found.high[at] - mean]], 0)
 
 
 def _name_systems(axes: Axes, study: Study, shown, *, lines: bool = True) -> None:

@@ -8,8 +8,13 @@ gain  certified accuracy minus that of the same system without generated images
 
 A cell's numbers are means over seeds, with the 95 % interval of Student's t. A single run has
 its binomial standard error instead, and the gain of one run over another that of paired
-images, to which one gained and one lost are added (see compare). A gain is paired by seed
-where both cells have the same seeds; else the variance over seeds is pooled.
+images, to which one gained and one lost are added (see compare), as one right and one wrong
+image are to both sides of a gap (Agresti and Caffo 2000). A gain is paired by seed where both
+cells have the same seeds; else the variance over seeds is pooled.
+
+Seeds that agree show no variance, and shares of 0 and 1 no error. There the 95 % interval is
+that of the images of one run: Clopper and Pearson's of a share, 1.96 standard errors of a
+difference.
 
 The paper prints one run of each cell and measures its gap at the best epoch; here it is that
 of the certified checkpoint.
@@ -26,7 +31,7 @@ import numpy as np
 from scipy import stats
 
 from jaxcert.analysis.compare import common
-from jaxcert.analysis.metrics import summary
+from jaxcert.analysis.metrics import interval, standard_error, states, summary
 from jaxcert.analysis.study import Cell, Study
 from jaxcert.records import Certificates
 
@@ -38,6 +43,9 @@ class Estimate(NamedTuple):
     """float64 [R], standard error"""
     half: np.ndarray
     """float64 [R], half the 95 % interval over seeds; of one run the standard error"""
+    low: np.ndarray
+    """float64 [R], with `high` the 95 % interval, never of length 0"""
+    high: np.ndarray
     over: str
     """what `error` is over: seeds, paired seeds, images or paired images"""
     seeds: int
@@ -46,7 +54,9 @@ class Estimate(NamedTuple):
 def accuracy(cell: Cell, radii: np.ndarray) -> Estimate:
     """Certified accuracy."""
     found = [summary(run.test, radii) for run in cell.runs.values()]
-    return _estimate([s.certified for s in found], found[0].certified_error)
+    shares = [s.certified for s in found]
+    ends = interval(np.mean(shares, 0), found[0].images)
+    return _estimate(shares, found[0].certified_error, ends)
 
 
 def gap(cell: Cell, radii: np.ndarray) -> Estimate | None:
@@ -56,7 +66,9 @@ def gap(cell: Cell, radii: np.ndarray) -> Estimate | None:
         return None
     pairs = [(summary(r.train, radii), summary(r.test, radii)) for r in runs]
     error = np.hypot(*(s.certified_error for s in pairs[0]))
-    return _estimate([a.certified - b.certified for a, b in pairs], error)
+    never_0 = np.hypot(*(_error_of_a_side(s.certified, s.images) for s in pairs[0]))
+    gaps = [a.certified - b.certified for a, b in pairs]
+    return _estimate(gaps, error, _ends(gaps, never_0))
 
 
 def baseline(study: Study, cell: Cell) -> Cell | None:
@@ -75,20 +87,20 @@ def gain(cell: Cell, base: Cell, radii: np.ndarray) -> Estimate:
     ]
     ours, theirs = shares
     first, second = len(ours), len(theirs)
-    if first == second == 1:
-        one, other = (next(iter(c.runs.values())).test for c in (cell, base))
-        error = _paired_error(one, other, radii)
-        (mine,), (its,) = ours.values(), theirs.values()
-        return Estimate(mine - its, error, error, "paired images", 1)
-    if ours.keys() == theirs.keys():
-        found = _estimate([ours[seed] - theirs[seed] for seed in ours])
-        return found._replace(over="paired seeds")
+    one, other = (next(iter(c.runs.values())).test for c in (cell, base))
+    of_images = _paired_error(one, other, radii)
+    if ours.keys() == theirs.keys() or first == second == 1:
+        pairs = zip(sorted(ours), sorted(theirs), strict=True)
+        gains = [ours[i] - theirs[j] for i, j in pairs]
+        found = _estimate(gains, of_images, _ends(gains, of_images))
+        return found._replace(over=f"paired {found.over}")
     spread, free = 0.0, first + second - 2
     for each in (list(s.values()) for s in shares):
         spread = spread + np.sum((each - np.mean(each, 0)) ** 2, 0)
     error = np.sqrt(spread / free * (1 / first + 1 / second))
     mean = np.mean(list(ours.values()), 0) - np.mean(list(theirs.values()), 0)
-    return Estimate(mean, error, stats.t.ppf(0.975, free) * error, "seeds", first)
+    half, ends = stats.t.ppf(0.975, free) * error, _ends([mean], of_images)
+    return Estimate(mean, error, half, *_wider(mean, half, ends), "seeds", first)
 
 
 def best(study: Study, system: str) -> tuple[Cell, Cell] | None:
@@ -129,9 +141,11 @@ def certified(study: Study, cell: Cell) -> float:
 
 def confusion(cell: Cell, radius: float) -> np.ndarray:
     """float64 [2,2], shares of images, mean over seeds: rows correct and wrong, columns
-    certified and not."""
+    certified and not; nan where a record does not say what is certified at this radius."""
     tables = []
     for run in cell.runs.values():
+        if not states(run.test, [radius]).all():
+            return np.full((2, 2), np.nan)
         held = (run.test.radius >= radius) & (run.test.predicted >= 0)
         right = run.test.correct
         rows = [(right & held, right & ~held), (~right & held, ~right & ~held)]
@@ -160,14 +174,33 @@ def correlation(points: Sequence[tuple[float, float]]) -> float:
     return float(stats.pearsonr(x, y)[0])
 
 
-def _estimate(values: Sequence[np.ndarray], error=None) -> Estimate:
-    """Mean over the first axis; error: of one run."""
+def _estimate(values: Sequence[np.ndarray], error, ends) -> Estimate:
+    """Mean over the first axis; error: standard error of one run, ends: the 95 % interval of
+    the mean over images."""
     values = np.array(values)
     seeds, mean = len(values), values.mean(0)
     if seeds == 1:
-        return Estimate(mean, error, error, "images", 1)
+        return Estimate(mean, error, error, *ends, "images", 1)
     error = values.std(0, ddof=1) / math.sqrt(seeds)
-    return Estimate(mean, error, stats.t.ppf(0.975, seeds - 1) * error, "seeds", seeds)
+    half = stats.t.ppf(0.975, seeds - 1) * error
+    return Estimate(mean, error, half, *_wider(mean, half, ends), "seeds", seeds)
+
+
+def _wider(mean: np.ndarray, half: np.ndarray, ends):
+    """mean -+ half, or `ends` where that has no length."""
+    some = half > 1e-12
+    low, high = ends
+    return np.where(some, mean - half, low), np.where(some, mean + half, high)
+
+
+def _ends(values: Sequence[np.ndarray], error: np.ndarray):
+    mean = np.mean(values, 0)
+    return mean - 1.96 * error, mean + 1.96 * error
+
+
+def _error_of_a_side(share: np.ndarray, images: int) -> np.ndarray:
+    """Standard error with one right and one wrong image more."""
+    return standard_error((share * images + 1) / (images + 2), images + 2)
 
 
 def _paired_error(one: Certificates, other: Certificates, radii) -> np.ndarray:

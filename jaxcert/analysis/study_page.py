@@ -15,6 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxcert.analysis.facts import (
+    UNITS,
+    percent,
+    published_percent,
+    radius_text,
+    with_error,
+)
 from jaxcert.analysis.latex import _escape
 from jaxcert.analysis.page import NORMS, document, html_figure, html_table
 from jaxcert.analysis.study import Cell, Study
@@ -30,17 +37,14 @@ from jaxcert.analysis.study_numbers import (
     lost_since_best,
 )
 from jaxcert.analysis.tables import (
-    UNITS,
     _aligned,
     _blocks,
-    percent,
-    published_percent,
-    radius_text,
+    untried,
 )
 
 _PLUS_MINUS = (
     "±: half the 95 % interval over seeds; of one seed the binomial standard error, of its "
-    "gain that of paired images."
+    "gain that of paired images; [ ]: where ± would be 0.0, the 95 % interval over images."
 )
 
 
@@ -127,7 +131,7 @@ def _rows(study: Study) -> tuple[list[str], list[list[str]]]:
             epochs += f" (×{cell.factor:.3g})"
         found = accuracy(cell, study.radii)
         row = [cell.system, cell.amount, share, epochs, str(len(cell.runs))]
-        row += [percent(*pair) for pair in zip(found.mean, found.half, strict=True)]
+        row += [_points(found, i) for i in range(len(shown))]
         row += [_points(gap(cell, study.radii), study.at)]
         gained = _gain(study, cell)
         row += [_points(gained, i, sign="+") for i in range(len(shown))]
@@ -138,8 +142,8 @@ def _rows(study: Study) -> tuple[list[str], list[list[str]]]:
 def _points(found: Estimate | None, i: int, sign: str = "") -> str:
     if found is None or np.isnan(found.mean[i]):
         return "--"
-    mean = round(100 * found.mean[i], 1) + 0.0  # not -0.0
-    return f"{mean:{sign}.1f} ±{100 * found.half[i]:.1f}"
+    each = (column[i] for column in (found.mean, found.half, found.low, found.high))
+    return with_error(*each, sign=sign)
 
 
 def _gain(study: Study, cell: Cell) -> Estimate | None:
@@ -198,6 +202,9 @@ def _notes(study: Study) -> list[str]:
     for words, amounts in mixed.items():
         listed = ", ".join(dict.fromkeys(amounts))
         found.append(f"With generated images ({listed}) {words}.")
+    for cell in study.cells:
+        for run in cell.runs.values():
+            found += untried(run.name, run.test, study.radii)
     lonely = [s for s in study.systems if best(study, s) is None]
     if lonely:
         found.append(
@@ -263,10 +270,13 @@ def _csv_row(study: Study, cell: Cell) -> dict[str, Any]:
         at = radius_text(radius)
         for name, each in found.items():
             row[f"{name}_{at}"] = each and each.mean[i]
-            row[f"{name}_standard_error_{at}"] = each and each.error[i]
+            # none can be estimated at shares of 0 and 1, or where all seeds agree
+            row[f"{name}_standard_error_{at}"] = each and (each.error[i] or None)
             row[f"{name}_interval_{at}"] = (
-                each.half[i] if each and "seeds" in each.over else None
+                (each.half[i] or None) if each and "seeds" in each.over else None
             )
+            row[f"{name}_low_{at}"] = each and each.low[i]
+            row[f"{name}_high_{at}"] = each and each.high[i]
         row[f"published_{at}"] = reference and reference.certified.get(float(radius))
     row["gain_error_over"] = found["gain"] and found["gain"].over
     shares = confusion(cell, study.radius)

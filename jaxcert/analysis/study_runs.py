@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcert import records
+from jaxcert.analysis.facts import (
+    Reference,
+)
 from jaxcert.analysis.metrics import ATTACKS, certifies
-from jaxcert.analysis.tables import Reference
 from jaxcert.errors import InputError
 from jaxcert.records import Certificates
 

@@ -1,64 +1,56 @@
-"""Certified accuracy as text for a terminal.
-
-Shares are printed in percent with one binomial standard error, so that nobody reads a
-difference into noise: with 500 images one standard error is up to 2.2 points.
-"""
+"""Certified accuracy of several records as text for a terminal, and what the other forms share
+with it: which record is best, which differences are shown, and what is said beside them."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert.analysis.compare import Difference, Envelope, apart, common, envelope
-from jaxcert.analysis.metrics import Summary, certifies
-from jaxcert.analysis.recheck import Recheck
+from jaxcert.analysis.compare import Difference, Envelope, apart, envelope, rivals
+from jaxcert.analysis.facts import (
+    UNITS,
+    Entry,
+    average_radius,
+    certified_share,
+    changed_votes,
+    describe,
+    evidence,
+    first_positive,
+    gradient_norms,
+    in_words,
+    mean_and_median,
+    outwards,
+    paper_radii,
+    percent,
+    published_percent,
+    radius_text,
+)
+from jaxcert.analysis.metrics import certifies, states, tried
 from jaxcert.records import Certificates
 
-UNITS = "pixels in [0, 1]"
 _NAME_WIDTH = 20
-
-
-class Reference(NamedTuple):
-    """Published numbers. certified: radius -> share of images."""
-
-    source: str
-    certified: dict[float, float]
-
-
-class Entry(NamedTuple):
-    """One record of a report."""
-
-    name: str
-    certificates: Certificates
-    summary: Summary
-    recheck: Recheck
-    reference: Reference | None = None
-    against: Difference | None = None
-    """its baseline, if there is one"""
-    apart: str = ""
-    """what it has that does not compare with the baseline that was to serve it"""
-    gradients: dict[str, Any] | None = None
-    """gradient_norms.json of the same checkpoint, if there is one"""
 
 
 def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     """Aligned table, radii as columns, in as many blocks as `width` asks for, what several
     records have beside one, then a paragraph per record."""
     radii = entries[0].summary.radii
-    best = best_shares(entries)
+    best = best_marks(entries)
     columns = [[radius_text(r), *_cells(entries, i, best)] for i, r in enumerate(radii)]
     fixed = [["", *_labels(entries)], ["images", *_counts(entries)]]
     fixed.append(["abstain", *_abstentions(entries)])
     norm = entries[0].certificates.header.get("norm", "l2")
-    lines = [f"certified accuracy in % (±standard error) at {norm} radius ({UNITS})"]
-    if best is not None:
-        lines[0] += "; * best at that radius"
+    error = "±standard error"
+    if any("[" in cell for column in columns for cell in column):
+        error += " or [95 % interval]"
+    lines = [f"certified accuracy in % ({error}) at {norm} radius ({UNITS})"]
     for block in _blocks(fixed, columns, width):
         lines += ["", *_aligned(block)]
+    if best.any():
+        lines += ["", f"* {BEST}"]
     lines += _best_text(entries) + _against_text(entries, width)
     for note in notes(entries):
         lines += ["", *textwrap.wrap(note, width)]
@@ -67,78 +59,25 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     return "\n".join(lines) + "\n"
 
 
-def radius_text(radius: float) -> str:
-    """0.25 -> '0.25', 36/255 -> '36/255', 0.123456 -> '0.1235'."""
-    steps = round(radius * 255)
-    decimal = abs(radius * 1000 - round(radius * 1000)) < 1e-9
-    if not decimal and abs(radius * 255 - steps) < 1e-9:
-        return f"{steps}/255"
-    return f"{radius:.4g}"
-
-
-def percent(share: float, error: float | None = None) -> str:
-    """0.657 -> '65.7', with its error '65.7 ±0.5'; '--' for nan."""
-    if math.isnan(share):
-        return "--"
-    text = f"{100 * share:.1f}"
-    return text if error is None else f"{text} ±{100 * error:.1f}"
-
-
-def published_percent(share: float) -> str:
-    """With the digits it was published with, at most two."""
-    return f"{100 * share:.2f}".removesuffix("0")
-
-
-def describe(header: dict[str, Any]) -> str:
-    """How the certificates were made, in one line."""
-    procedure = header.get("procedure")
-    procedure = procedure if isinstance(procedure, dict) else {}
-    if missing := untold(header):
-        left_out = ["the constant classifier"]
-        if "sigma" in missing:
-            left_out = ["vote probabilities", *left_out]
-        verb = "need" if len(left_out) > 1 else "needs"
-        options = _and([f"--{name}" for name in missing])
-        return f"a table of randomized smoothing; {_and(left_out)} {verb} {options}"
-    words = []
-    if header.get("format") == "tsv":
-        predict = procedure.get("name") == "predict"
-        words.append("a table without radii" if predict else "a table, as told here")
-    words.append(str(header.get("method", "unknown method")))
-    base = header.get("base")
-    if isinstance(base, dict):  # a classifier made of other networks
-        told = [str(base[k]) for k in ("kind", "search", "weighting") if k in base]
-        words.append(f"{base.get('name')}" + (f" ({', '.join(told)})" if told else ""))
-    if procedure.get("name") and procedure["name"] != header.get("method"):
-        words.append(str(procedure["name"]))
-    if header.get("sigma"):
-        words.append(f"{procedure.get('noise', 'gaussian')} noise")
-        words.append(f"sigma {header['sigma']:g}")
-    words += [f"{key} {procedure[key]}" for key in ("n0", "n") if key in procedure]
-    if header.get("alpha"):
-        words.append(f"each wrong with probability at most {header['alpha']:g}")
-    elif "alpha" in header:
-        words.append("deterministic")
-    return ", ".join(words)
-
-
-def untold(header: dict[str, Any]) -> list[str]:
-    """What vote probabilities and the constant classifier need and a table leaves out."""
-    procedure = header.get("procedure") or {}
-    if header.get("format") != "tsv" or procedure.get("name") == "predict":
-        return []
-    known = dict(
-        sigma=header.get("sigma"), alpha=header.get("alpha"), n=procedure.get("n")
-    )
-    return [name for name, value in known.items() if not value]
-
-
 def best_of(entries: Sequence[Entry]) -> Envelope | None:
-    """The envelope of several records that certify; None for one, or without images that
-    all have."""
+    """The envelope of several records that certify, with the rivals of the winners; None for
+    one record, or without images that all have."""
     if len(_certifying(entries)) < 2:
         return None
-    return envelope([e.certificates for e in entries], entries[0].summary.radii)
+    records, radii = [e.certificates for e in entries], entries[0].summary.radii
+    best = envelope(records, radii)
+    return best and best._replace(rivals=rivals(records, radii, best))
+
+
+def best_name(names: Sequence[str], best: Envelope, i: int) -> str:
+    """Who has the largest share at the i-th radius, and who cannot be told apart from it:
+    'macer', 'macer (or sun)', 'macer (or one of 3 others)'."""
+    others = [names[j] for j in best.rivals[i]]
+    name = names[best.winner[i]]
+    if not others:
+        return name
+    listed = f"one of {len(others)} others" if others[2:] else " or ".join(others)
+    return f"{name} (or {listed})"
 
 
 def notes(entries: Sequence[Entry]) -> list[str]:
@@ -155,24 +94,50 @@ def notes(entries: Sequence[Entry]) -> list[str]:
         why = next(reasons, "no image is in all of them")
         found.append(f"No best record at each radius is shown: {why}.")
     for reason in dict.fromkeys(e.apart for e in entries if e.apart):
-        named = _and([e.name for e in entries if e.apart == reason])
+        named = in_words([e.name for e in entries if e.apart == reason])
         found.append(f"No difference to a baseline is shown for {named}: {reason}.")
     compared = found or any(e.against is not None for e in entries)
+    for e in entries:
+        found += untried(e.name, e.certificates, e.summary.radii)
+        if unread := _not_read(e.certificates.header):
+            found.append(f"Of the table {e.name} {unread} not read.")
     if not compared and len(kept) > 1 and smoothed(entries):
         found.append(NO_BASELINE)
     return found
 
 
+def _not_read(header: dict) -> str:
+    """'the columns note and pA and 2 comments were'; '' for what was read as a whole."""
+    columns, count = header.get("not_read", []), header.get("comments", 0)
+    parts = []
+    if columns:
+        parts.append(f"the column{'s' * (len(columns) > 1)} {in_words(columns)}")
+    if count:
+        parts.append(f"{count} comment{'s' * (count > 1)}")
+    many = len(columns) + count > 1
+    return f"{' and '.join(parts)} {'were' if many else 'was'}" if parts else ""
+
+
+def untried(name: str, c: Certificates, radii: np.ndarray) -> list[str]:
+    """A sentence on a record that did not try some of these radii, if there are such."""
+    known, left = tried(c), radii[~states(c, radii)]
+    if known is None or not len(left):
+        return []
+    known, left = (in_words([radius_text(r) for r in some]) for some in (known, left))
+    return [
+        f"{name} tried the radii {known} alone and does not say what is certified at {left}: "
+        "`jaxcert.certify --radii R,R --out FILE` tries others."
+    ]
+
+
 def points(against: Difference, i: int) -> str:
-    """Difference at the i-th radius: '-3.4 [-4.3, -2.6]', the interval rounded outwards; '--'
-    where there is none."""
+    """Difference at the i-th radius: '-3.4 [-4.3, -2.6]', the interval rounded outwards, an
+    end of -0.0 is below 0; '--' where there is none."""
     if math.isnan(against.difference[i]):
         return "--"
-    ends = ((against.low[i], math.floor), (against.high[i], math.ceil))
-    # rounded before: 100 * 0.57 is a little less than 57
-    low, high = (outwards(round(1000 * v, 6)) / 10 for v, outwards in ends)
+    low, high = outwards(against.low[i], against.high[i])
     value = round(100 * against.difference[i], 1) + 0.0  # not -0.0
-    return f"{value:+.1f} [{low + 0.0:+.1f}, {high + 0.0:+.1f}]"
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 NO_BASELINE = (
@@ -186,23 +151,23 @@ def smoothed(entries: Sequence[Entry]) -> bool:
     return any(e.certificates.header.get("method") == "smoothing" for e in entries)
 
 
-def best_shares(entries: Sequence[Entry]) -> np.ndarray | None:
-    """Largest certified accuracy per radius [R]; None unless there are several records
-    that certify, all of the same images."""
-    kept = _certifying(entries)
-    if len(kept) < 2:
-        return None
-    parts = common([e.certificates for e in kept])
-    if parts is None or any(e.summary.images > len(parts[0].index) for e in kept):
-        return None
-    return np.max([np.nan_to_num(e.summary.certified) for e in kept], axis=0)
+BEST = (
+    "best at that radius, by the 95 % interval of the paired difference to every other"
+)
 
 
-def is_best(entry: Entry, i: int, best: np.ndarray | None) -> bool:
-    """Whether a record has the share of `best_shares` at the i-th radius, as printed."""
-    if best is None or not certifies(entry.certificates):
-        return False
-    return best[i] > 0 and percent(entry.summary.certified[i]) == percent(best[i])
+def best_marks(entries: Sequence[Entry]) -> np.ndarray:
+    """bool [E,R]: where a record is best at a radius, and no other may be by the interval of
+    their difference. Nowhere unless there are several records that certify, all of the same
+    images."""
+    marks = np.zeros((len(entries), len(entries[0].summary.radii)), bool)
+    best, kept = best_of(entries), _certifying(entries)
+    if best is None or any(e.summary.images > best.images for e in kept):
+        return marks
+    for i, (winner, others) in enumerate(zip(best.winner, best.rivals, strict=True)):
+        if winner >= 0 and not others:
+            marks[winner, i] = True
+    return marks
 
 
 def short_names(names: Sequence[str], most: int = _NAME_WIDTH) -> dict[str, str]:
@@ -220,94 +185,8 @@ def short_names(names: Sequence[str], most: int = _NAME_WIDTH) -> dict[str, str]
     return {name: name for name in names}
 
 
-def evidence(entry: Entry) -> str:
-    """Outcome of the re-check: what follows from the record, and what cannot be seen."""
-    recheck, c = entry.recheck, entry.certificates
-    if recheck.holds and recheck.reason:
-        return f"Radii were not re-checked: {recheck.reason}."
-    if recheck.holds:
-        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in recheck.notes)
-        return (
-            f"All {recheck.checked} predictions and radii follow from the evidence in the "
-            "record; whether it is the network's own cannot be seen without the network."
-            + notes
-        )
-    images = ", ".join(str(int(c.index[i])) for i in recheck.failing[:5])
-    more = ", ..." if len(recheck.failing) > 5 else ""
-    why = f": {recheck.reason}" if recheck.reason else ""
-    return (
-        f"{len(recheck.failing)} of {recheck.checked} certificates exceed their evidence "
-        f"(images {images}{more}){why}."
-    )
-
-
-def changed_votes(entry: Entry) -> str:
-    """What bfloat16 did to the votes of the selection."""
-    n0 = entry.certificates.header["procedure"]["n0"]
-    return (
-        f"bfloat16 changed {100 * entry.summary.changed:.2g} % of n0 votes per image (at "
-        f"most {int(entry.certificates.changed.max())} of {n0})"
-    )
-
-
-def average_radius(entry: Entry) -> str:
-    """ACR with what must be read beside it."""
-    s = entry.summary
-    text = f"{s.acr:.3f} ±{s.acr_error:.3f}"
-    beside = []
-    if s.acr_share is not None:
-        beside.append(f"{percent(s.acr_share)} % of it is from p_lower > 0.99")
-    if s.trivial_acr is not None:
-        words = f"a constant classifier has {s.trivial_acr:.3f}"
-        if math.isfinite(s.trivial_n):
-            words += (
-                f", and more than this record from n = {_count(s.trivial_n)} samples"
-            )
-        beside.append(words)
-    return f"{text} ({'; '.join(beside)})" if beside else text
-
-
-def gradient_norms(entry: Entry) -> str:
-    """Table 1 of Sun et al. (2024): of which images the network still learns."""
-    g = entry.gradients
-    groups = [
-        f"{kind} {g[kind]['mean']:.3g} ({g[kind]['images']:,} images)"
-        for kind in ("easy", "hard")
-        if g[kind]["mean"] is not None
-    ]
-    if g["ratio"] is not None:
-        error = "" if g["ratio_error"] is None else f" ±{g['ratio_error']:.2g}"
-        groups.append(f"easy / hard {g['ratio']:.3g}{error}")
-    return ", ".join(groups)
-
-
-def paper_radii(entry: Entry) -> str:
-    """Certified accuracy by the estimates of the paper, and what proven constants cost."""
-    s = entry.summary
-    shares = [
-        f"{percent(share)} % at {radius_text(radius)}"
-        for radius, share in zip(s.radii, s.paper.certified, strict=True)
-        if radius > 0
-    ]
-    text = f"{', '.join(shares)}; " if shares else ""
-    return (
-        f"{text}proven radii are {s.paper.median_ratio:.5f} of these (median), at least "
-        f"{s.paper.least_ratio:.5f}"
-    )
-
-
-def _count(n: float) -> str:
-    """1234567 -> '1,234,567', more digits as '3.5e+29'."""
-    return f"{n:,.0f}" if n < 1e9 else f"{n:.2g}"
-
-
 def _certifying(entries: Sequence[Entry]) -> list[Entry]:
     return [e for e in entries if certifies(e.certificates)]
-
-
-def _and(words: Sequence[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _best_text(entries: Sequence[Entry]) -> list[str]:
@@ -315,11 +194,11 @@ def _best_text(entries: Sequence[Entry]) -> list[str]:
     if best is None:
         return []
     rows = [("radius", "best", "record")]
-    for r, share, i in zip(
-        entries[0].summary.radii, best.certified, best.winner, strict=True
-    ):
-        if i >= 0:
-            rows.append((radius_text(r), percent(share), entries[i].name))
+    radii, short = entries[0].summary.radii, short_names([e.name for e in entries])
+    names = [short[e.name] for e in entries]
+    for i, (r, share) in enumerate(zip(radii, best.certified, strict=True)):
+        if best.winner[i] >= 0:
+            rows.append((radius_text(r), percent(share), best_name(names, best, i)))
     head = (
         f"best at each radius, in % of the {best.images:,} images that all records with "
         "radii have"
@@ -340,7 +219,8 @@ def _against_text(entries: Sequence[Entry], width: int) -> list[str]:
     fixed.append(["minus", *(short[e.against.baseline] for e in compared)])
     lines = [
         "",
-        "difference in points [95 % interval, paired]; ! worse than the baseline",
+        "difference in points [95 % interval, paired]; ! worse than the baseline, and so is "
+        "the whole interval",
     ]
     for block in _blocks(fixed, columns, width):
         lines += ["", *_aligned(block)]
@@ -369,13 +249,13 @@ def _with_gaps(entries: Sequence[Entry], cells: list[str]) -> list[str]:
     return rows
 
 
-def _cells(entries: Sequence[Entry], i: int, best: np.ndarray | None) -> list[str]:
+def _cells(entries: Sequence[Entry], i: int, best: np.ndarray) -> list[str]:
     rows = []
-    for entry in entries:
+    for entry, marked in zip(entries, best, strict=True):
         s = entry.summary
-        cell = percent(s.certified[i], s.certified_error[i])
-        if best is not None:
-            cell += "*" if is_best(entry, i, best) else " "
+        cell = certified_share(s, i)
+        if best.any():
+            cell += "*" if marked[i] else " "
         rows.append(cell)
         if entry.reference is not None:
             share = entry.reference.certified.get(float(s.radii[i]))
@@ -409,20 +289,16 @@ def _aligned(columns: list[list[str]]) -> list[str]:
 def _paragraph(entry: Entry, width: int) -> list[str]:
     s, header = entry.summary, entry.certificates.header
     certified = certifies(entry.certificates)
-    positive = [i for i, r in enumerate(s.radii) if r > 0 and certified][:1]
     facts = [describe(header)]
-    facts += [
-        f"certified at {radius_text(s.radii[i])} for a wrong class: "
-        f"{percent(s.wrong_certified[i])} %"
-        for i in positive
-    ]
+    if (i := first_positive(s)) is not None:
+        share = percent(s.wrong_certified[i])
+        facts.append(
+            f"certified at {radius_text(s.radii[i])} for a wrong class: {share} %"
+        )
     if s.error:
         facts.append(f"could not be evaluated: {percent(s.error)} %")
     if certified:
-        facts.append(
-            f"radius of the correct images: mean {s.mean_radius:.3g}, "
-            f"median {s.median_radius:.3g}"
-        )
+        facts.append(f"radius of the correct images: {mean_and_median(entry)}")
     if s.paper:
         facts.append(f"by the estimates of the paper: {paper_radii(entry)}")
     if s.changed is not None:

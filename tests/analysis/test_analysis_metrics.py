@@ -14,6 +14,7 @@ from scipy import stats
 
 from jaxcert import records
 from jaxcert.analysis import metrics
+from jaxcert.certificates import statistics
 from jaxcert.records import Certificates
 
 EXACT = 1e-9
@@ -259,3 +260,97 @@ def test_share_of_changed_votes_is_of_the_selection():
     assert metrics.changed_share(c) == pytest.approx(4 / 60)
     assert metrics.changed_share(c._replace(changed=None)) is None
     assert metrics.changed_share(MIXED._replace(**changed)) is None
+
+
+@pytest.mark.parametrize("count", [1, 3, 100, 797])
+def test_interval_is_the_exact_one(count):
+    for k in sorted({0, 1, count // 3, count}):
+        exact = stats.binomtest(k, count).proportion_ci(method="exact")
+        low, high = metrics.interval(k / count, count)
+        assert (float(low), float(high)) == pytest.approx(tuple(exact), abs=1e-12)
+        assert low < high
+    assert np.isnan(metrics.interval(np.nan, count)).all()
+
+
+TRIED = {
+    # radii of the procedure, method: what is stated at 0, 0.03, 0.05, 0.1, 0.2
+    "interval": ([0.05, 0.1], "interval", [1, 0, 1, 1, 0]),
+    "sequential": ([0.05, 0.1], "smoothing", [0, 0, 1, 1, 0]),
+    "with 0": ([0.0, 0.1], "smoothing", [1, 0, 0, 1, 0]),
+    "all": ([], "lipschitz", [1, 1, 1, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("radii, method, stated", TRIED.values(), ids=TRIED)
+def test_only_radii_that_were_tried_are_stated(radii, method, stated):
+    header = dict(method=method, procedure=dict(name=method, radii=radii))
+    c = MIXED._replace(header=header)
+    asked = [0.0, 0.03, 0.05, 0.1, 0.2]
+    assert metrics.states(c, asked).tolist() == stated
+    found = metrics.summary(c, asked)
+    share = metrics.certified_accuracy(c, asked)
+    np.testing.assert_array_equal(np.isnan(share), 1 - np.array(stated))
+    for shares in (found.certified, found.certified_low, found.wrong_certified):
+        np.testing.assert_array_equal(np.isnan(shares), 1 - np.array(stated))
+
+
+def test_radii_that_differ_by_rounding_are_one():
+    c = MIXED._replace(header=dict(procedure=dict(name="radii", radii=[3 * 0.05])))
+    above = np.nextafter(3 * 0.05, 1)
+    found = metrics.states(c, [0.15, 3 * 0.05, 0.149, above])
+    assert found.tolist() == [True, True, False, False]
+
+
+def test_what_holds_with_certainty_is_not_known_without_alpha():
+    table = MIXED._replace(header=dict(format="tsv", method="smoothing", sigma=0.5))
+    assert np.isnan(metrics.summary(table, [0.0]).certified_lower).all()
+    header = table.header | dict(alpha=0.001)
+    assert metrics.summary(table._replace(header=header), [0.0]).certified_lower < 0.5
+
+
+class TestVoteShare:
+    K = np.array([50_400, 60_000, 90_000, 99_000, 99_990, 100_000])
+    HEADER = dict(
+        method="smoothing",
+        sigma=0.5,
+        alpha=0.001,
+        procedure=dict(name="certify", n=10**5),
+    )
+
+    def record(self, **changed):
+        radius = statistics.smoothing_radius(self.K, 10**5, 0.001, 0.5)
+        size = len(self.K)
+        columns = dict(
+            index=np.arange(size),
+            label=np.ones(size, int),
+            predicted=np.where(radius > 0, 1, -1),
+            radius=radius,
+            n=np.full(size, 10**5),
+            seconds=np.zeros(size),
+            header=self.HEADER,
+        )
+        return Certificates(**columns | changed)
+
+    def test_votes_of_the_predicted_class_are_counted(self):
+        counts = np.stack([10**5 - self.K, self.K], 1)
+        expected = [np.nan, *self.K[1:] / 10**5]
+        for c in (
+            self.record(counts=counts),
+            self.record(agreeing=self.K[:, None]),
+            self.record(),  # recovered from the radius
+        ):
+            np.testing.assert_array_equal(metrics.vote_share(c), expected)
+        found = metrics.votes_survival(self.record(counts=counts), [0.6, 0.9, 1.0])
+        np.testing.assert_array_equal(found, [5 / 6, 4 / 6, 1 / 6])
+
+    def test_they_are_recovered_from_three_digits_of_a_radius(self):
+        radius = self.record().radius
+        printed = np.array([float(f"{r:.3g}") for r in radius])
+        found = metrics.vote_share(self.record(radius=printed))
+        np.testing.assert_allclose(found[1:], self.K[1:] / 10**5, atol=5e-4)
+
+    def test_where_their_number_was_not_fixed_there_is_none(self):
+        for name in ("radii", "sequence", "two_stage"):
+            header = self.HEADER | dict(procedure=dict(name=name, radii=[0.0]))
+            assert metrics.vote_share(self.record(header=header)) is None
+        assert metrics.vote_share(self.record(header=dict(sigma=0.5))) is None

@@ -200,3 +200,27 @@ def test_radii_that_were_not_tried_are_not_counted_as_failures():
     np.testing.assert_array_equal(np.isnan(found.difference), [0, 0, 1, 1])
     assert not found.worse[2:].any()
     assert compare.envelope([tried, FAR], RADII).winner.tolist() == [0, 0, 1, -1]
+
+
+def test_best_is_told_only_where_its_interval_says_so():
+    rng = np.random.default_rng(4)
+    hard = rng.random(200)
+    near, same, far = (
+        record(hard < p, np.full(200, r))
+        for p, r in ((0.9, 0.3), (0.89, 0.3), (0.5, 0.6))
+    )
+    records = [near, same, far]
+    best = compare.envelope(records, RADII)
+    assert best.winner.tolist() == [0, 0, 2, -1]
+    assert compare.rivals(records, RADII, best) == [[1], [1], [], []]
+    best = compare.envelope([near, far], RADII)
+    assert compare.rivals([near, far], RADII, best) == [[], [], [], []]
+
+
+def test_record_that_did_not_try_a_radius_may_be_best_there():
+    header = dict(procedure=dict(name="radii", radii=[0.0, 0.5]))
+    tried = record(np.ones(50), np.full(50, 0.5))._replace(header=header)
+    other = record(np.ones(50), np.full(50, 0.3))
+    best = compare.envelope([tried, other], RADII)
+    assert best.winner.tolist() == [0, 1, 0, -1], "nothing is known of it at 0.25"
+    assert compare.rivals([tried, other], RADII, best)[1:3] == [[0], []]

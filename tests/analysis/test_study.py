@@ -11,6 +11,7 @@ from study_runs import certificates, of_counts, with_generated, workdir
 
 from jaxcert.analysis import study_figures, study_page
 from jaxcert.analysis import study_numbers as numbers
+from jaxcert.analysis.metrics import interval
 from jaxcert.analysis.study import groups, make
 from jaxcert.analysis.study_runs import read
 from jaxcert.errors import InputError
@@ -238,7 +239,9 @@ def test_a_study_needs_a_positive_radius(tmp_path):
 
 
 def test_figures_are_at_the_radius_of_the_published_numbers(tmp_path):
-    from jaxcert.analysis.tables import Reference
+    from jaxcert.analysis.facts import (
+        Reference,
+    )
 
     run = read(workdir(tmp_path / "a", test=of_counts(4, 7, 10)))
     assert make([run], [0.25, 0.5]).radius == 0.25
@@ -318,3 +321,45 @@ def test_correlation_is_printed_with_its_n(tmp_path):
         workdir(tmp_path / f"{i}b", test=b, model=model, data=with_generated())
     text = titles(study(*sorted(tmp_path.iterdir())))["Gap and gain"].text
     assert "r = 0.50, n = 3 points" in text
+
+
+def test_seeds_that_agree_and_shares_of_0_and_1_have_an_interval(tmp_path):
+    s = pair(tmp_path, ((0, 40), (1, 40)), ((0, 45), (1, 45)))
+    none, more = s.cells
+    found = numbers.accuracy(none, s.radii)
+    assert found.half.tolist() == [0, 0, 0]
+    for i, share in enumerate((0.7, 0.4, 0.0)):
+        low, high = interval(share, 100)
+        assert (found.low[i], found.high[i]) == (low, high) and low < high
+    gained = numbers.gain(more, none, s.radii)
+    assert (gained.low < gained.mean).all() and (gained.mean < gained.high).all()
+    text = study_page.text([s])
+    assert "40.0 [30.3, 50.3]" in text and "0.0 [0.0, 3.7]" in text
+    assert "±0.0" not in text and "+5.0 [" in text
+
+
+def test_gap_of_a_perfect_run_is_not_certain(tmp_path):
+    path = tmp_path / "a"
+    full = of_counts(50, 50, 50)
+    workdir(path, test=full, train=full)
+    s = study(path)
+    found = numbers.gap(s.cells[0], s.radii)
+    assert found.mean[AT] == found.error[AT] == 0
+    # one right and one wrong image more on both sides: Agresti and Caffo (2000)
+    reach = 1.96 * math.sqrt(2 * (51 / 52) * (1 / 52) / 52)
+    assert found.high[AT] == -found.low[AT] == pytest.approx(reach)
+    assert "0.0 [-5.3, 5.3]" in study_page.text([s])
+
+
+def test_radius_that_a_run_did_not_try_is_said(tmp_path):
+    procedure = dict(name="radii", radii=[0.0, 0.25])
+    path = tmp_path / "a"
+    workdir(path, test=of_counts(40, 70, 100), header=dict(procedure=procedure))
+    s = study(path)
+    text = " ".join(study_page.text([s]).split())
+    assert (
+        "tried the radii 0 and 0.25 alone and does not say what is certified at 0.5"
+        in text
+    )
+    assert np.isnan(numbers.confusion(s.cells[0], 0.5)).all()
+    assert not np.isnan(numbers.confusion(s.cells[0], 0.25)).any()

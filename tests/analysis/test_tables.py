@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 from test_recheck import N, lipschitz, smoothed
 
-from jaxcert.analysis import figures, spreadsheet, tables
+from jaxcert.analysis import facts, figures, spreadsheet, tables
+from jaxcert.analysis.compare import Difference, difference
 from jaxcert.analysis.compare import against as compared
-from jaxcert.analysis.compare import difference
+from jaxcert.analysis.facts import (
+    Entry,
+    Reference,
+)
 from jaxcert.analysis.latex import latex
-from jaxcert.analysis.metrics import per_class, summary
+from jaxcert.analysis.metrics import interval, per_class, summary
 from jaxcert.analysis.page import page
 from jaxcert.analysis.recheck import recheck
-from jaxcert.analysis.tables import Entry, Reference
 from jaxcert.errors import InputError
 
 RADII = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -49,7 +52,7 @@ def entry(name="gaussian", *, k=(400, 700, 900, N), reference=None, radii=RADII)
     ],
 )
 def test_radii_are_written_as_papers_write_them(radius, text):
-    assert tables.radius_text(radius) == text
+    assert facts.radius_text(radius) == text
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -62,7 +65,7 @@ def test_text_fits_a_terminal(count, radii):
     assert max(len(line) for line in lines if line not in names) <= 100
     heads = [line for line in lines if re.match(r"^ +(images|\d)", line)]
     shown = " ".join(heads).replace("images", "").replace("abstain", "").split()
-    assert shown == [tables.radius_text(r) for r in radii]
+    assert shown == [facts.radius_text(r) for r in radii]
     if len(radii) == 5:
         assert len(heads) == 1, "five radii stand in one block"
 
@@ -76,10 +79,11 @@ def test_text_prints_shares_with_their_error():
 
 
 def test_best_is_marked_only_among_the_same_images():
-    better, worse = entry("a", k=(700, 900, N, N)), entry("b", k=(700, 700, 900, N))
+    better = entry("a", k=(700, 900, N, N) * 10)
+    worse = entry("b", k=(700, 700, 900, N) * 10)
     lines = tables.text([better, worse]).splitlines()
-    assert lines[3].count("*") == 5
-    assert lines[4].count("*") == 1, "a tie at radius 0"
+    assert lines[3].count("*") == 4, "not at radius 0, where they tie"
+    assert lines[4].count("*") == 0
     other = worse.certificates._replace(index=np.arange(4) + 50)
     assert "*" not in tables.text([better, worse._replace(certificates=other)])
 
@@ -116,7 +120,7 @@ def test_shortened_names_stay_distinct():
 def test_constant_classifier_that_never_wins_is_not_given_a_number():
     c = entry().certificates
     c = c._replace(radius=c.radius * 1e3)
-    words = tables.average_radius(Entry("far", c, summary(c, RADII), recheck(c)))
+    words = facts.average_radius(Entry("far", c, summary(c, RADII), recheck(c)))
     assert "constant classifier has" in words and "inf" not in words
 
 
@@ -171,7 +175,7 @@ def predictions(name="classes"):
 def test_predictions_have_clean_accuracy_only():
     text = tables.text([predictions()])
     cells = re.split(r"  +", text.splitlines()[3])
-    assert cells == ["classes", "4", "0.0", "100.0 ±0.0", *["--"] * 4]
+    assert cells == ["classes", "4", "0.0", "100.0 [39.7, 100.0]", *["--"] * 4]
     assert "average radius" not in text and "wrong class" not in text
     assert "certify" not in text and "a table without radii" in text
     (row,) = csv.DictReader(io.StringIO(spreadsheet.csv([predictions()])))
@@ -188,7 +192,7 @@ def test_predictions_are_never_best():
     found = tables.best_of(entries)
     assert found.winner.tolist() == [0] * 5, "although it is right everywhere"
     assert tables.best_of(entries[1:]) is None
-    assert tables.text(entries).count("*") == 1 + 2 * 5
+    assert "*" not in tables.text(entries)
     assert "textbf{100" not in latex(entries) and "<b>100" not in page(entries)
     assert tables.best_of([predictions("x"), *entries]).winner.tolist() == [1] * 5
 
@@ -219,7 +223,7 @@ def test_published_numbers_stand_below_ours():
 def test_failing_evidence_names_the_images():
     e = entry()
     e.certificates.radius[2] += 0.1
-    sentence = tables.evidence(e._replace(recheck=recheck(e.certificates)))
+    sentence = facts.evidence(e._replace(recheck=recheck(e.certificates)))
     assert "1 of 3" in sentence and "images 20)" in sentence
 
 
@@ -229,7 +233,7 @@ def test_missing_evidence_is_named_in_words_and_colour():
     sentence = (
         "1 of 1 certificates exceed their evidence (images 0): its rows have no counts"
     )
-    assert sentence in tables.evidence(e)
+    assert sentence in facts.evidence(e)
     assert 'class="check bad"' in page([e])
 
 
@@ -244,7 +248,7 @@ def test_csv_has_full_precision_and_one_row_each():
     rows = list(csv.DictReader(io.StringIO(spreadsheet.csv(entries))))
     assert [row["record"] for row in rows] == ["a", "b"]
     for row, e in zip(rows, entries, strict=True):
-        shares = [float(row[f"certified_{tables.radius_text(r)}"]) for r in RADII]
+        shares = [float(row[f"certified_{facts.radius_text(r)}"]) for r in RADII]
         assert shares == e.summary.certified.tolist()
         assert float(row["acr"]) == e.summary.acr
         assert row["checked"] == str(e.recheck.checked)
@@ -284,10 +288,10 @@ def pages():
 
 
 def against():
-    """Two records, the first better at small radii and worse at large ones."""
+    """Two records of 40 images, the first better at radius 0 and worse at larger ones."""
     one, two = (
-        entry("<one>", k=(700, 700, 700, 900)),
-        entry("two", k=(400, 700, 900, N)),
+        entry("<one>", k=(700, 700, 700, 900) * 10),
+        entry("two", k=(400, 700, 900, N) * 10),
     )
     found = difference(one.certificates, two.certificates, RADII, name="two")
     return [
@@ -397,7 +401,7 @@ def test_comparison_names_the_best_and_marks_the_worse():
         ["0.75", "25.0", "two"],
     ]
     row = next(line for line in text.splitlines() if re.match("<one> +two", line))
-    assert row.count("!") == 2 and "+25.0 [-33.4, +66.7]" in row and "-25.0 [" in row
+    assert row.count("!") == 2 and "+25.0 [+9.5, +38.1]" in row and "-25.0 [" in row
 
 
 def test_page_compares_several_records(pages):
@@ -462,11 +466,12 @@ def test_latex_groups_by_sigma_and_marks_best_and_worse():
     assert one[3] == r"\textcolor{gray}{25.0}" and two[3] == r"\textbf{50.0}"
     assert not any("textbf" in row[-1] for row in rows), "the average is never best"
     assert re.fullmatch(r"0\.\d{3} \(1\.\d{3}\)", two[-1])
-    assert "errors up to 25.0 points." in error[0] and "ACR misleads" in warning[0]
+    assert r"95 \% intervals of the shares reach up to" in error[0]
+    assert "ACR misleads" in warning[0]
     assert r"\multicolumn{8}" in warning[0]
     best = next(line for line in lines if "best of all" in line).partition(r"\\ % ")
     assert best[0].split(" & ")[2:7] == ["100.0", "50.0", "50.0", "25.0", "25.0"]
-    assert best[2].startswith("by <one>, two, ")
+    assert best[2].startswith(r"by <one> (or 50%_\x), two (or 50%_\x), ")
     assert sum(line == r"\midrule" for line in lines) == 3
     assert "% <one>: " in "\n".join(lines) and "baseline two" in "\n".join(lines)
 
@@ -484,7 +489,7 @@ def test_latex_says_of_which_images_its_marks_are():
     text = latex(against())
     assert "of the record's own images" in text
     assert "grey: worse than the baseline at the images that both have" in text
-    assert "baseline two at 4 images" in text
+    assert "baseline two at 40 images" in text
 
 
 def test_latex_without_noise_has_no_sigma():
@@ -501,3 +506,194 @@ def test_changed_votes_are_told_in_text_and_page():
     e = e._replace(certificates=c, summary=summary(c, RADII))
     words = "bfloat16 changed 1 % of n0 votes per image (at most 3 of 100)"
     assert words in " ".join(tables.text([e]).split()) and words in page([e])
+
+
+def interval_entry(name="sortnet", radii=(0.0, 8 / 255, 0.05, 0.1, 0.2), **changed):
+    """20 images, certified at 0.05 (8), 0.1 (8) or not (4), and a wrong one of each."""
+    radius = np.repeat([0.0, 0.05, 0.1], [4, 8, 8])
+    c = lipschitz(np.tile([3.0, 1.0, 0.0], (20, 1)), radius=radius)
+    c.label[[0, 4, 12]] = 1
+    procedure = dict(name="interval", radii=[0.05, 0.1], logit_slack=1e-9)
+    header = dict(method="interval", norm="linf", alpha=0, procedure=procedure)
+    c = c._replace(header=header | changed)
+    return Entry(name, c, summary(c, radii), recheck(c._replace(logits=None)))
+
+
+def test_radii_that_were_not_tried_are_marked_in_every_form():
+    e = interval_entry()
+    np.testing.assert_array_equal(
+        e.summary.certified, [0.85, np.nan, 0.7, 0.35, np.nan]
+    )
+    said = (
+        "sortnet tried the radii 0, 0.05 and 0.1 alone and does not say what is certified "
+        "at 8/255 and 0.2"
+    )
+    for form in (tables.text, page, latex):
+        assert said in " ".join(form([e]).replace("\n% ", " ").split())
+    cells = re.split(r"  +", tables.text([e]).splitlines()[3])
+    assert cells[3::2][:2] == ["85.0 ±8.0", "70.0 ±10.2"] and cells[4] == "--"
+    assert "70.0 ±10.2 % provably so within ℓ∞ radius 0.05" in page([e])
+    assert "& 85.0 & -- & 70.0 & 35.0 & --" in latex([e])
+    (row,) = csv.DictReader(io.StringIO(spreadsheet.csv([e])))
+    for name in ("certified", "low", "high", "at_least", "wrong_certified"):
+        assert row[f"{name}_8/255"] == "" and row[f"{name}_0.05"]
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv_classes([e]))))
+    assert [r["certified_8/255"] for r in rows] == ["", ""]
+    classes = page([e]).partition("<h2>Classes")[2]
+    assert "8/255" not in classes and ">0.05<" in classes
+
+
+def test_record_that_tried_some_radii_is_compared_at_these(monkeypatch):
+    tried, other = interval_entry(), interval_entry("other")
+    every = dict(method="lipschitz", norm="linf", alpha=0)
+    c = other.certificates._replace(header=every, radius=np.full(20, 0.03))
+    all_radii = other._replace(certificates=c, summary=summary(c, tried.summary.radii))
+    found = difference(tried.certificates, c, tried.summary.radii)
+    np.testing.assert_array_equal(np.isnan(found.difference), [0, 1, 0, 0, 1])
+    best = tables.best_of([tried, all_radii])
+    assert best.winner.tolist() == [0, -1, 0, 0, -1], "nobody is known at 8/255"
+    assert tables.best_marks([tried, all_radii])[0].tolist() == [0, 0, 1, 1, 0]
+    assert "lower bound" in page([tried, all_radii])
+    records = [tried.certificates, c]
+    lines = drawn_lines(
+        monkeypatch, lambda: figures.difference_curves(["a", "b"], records, [1, None])
+    )
+    assert lines[0][0][0].tolist() == [0, 0.05, 0.1]
+    lines = drawn_lines(monkeypatch, lambda: figures.radius_curves(["a", "b"], records))
+    assert lines[0][0][0].tolist() == [0, 0.05, 0.1], "marks where it tried"
+    np.testing.assert_allclose(lines[0][0][1], [85, 70, 35])
+
+
+def unanimous(right: int, count: int, name="run"):
+    """So many of the images are correct; the others are certified wrongly."""
+    c = smoothed(np.full(count, N))
+    c.predicted[right:] = 2
+    c.counts[right:] = [0, 0, N]
+    c = c._replace(header=c.header | dict(method="smoothing", norm="l2"))
+    return Entry(name, c, summary(c, [0.0, 0.25]), recheck(c))
+
+
+@pytest.mark.parametrize(
+    "right, count, text",
+    [
+        (3, 3, "100.0 [29.2, 100.0]"),
+        (0, 150, "0.0 [0.0, 2.5]"),
+        (1, 10_000, "0.0 [0.0, 0.1]"),
+        (9_999, 10_000, "100.0 [99.9, 100.0]"),
+        (1, 100, "1.0 ±1.0"),
+    ],
+)
+def test_shares_near_0_and_1_have_an_interval_in_every_form(right, count, text):
+    e = unanimous(right, count)
+    assert facts.certified_share(e.summary, 0) == text
+    printed = tables.text([e])
+    assert text in printed and not re.search(r"±0\.0\b(?!\d)", printed)
+    assert ("or [95 % interval]" in printed) == ("[" in text)
+    share, _, error = text.partition(" ")
+    document = page([e])
+    assert f"{share} <small>{error}</small>" in document and "±0.0<" not in document
+    assert f"Of {count:,} images, {text} % are" in document
+    (row,) = csv.DictReader(io.StringIO(spreadsheet.csv([e])))
+    low, high = interval(right / count, count)
+    assert [float(row["low_0"]), float(row["high_0"])] == [low, high] and low < high
+    assert (row["standard_error_0"] == "") == (right in (0, count))
+    reach = re.search(r"up to (\S+) points", latex([e]))[1]
+    far = 100 * max(high - right / count, right / count - low)
+    assert far <= float(reach) < far + 0.1 + 1e-9
+
+
+def test_band_of_a_curve_has_a_width_at_0_and_1(monkeypatch):
+    monkeypatch.setattr(figures, "_svg", lambda figure, *_, **__: figure)
+    for right in (0, 30):
+        e = unanimous(right, 30)
+        (axes,) = figures.radius_curves(["a"], [e.certificates]).axes
+        y = axes.collections[0].get_paths()[0].vertices[:, 1]
+        assert y.max() - y.min() >= 11, "of 30: up to 11.6 %"
+
+
+def test_no_image_that_is_correct_is_said_in_words():
+    e = unanimous(0, 5)
+    for form in (tables.text, page):
+        said = form([e]).partition("</style>")[2] or form([e])
+        assert "no image is correct" in said and "nan" not in said
+    c = e.certificates._replace(radius_paper=np.zeros(5))
+    e = e._replace(summary=summary(c, [0.0, 0.25]), certificates=c)
+    assert "no image has a radius by both" in facts.paper_radii(e)
+    assert "±0.000" not in facts.average_radius(e)
+
+
+def test_best_of_one_image_in_a_hundred_is_not_marked():
+    one, two = unanimous(51, 100, "one"), unanimous(50, 100, "two")
+    text = tables.text([one, two])
+    assert "*" not in text and "one (or two)" in text
+    assert "<b>" not in page([one, two]) and "textbf" not in latex([one, two])
+    rows = csv.DictReader(io.StringIO(spreadsheet.csv([one, two])))
+    assert [row["best_0"] for row in rows] == ["False", "False"]
+    clear = unanimous(80, 100, "clear")
+    found = [clear, two, one]
+    assert tables.text(found).count("*") == 2 + 1, "at both radii, and what * is"
+    assert page(found).count("<b>") == 2 and latex(found).count("textbf") == 2
+    rows = csv.DictReader(io.StringIO(spreadsheet.csv(found)))
+    assert [row["best_0"] for row in rows] == ["True", "False", "False"]
+
+
+def test_worse_is_said_only_where_the_whole_interval_is_below():
+    base = unanimous(52, 100, "base")
+    for right, worse in ((50, False), (30, True)):
+        e = unanimous(right, 100, "new")
+        found = difference(e.certificates, base.certificates, [0.0, 0.25], name="base")
+        e = e._replace(against=found)
+        assert found.worse.tolist() == [worse] * 2
+        row = next(
+            x for x in tables.text([e, base]).splitlines() if re.match("new +base ", x)
+        )
+        assert row.count("!") == 2 * worse
+        assert ("▼ −" in page([e, base])) == worse
+        assert ("textcolor" in latex([e, base])) == worse
+
+
+def test_ends_of_an_interval_keep_their_side_of_0():
+    far = np.array([[-0.3], [-0.4], [-0.0001]])
+    minus = Difference("b", 9, *far)
+    assert facts.percent(0.0) == "0.0" and minus.worse[0]
+    assert tables.points(minus, 0) == "-30.0 [-40.0, -0.0]"
+    minus = Difference("b", 9, *np.array([[0.0], [-0.0001], [0.0]]))
+    assert tables.points(minus, 0) == "+0.0 [-0.1, +0.0]" and not minus.worse[0]
+
+
+@pytest.mark.parametrize(
+    "header, words",
+    [
+        (dict(not_read=["note", "pA"]), "the columns note and pA were not read."),
+        (dict(not_read=["pA"]), "the column pA was not read."),
+        (
+            dict(not_read=["pA"], comments=1),
+            "the column pA and 1 comment were not read.",
+        ),
+        (dict(comments=2), "2 comments were not read."),
+    ],
+)
+def test_what_was_not_read_is_named(header, words):
+    e = retold(entry("t"), **header)
+    for form in (tables.text, page, latex):
+        assert f"Of the table t {words}" in " ".join(form([e]).split())
+
+
+def test_votes_and_their_lower_bounds_are_named_apart():
+    e = entry("one")
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv_votes([e]))))
+    at = {float(row["p"]): row for row in rows}
+    # votes 0.4, 0.7, 0.9 and 1 of 1000; their bounds are below
+    assert at[0.7]["correct_with_votes"] == "0.75"
+    assert at[0.7]["correct_with_p_lower"] == "0.5"
+    document = page([e])
+    assert "p_lower ≥ p" in document and "k/N, the share of the votes" in document
+    assert "Figure 3 of Sun et al. (2024)" in document
+    assert "Figure 3" not in page([predictions()])
+
+
+def test_curves_of_votes_fall_where_the_votes_are(monkeypatch):
+    c = entry().certificates
+    left, right = drawn_lines(monkeypatch, lambda: figures.votes_curves(["a"], [c]))
+    assert {0.7, 0.9, 1.0} <= set(left[0][0])
+    np.testing.assert_allclose(left[0][1] + right[0][1], 100)

@@ -1,0 +1,249 @@
+"""What a report says of one record: numbers as text, and sentences.
+
+Shares are printed in percent with one binomial standard error, so that nobody reads a
+difference into noise: with 500 images one standard error is up to 2.2 points. Where that
+would be printed as 0.0, as that of 0 and 100 % always is, the 95 % interval stands instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcert.analysis.compare import Difference
+from jaxcert.analysis.metrics import Summary, tried
+from jaxcert.analysis.recheck import Recheck
+from jaxcert.records import Certificates
+
+UNITS = "pixels in [0, 1]"
+
+
+class Reference(NamedTuple):
+    """Published numbers. certified: radius -> share of images."""
+
+    source: str
+    certified: dict[float, float]
+
+
+class Entry(NamedTuple):
+    """One record of a report."""
+
+    name: str
+    certificates: Certificates
+    summary: Summary
+    recheck: Recheck
+    reference: Reference | None = None
+    against: Difference | None = None
+    """its baseline, if there is one"""
+    apart: str = ""
+    """what it has that does not compare with the baseline that was to serve it"""
+    gradients: dict[str, Any] | None = None
+    """gradient_norms.json of the same checkpoint, if there is one"""
+
+
+def radius_text(radius: float) -> str:
+    """0.25 -> '0.25', 36/255 -> '36/255', 0.123456 -> '0.1235'."""
+    steps = round(radius * 255)
+    decimal = abs(radius * 1000 - round(radius * 1000)) < 1e-9
+    if not decimal and abs(radius * 255 - steps) < 1e-9:
+        return f"{steps}/255"
+    return f"{radius:.4g}"
+
+
+def percent(share: float) -> str:
+    """0.657 -> '65.7'; '--' for nan."""
+    return "--" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def with_error(
+    share: float, error: float, low: float, high: float, *, sign: str = ""
+) -> str:
+    """A share or a difference of shares in percent with its error, '65.7 ±0.5'; where that
+    would be ±0.0 with the 95 % interval, rounded outwards: '100.0 [99.5, 100.0]'. '--' for
+    nan. sign: '+' to print that of what is above 0, too."""
+    if math.isnan(share):
+        return "--"
+    text = f"{round(100 * share, 1) + 0.0:{sign}.1f}"  # not -0.0
+    if round(100 * error, 1) > 0:
+        return f"{text} ±{100 * error:.1f}"
+    low, high = outwards(low, high)
+    return f"{text} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def certified_share(s: Summary, i: int) -> str:
+    """Certified accuracy at the i-th radius, `with_error`."""
+    ends = s.certified_low[i], s.certified_high[i]
+    return with_error(s.certified[i], s.certified_error[i], *ends)
+
+
+def outwards(low: float, high: float) -> tuple[float, float]:
+    """Ends of an interval in points with one digit; -0.0 is below 0."""
+    # rounded before: 100 * 0.57 is a little less than 57
+    ends = math.floor(round(1000 * low, 6)), math.ceil(round(1000 * high, 6))
+    first, last = (
+        math.copysign(end / 10, value) if value else 0.0
+        for end, value in zip(ends, (low, high), strict=True)
+    )
+    return first, last
+
+
+def published_percent(share: float) -> str:
+    """With the digits it was published with, at most two."""
+    return f"{100 * share:.2f}".removesuffix("0")
+
+
+def describe(header: dict[str, Any]) -> str:
+    """How the certificates were made, in one line."""
+    procedure = header.get("procedure")
+    procedure = procedure if isinstance(procedure, dict) else {}
+    if missing := untold(header):
+        left_out = ["the constant classifier"]
+        if "sigma" in missing:
+            left_out = ["vote probabilities", *left_out]
+        verb = "need" if len(left_out) > 1 else "needs"
+        options = in_words([f"--{name}" for name in missing])
+        return f"a table of randomized smoothing; {in_words(left_out)} {verb} {options}"
+    words = []
+    if header.get("format") == "tsv":
+        predict = procedure.get("name") == "predict"
+        words.append("a table without radii" if predict else "a table, as told here")
+    words.append(str(header.get("method", "unknown method")))
+    base = header.get("base")
+    if isinstance(base, dict):  # a classifier made of other networks
+        told = [str(base[k]) for k in ("kind", "search", "weighting") if k in base]
+        words.append(f"{base.get('name')}" + (f" ({', '.join(told)})" if told else ""))
+    if procedure.get("name") and procedure["name"] != header.get("method"):
+        words.append(str(procedure["name"]))
+    if header.get("sigma"):
+        words.append(f"{procedure.get('noise', 'gaussian')} noise")
+        words.append(f"sigma {header['sigma']:g}")
+    words += [f"{key} {procedure[key]}" for key in ("n0", "n") if key in procedure]
+    if header.get("alpha"):
+        words.append(f"each wrong with probability at most {header['alpha']:g}")
+    elif "alpha" in header:
+        words.append("deterministic")
+    return ", ".join(words)
+
+
+def untold(header: dict[str, Any]) -> list[str]:
+    """Which of sigma, alpha and n, which vote probabilities and the constant classifier need,
+    a table of CERTIFY leaves out."""
+    procedure = header.get("procedure") or {}
+    smoothing = header.get("method"), header.get("norm", "l2")
+    if header.get("format") != "tsv" or smoothing != ("smoothing", "l2"):
+        return []
+    if procedure.get("name", "certify") not in ("certify", "unknown procedure"):
+        return []
+    known = dict(
+        sigma=header.get("sigma"), alpha=header.get("alpha"), n=procedure.get("n")
+    )
+    return [name for name, value in known.items() if not value]
+
+
+def evidence(entry: Entry) -> str:
+    """Outcome of the re-check: what follows from the record, and what cannot be seen."""
+    recheck, c = entry.recheck, entry.certificates
+    if recheck.holds and recheck.reason:
+        return f"Radii were not re-checked: {recheck.reason}."
+    if recheck.holds:
+        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in recheck.notes)
+        return (
+            f"All {recheck.checked} predictions and radii follow from the evidence in the "
+            "record; whether it is the network's own cannot be seen without the network."
+            + notes
+        )
+    images = ", ".join(str(int(c.index[i])) for i in recheck.failing[:5])
+    more = ", ..." if len(recheck.failing) > 5 else ""
+    why = f": {recheck.reason}" if recheck.reason else ""
+    return (
+        f"{len(recheck.failing)} of {recheck.checked} certificates exceed their evidence "
+        f"(images {images}{more}){why}."
+    )
+
+
+def changed_votes(entry: Entry) -> str:
+    """What bfloat16 did to the votes of the selection."""
+    n0 = entry.certificates.header["procedure"]["n0"]
+    return (
+        f"bfloat16 changed {100 * entry.summary.changed:.2g} % of n0 votes per image (at "
+        f"most {int(entry.certificates.changed.max())} of {n0})"
+    )
+
+
+def average_radius(entry: Entry) -> str:
+    """ACR with what must be read beside it."""
+    s = entry.summary
+    text = f"{s.acr:.3f}"
+    if round(s.acr_error, 3) > 0:
+        text += f" ±{s.acr_error:.3f}"
+    beside = []
+    if s.acr_share is not None:
+        beside.append(f"{percent(s.acr_share)} % of it is from p_lower > 0.99")
+    if s.trivial_acr is not None:
+        words = f"a constant classifier has {s.trivial_acr:.3f}"
+        if math.isfinite(s.trivial_n):
+            words += (
+                f", and more than this record from n = {_count(s.trivial_n)} samples"
+            )
+        beside.append(words)
+    return f"{text} ({'; '.join(beside)})" if beside else text
+
+
+def first_positive(s: Summary) -> int | None:
+    """Position of the least radius above 0 of which the record says what is certified."""
+    stated = np.flatnonzero((s.radii > 0) & ~np.isnan(s.certified))
+    return int(stated[0]) if len(stated) else None
+
+
+def mean_and_median(entry: Entry) -> str:
+    """Of the radii of the correct images."""
+    s = entry.summary
+    if math.isnan(s.mean_radius):
+        return "no image is correct"
+    text = f"mean {s.mean_radius:.3g}, median {s.median_radius:.3g}"
+    largest = "" if tried(entry.certificates) is None else " of the largest that hold"
+    return text + largest
+
+
+def gradient_norms(entry: Entry) -> str:
+    """Table 1 of Sun et al. (2024): of which images the network still learns."""
+    g = entry.gradients
+    groups = [
+        f"{kind} {g[kind]['mean']:.3g} ({g[kind]['images']:,} images)"
+        for kind in ("easy", "hard")
+        if g[kind]["mean"] is not None
+    ]
+    if g["ratio"] is not None:
+        error = "" if g["ratio_error"] is None else f" ±{g['ratio_error']:.2g}"
+        groups.append(f"easy / hard {g['ratio']:.3g}{error}")
+    return ", ".join(groups)
+
+
+def paper_radii(entry: Entry) -> str:
+    """Certified accuracy by the estimates of the paper, and what proven constants cost."""
+    s = entry.summary
+    shares = [
+        f"{percent(share)} % at {radius_text(radius)}"
+        for radius, share in zip(s.radii, s.paper.certified, strict=True)
+        if radius > 0
+    ]
+    text = f"{', '.join(shares)}; " if shares else ""
+    if math.isnan(s.paper.median_ratio):
+        return f"{text}no image has a radius by both"
+    return (
+        f"{text}proven radii are {s.paper.median_ratio:.5f} of these (median), at least "
+        f"{s.paper.least_ratio:.5f}"
+    )
+
+
+def _count(n: float) -> str:
+    """1234567 -> '1,234,567', more digits as '3.5e+29'."""
+    return f"{n:,.0f}" if n < 1e9 else f"{n:.2g}"
+
+
+def in_words(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
