@@ -74,7 +74,9 @@ def parse(
         )
     if takes_state:
         parser.add_argument(
-            "--state", metavar="FILE", help="npz or safetensors file of a state dict"
+            "--state",
+            metavar="FILE",
+            help="npz or safetensors file of a state dict, FILE:PART of one of several",
         )
     if takes_out:
         parser.add_argument("--out", help="record file (WORKDIR/certificates.jsonl)")

@@ -12,6 +12,10 @@ file, for the smoothing papers of the entry `state_dict` of their checkpoints; w
 not say (rho, mean, std) is the config's. MACER's own code does not normalise: mean 0 and
 std 1. The checkpoint is for certification: it holds no optimizer, nothing trains on.
 
+The network is found behind any prefix of its names and in what holds it (DataParallel,
+torch.compile, Lightning, {"net": ...}); of a file with several, such as the trained network
+and its average, `--state FILE:ema` takes the one whose names begin with `ema`.
+
 EDM's pickles hold code and are never opened here. Where its repository is at hand:
 `torch.save(pickle.load(open(FILE, "rb"))["ema"].state_dict(), "edm.pt")`, then
 `numpy.savez("edm.npz", **{k: v.numpy() for k, v in torch.load("edm.pt").items()})`. No tensor
@@ -58,15 +62,17 @@ def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path
 
 
 def _import(state_path: str | Path, config: ConfigDict, workdir: Path):
-    from jaxcert.torch_import import arrays
+    from jaxcert.data import normalisation
     from jaxcert.train import refuse_another
     from jaxcert.training.checkpoint import Checkpoints
 
     refuse_another(workdir, config)
     convert = _converter(config.model.name)
     model = configs.build("models", config.model)
-    params, state, facts = convert(arrays.read(state_path), model.image_shape)
+    params, state, facts = convert(_read(state_path), model.image_shape)
     _check_facts(facts, config.model, state_path)
+    _check_normalisation(facts, config.model, "--config.model.{}='{}'")
+    normalisation.warn_of_another(config)
     network = _network(model, params, state)
     workdir.mkdir(parents=True, exist_ok=True)
     with Checkpoints(workdir) as checkpoints:
@@ -77,45 +83,60 @@ def _import(state_path: str | Path, config: ConfigDict, workdir: Path):
     return network
 
 
-def network_of(state: str | Path | Mapping[str, Any], model: str, **settings: Any):
+def network_of(
+    state: str | Path | Mapping[str, Any],
+    model: str,
+    *,
+    part: str = "",
+    **settings: Any,
+):
     """A network for the certificates: `network_of(torch_model.state_dict(), "resnet")` ->
     interfaces.Network.
 
-    state: {name: tensor on the CPU or numpy array}, a checkpoint with one as
-        "state_dict", or the path of an npz or safetensors file
+    state: {name: tensor on the CPU or numpy array}, a checkpoint that holds one, or the
+        path of an npz or safetensors file
     model: file of jaxcert/models: resnet | resnet50 | lenet | dist_net | lip_convnet |
         liresnet | liresnet_pp | bronet | edm_unet
+    part: of a state with several networks, what the names of the wanted one begin with
     settings: arguments of its `make` that no array shows (image_shape, mean, std, rho);
         the others are read off the arrays
 
     The normalisation by mean and std is inside the network. Raises InputError for what is
-    no state dict of such a network, or of another than the settings say.
+    no state dict of such a network, or of another than the settings say, and for a network
+    of other classes than those of the default mean and std unless both are given.
     """
-    from jaxcert.torch_import import arrays
+    from jaxcert.torch_import import wrapping
 
     convert, known = _converter(model), _arguments(model)
     image_shape = settings.get("image_shape", known["image_shape"].default)
     where = "the state dict"
     if isinstance(state, str | Path):
-        where, state = state, arrays.read(state)
-    elif isinstance(state, Mapping):
-        state = arrays.of_tensors(state.get("state_dict", state))
-    else:
+        where, state = state, _read(state)
+    elif not isinstance(state, Mapping):
         raise InputError(
             f"a state dict is asked for, not a {type(state).__name__}: give "
             "torch_model.state_dict(), or the path of an npz or safetensors file."
         )
+    if part:
+        state = wrapping.part_of(state, part)
     params, state, facts = convert(state, image_shape)
-    if model == "resnet" and facts["num_classes"] == 100 and "mean" not in settings:
-        raise InputError(
-            "a network of 100 classes was hardly trained with CIFAR-10's normalisation: give "
-            "mean and std, for CIFAR-100 usually (0.5071, 0.4867, 0.4408) and (0.2675, "
-            "0.2565, 0.2761)."
-        )
     section = ConfigDict(facts | settings | {"name": model})
     _check_facts(facts, section, where)
-    network = _network(configs.build("models", section), params, state)
+    built = configs.build("models", section)
+    _check_normalisation(facts, section, "{}={}")
+    network = _network(built, params, state)
     return network._replace(exact=configs.in_float32(section))
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """Tensors by name of a file, or of FILE:PART those of one part."""
+    from jaxcert.torch_import import arrays, wrapping
+
+    file, part = configs.split(str(path))
+    if not Path(file).is_file():
+        raise InputError(f"there is no file {path}: check the path.")
+    found = arrays.read(file)
+    return wrapping.part_of(found, part) if part else found
 
 
 def _network(model, params: dict, state: dict):
@@ -179,6 +200,28 @@ def _check_facts(facts: dict, section: ConfigDict, state_path: str | Path) -> No
             f"{state_path} holds a network of {there} where the config has {here}: give the "
             "config that it was trained with, or change these keys."
         )
+
+
+def _check_normalisation(facts: dict, section: ConfigDict, option: str) -> None:
+    """Raises InputError for a network of other classes than those of the data set whose mean
+    and std are the default, if these would be used; option: how one is given."""
+    from jaxcert.data.normalisation import KNOWN
+
+    known = _arguments(section.name)
+    missing = [key for key in ("mean", "std") if key in known and key not in section]
+    if not missing or facts["num_classes"] == known["num_classes"].default:
+        return
+    channels = section.get("image_shape", known["image_shape"].default)[-1]
+    none = dict(mean=(0.0,) * channels, std=(1.0,) * channels)
+    if isinstance(known["std"].default, float):
+        none["std"] = 1.0
+    options = [option.format(key, str(none[key]).replace(" ", "")) for key in missing]
+    wanted = " and ".join(missing)
+    raise InputError(
+        f"a network of {facts['num_classes']} classes was hardly trained with the {wanted} of "
+        f"{KNOWN[known['mean'].default]}, which is the default: give {wanted} as in its "
+        f"training, or {' '.join(options)} if it had no normalisation."
+    )
 
 
 def _look(network, config: ConfigDict) -> None:

@@ -126,10 +126,15 @@ def check(config: ConfigDict) -> None:
 
 
 def _opened(config: ConfigDict) -> Data:
+    import jax
+
+    from jaxcert.data import normalisation
     from jaxcert.training import sharding
 
     _check(config)
     sharding.use_precision(config.precision)
+    if jax.process_index() == 0:
+        normalisation.warn_of_another(config)
     return open_data(config)
 
 

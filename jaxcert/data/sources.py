@@ -9,6 +9,7 @@ stratified split into 1,000 for training and 797 for testing.
 from __future__ import annotations
 
 import os
+import warnings
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,7 +124,7 @@ def check_model(
 ) -> None:
     """Raises InputError unless images and labels are those a model takes; one of 0 classes
     takes no labels. It may have classes that the labels lack only where these are arrays
-    (npz, npy), and not if `exactly`."""
+    (npz, npy), with a warning, and not if `exactly`."""
     if tuple(source.image.shape[1:]) != tuple(image_shape):
         raise InputError(
             f"{source.name} has images of {_times(source.image.shape[1:])}, the model takes "
@@ -134,8 +135,16 @@ def check_model(
     more = source.num_classes < num_classes and (exactly or not partly)
     if num_classes and (source.num_classes > num_classes or more):
         raise InputError(
-            f"{source.name} has {source.num_classes} classes, the model {num_classes}: set "
-            "config.model.num_classes to train, or give data of the model's classes."
+            f"{source.name} has {source.num_classes} classes, the model {num_classes}: train "
+            f"with --config.model.num_classes={source.num_classes}, or give data of the model's "
+            "classes."
+        )
+    if source.num_classes < num_classes:
+        warnings.warn(
+            f"{source.name} has labels to {source.num_classes - 1} alone, the model "
+            f"{num_classes} classes: unless this is a part of a data set, train with "
+            f"--config.model.num_classes={source.num_classes}.",
+            stacklevel=2,
         )
 
 

@@ -4,11 +4,13 @@
              -> mean over pixels -> linear
     block: relu(shortcut(x) + bn2(conv2(relu(bn1(conv1(x))))))
 
-As in the code that Cohen et al. (2019) and their successors train, and not as in the
-paper: where a block changes the shape (stride 2 in its first convolution), the shortcut
-is a strided 1x1 convolution and a batch normalisation. Input is in [0, 1]; the
+Where a block changes the shape (stride 2 in its first convolution), the shortcut of "conv" is
+a strided 1x1 convolution and a batch normalisation, as in the code that Cohen et al. (2019)
+and their successors train, and the paper's option B; "pad" is its option A, which the paper
+takes for CIFAR: every second pixel, and channels of zeros, half of the new ones on each side,
+as in the code of Yerlan Idelbayev (akamaster). Input is in [0, 1]; the
 normalisation by `mean` and `std` is the first layer. Depth 110 has 1,730,714
-parameters.
+parameters, 1,727,962 of them with "pad".
 
 The blocks after the first of a stage are equal, so they are one block with stacked
 weights [n - 1, ...], scanned: a depth of 110 compiles like 14. A prepared state has one
@@ -36,17 +38,24 @@ def make(
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465),
     std: tuple[float, ...] = (0.2023, 0.1994, 0.2010),
     dtype: str = "float32",
+    shortcut: str = "conv",
 ) -> Model:
-    """dtype "bfloat16": weights and activations between the normalisation and the mean
-    over pixels; statistics and logits stay float32. Float64 images make all of it
-    float64. Raises InputError for a depth that is not 6n + 2."""
+    """shortcut: "conv" or "pad". dtype "bfloat16": weights and activations between the
+    normalisation and the mean over pixels; statistics and logits stay float32. Float64
+    images make all of it float64. Raises InputError for a depth that is not 6n + 2, an
+    unknown shortcut, or an odd width of which "pad" cannot put half on each side."""
     if depth < 8 or depth % 6 != 2:
         raise InputError(f"depth {depth} is not 6n + 2: take 8, 20, 56 or 110.")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
+    if shortcut not in ("conv", "pad"):
+        raise InputError(f"shortcut {shortcut!r} is neither 'conv' nor 'pad'.")
     check_sizes(image_shape, num_classes, width)
+    if shortcut == "pad" and width % 2:
+        raise InputError(f"shortcut 'pad' needs an even width, not {width}.")
     check_channels(image_shape, mean, std)
-    module = ResNet(depth // 6, num_classes, width, tuple(mean), tuple(std), dtype)
+    shape = depth // 6, num_classes, width
+    module = ResNet(*shape, tuple(mean), tuple(std), dtype, shortcut)
     return from_linen(module, image_shape=image_shape, num_classes=num_classes)
 
 
@@ -59,6 +68,7 @@ class ResNet(nn.Module):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dtype: str
+    shortcut: str
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -69,7 +79,8 @@ class ResNet(nn.Module):
         x = nn.relu(BatchNorm(name="stem_bn").after(stem, x, train))
         for stage in range(3):
             features, stride = self.width * 2**stage, 1 if stage == 0 else 2
-            x = Block(features, stride, name=f"stage{stage + 1}_first")(x, train)
+            name = f"stage{stage + 1}_first"
+            x = Block(features, stride, self.shortcut, name=name)(x, train)
             if self.blocks > 1:
                 rest = Block(features, name=f"stage{stage + 1}_rest")
                 x = repeat(rest, x, train, times=self.blocks - 1)
@@ -80,6 +91,7 @@ class ResNet(nn.Module):
 class Block(nn.Module):
     features: int
     stride: int = 1
+    shortcut: str = "conv"
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -87,7 +99,11 @@ class Block(nn.Module):
         second = conv(self.features, dtype=x.dtype, name="conv2")
         y = nn.relu(BatchNorm(name="bn1").after(first, x, train))
         y = BatchNorm(name="bn2").after(second, y, train)
-        if y.shape != x.shape:
+        if y.shape != x.shape and self.shortcut == "pad":
+            half = (self.features - x.shape[-1]) // 2
+            x = x[:, :: self.stride, :: self.stride]
+            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (half, half)))
+        elif y.shape != x.shape:
             project = conv(
                 self.features,
                 size=1,

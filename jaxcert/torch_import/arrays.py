@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,21 +24,6 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         return _safetensors(path)
     raise _not_read(path)
-
-
-def of_tensors(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """{name: array} of arrays or tensors of PyTorch in memory. Raises InputError for what
-    numpy cannot read, such as a tensor on another device."""
-    arrays = {}
-    for name, tensor in state.items():
-        try:
-            arrays[name] = np.asarray(tensor)
-        except (TypeError, RuntimeError):
-            raise InputError(
-                f"{name} is no array that numpy reads: give the state_dict() of the model "
-                "in float32 and on the CPU."
-            ) from None
-    return arrays
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
@@ -91,6 +74,6 @@ def _not_read(path: Path) -> InputError:
         f"{path} is no npz or safetensors file of tensors, and a pickle is not read, as that "
         "would run what it says: export it once, where torch is, by np.savez('model.npz', "
         "**{k: v.numpy() for k, v in torch.load('model.pth', map_location='cpu')"
-        "['state_dict'].items()}), where LiResNet and BRONet have 'backbone' for 'state_dict' "
-        "and LipConvNet has the tensors without a key."
+        "['state_dict'].items()}), where other files have another key than 'state_dict', such "
+        "as 'model', 'net' or 'backbone', or the tensors without one."
     )

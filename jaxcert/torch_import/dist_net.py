@@ -21,7 +21,7 @@ import re
 
 import numpy as np
 
-from jaxcert.torch_import import state_dict
+from jaxcert.torch_import import state_dict, wrapping
 from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 NETWORK = "an MLP or hybrid of L_inf-dist-net-v2 or SortNet"
@@ -32,20 +32,14 @@ def convert_state_dict(
 ) -> tuple[dict, dict, dict]:
     """(params, state, facts) of `models.dist_net`; image_shape is (H, W, C).
 
-    All names may start with `module.`. facts are the keys of config.model that the arrays
-    show: depth, width, num_classes, hidden, learn_scale. Values keep their type, float32 or
-    float64. Raises InputError naming a tensor that is missing, unknown, of a wrong shape,
-    of another type, or not finite.
+    The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
+    that the arrays show: depth, width, num_classes, hidden, learn_scale. Values keep their
+    type, float32 or float64. Raises InputError naming a tensor that is missing, unknown, of a
+    wrong shape, of another type, or not finite.
     """
-    arrays = state_dict.stripped(arrays)
+    arrays = wrapping.network_in(arrays, "fc_dist.0.weight", network=NETWORK)
     facts = _facts(arrays)
-    state_dict.check(
-        arrays,
-        _shapes(facts, math.prod(image_shape)),
-        network=NETWORK,
-        image_shape=image_shape,
-        of_images=("fc_dist.0.weight",),
-    )
+    state_dict.check(arrays, facts, _shapes, network=NETWORK, image_shape=image_shape)
     params, means = {}, {}
     for i in range(facts["depth"] - (2 if facts["hidden"] else 1)):
         params[f"dist_{i}"] = {"kernel": arrays[f"fc_dist.{i}.weight"].T}
@@ -83,8 +77,9 @@ def _rows(arrays: Arrays, name: str) -> int:
     return state_dict.shape_of(arrays, name, 2, NETWORK)[0]
 
 
-def _shapes(facts: dict, inputs: int) -> Shapes:
+def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
     """Every tensor of a network with these facts."""
+    inputs = math.prod(image_shape)
     width, classes, hidden = facts["width"], facts["num_classes"], facts["hidden"]
     shapes: Shapes = {}
     layers = facts["depth"] - (2 if hidden else 1)

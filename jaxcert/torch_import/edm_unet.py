@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcert.errors import InputError
-from jaxcert.torch_import import state_dict
+from jaxcert.torch_import import state_dict, wrapping
 from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 NETWORK = "an EDM network (DDPM++, NCSN++ or ADM)"
@@ -44,21 +44,18 @@ def convert_state_dict(
 ) -> tuple[dict, dict, dict]:
     """(params, state, facts) of `models.edm_unet`; image_shape is (H, W, C).
 
-    All names may start with `module.`, `model.` or both. facts are the keys of config.model
+    The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
     that the arrays show: kind, num_classes, width, multipliers, blocks, attention (falling),
     embedding, augment_labels. Values keep their type, float32 or float64. Raises InputError
-    naming a tensor that is missing, unknown, of a wrong shape, of another type, or not
-    finite.
+    naming a tensor that is missing, unknown, of a wrong shape, of another type, or not finite.
     """
-    arrays = _unwrapped(arrays)
+    arrays = wrapping.network_in(arrays, "map_layer0.weight", network=NETWORK)
     facts = _facts(arrays, image_shape[0])
-    state_dict.check(
-        arrays,
-        tensors(facts, image_shape),
-        network=NETWORK,
-        image_shape=image_shape,
-        of_images=_of_images(facts, image_shape[0]),
-    )
+
+    def shapes_of(facts, shape):  # the sides are in the names, and _facts compares them
+        return tensors(facts, (*image_shape[:2], shape[2]))
+
+    state_dict.check(arrays, facts, shapes_of, network=NETWORK, image_shape=image_shape)
     params: dict = {}
     for layer in _layers(facts, image_shape):
         node = params
@@ -83,13 +80,6 @@ def tensors(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
 
 def _layers(facts: dict, image_shape: tuple[int, int, int]) -> list[_Layer]:
     return [*_embedding(facts), *_unet(facts, image_shape)]
-
-
-def _unwrapped(arrays: Arrays) -> Arrays:
-    arrays = state_dict.stripped(arrays)
-    if all(name.startswith("model.") for name in arrays):
-        return {name.removeprefix("model."): array for name, array in arrays.items()}
-    return arrays
 
 
 def _facts(arrays: Arrays, side: int) -> dict:
@@ -234,15 +224,6 @@ def _buffers(facts: dict, side: int) -> Shapes:
         names += [f"enc.{small}x{small}_aux_residual"] if ncsnpp else []
         shapes |= {f"{name}.resample_filter": (1, 1, taps, taps) for name in names}
     return shapes | ({"map_noise.freqs": (facts["width"],)} if ncsnpp else {})
-
-
-def _of_images(facts: dict, side: int) -> tuple[str, ...]:
-    output = _output(facts, side)
-    return (
-        f"enc.{side}x{side}_conv.weight",
-        f"{output}conv.weight",
-        f"{output}conv.bias",
-    )
 
 
 def _leaves(arrays: Arrays, layer: _Layer) -> dict[str, np.ndarray]:

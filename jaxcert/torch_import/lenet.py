@@ -9,8 +9,8 @@ They flatten the last images as C,H,W and we as H,W,C, so the inputs of fc1 chan
 
 from __future__ import annotations
 
-from jaxcert.torch_import import state_dict
-from jaxcert.torch_import.state_dict import Arrays
+from jaxcert.torch_import import state_dict, wrapping
+from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 NETWORK = "LeNet with convolutions of 20 and 50 channels"
 
@@ -20,29 +20,15 @@ def convert_state_dict(
 ) -> tuple[dict, dict, dict]:
     """(params, state, facts) of `models.lenet`; image_shape is (H, W, C).
 
-    All names may start with `1.`, `module.` or both. The fact that the arrays show is
-    num_classes. Values keep their type, float32 or float64. Raises InputError naming a
-    tensor that is missing, unknown, of a wrong shape, of another type, or not finite.
+    The network may be wrapped (torch_import/wrapping.py). The fact that the arrays show is
+    num_classes. Values keep their type, float32 or float64. Raises InputError naming a tensor
+    that is missing, unknown, of a wrong shape, of another type, or not finite.
     """
-    arrays = state_dict.unwrapped(arrays)
+    arrays = wrapping.network_in(arrays, "fc2.weight", network=NETWORK)
     classes, _ = state_dict.shape_of(arrays, "fc2.weight", 2, NETWORK)
-    height, width = (((side - 4) // 2 - 4) // 2 for side in image_shape[:2])
-    shapes = {
-        "conv1.weight": (20, image_shape[-1], 5, 5),
-        "conv1.bias": (20,),
-        "conv2.weight": (50, 20, 5, 5),
-        "conv2.bias": (50,),
-    }
-    shapes |= state_dict.linear_shapes("fc1", 500, 50 * height * width)
-    shapes |= state_dict.linear_shapes("fc2", classes, 500)
-    state_dict.check(
-        arrays,
-        shapes,
-        network=NETWORK,
-        image_shape=image_shape,
-        of_images=("conv1.weight", "fc1.weight"),
-    )
-    flat = arrays["fc1.weight"].reshape(500, 50, height, width)
+    facts = dict(num_classes=classes)
+    state_dict.check(arrays, facts, _shapes, network=NETWORK, image_shape=image_shape)
+    flat = arrays["fc1.weight"].reshape(500, 50, *_last_sides(image_shape))
     params = {
         "conv1": state_dict.conv(arrays, "conv1"),
         "conv2": state_dict.conv(arrays, "conv2"),
@@ -52,4 +38,22 @@ def convert_state_dict(
         },
         "fc2": state_dict.linear(arrays, "fc2"),
     }
-    return params, {}, dict(num_classes=classes)
+    return params, {}, facts
+
+
+def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
+    """Every tensor of a network with these facts."""
+    height, width = _last_sides(image_shape)
+    shapes: Shapes = {
+        "conv1.weight": (20, image_shape[-1], 5, 5),
+        "conv1.bias": (20,),
+        "conv2.weight": (50, 20, 5, 5),
+        "conv2.bias": (50,),
+    }
+    shapes |= state_dict.linear_shapes("fc1", 500, 50 * height * width)
+    return shapes | state_dict.linear_shapes("fc2", facts["num_classes"], 500)
+
+
+def _last_sides(image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """Height and width of the last images."""
+    return tuple(((side - 4) // 2 - 4) // 2 for side in image_shape[:2])

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxcert.errors import InputError
-from jaxcert.torch_import import state_dict
+from jaxcert.torch_import import state_dict, wrapping
 from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 NETWORK = "LipConvNet with LOT or BRO"
@@ -33,21 +33,15 @@ def convert_state_dict(
 ) -> tuple[dict, dict, dict]:
     """(params, state, facts) of `models.lip_convnet`; image_shape is (H, W, C).
 
-    All names may start with `module.`. facts are the keys of config.model that the arrays
-    show: stages, blocks, width, num_classes, conv, activation, head, residual; and polar,
-    of which the originals have one. Values keep their type, float32 or float64. Raises
-    InputError naming a tensor that is missing, unknown, of a wrong shape, of another type,
-    or not finite.
+    The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
+    that the arrays show: stages, blocks, width, num_classes, conv, activation, head, residual;
+    and polar, of which the originals have one. Values keep their type, float32 or float64.
+    Raises InputError naming a tensor that is missing, unknown, of a wrong shape, of another
+    type, or not finite.
     """
-    arrays = state_dict.stripped(arrays)
+    arrays = wrapping.network_in(arrays, "last_layer.bias", network=NETWORK)
     facts = _facts(arrays)
-    state_dict.check(
-        arrays,
-        _shapes(facts, image_shape[-1]),
-        network=NETWORK,
-        image_shape=image_shape,
-        of_images=(f"{next(_layers(facts))[0]}.conv.weight",),
-    )
+    state_dict.check(arrays, facts, _shapes, network=NETWORK, image_shape=image_shape)
     _check_mixing(arrays)
     turned = facts["conv"] == "bro"
     params = {}
@@ -127,10 +121,10 @@ def _angles(activation: str) -> tuple[str, ...]:
     return {"maxmin": (), "hh1": ("theta",), "hh2": hh2}[activation]
 
 
-def _shapes(facts: dict, channels: int) -> Shapes:
+def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
     """Every tensor of a network with these facts."""
     shapes: Shapes = {}
-    c_in = channels
+    c_in = image_shape[-1]
     for theirs, stage, i in _layers(facts):
         width, kernel_size = facts["width"] * 2 ** (stage - 1), 3
         if i == facts["blocks"] - 1:  # of stride 2, by space-to-depth

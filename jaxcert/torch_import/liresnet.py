@@ -21,7 +21,7 @@ import re
 
 import numpy as np
 
-from jaxcert.torch_import import state_dict
+from jaxcert.torch_import import state_dict, wrapping
 from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 NETWORK = "LiResNet with linear residual blocks"
@@ -32,20 +32,19 @@ def convert_state_dict(
 ) -> tuple[dict, dict, dict]:
     """(params, state, facts) of `models.liresnet`; image_shape is (H, W, C).
 
-    All names may start with `module.`. facts are the keys of config.model that the arrays
-    show: depth, width, dense, num_classes. Values keep their type, float32 or float64.
-    Raises InputError naming a tensor that is missing, unknown, of a wrong shape, of another
-    type, or not finite.
+    The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
+    that the arrays show: depth, width, dense, num_classes. Values keep their type, float32 or
+    float64. Raises InputError naming a tensor that is missing, unknown, of a wrong shape, of
+    another type, or not finite.
     """
-    arrays = state_dict.stripped(arrays)
+    arrays = wrapping.network_in(arrays, "stem.0.weight", network=NETWORK)
     facts = _facts(arrays)
-    shapes = _shapes(facts, image_shape)
     state_dict.check(
         arrays,
-        shapes,
+        facts,
+        _shapes,
         network=NETWORK,
         image_shape=image_shape,
-        of_images=("stem.0.init_x", "init_layer", "neck.3.weight", "neck.3.init_x"),
         derived=r"backbone\.\d+\.(identity|init_x)",
     )
     depth, width = facts["depth"], facts["width"]

@@ -21,10 +21,12 @@ reflectors I + D^(-1/2) g (.) V.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from jaxcert.errors import InputError
-from jaxcert.torch_import import state_dict
+from jaxcert.torch_import import state_dict, wrapping
 from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 LIRESNET_PP = "LiResNet++"
@@ -36,19 +38,18 @@ def convert_state_dict(
 ) -> tuple[dict, dict, dict]:
     """(params, state, facts) of `models.liresnet_pp`; image_shape is (H, W, C).
 
-    All names may start with `module.`. facts are the keys of config.model that the arrays
-    show: depth, width, dense, dense_depth, num_classes. Values keep their type, float32 or
-    float64. Raises InputError naming a tensor that is missing, unknown, of a wrong shape,
-    of another type, or not finite.
+    The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
+    that the arrays show: depth, width, dense, dense_depth, num_classes. Values keep their type,
+    float32 or float64. Raises InputError naming a tensor that is missing, unknown, of a wrong
+    shape, of another type, or not finite.
     """
-    return _convert(state_dict.stripped(arrays), image_shape, LIRESNET_PP)
+    return _convert(arrays, image_shape, LIRESNET_PP)
 
 
 def convert_bronet(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
     """The same of `models.bronet`, with `ratio` among the facts."""
-    arrays = state_dict.stripped(arrays)
     params, state, facts = _convert(arrays, image_shape, BRONET)
     blocks = params["blocks"]
     blocks["kernel"] = blocks["kernel"][:, ::-1, ::-1]
@@ -57,15 +58,16 @@ def convert_bronet(
 
 
 def _convert(arrays: Arrays, image_shape, network: str) -> tuple[dict, dict, dict]:
+    arrays = wrapping.network_in(arrays, "conv.weights", network=network)
     weights = state_dict.shape_of(arrays, "conv.weights", 5, network)
     facts = _facts(arrays, weights, network)
-    shapes = _shapes(facts, _rank(weights, network), image_shape, network)
+    shapes_of = partial(_shapes, _rank(weights, network), network)
     state_dict.check(
         arrays,
-        shapes,
+        facts,
+        shapes_of,
         network=network,
         image_shape=image_shape,
-        of_images=("stem.0.init_x", "conv.init_x", "neck.weight"),
         derived=r"(conv|linear)\.identity|linear\.eval_weight|conv\.I_(low|full)",
     )
     depth, width = facts["depth"], facts["width"]
@@ -83,7 +85,7 @@ def _convert(arrays: Arrays, image_shape, network: str) -> tuple[dict, dict, dic
         "head": state_dict.linear(arrays, "head"),
     }
     power = {"stem": {"vector": state_dict.nhwc(arrays["stem.0.init_x"])}}
-    if "conv.init_x" in shapes:
+    if network == LIRESNET_PP:
         vectors = state_dict.grouped(arrays["conv.init_x"], depth)
         power["blocks"] = {"vector": vectors}
     means = {"blocks": {"mean": arrays["conv.running_mean"]}}
@@ -134,7 +136,7 @@ def _ratio(rank: int, width: int) -> float:
     return ratio if int(ratio * width) == rank else float(np.nextafter(ratio, 1))
 
 
-def _shapes(facts: dict, rank: int, image_shape, network: str) -> Shapes:
+def _shapes(rank: int, network: str, facts: dict, image_shape) -> Shapes:
     """Every tensor of a network with these facts."""
     side, _, channels = image_shape
     depth, width, dense = facts["depth"], facts["width"], facts["dense"]

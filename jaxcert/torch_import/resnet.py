@@ -10,20 +10,25 @@
     bn: running_mean, running_var                batch_stats: mean, var
 
 A block has two convolutions for CIFAR (models/resnet.py) and three for ImageNet
-(models/resnet50.py, the names of torchvision). All names may start with `1.`, `module.` or
-both: the network is wrapped by DataParallel and stands behind a normalisation without
-parameters. mean and std of that are in no state dict; MACER's own code has none, so give
-mean 0 and std 1 for its checkpoints.
+(models/resnet50.py, the names of torchvision). The CIFAR ResNets of Yerlan Idelbayev
+(akamaster), whose names are `linear` for fc and `shortcut` for downsample, are read as well:
+where the shortcuts have no tensors (his option A) they are those of shortcut="pad".
+
+mean and std are in no state dict: the network stands behind a normalisation without
+parameters. MACER's own code has none, so give mean 0 and std 1 for its checkpoints;
+Idelbayev's has ImageNet's, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 
 import numpy as np
 
-from jaxcert.torch_import import state_dict
+from jaxcert.errors import InputError
+from jaxcert.torch_import import state_dict, wrapping
 from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 CIFAR = "a CIFAR ResNet of basic blocks"
@@ -39,45 +44,59 @@ def convert_state_dict(
 ) -> tuple[dict, dict, dict]:
     """(params, state, facts) of `models.resnet`; image_shape is (H, W, C).
 
-    facts are the keys of config.model that the arrays show: depth, width, num_classes.
-    Values keep their type, float32 or float64. Raises InputError naming a tensor that is
-    missing, unknown, of a wrong shape, of another type, or not finite.
+    The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
+    that the arrays show: depth, width, num_classes, shortcut. Values keep their type, float32
+    or float64. Raises InputError naming a tensor that is missing, unknown, of a wrong shape, of
+    another type, or not finite.
     """
-    arrays = state_dict.unwrapped(arrays)
-    blocks = max(_stages(arrays))
-    params, state, facts = _convert(arrays, image_shape, (blocks,) * 3, CIFAR)
-    return params, state, {"depth": 6 * blocks + 2} | facts
+    arrays = _found(arrays, CIFAR)
+    stages = _stages(arrays)
+    if stages != stages[:1] * 3:
+        raise InputError(
+            f"the state dict has {stages} blocks in its {len(stages)} stages where {CIFAR} has "
+            "three stages of equally many: give the state dict of one."
+        )
+    projects = any(".downsample." in name for name in arrays)
+    facts = dict(shortcut="conv" if projects else "pad")
+    params, state, facts = _convert(arrays, image_shape, stages, CIFAR, facts)
+    return params, state, {"depth": 6 * stages[0] + 2} | facts
 
 
 def convert_resnet50(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """The same of `models.resnet50`, with `stages` for depth."""
-    arrays = state_dict.unwrapped(arrays)
+    """The same of `models.resnet50`, with `stages` for depth and without `shortcut`."""
+    arrays = _found(arrays, IMAGENET)
     stages = _stages(arrays)
-    params, state, facts = _convert(arrays, image_shape, stages, IMAGENET)
+    params, state, facts = _convert(arrays, image_shape, stages, IMAGENET, {})
     return params, state, {"stages": stages} | facts
+
+
+def _found(arrays: Arrays, network: str) -> Arrays:
+    """The network's own tensors, by the names of torchvision."""
+    anchors = "fc.weight", "linear.weight"
+    arrays = wrapping.network_in(arrays, *anchors, network=network)
+    return {
+        re.sub(r"^linear\.", "fc.", name).replace(".shortcut.", ".downsample."): array
+        for name, array in arrays.items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def _stages(arrays: Arrays) -> tuple[int, ...]:
     """Blocks of each."""
     found = [re.match(r"layer(\d+)\.(\d+)\.", name) for name in arrays]
     blocks = Counter(stage for stage, _ in {(int(m[1]), int(m[2])) for m in found if m})
-    return tuple(blocks[stage] for stage in sorted(blocks)) or (1,)
+    return tuple(blocks[stage] for stage in sorted(blocks)) or (1, 1, 1)
 
 
-def _convert(arrays: Arrays, image_shape, stages, network: str):
-    width, _, size, _ = state_dict.shape_of(arrays, "conv1.weight", 4, network)
+def _convert(arrays: Arrays, image_shape, stages, network: str, facts: dict):
+    width, *_ = state_dict.shape_of(arrays, "conv1.weight", 4, network)
     classes, _ = state_dict.shape_of(arrays, "fc.weight", 2, network)
-    stem, blocks, features = _layers(stages, width, image_shape[-1], network)
-    shapes = _shapes([stem, *(block for stage in blocks for block in stage)])
-    state_dict.check(
-        arrays,
-        shapes | state_dict.linear_shapes("fc", classes, features),
-        network=network,
-        image_shape=image_shape,
-        of_images=("conv1.weight",) if size == STEM[network] else (),
-    )
+    facts = facts | dict(width=width, num_classes=classes)
+    shapes_of = partial(_shapes, stages, network)
+    state_dict.check(arrays, facts, shapes_of, network=network, image_shape=image_shape)
+    stem, blocks, _ = _layers(stages, network, facts, image_shape)
     params, means = _trees(arrays, stem)
     for number, stage in enumerate(blocks, start=1):
         first, *rest = (_trees(arrays, block) for block in stage)
@@ -86,24 +105,25 @@ def _convert(arrays: Arrays, image_shape, stages, network: str):
             stacked = (_stacked(trees) for trees in zip(*rest, strict=True))
             params[f"stage{number}_rest"], means[f"stage{number}_rest"] = stacked
     params["head"] = state_dict.linear(arrays, "fc")
-    return params, {"batch_stats": means}, dict(width=width, num_classes=classes)
+    return params, {"batch_stats": means}, facts
 
 
-def _layers(stages, width: int, channels: int, network: str):
+def _layers(stages, network: str, facts: dict, image_shape):
     """Stem, blocks of each stage, and the number of features before the head."""
     size, growth = STEM[network], 1 if network == CIFAR else 4
-    stem: Layers = {"stem": ("conv1", "bn1", (width, channels, size, size))}
+    width, pads = facts["width"], facts.get("shortcut") == "pad"
+    stem: Layers = {"stem": ("conv1", "bn1", (width, image_shape[-1], size, size))}
     blocks, c_in = [], width
     for s, count in enumerate(stages):
         stage, inner = [], width * 2**s
         for i in range(count):
-            stage.append(_block(f"layer{s + 1}.{i}", c_in, inner, growth))
+            stage.append(_block(f"layer{s + 1}.{i}", c_in, inner, growth, pads))
             c_in = growth * inner
         blocks.append(stage)
     return stem, blocks, c_in
 
 
-def _block(name: str, c_in: int, inner: int, growth: int) -> Layers:
+def _block(name: str, c_in: int, inner: int, growth: int, pads: bool) -> Layers:
     out = growth * inner
     shapes = [(inner, c_in, 3, 3), (out, inner, 3, 3)]
     if growth > 1:
@@ -112,20 +132,22 @@ def _block(name: str, c_in: int, inner: int, growth: int) -> Layers:
         f"conv{j}": (f"{name}.conv{j}", f"{name}.bn{j}", shape)
         for j, shape in enumerate(shapes, start=1)
     }
-    if c_in != out:
+    if c_in != out and not pads:
         theirs = f"{name}.downsample.0", f"{name}.downsample.1"
         layers["shortcut"] = (*theirs, (out, c_in, 1, 1))
     return layers
 
 
-def _shapes(blocks: list[Layers]) -> Shapes:
+def _shapes(stages, network: str, facts: dict, image_shape) -> Shapes:
+    """Every tensor of a network with these facts."""
+    stem, blocks, features = _layers(stages, network, facts, image_shape)
     shapes: Shapes = {}
-    for layers in blocks:
+    for layers in (stem, *(block for stage in blocks for block in stage)):
         for conv, norm, shape in layers.values():
             shapes[f"{conv}.weight"] = shape
             for leaf in ("weight", "bias", "running_mean", "running_var"):
                 shapes[f"{norm}.{leaf}"] = shape[:1]
-    return shapes
+    return shapes | state_dict.linear_shapes("fc", facts["num_classes"], features)
 
 
 def _trees(arrays: Arrays, layers: Layers) -> tuple[dict, dict]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,34 +11,19 @@ from jaxcert.errors import InputError
 
 Arrays = dict[str, np.ndarray]
 Shapes = dict[str, tuple[int, ...]]
+ImageShape = tuple[int, int, int]
 
-
-def stripped(arrays: Arrays) -> Arrays:
-    """Without `module.`, where all names start with it."""
-    if all(name.startswith("module.") for name in arrays):
-        return {k.removeprefix("module."): v for k, v in arrays.items()}
-    return arrays
-
-
-def unwrapped(arrays: Arrays) -> Arrays:
-    """The network behind a normalisation, as the smoothing papers store it: without the
-    `1.` of Sequential and the `module.` of DataParallel, in any order, an empty entry of
-    part 0, and the counts of batches, which nothing reads. Raises InputError for a part 0
-    with values."""
-    found = {}
-    for name, array in arrays.items():
-        if re.match(r"(module\.)?0\.", name):
-            if array.size:
-                raise InputError(
-                    f"the state dict has {name} in front of the network: leave it out, a "
-                    "normalisation is what model.mean and std say."
-                )
-        elif not name.endswith("num_batches_tracked"):
-            found[name] = array
-    for prefix in ("module.", "1.", "module."):
-        if all(name.startswith(prefix) for name in found):
-            found = {k.removeprefix(prefix): v for k, v in found.items()}
-    return found
+_WORDS = dict(
+    num_classes="number of classes",
+    stages="number of stages",
+    blocks="number of blocks",
+    hidden="number of hidden units",
+    dense="width of the dense layers",
+    dense_depth="number of dense layers",
+    embedding="width of the embedding",
+    augment_labels="number of augmentation labels",
+)
+"""What a fact stands for, where that is not its name."""
 
 
 def shape_of(arrays: Arrays, name: str, axes: int, network: str) -> tuple[int, ...]:
@@ -56,19 +41,19 @@ def shape_of(arrays: Arrays, name: str, axes: int, network: str) -> tuple[int, .
 
 def check(
     arrays: Arrays,
-    shapes: Shapes,
+    facts: dict,
+    shapes_of: Callable[[dict, ImageShape], Shapes],
     *,
     network: str,
-    image_shape: tuple[int, int, int],
-    of_images: Collection[str],
+    image_shape: ImageShape,
     derived: str = "(?!)",
 ) -> None:
-    """Raises InputError unless the tensors are those of `shapes`, finite and of float32 or
-    float64, naming the first that is not.
+    """Raises InputError unless the tensors are those of `shapes_of(facts, image_shape)`,
+    finite and of float32 or float64, naming the first that is not and in which axis.
 
-    of_images: names whose shapes follow from image_shape. derived: pattern of the names of
-    buffers that say nothing new, with which nothing is done.
+    derived: pattern of the names of buffers that say nothing new, with which nothing is done.
     """
+    shapes = shapes_of(facts, image_shape)
     for name in shapes:
         if name not in arrays:
             raise _missing(name, network)
@@ -80,14 +65,53 @@ def check(
             )
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
-            fix = "export the state dict again"
-            if name in of_images:
-                fix = f"set model.image_shape, which is {tuple(image_shape)}"
-            raise InputError(
-                f"{name} has shape {arrays[name].shape}, this network {shape}: {fix}."
+            others = _others(facts, image_shape, shapes_of, name)
+            raise _wrong_shape(
+                name, arrays[name].shape, shape, others, network, image_shape
             )
     for name in shapes:
         _check_values(name, arrays[name])
+
+
+def _others(facts: dict, image_shape: ImageShape, shapes_of, name: str):
+    """(what, shape that the tensor would have in a network with another `what`)"""
+    height, width, channels = image_shape
+    changed = [("image", facts, (2 * height, 2 * width, channels))]
+    changed += [("image", facts, (height, width, channels + 1))]
+    changed += [
+        (_WORDS.get(key, key), facts | {key: 2 * value}, image_shape)
+        for key, value in facts.items()
+        if isinstance(value, int) and not isinstance(value, bool)
+    ]
+    found = [(what, shapes_of(*given).get(name)) for what, *given in changed]
+    return [(what, shape) for what, shape in found if shape is not None]
+
+
+def _wrong_shape(
+    name: str, found, expected, others, network: str, image_shape: ImageShape
+) -> InputError:
+    start = f"{name} has shape {found}, this network {expected}"
+    if len(found) != len(expected):
+        return InputError(f"{start}: export the state dict again.")
+    axes = [axis for axis, size in enumerate(expected) if found[axis] != size]
+    follows = {
+        axis: [
+            what
+            for what, other in others
+            if other[axis : axis + 1] != (expected[axis],)
+        ]
+        for axis in axes
+    }
+    axis = next((axis for axis in axes if "image" not in follows[axis]), None)
+    if axis is None:
+        return InputError(
+            f"{start}: set model.image_shape, which is {tuple(image_shape)}, to that of the "
+            "images that it was trained with."
+        )
+    kernel = len(expected) > 3 and axis >= len(expected) - 2
+    fixed = "size of the kernel" if kernel else "number of channels or features"
+    what = " and ".join(dict.fromkeys(follows[axis])) or fixed
+    return InputError(f"{start}, another {what}: give the state dict of {network}.")
 
 
 def _check_values(name: str, array: np.ndarray) -> None:

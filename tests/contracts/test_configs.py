@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from jaxcert import certify, generate, train
 from jaxcert import config as configs
 from jaxcert.analysis.recheck import recheck
+from jaxcert.data import normalisation
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Network, Run
@@ -64,6 +65,18 @@ def test_all_rows_load_without_jax():
     command = [sys.executable, "-c", code, *map(str, FILES)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_mean_and_std_of_a_row_are_those_of_a_data_set_or_none(loaded):
+    for row, config in loaded.items():
+        mean = set(config.model.get("mean", ()))
+        known = tuple(config.model.get("mean", ())) in normalisation.KNOWN
+        assert known or mean <= {0.0}, row
+        assert (normalisation.of_another(config) is None) or ":" in config.data.name
+        if known:
+            config = ConfigDict(config.to_dict() | {"data": {"name": "folder:mine"}})
+            said = normalisation.of_another(config)
+            assert said.startswith("folder:mine is normalised by the mean ")
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)

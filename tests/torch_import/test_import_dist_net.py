@@ -149,7 +149,7 @@ REFUSED = {
     ),
     "no end of a head": (changed("fc_final.bias", hidden=5), "lacks fc_final.bias"),
     "unknown": (changed("fc.weight", np.ones((2, 2))), "has fc.weight, which is no"),
-    "one prefix": (changed("module.x", np.ones(1)), "has module.x, which is no"),
+    "one prefix": (changed("module.x", np.ones(1)), "has x, which is no"),
     "convolution": (
         changed("fc_dist.0.weight", np.ones((7, 12, 1, 1), np.float32)),
         r"fc_dist.0.weight has shape \(7, 12, 1, 1\) where an MLP .* has 2 axes",
@@ -160,7 +160,7 @@ REFUSED = {
     ),
     "width": (
         changed("fc_dist.1.weight", np.ones((6, 7), np.float32)),
-        r"fc_dist.1.weight has shape \(6, 7\), this network \(7, 7\): export",
+        r"fc_dist.1.weight has shape \(6, 7\), this network \(7, 7\), another width: give",
     ),
     "scalar": (
         changed("scalar", np.ones(3, np.float32)),

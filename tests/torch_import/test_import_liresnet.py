@@ -274,7 +274,7 @@ REFUSED = {
     "larger stem": (
         "liresnet",
         {"stem.0.weight": (8, 2, 7, 7)},
-        r"stem.0.weight has shape \(8, 2, 7, 7\), this network \(8, 2, 5, 5\): export",
+        r"stem.0.weight has shape \(8, 2, 7, 7\), this network \(8, 2, 5, 5\), another size of",
     ),
     "no square": (
         "liresnet",
