@@ -11,7 +11,9 @@ import pytest
 
 from jaxcert import attack
 from jaxcert.certificates import interval, lipschitz, procedures, statistics
+from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Model, Network
+from jaxcert.records import ERROR
 
 KEY = jax.random.key(0)
 WEIGHTS = np.array([1.0, -1.0, 1.0, -1.0])
@@ -26,7 +28,7 @@ def linear(norm, *, constant=2.0, estimate=1.0, growth=1.0):
 
     def apply(params, state, x, *, train=False, key=None):
         z = score(params, x)
-        return jnp.stack([z, 0 * z], 1), state
+        return jnp.stack([z, jnp.zeros_like(z)], 1), state
 
     def lipschitz_of(params, state, *, train=False):
         return jnp.full((2, 2), estimate), state
@@ -68,6 +70,55 @@ def test_radius_stands_on_the_bound_and_radius_paper_on_the_estimate():
     np.testing.assert_allclose(rows.radius, 0.25 / 2, rtol=1e-6)
     np.testing.assert_allclose(rows.radius_paper, 0.25, rtol=1e-12)
     assert rows.radius[0] < 0.25 / 2
+
+
+def test_a_lipschitz_radius_grants_the_forward_pass_twice_its_slack():
+    """Of which a large growth inside, or a bias, makes a large part."""
+    for growth, bias, slack in (
+        (2.0**24, 0.25, 2.0**-5),  # 2^-30 of it times the diameter of the box
+        (1.0, 2.0**30, 2.0**-8),  # 2^-40 of it at each of 4 pixels, times the constant
+    ):
+        network = linear("l2", growth=growth)
+        params = network.params | {"bias": jnp.float32(bias)}
+        certifier = lipschitz.make(network._replace(params=params))
+        found = certifier.header["procedure"]["logit_slack"]
+        np.testing.assert_allclose(found, slack, rtol=1e-3)
+        rows = certified(certifier, MIDDLE)
+        np.testing.assert_allclose(rows.radius, (bias - 2 * found) / 2, atol=1e-6)
+
+
+def test_logits_are_those_of_float64():
+    """Of weights and pixels that no float32 holds."""
+    weights = np.array([0.1, 0.7, -0.3, 0.3])
+    network = linear("l2")
+    with jax.enable_x64(True):
+        params = {"kernel": jnp.asarray(weights), "bias": jnp.asarray(1 / 3)}
+    for certifier in (
+        lipschitz.make(network._replace(params=params)),
+        interval.make(linear("linf")._replace(params=params), radii=(0.001,)),
+    ):
+        rows = certified(certifier, MIDDLE + 0.1)
+        np.testing.assert_allclose(rows.logits[0, 0], 0.08 + 1 / 3, rtol=1e-15)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_logit_that_is_not_finite_is_an_error(bad):
+    for certifier in (
+        lipschitz.make(linear("l2")),
+        interval.make(linear("linf"), radii=(0.001,)),
+    ):
+        image = np.concatenate([MIDDLE, MIDDLE])
+        image[1, 0, 0] = bad
+        rows = certified(certifier, image)
+        assert rows.predicted.tolist() == [0, ERROR] and rows.radius[1] == 0
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_weights_of_16_bits_are_refused(kind):
+    network = linear("l2")
+    params = {name: jnp.asarray(a, kind) for name, a in network.params.items()}
+    with pytest.raises(InputError, match="16-bit weights"):
+        lipschitz.make(network._replace(params=params))
 
 
 @pytest.mark.parametrize("r, holds", [(0.0622, True), (0.0628, False), (0.068, False)])
