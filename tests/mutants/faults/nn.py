@@ -215,7 +215,7 @@ FAULTS = [
         "cpl.py",
         "1 / (norm**2 + EPSILON)",
         "1 / (norm + EPSILON)",
-        _CONTRACTION,
+        f"{_CONTRACTION}[cpl-stride 1]",
     ),
     (
         "soc: remainder left out of the bound",
@@ -250,6 +250,6 @@ FAULTS = [
         "../ops/linalg.py",
         "dtype=v.re.dtype) - 2 * product.re",
         "dtype=v.re.dtype) - 3 * product.re",
-        _CONTRACTION,
+        f"{_CONTRACTION}[bro-stride 1]",
     ),
 ]
