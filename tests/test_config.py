@@ -138,8 +138,8 @@ def test_values_of_the_right_type_are_taken(tmp_path, line):
 
 
 VALUES = {
-    "number": (1, 0.5, "a"),
-    "whole": (1, 2, 0.5),
+    "number": (1, 0.5, "a", True),
+    "whole": (1, 2, 0.5, True),
     "flag": (True, False, 1),
     "word": ("a", "", 1),
     "numbers": ((0, 0.5), (), (0, "a")),
@@ -183,6 +183,25 @@ def test_overrides_of_the_evaluation_are_typed_by_the_certificate():
             cli.override(config, [f"--config.eval.certify.{word}"])
     with pytest.raises(InputError, match="no key 'alhpa'; did you mean 'alpha'?"):
         cli.override(config, ["--config.eval.certify.alhpa=1"])
+
+
+def test_what_trains_another_run_is_told_apart_from_the_rest():
+    one = configs.load(CONFIG)
+    for key, value, told in (
+        ("optim.lr", 0.5, True),
+        ("data.batch", 7, True),
+        ("data.name", "mnist", True),
+        ("model.width", 3, True),
+        ("seed", 5, True),
+        ("certify.n", 5, False),
+        ("log.every_steps", 5, False),
+        ("data.dir", "elsewhere", False),
+    ):
+        other = configs.load(CONFIG)
+        with other.unlocked():
+            other.update_from_flattened_dict({key: value})
+        found = configs.differences(one, other)
+        assert [words.split()[0] for words in found] == [key] * told
 
 
 def test_workdir_of_an_older_version_is_read(tmp_path):

@@ -132,6 +132,14 @@ class TestContinue:
             writer.append(rows(7))
         assert records.load(path).index.tolist() == [4, 7]
 
+    def test_a_second_writer_cuts_a_torn_last_line_off(self, tmp_path):
+        path = written(tmp_path / "c.jsonl", 4, 7)
+        whole = path.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        path.write_bytes(whole[:-9])
+        Writer(path, HEADER).close()
+        assert path.read_bytes() == b"".join(lines[:-1])
+
     @pytest.mark.parametrize("index", [(), (4,), (4, 7)], ids=str)
     def test_last_line_that_lacks_only_its_newline_is_kept(self, tmp_path, index):
         path = written(tmp_path / "c.jsonl", *index)

@@ -280,7 +280,7 @@ def test_rows_with_the_margins_of_their_own_radius_only_are_less_checkable():
 def test_tolerance_for_rounding_is_at_most_the_slack():
     huge = np.full((1, 10), 1e15)
     for slack in (0.0, 1e-9, 1.0):
-        c = lipschitz(huge, pairwise=26.0, slack=slack, radius=np.array([0.154]))
+        c = lipschitz(huge, pairwise=5.0, slack=slack, radius=np.array([0.154]))
         assert not recheck(c).holds
 
 
@@ -387,6 +387,17 @@ def test_votes_that_fall_or_jump_are_no_path():
     jumps = c.agreeing.copy()
     jumps[1, 0] = 101  # of 100
     assert recheck(c._replace(agreeing=jumps)).failing.tolist() == [1]
+    rest = [-1] * (len(LOOKS) - 2)
+    paths = np.array([[100, 196, *rest], [101, 196, *rest], [100, 99, *rest]])
+    k = paths[:, 1]
+    c3 = decided("radii", np.full(3, 0.98))._replace(
+        radius=np.zeros(3),
+        p_lower=np.full(3, 0.5),
+        n=np.full(3, 200),
+        counts=np.stack([200 - k, k], 1),
+        agreeing=paths,
+    )
+    assert recheck(c3).failing.tolist() == [1, 2]
     gap = c.agreeing.copy()
     gap[1, 0] = -1
     assert recheck(c._replace(agreeing=gap)).failing.tolist() == [1]

@@ -62,7 +62,8 @@ def test_every_image_comes_once_per_pass_across_epochs():
 
 def test_seeds_give_different_batches():
     a, b = (mixture.make(1000, 0, batch=100, seed=s) for s in (0, 1))
-    assert (mixture.plan(a, 0)[1] != mixture.plan(b, 0)[1]).any()
+    first, second = (set(mixture.plan(m, 0)[1].tolist()) for m in (a, b))
+    assert len(first & second) < 50, "other images, not the same in another order"
 
 
 def test_generated_images_are_spread_over_the_batch():

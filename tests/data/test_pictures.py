@@ -75,11 +75,16 @@ def test_kinds_of_pictures(tmp_path, picture, expected):
     np.testing.assert_array_equal(image, expected)
 
 
-def test_orientation_is_followed(tmp_path):
+@pytest.mark.parametrize(
+    "number,expected",
+    [(2, COLOUR[:, ::-1]), (6, np.rot90(COLOUR, -1))],
+    ids=["mirrored", "first row at the right"],
+)
+def test_orientation_is_followed(tmp_path, number, expected):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the first row is at the right
+    exif[0x0112] = number
     image = read(tmp_path, saved(Image.fromarray(COLOUR), exif=exif))
-    np.testing.assert_array_equal(image, np.rot90(COLOUR, -1))
+    np.testing.assert_array_equal(image, expected)
 
 
 def _chunk(kind, data):
@@ -100,7 +105,8 @@ def cut_off(path):
     path.write_bytes(file.getvalue()[:300])
 
 
-CLEAR = Image.fromarray(np.dstack([COLOUR, BYTES]))
+SOME = np.where(BYTES > 99, 255, BYTES).astype(np.uint8)  # the others are opaque
+CLEAR = Image.fromarray(np.dstack([COLOUR, SOME]))
 FRAMES = dict(save_all=True, append_images=[Image.new("RGB", (6, 4))])
 REFUSED = {
     "transparent": (saved(CLEAR), "0.png", "transparent pixels"),

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("jaxcert", "tests", "configs", "benchmarks", "pyproject.toml", "README.md")
 SECONDS = 300
 """After so many a run of tests is stopped, and its fault is not killed."""
+SECONDS_OF_ALL = 1800
+"""After so many the run of all tests without a fault is stopped."""
 
 
 def copy_to(folder: Path) -> Path:
@@ -39,7 +41,7 @@ def copy_to(folder: Path) -> Path:
     return folder
 
 
-def run_tests(folder: Path, tests: tuple[str, ...], *options: str):
+def run_tests(folder: Path, tests: tuple[str, ...], *options: str, seconds=SECONDS):
     """(exit status, messages of the tests that failed); status -1 after a time-out."""
     report = folder / "report.xml"
     report.unlink(missing_ok=True)
@@ -48,10 +50,10 @@ def run_tests(folder: Path, tests: tuple[str, ...], *options: str):
     environment = os.environ | {"PYTHONPATH": str(folder)}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=SECONDS
+            command, cwd=folder, env=environment, capture_output=True, timeout=seconds
         )
     except subprocess.TimeoutExpired:
-        return -1, [f"no end within {SECONDS} s"]
+        return -1, [f"no end within {seconds} s"]
     if not report.is_file():
         return done.returncode, [done.stderr.decode()[-500:] or "no report"]
     found = ElementTree.parse(report).iter()
@@ -107,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
             copies.put(copy_to(Path(temporary) / str(i)))
         folder = copies.get()
         tests = tuple(sorted({test for f in chosen for test in f.tests}))
-        status, messages = run_tests(folder, tests)
+        status, messages = run_tests(folder, tests, seconds=SECONDS_OF_ALL)
         copies.put(folder)
         if status != 0:
             print("the tests do not pass without a fault:", *messages, sep="\n")

@@ -4,6 +4,7 @@ plants them."""
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,19 @@ from tests.mutants.faults import FAULTS
 ROOT = Path(__file__).parents[2]
 
 
+@cache
+def names(file):
+    """Of the functions and classes of a file of tests, and class::method."""
+    tree = ast.parse((ROOT / file).read_text())
+    named = [node for node in tree.body if hasattr(node, "name")]
+    return {node.name for node in named} | {
+        f"{node.name}::{method.name}"
+        for node in named
+        for method in node.body
+        if hasattr(method, "name")
+    }
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_can_be_planted_and_its_tests_exist(fault):
     source = (ROOT / fault.file).read_text()
@@ -21,10 +35,8 @@ def test_fault_can_be_planted_and_its_tests_exist(fault):
     changed = source.replace(fault.text, fault.replacement)
     assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
     for test in fault.tests:
-        file, name = test.split("::")
-        tree = ast.parse((ROOT / file).read_text())
-        functions = {node.name for node in tree.body if hasattr(node, "name")}
-        assert name.split("[")[0] in functions
+        file, name = test.split("::", 1)
+        assert name.split("[")[0] in names(file)
 
 
 def test_names_of_faults_differ():

@@ -1,0 +1,313 @@
+"""Planted faults of records and of their re-check: (name, file, text, replacement, test)."""
+
+# ruff: noqa: E501
+
+FOLDER = "jaxcert"
+
+RECHECK = "tests/analysis/test_recheck.py"
+TABLE = "tests/analysis/test_recheck_table.py"
+RECORDS = "tests/test_records.py"
+_MODIFIED = f"{TABLE}::test_outcome_of_a_modification"
+_RAISED = f"{RECHECK}::test_raised_radius_of_the_interval_certificate_is_seen"
+_CHANGED = f"{RECHECK}::test_changed_evidence_of_smoothing_fails"
+_TOO_MUCH = f"{RECHECK}::test_a_sequential_row_that_claims_too_much_fails"
+_CHUNKS = f"{RECORDS}::TestChunks"
+_REFUSED = f"{RECORDS}::TestRefused"
+_CONTINUE = f"{RECORDS}::TestContinue"
+
+FAULTS = [
+    (
+        "recheck: a radius above that of its votes holds",
+        "analysis/recheck.py",
+        "(c.radius[rows] <= proven + _rounding(c)) & (k <= n)",
+        "(c.radius[rows] <= proven + 1) & (k <= n)",
+        f"{RECHECK}::test_radius_above_its_votes_fails",
+    ),
+    (
+        "recheck: votes of the best class for the predicted one",
+        "analysis/recheck.py",
+        "c.counts[rows, c.predicted[rows]]\n    proven = _radius_of",
+        "c.counts[rows].max(1)\n    proven = _radius_of",
+        _CHANGED,
+    ),
+    (
+        "recheck: predictions without a proof hold",
+        "analysis/recheck.py",
+        "holds = (proven > 0) & (c.radius[rows] <= proven + _rounding(c)) & (k",
+        "holds = (proven >= 0) & (c.radius[rows] <= proven + _rounding(c)) & (k",
+        f"{RECHECK}::test_prediction_without_a_proof_fails_even_at_radius_zero",
+    ),
+    (
+        "recheck: p_lower is not looked at",
+        "analysis/recheck.py",
+        "c.p_lower[rows] <= p_lower + _ROUNDING\n    return proven, holds\n\n\ndef _two_stage",
+        "c.p_lower[rows] <= p_lower + 1\n    return proven, holds\n\n\ndef _two_stage",
+        _CHANGED,
+    ),
+    (
+        "recheck: fewer samples than asked for hold",
+        "analysis/recheck.py",
+        'return c.n[rows] == _number(c, "n", _procedure(c))',
+        'return c.n[rows] <= _number(c, "n", _procedure(c))',
+        f"{RECHECK}::test_predict_and_certify_hold_for_the_asked_number_of_votes_only",
+    ),
+    (
+        "recheck: radii that were not tried hold",
+        "analysis/recheck.py",
+        "proven, holds & np.isin(c.radius[rows], radii)",
+        "proven, holds | ~np.isin(c.radius[rows], radii)",
+        f"{RECHECK}::test_a_sequential_row_that_claims_too_much_fails[radii-options0]",
+    ),
+    (
+        "recheck: votes of the pilot choose no size",
+        "analysis/recheck.py",
+        "holds &= (c.n[rows] == n + procedures.PILOT) & (",
+        "holds &= (c.n[rows] >= 0) & (",
+        f"{RECHECK}::test_a_sequential_row_that_claims_too_much_fails[two_stage-options1]",
+    ),
+    (
+        "recheck: votes may jump between looks",
+        "analysis/recheck.py",
+        "(steps >= 0) & (steps <= size)",
+        "(steps >= -size) & (steps >= -size)",
+        f"{RECHECK}::test_votes_that_fall_or_jump_are_no_path",
+    ),
+    (
+        "recheck: slack of the logits does not count",
+        "analysis/recheck.py",
+        "radius(margin - 2 * slack * (1 - SAME) + rounding) * (1 + SAME)",
+        "radius(margin - 0 * slack * (1 - SAME) + rounding) * (1 + SAME)",
+        f"{RECHECK}::test_radii_of_margins_hold",
+    ),
+    (
+        "recheck: rounding of huge logits above the slack",
+        "analysis/recheck.py",
+        "rounding = np.minimum(rounding, slack)",
+        "rounding = np.maximum(rounding, slack)",
+        f"{RECHECK}::test_tolerance_for_rounding_is_at_most_the_slack",
+    ),
+    (
+        "recheck: predicted class without the largest logit",
+        "analysis/recheck.py",
+        "holds = (margin >= 0).all(1) & (c.radius",
+        "holds = (margin >= -99).all(1) & (c.radius",
+        f"{RECHECK}::test_predicted_class_must_have_the_largest_logit",
+    ),
+    (
+        "recheck: pairwise bound of one order",
+        "analysis/recheck.py",
+        "or not symmetric:",
+        "or symmetric is None:",
+        f"{_MODIFIED}[a pairwise bound of one order of two classes]",
+    ),
+    (
+        "recheck: any tried radius of an interval record",
+        "analysis/recheck.py",
+        "np.where(sure, tried, 0.0)",
+        "np.where(sure | True, tried, 0.0)",
+        _RAISED,
+    ),
+    (
+        "recheck: margins of a larger box may rise",
+        "analysis/recheck.py",
+        "fits &= ~(least > before + most_wrong).any(1)",
+        "fits &= ~(least > before + 9).any(1)",
+        _RAISED,
+    ),
+    (
+        "recheck: margins of 0 are enough for an interval",
+        "analysis/recheck.py",
+        "least_sure, most_wrong = 2 * slack * (1 - SAME)",
+        "least_sure, most_wrong = 0 * slack * (1 - SAME)",
+        _RAISED,
+    ),
+    (
+        "recheck header: norm of the model is not looked at",
+        "analysis/recheck_header.py",
+        "known is not None and norm != known",
+        'known is not None and norm == "none"',
+        f"{_MODIFIED}[norm of a Lipschitz network]",
+    ),
+    (
+        "recheck header: distance nets are of l2",
+        "analysis/recheck_header.py",
+        '"dist_net": "linf"',
+        '"dist_net": "l2"',
+        f"{TABLE}::test_norms_of_the_table_are_those_of_the_models",
+    ),
+    (
+        "recheck header: deleted rows are not told",
+        "analysis/recheck_header.py",
+        "if done < len(asked):",
+        "if done < 0:",
+        f"{_MODIFIED}[a deleted row]",
+    ),
+    (
+        "recheck header: rows that nobody asked for are not told",
+        "analysis/recheck_header.py",
+        "if others and len(known)",
+        "if others < 0 and len(known)",
+        f"{TABLE}::test_rows_of_another_file_below_a_header_are_legal_and_counted",
+    ),
+    (
+        "recheck header: any slack of the logits",
+        "analysis/recheck_header.py",
+        "least = 2.0**-30 * bound.max()",
+        "least = 0.0 * bound.max()",
+        f"{_MODIFIED}[the slack of the logits, to 0]",
+    ),
+    (
+        "recheck header: config is not compared",
+        "analysis/recheck_header.py",
+        "and key in header and not _same(header[key], value)",
+        "and key in header and value == ()",
+        f"{_MODIFIED}[alpha]",
+    ),
+    (
+        "recheck header: numbers are equal to a tenth",
+        "analysis/recheck_header.py",
+        "rel_tol=1e-6",
+        "rel_tol=0.5",
+        f"{_MODIFIED}[sigma]",
+    ),
+    (
+        "recheck header: procedure is not compared with the config",
+        "analysis/recheck_header.py",
+        "if not _same(value, wanted):",
+        "if wanted == ():",
+        f"{_MODIFIED}[n]",
+    ),
+    (
+        "recheck header: images beyond the data set",
+        "analysis/recheck_header.py",
+        "(c.index >= images).any()",
+        "(c.index < 0).any()",
+        f"{_MODIFIED}[an index beyond the data set, which is not at hand]",
+    ),
+    (
+        "recheck header: deterministic certificates with an alpha",
+        "analysis/recheck_header.py",
+        "if header.get(key) and name in others:",
+        "if header.get(key) == () and name in others:",
+        f"{_MODIFIED}[alpha of a deterministic certificate]",
+    ),
+    (
+        "records: abstentions count as correct",
+        "records.py",
+        "return self.predicted == self.label",
+        "return (self.predicted == self.label) | (self.predicted < 0)",
+        f"{RECORDS}::TestRoundTrip",
+    ),
+    (
+        "records: a new request is not written",
+        "records.py",
+        '[r for r in self.header.get("requests", []) if r not in known]',
+        '[r for r in self.header.get("requests", []) if r == known]',
+        f"{RECORDS}::TestRequests",
+    ),
+    (
+        "records: another sigma continues a file",
+        "records.py",
+        '"method norm alpha sigma procedure',
+        '"method norm alpha procedure',
+        f"{_CONTINUE}",
+    ),
+    (
+        "records: another network continues a file",
+        "records.py",
+        "np.allclose(one, other, rtol=SAME, atol=0)",
+        "np.allclose(one, other, rtol=1, atol=9)",
+        f"{RECORDS}::TestComputedNumbers",
+    ),
+    (
+        "records: images that come twice",
+        "records.py",
+        'duplicate, "an image',
+        'duplicate & False, "an image',
+        _REFUSED,
+    ),
+    (
+        "records: radii of abstentions",
+        "records.py",
+        "(c.predicted < 0) & (c.radius != 0)",
+        "(c.predicted < 0) & (c.radius < 0)",
+        _REFUSED,
+    ),
+    (
+        "records: more votes than samples",
+        "records.py",
+        "(c.counts.sum(1) > c.n)",
+        "(c.counts.sum(1) > 2 * c.n)",
+        _REFUSED,
+    ),
+    (
+        "records: rows that were joined stay unsorted",
+        "records.py",
+        'np.argsort(columns["index"], kind="stable")',
+        'np.arange(len(columns["index"]))',
+        f"{RECORDS}::TestRoundTrip",
+    ),
+    (
+        "records: torn lines are kept by a second writer",
+        "records.py",
+        "if whole < size:",
+        "if whole > size:",
+        f"{_CONTINUE}::test_a_second_writer_cuts_a_torn_last_line_off",
+    ),
+    (
+        "records: two processes write",
+        "records.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        f"{RECORDS}::TestLock",
+    ),
+    (
+        "records_read: last line that was cut off by nothing is lost",
+        "records_read.py",
+        "if line and _is_json(line):",
+        "if line and not line:",
+        _CONTINUE,
+    ),
+    (
+        "records_read: errors have votes for a class",
+        "records_read.py",
+        "stacked[[v is not None for v in values]] = given",
+        "stacked[: len(given)] = given",
+        _CHUNKS,
+    ),
+    (
+        "records_read: margins that are missing are 0",
+        "records_read.py",
+        "return np.full(shape, np.nan)",
+        "return np.full(shape, 0.0)",
+        _CHUNKS,
+    ),
+    (
+        "records_read: lines of a chunk are numbered from its start",
+        "records_read.py",
+        "first += len(lines)",
+        "first += 0 * len(lines)",
+        _CHUNKS,
+    ),
+    (
+        "records_read: whole numbers are cut to their type",
+        "records_read.py",
+        "np.iinfo(kind).max).any()",
+        "np.iinfo(np.int64).max).any()",
+        _REFUSED,
+    ),
+    (
+        "records_read: votes of half a sample",
+        "records_read.py",
+        "np.array_equal(given, np.floor(given))",
+        "np.array_equal(given, 1.0 * given)",
+        _REFUSED,
+    ),
+    (
+        "records_read: requests of later rows are lost",
+        "records_read.py",
+        'header["requests"] = known + asked',
+        'header["requests"] = known',
+        f"{RECORDS}::TestRequests",
+    ),
+]
