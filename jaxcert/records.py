@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert import cohen_table, records_read
+from jaxcert import cohen_table, records_check, records_read
 from jaxcert.errors import InputError, check_file
-from jaxcert.records_read import FORMAT, ROW_FIELDS
+from jaxcert.records_read import FORMAT, INTEGERS, ROW_FIELDS
 
 try:
     import fcntl
@@ -125,11 +125,14 @@ class Writer:
 
     def __init__(self, path: str | Path, header: dict[str, Any]):
         self.path = Path(path)
-        self.header = {"format": FORMAT, **header}
+        # the format comes first: by it a file is known
+        self.header = {"format": FORMAT, **header} | {"format": FORMAT}
         self.kept: Certificates | None = None
         self.done: set[int] = set()
         self._asks: list[Any] = []  # requests that the file does not know yet
-        _check_header(self.path, json.loads(json.dumps(self.header)))
+        self._widths: dict[str, int] = {}  # of the evidence that its rows have
+        self._largest = -1  # label or class
+        records_check.check_header(self.path, json.loads(json.dumps(self.header)))
         check_file(self.path, new=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "ab", buffering=0)
@@ -144,27 +147,60 @@ class Writer:
         """Write rows and sync them to disk; on a full disk the file keeps its complete
         lines only. Raises InputError, and writes nothing, for rows that `load` would
         refuse."""
-        self._accept(rows)
+        self._check_rows(rows)
         lines = list(_rows_to_json(rows))
         if lines and self._asks:
             lines[0]["requests"] = self._asks
-        self._append([json.dumps(row) for row in lines])
-        self._asks = []
+        text = [json.dumps(row) for row in lines]
+        widths, largest = self._accept(text)
+        self._append(text)
+        self._widths, self._largest, self._asks = widths, largest, []
         self.done.update(rows.index.tolist())
 
-    def _accept(self, rows: Certificates) -> None:
-        """Refuse what the reader refuses."""
+    def _check_rows(self, rows: Certificates) -> None:
+        """Raises InputError naming the image of a row that has a fault of its own."""
         again = np.array([i in self.done for i in rows.index.tolist()], bool)
-        faults = [
-            (again, "an image that was there before"),
-            *_faults(rows, self.header),
-        ]
-        if (found := _first(faults)) is not None:
+        faults = [(again, "an image that was there before")]
+        for name in INTEGERS:
+            value = np.asarray(getattr(rows, name))
+            faults.append(
+                (value != np.floor(value), f"a {name} that is no whole number")
+            )
+        faults += records_check.faults(rows, self.header)
+        if (found := records_check.first(faults)) is not None:
             row, what = found
             raise InputError(
-                f"image {int(rows.index[row])} has {what} and cannot go into {self.path}: "
+                f"image {rows.index[row]} has {what} and cannot go into {self.path}: "
                 "correct it, or what the header says of it."
             )
+
+    def _accept(self, lines: Sequence[str]) -> tuple[dict[str, int], int]:
+        """`_widths` and `_largest` with these lines. Raises InputError for what the reader
+        refuses, or refuses beside the lines that the file has."""
+        try:
+            columns = records_read.parsed(self.path, lines)
+        except InputError:
+            raise InputError(
+                f"rows with values that no record has cannot go into {self.path}: give whole "
+                "numbers of 31 bits for classes, finite times, and evidence of one size."
+            ) from None
+        widths, largest = records_check.widths(columns), self._largest
+        for name, width in widths.items():
+            if self._widths.get(name, width) != width:
+                raise InputError(
+                    f"rows with {name} of {width} numbers cannot go into {self.path}, whose "
+                    f"rows have {self._widths[name]}: give them a file of their own."
+                )
+        widths = self._widths | widths
+        if lines:
+            largest = max(largest, *(columns[k].max() for k in ("label", "predicted")))
+        for name in records_check.OF_CLASSES:
+            if largest >= widths.get(name, math.inf):
+                raise InputError(
+                    f"{name} of {widths[name]} classes and the class {largest} cannot both be "
+                    f"in {self.path}: give rows of other classes a file of their own."
+                )
+        return widths, int(largest)
 
     def close(self) -> None:
         self._file.close()
@@ -198,6 +234,8 @@ class Writer:
             whole = 0  # a header alone: there is nothing to keep, and this request's goes there
         elif kept is not None:
             self._compare(kept.header)
+            self._widths = records_check.widths(kept._asdict())
+            self._largest = int(max(kept.label.max(), kept.predicted.max()))
             self.kept = kept._replace(**dict.fromkeys(ROW_FIELDS))
             self.done = set(kept.index.tolist())
             known = kept.header.get("requests", [None])
@@ -220,8 +258,8 @@ class Writer:
                 if not same(wanted.get(key), found.get(key)):
                     raise InputError(
                         f"{self.path} holds certificates with {key} "
-                        f"{_short(found.get(key))}, this run asks for "
-                        f"{_short(wanted.get(key))}: name another file with --out of "
+                        f"{records_check.short(found.get(key))}, this run asks for "
+                        f"{records_check.short(wanted.get(key))}: name another file with --out of "
                         "`python -m jaxcert.certify`, or delete this one."
                     )
 
@@ -327,97 +365,11 @@ def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
 
 def _check(path: Path, c: Certificates) -> Certificates:
     """Refuse rows that contradict themselves: they were not written by a certifier."""
-    _check_header(path, c.header)
-    if (found := _first(_faults(c, c.header))) is not None:
+    records_check.check_header(path, c.header)
+    if (found := records_check.first(records_check.faults(c, c.header))) is not None:
         row, what = found
         raise InputError(
             f"{path}, line {row + 2} (image {int(c.index[row])}) has {what}: delete "
             "that line and certify the image again."
         )
     return c
-
-
-def _first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
-    """Position of a row with a fault, and what that is."""
-    for bad, what in faults:
-        if bad.any():
-            return int(np.flatnonzero(bad)[0]), what
-    return None
-
-
-def _faults(c: Certificates, header: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
-    """(bool [N], what is wrong with these rows) of everything that no row may have."""
-    duplicate = np.ones(len(c.index), bool)
-    duplicate[np.unique(c.index, return_index=True)[1]] = False
-    no_radius = ~np.isfinite(c.radius) | (c.radius < 0)
-    faults = [
-        (no_radius, "a radius that is negative or not finite"),
-        (~np.isfinite(c.seconds), "seconds that are not finite"),
-        ((c.predicted < 0) & (c.radius != 0), "a radius without a prediction"),
-        (c.predicted < ERROR, "an unknown prediction"),
-        (c.label < 0, "a negative label"),
-        (c.n < 0, "a negative number of samples"),
-        (duplicate, "an image that was there before"),
-    ]
-    if c.p_lower is not None:
-        faults.append(((c.p_lower < 0) | (c.p_lower > 1), "a p_lower that is no share"))
-    if c.counts is not None:
-        extra = (c.counts < 0).any(1) | (c.counts.sum(1) > c.n)
-        faults.append((extra, "more votes than samples"))
-    for name in ("agreeing", "changed"):
-        column = getattr(c, name)
-        if column is not None:
-            column = column.reshape(len(c.index), -1)
-            extra = (column > c.n[:, None]).any(1) if name == "agreeing" else False
-            faults.append((extra | (column < -1).any(1), f"{name} that are no votes"))
-    widths = [v.shape[1] for v in (c.counts, c.logits, c.margins) if v is not None]
-    for classes in [header.get("num_classes"), *widths]:
-        if classes is not None:
-            above = (c.label >= classes) | (c.predicted >= classes)
-            faults.append((above, f"a class above {classes - 1}"))
-    return faults
-
-
-def _check_header(path: Path, header: dict[str, Any]) -> None:
-    """The numbers that analysis computes with."""
-    ranges = dict(
-        alpha=(float, 0, 1), sigma=(float, 0, math.inf), num_classes=(int, 1, math.inf)
-    )
-    for name, (kind, low, high) in ranges.items():
-        value = header.get(name)
-        if value is None:
-            continue
-        if type(value) not in (int, kind) or not low <= value < high:
-            raise InputError(
-                f"{path}, line 1 has {name} {_short(value)}: restore the file or "
-                "certify again into another one with --out."
-            )
-    _check_requests(path, header.get("requests", []))
-    for name in ("method", "norm", "dataset", "split"):
-        if type(header.get(name, "")) is not str:
-            raise InputError(
-                f"{path}, line 1 has {name} {_short(header[name])}: restore the file or "
-                "certify again into another one with --out."
-            )
-
-
-def _check_requests(path: Path, requests: Any) -> None:
-    """A list of None and {start, stop, step}."""
-    keys = ("start", "stop", "step")
-    for one in requests if isinstance(requests, list) else [requests]:
-        if one is None:
-            continue
-        numbers = [one.get(k) if isinstance(one, dict) else None for k in keys]
-        if (
-            not all(type(x) is int and 0 <= x < 2**40 for x in numbers)
-            or not numbers[2]
-        ):
-            raise InputError(
-                f"{path} has the request {_short(one)}, not one of start, stop and step: "
-                "restore the file or certify again into another one with --out."
-            )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 100 else text[:97] + "..."

@@ -107,6 +107,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, _joined(path, parts or [_columns(path, [], 2, [])])
 
 
+def parsed(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns of the lines of some rows. Raises InputError as `read`."""
+    return _columns(path, [line.encode() for line in lines], 1, [])
+
+
 def no_text(path: Path) -> str:
     return f"{path} is no record file, as it is not text: name another file."
 

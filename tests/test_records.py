@@ -561,3 +561,105 @@ class TestRefused:
     def test_missing_file_names_the_command(self, tmp_path):
         with pytest.raises(InputError, match="jaxcert.certify"):
             records.load(tmp_path / "c.jsonl")
+
+
+def maybe(good, bad):
+    """Mostly good values."""
+    return st.one_of(good, good, good, bad)
+
+
+@st.composite
+def some_rows(draw) -> Certificates:
+    """Rows that a certifier may write, or that have a fault."""
+    size, classes = draw(st.integers(1, 3)), draw(st.sampled_from([3, 3, 3, 2, 4]))
+
+    def column(good, bad, kind):
+        return np.array([draw(maybe(good, bad)) for _ in range(size)], kind)
+
+    numbers = st.integers(0, classes - 1), st.sampled_from([-1, -2, -3, 3, 9, 2**33])
+    odd = st.sampled_from([np.nan, np.inf, -1.0])
+    predicted = column(*numbers, np.int64)
+    radius = column(st.floats(0, 1), odd, float)
+    radius = np.where((predicted < 0) & draw(st.booleans()), 0.0, radius)
+    n = column(st.integers(90, 100), st.sampled_from([-1, 0, 5]), np.int64)
+    votes = np.array(
+        [draw(st.lists(st.integers(0, 30), min_size=classes, max_size=classes))]
+    )
+    evidence = dict(
+        counts=np.repeat(votes, size, 0) * draw(maybe(st.just(1), st.just(-1))),
+        p_lower=column(st.floats(0, 1), odd, float),
+        agreeing=column(st.integers(0, 90), st.sampled_from([-2, 2**40]), int)[:, None],
+        logits=np.full((size, classes), draw(maybe(st.floats(-9, 9), odd))),
+        distance=column(st.floats(0, 1), odd, float),
+    )
+    kept = draw(st.sets(st.sampled_from(sorted(evidence))))
+    return Certificates(
+        index=column(st.integers(0, 40), st.sampled_from([-1, 0]), np.int64),
+        label=column(*numbers, np.int64),
+        predicted=predicted,
+        radius=radius,
+        n=n,
+        seconds=column(st.floats(0, 1), odd, float),
+        **{name: evidence[name] for name in kept},
+    )
+
+
+class TestWriterAndReaderAgree:
+    @settings(deadline=None, max_examples=100)
+    @given(st.lists(some_rows(), min_size=1, max_size=3), st.booleans(), st.booleans())
+    def test_rows_are_written_where_they_can_be_read(
+        self, tmp_path_factory, parts, counted, again
+    ):
+        folder = tmp_path_factory.mktemp("r")
+        path, other = folder / "c.jsonl", folder / "other.jsonl"
+        header = HEADER if counted else {k: HEADER[k] for k in ("method", "norm")}
+        Writer(path, header).close()
+        writer = Writer(path, header)
+        for part in parts:
+            before = path.read_text()
+            lines = [json.dumps(row) for row in records._rows_to_json(part)]
+            other.write_text(before + "".join(f"{line}\n" for line in lines))
+            try:
+                records.load(other)
+            except InputError as refused:
+                with pytest.raises(InputError, match="cannot"):
+                    writer.append(part)
+                    pytest.fail(f"the reader says: {refused}")
+                assert path.read_text() == before
+                continue
+            writer.append(part)
+            assert path.read_text() == other.read_text()
+            if again:  # what a file has is known to the next one as well
+                writer.close()
+                writer = Writer(path, header)
+        writer.close()
+        records.load(path)
+
+    def test_numbers_that_are_not_whole_are_not_cut(self, tmp_path):
+        with Writer(tmp_path / "c.jsonl", HEADER) as writer:
+            with pytest.raises(
+                InputError, match="image 4 has a label that is no whole"
+            ):
+                writer.append(rows(4, label=np.array([1.5])))
+
+    def test_evidence_of_other_classes_takes_another_file(self, tmp_path):
+        with Writer(tmp_path / "c.jsonl", dict(method="smoothing")) as writer:
+            writer.append(rows(4))
+            with pytest.raises(InputError, match="counts of 2 numbers cannot go into"):
+                writer.append(
+                    rows(
+                        5,
+                        counts=np.array([[1, 97]]),
+                        label=np.ones(1),
+                        predicted=np.ones(1),
+                    )
+                )
+            with pytest.raises(InputError, match="counts of 3 classes and the class 7"):
+                writer.append(rows(5, counts=None, label=np.array([7])))
+        with Writer(tmp_path / "c.jsonl", dict(method="smoothing")) as writer:
+            with pytest.raises(InputError, match="counts of 3 classes and the class 7"):
+                writer.append(rows(5, counts=None, label=np.array([7])))
+
+    def test_format_of_a_header_is_ours(self, tmp_path):
+        Writer(tmp_path / "c.jsonl", dict(norm="l2", format="mine")).close()
+        assert records.load(tmp_path / "c.jsonl").header["norm"] == "l2"

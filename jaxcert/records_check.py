@@ -1,0 +1,114 @@
+"""What no record has: headers and rows that a certifier does not write, for the reader and the
+writer alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcert.errors import InputError
+from jaxcert.records_read import ROW_FIELDS
+
+OF_CLASSES = ("counts", "logits", "margins")
+"""Evidence with a number for each class."""
+
+_ERROR = -2
+"""The least value of predicted."""
+
+
+def first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
+    """Position of a row with a fault, and what that is."""
+    for bad, what in faults:
+        if bad.any():
+            return int(np.flatnonzero(bad)[0]), what
+    return None
+
+
+def faults(c: Any, header: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
+    """(bool [N], what is wrong with these rows) of everything that no row may have."""
+    duplicate = np.ones(len(c.index), bool)
+    duplicate[np.unique(c.index, return_index=True)[1]] = False
+    no_radius = ~np.isfinite(c.radius) | (c.radius < 0)
+    faults = [
+        (no_radius, "a radius that is negative or not finite"),
+        (~np.isfinite(c.seconds), "seconds that are not finite"),
+        ((c.predicted < 0) & (c.radius != 0), "a radius without a prediction"),
+        (c.predicted < _ERROR, "an unknown prediction"),
+        (c.label < 0, "a negative label"),
+        (c.n < 0, "a negative number of samples"),
+        (duplicate, "an image that was there before"),
+    ]
+    if c.p_lower is not None:
+        faults.append(((c.p_lower < 0) | (c.p_lower > 1), "a p_lower that is no share"))
+    if c.counts is not None:
+        extra = (c.counts < 0).any(1) | (c.counts.sum(1) > c.n)
+        faults.append((extra, "more votes than samples"))
+    for name in ("agreeing", "changed"):
+        column = getattr(c, name)
+        if column is not None:
+            column = column.reshape(len(c.index), -1)
+            extra = (column > c.n[:, None]).any(1) if name == "agreeing" else False
+            faults.append((extra | (column < -1).any(1), f"{name} that are no votes"))
+    found = widths(c._asdict())
+    known = [found[name] for name in OF_CLASSES if name in found]
+    for classes in [header.get("num_classes"), *known]:
+        if classes is not None:
+            above = (c.label >= classes) | (c.predicted >= classes)
+            faults.append((above, f"a class above {classes - 1}"))
+    return faults
+
+
+def widths(columns: dict[str, Any]) -> dict[str, int]:
+    """Numbers a row of each column that has several."""
+    several = {k: columns.get(k) for k, axes in ROW_FIELDS.items() if axes}
+    return {k: v.shape[1] for k, v in several.items() if v is not None}
+
+
+def check_header(path: Path, header: dict[str, Any]) -> None:
+    """The numbers that analysis computes with."""
+    ranges = dict(
+        alpha=(float, 0, 1), sigma=(float, 0, math.inf), num_classes=(int, 1, math.inf)
+    )
+    for name, (kind, low, high) in ranges.items():
+        value = header.get(name)
+        if value is None:
+            continue
+        if type(value) not in (int, kind) or not low <= value < high:
+            raise InputError(
+                f"{path}, line 1 has {name} {short(value)}: restore the file or "
+                "certify again into another one with --out."
+            )
+    _check_requests(path, header.get("requests", []))
+    for name in ("method", "norm", "dataset", "split"):
+        if type(header.get(name, "")) is not str:
+            raise InputError(
+                f"{path}, line 1 has {name} {short(header[name])}: restore the file or "
+                "certify again into another one with --out."
+            )
+
+
+def _check_requests(path: Path, requests: Any) -> None:
+    """A list of None and {start, stop, step}."""
+    keys = ("start", "stop", "step")
+    for one in requests if isinstance(requests, list) else [requests]:
+        if one is None:
+            continue
+        numbers = [one.get(k) if isinstance(one, dict) else None for k in keys]
+        if (
+            not all(type(x) is int and 0 <= x < 2**40 for x in numbers)
+            or not numbers[2]
+        ):
+            raise InputError(
+                f"{path} has the request {short(one)}, not one of start, stop and step: "
+                "restore the file or certify again into another one with --out."
+            )
+
+
+def short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 100 else text[:97] + "..."
