@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -216,7 +217,7 @@ def _run(options: argparse.Namespace) -> None:
     if len(found) == 1 and workdir.is_dir() and not (options.format or options.out):
         for form in ("html", "csv"):
             path = workdir / f"report.{form}"
-            path.write_text(render(found, form), encoding="utf-8")
+            _replace(path, render(found, form))
             print(f"wrote {path}", file=sys.stderr)
     for entry, path in zip(found, options.paths, strict=True):
         _fail_if_exceeding(entry.recheck, _file(path))
@@ -224,10 +225,27 @@ def _run(options: argparse.Namespace) -> None:
 
 def _write(document: str, options: argparse.Namespace) -> None:
     if options.out:
-        Path(options.out).write_text(document, encoding="utf-8")
+        _replace(Path(options.out), document)
     else:
         sys.stdout.write(document)
         sys.stdout.flush()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file as a whole: until then the one that was there stays."""
+    device = path.exists() and not path.is_file()
+    if device or str(path).startswith(("/dev/", "/proc/")):
+        path.write_text(text, encoding="utf-8")
+        return
+    path = Path(os.path.realpath(path))  # what a link leads to
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -351,6 +369,12 @@ _SUFFIXES = (".csv", ".json", ".jsonl", ".log", ".tab", ".tsv", ".txt")
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
+    """Of the records, by which a command line speaks of them. Raises InputError for one that
+    is given twice."""
+    files = [_file(path).resolve() for path in paths]
+    for path, file in zip(paths, files, strict=True):
+        if files.count(file) > 1:
+            raise InputError(f"{path} is given twice: name each record once.")
     names = [_name(Path(path).resolve()) for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 

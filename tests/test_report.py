@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -511,3 +514,45 @@ def test_classes_beyond_the_header_are_refused_by_the_writer_as_by_the_reader(tm
     with pytest.raises(InputError, match="line 1 has alpha"):
         Writer(tmp_path / "third.jsonl", HEADER | dict(alpha=2))
     assert not (tmp_path / "third.jsonl").exists()
+
+
+def test_record_that_is_given_twice_is_refused(tmp_path):
+    run = workdir(tmp_path / "run")
+    with pytest.raises(InputError, match="run is given twice: name each record once"):
+        report.entries([run, run / report.RECORD])
+
+
+def test_report_that_cannot_be_written_leaves_the_one_before(
+    tmp_path, capsys, monkeypatch
+):
+    run = workdir(tmp_path / "run")
+    assert report.main([str(run)]) == 0
+    page = (run / "report.html").read_text()
+    write = Path.write_text
+
+    def half(path, text, **how):
+        write(path, text[: len(text) // 2], **how)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", half)
+    for words in (
+        [str(run)],
+        [str(run), "--format=html", f"--out={run / 'report.html'}"],
+    ):
+        assert report.main(words) == 1
+        said = capsys.readouterr().err
+        assert (
+            f"while writing {run / 'report.html'}" in said and "Traceback" not in said
+        )
+        assert (run / "report.html").read_text() == page
+    assert not [p for p in run.iterdir() if "part" in p.name]
+
+
+def test_out_may_be_a_link_or_a_pipe(tmp_path, capfd):
+    run, target = workdir(tmp_path / "run"), tmp_path / "target.txt"
+    (tmp_path / "link").symlink_to(target)
+    assert report.main([str(run), "--out", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink()
+    text = target.read_text()
+    assert report.main([str(run), "--out", "/dev/stdout"]) == 0
+    assert capfd.readouterr().out == text == report.report([run])
