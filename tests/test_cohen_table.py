@@ -202,11 +202,11 @@ class TestRead:
         c = loaded(
             "# python certify.py cifar10 idx label predict", HEAD, row, " #", other
         )
-        assert c.index.tolist() == [3, 4] and c.header["comments"] == 2
+        assert c.index.tolist() == [3, 4] and c.header.get("comments") == 2
         assert "comments" not in loaded(HEAD, row).header
         names = "# " + HEAD
         c = loaded(names, row, names, "# 2 of 2", other)
-        assert c.radius.tolist() == [0.5, 0.25] and c.header["comments"] == 1
+        assert c.radius.tolist() == [0.5, 0.25] and c.header.get("comments") == 1
 
     def test_files_of_other_orders_are_not_joined(self, loaded):
         row, other = (

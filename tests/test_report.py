@@ -414,8 +414,9 @@ def test_names_of_tables_keep_what_is_no_suffix(tmp_path):
     for name in names:
         (tmp_path / name).write_text(HEAD + "0\t3\t3\t0.2\t1\t1\n")
     told = {"sigma_0.25": 0.25, "sigma_0.50": 0.5}
-    found = report.entries([tmp_path / name for name in names], sigma=told)
-    assert [e.name for e in found] == [*names[:3], "a", "b", "c"]
+    paths = [tmp_path / name for name in names]
+    assert [e.name for e in report.entries(paths)] == [*names[:3], "a", "b", "c"]
+    found = report.entries(paths, sigma=told)
     assert found[1].certificates.header["sigma"] == 0.5
 
 
@@ -526,6 +527,7 @@ def test_report_that_cannot_be_written_leaves_the_one_before(
     tmp_path, capsys, monkeypatch
 ):
     run = workdir(tmp_path / "run")
+    monkeypatch.setitem(report._FORMS, "html", lambda found: "<html>" + "x" * 100)
     assert report.main([str(run)]) == 0
     page = (run / "report.html").read_text()
     write = Path.write_text

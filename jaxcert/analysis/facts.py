@@ -179,7 +179,7 @@ def average_radius(entry: Entry) -> str:
     text = f"{s.acr:.3f}"
     if round(s.acr_error, 3) > 0:
         text += f" ±{s.acr_error:.3f}"
-    beside = []
+    beside = [_OF_GRID] if tried(entry.certificates) is not None else []
     if s.acr_share is not None:
         beside.append(f"{percent(s.acr_share)} % of it is from p_lower > 0.99")
     if s.trivial_acr is not None:
@@ -190,6 +190,10 @@ def average_radius(entry: Entry) -> str:
             )
         beside.append(words)
     return f"{text} ({'; '.join(beside)})" if beside else text
+
+
+_OF_GRID = "each the largest tried that holds"
+"""What the radii of a record are that tried some."""
 
 
 def first_positive(s: Summary) -> int | None:
@@ -203,9 +207,10 @@ def mean_and_median(entry: Entry) -> str:
     s = entry.summary
     if math.isnan(s.mean_radius):
         return "no image is correct"
-    text = f"mean {s.mean_radius:.3g}, median {s.median_radius:.3g}"
-    largest = "" if tried(entry.certificates) is None else " of the largest that hold"
-    return text + largest
+    of_grid = [_OF_GRID] if tried(entry.certificates) is not None else []
+    return ", ".join(
+        [f"mean {s.mean_radius:.3g}", f"median {s.median_radius:.3g}", *of_grid]
+    )
 
 
 def gradient_norms(entry: Entry) -> str:

@@ -235,7 +235,7 @@ def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
         linewidth=7,
         solid_capstyle="butt",
         solid_joinstyle="round",
-        label="best at each radius",
+        label="largest at each radius",
         zorder=1,
     )
     edges = np.append(0.0, radii)

@@ -4,7 +4,7 @@ One row per record in groups of one sigma, radii as columns, the average radius 
 it misleads (see `metrics`), never bold, with that of a constant classifier beside it. Best of
 a group bold, where all its records have the same images; worse than the baseline of that sigma
 grey, as Sun et al. (2024) print it; both only where the 95 % interval of the paired difference
-says so. The last row is the best of all records at each radius.
+says so. The last row is the largest share of all records at each radius.
 The document needs booktabs and xcolor.
 """
 
@@ -65,7 +65,10 @@ def latex(entries: Sequence[Entry]) -> str:
             named = ""
     if (best := best_of(entries)) is not None:
         cells = [percent(s) if s > 0 else "--" for s in best.certified]
-        lines += [r"\midrule", " & ".join([""] * noisy + ["best of all", *cells, ""])]
+        lines += [
+            r"\midrule",
+            " & ".join([""] * noisy + ["largest of all", *cells, ""]),
+        ]
         lines[-1] += r" \\"
         lines[-1] += " % by " + ", ".join(
             "--" if winner < 0 else best_name([e.name for e in entries], best, i)

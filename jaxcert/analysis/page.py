@@ -110,9 +110,9 @@ def page(entries: Sequence[Entry]) -> str:
         )
     elif best is not None:
         caption += (
-            " The grey line is the best record at each radius, the strip below the axis has "
-            f"its colour, both of the {best.images:,} images that all records with radii "
-            "have: a line, of all the images of its record, can lie above it."
+            " The grey line is the largest share at each radius, the strip below the axis has "
+            f"the colour of its record, both of the {best.images:,} images that all records "
+            "with radii have: a line, of all the images of its record, can lie above it."
         )
     if any(map(certifies, records)):
         parts.append(html_figure(radius_curves(names, records), caption))
@@ -166,11 +166,11 @@ def _best(entries: Sequence[Entry]) -> list[str]:
     ]
     caption = (
         f"% of the {best.images:,} images that all records with radii have, by the record "
-        "that is best at that radius: no one record has to serve them all. In brackets those "
+        "with the largest share: no one record has to serve all radii. In brackets those "
         "that the 95 % interval of the paired difference does not tell apart from it."
     )
-    table = html_table(["radius", "best", "record"], rows, caption)
-    return ["<h2>Best at each radius</h2>", table]
+    table = html_table(["radius", "share", "record"], rows, caption)
+    return ["<h2>Largest at each radius</h2>", table]
 
 
 def _against(entries: Sequence[Entry]) -> list[str]:

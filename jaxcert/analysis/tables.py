@@ -51,7 +51,7 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
         lines += ["", *_aligned(block)]
     if best.any():
         lines += ["", f"* {BEST}"]
-    lines += _best_text(entries) + _against_text(entries, width)
+    lines += _best_text(entries, width) + _against_text(entries, width)
     for note in notes(entries):
         lines += ["", *textwrap.wrap(note, width)]
     for entry in entries:
@@ -189,21 +189,26 @@ def _certifying(entries: Sequence[Entry]) -> list[Entry]:
     return [e for e in entries if certifies(e.certificates)]
 
 
-def _best_text(entries: Sequence[Entry]) -> list[str]:
+def _best_text(entries: Sequence[Entry], width: int) -> list[str]:
     best = best_of(entries)
     if best is None:
         return []
-    rows = [("radius", "best", "record")]
+    rows = [("radius", "share", "record")]
     radii, short = entries[0].summary.radii, short_names([e.name for e in entries])
     names = [short[e.name] for e in entries]
     for i, (r, share) in enumerate(zip(radii, best.certified, strict=True)):
         if best.winner[i] >= 0:
             rows.append((radius_text(r), percent(share), best_name(names, best, i)))
     head = (
-        f"best at each radius, in % of the {best.images:,} images that all records with "
-        "radii have"
+        f"largest at each radius, in % of the {best.images:,} images that all records with "
+        "radii have; (or ...): by the 95 % interval not told apart"
     )
-    return ["", head, "", *(f"{a:<8} {b:>5}  {c}" for a, b, c in rows)]
+    return [
+        "",
+        *textwrap.wrap(head, width),
+        "",
+        *(f"{a:<8} {b:>5}  {c}" for a, b, c in rows),
+    ]
 
 
 def _against_text(entries: Sequence[Entry], width: int) -> list[str]:

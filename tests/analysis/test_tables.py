@@ -392,9 +392,9 @@ def test_legend_names_stay_within_the_figure():
 
 def test_comparison_names_the_best_and_marks_the_worse():
     text = tables.text(against())
-    block = text[text.index("best at each radius,") :].splitlines()
-    assert [line.split() for line in block[2:7]] == [
-        ["radius", "best", "record"],
+    block = text[text.index("largest at each radius,") :].splitlines()
+    assert [line.split() for line in block[3:8]] == [
+        ["radius", "share", "record"],
         ["0", "100.0", "<one>"],
         ["0.25", "50.0", "two"],
         ["0.5", "50.0", "two"],
@@ -405,7 +405,7 @@ def test_comparison_names_the_best_and_marks_the_worse():
 
 
 def test_page_compares_several_records(pages):
-    for words in ("Best at each radius", "Against the baseline", "▼ −25.0", "− two"):
+    for words in ("Largest at each radius", "Against the baseline", "▼ −25.0", "− two"):
         assert words in pages[1] and words not in pages[0] and words not in pages[2]
     for words in ("survival form", "What a vote probability is worth"):
         assert words in pages[0] and words not in pages[2]
@@ -469,7 +469,7 @@ def test_latex_groups_by_sigma_and_marks_best_and_worse():
     assert r"95 \% intervals of the shares reach up to" in error[0]
     assert "ACR misleads" in warning[0]
     assert r"\multicolumn{8}" in warning[0]
-    best = next(line for line in lines if "best of all" in line).partition(r"\\ % ")
+    best = next(line for line in lines if "largest of all" in line).partition(r"\\ % ")
     assert best[0].split(" & ")[2:7] == ["100.0", "50.0", "50.0", "25.0", "25.0"]
     assert best[2].startswith(r"by <one> (or 50%_\x), two (or 50%_\x), ")
     assert sum(line == r"\midrule" for line in lines) == 3
