@@ -93,8 +93,8 @@ def network_of(
     """A network for the certificates: `network_of(torch_model.state_dict(), "resnet")` ->
     interfaces.Network.
 
-    state: {name: tensor on the CPU or numpy array}, a checkpoint that holds one, or the
-        path of an npz or safetensors file
+    state: {name: tensor on the CPU or numpy array}, a checkpoint that holds one, the
+        torch.nn.Module itself, or the path of an npz or safetensors file
     model: file of jaxcert/models: resnet | resnet50 | lenet | dist_net | lip_convnet |
         liresnet | liresnet_pp | bronet | edm_unet
     part: of a state with several networks, what the names of the wanted one begin with
@@ -112,6 +112,8 @@ def network_of(
     where = "the state dict"
     if isinstance(state, str | Path):
         where, state = state, _read(state)
+    elif hasattr(state, "state_dict"):
+        state = state.state_dict()
     elif not isinstance(state, Mapping):
         raise InputError(
             f"a state dict is asked for, not a {type(state).__name__}: give "

@@ -31,7 +31,7 @@ def of_another(config: ConfigDict) -> str | None:
     network is of images of one's own, or of other classes than config.data has; else None."""
     section, data = _with_defaults(config.model), config.data.name
     known, classes = KNOWN.get(tuple(section.get("mean", ()))), section["num_classes"]
-    if known is None or _CLASSES.get(data) == classes:
+    if known is None or _CLASSES.get(data.removeprefix("tfds:")) == classes:
         return None
     what = f"a network of {classes} classes" if data in _CLASSES else data
     return (

@@ -41,6 +41,12 @@ def convert_state_dict(
     """
     arrays = wrapping.network_in(arrays, "last_layer.bias", network=NETWORK)
     facts = _facts(arrays)
+    side = 2 ** facts["stages"]
+    if tuple(image_shape[:2]) != (side, side):
+        raise InputError(
+            f"the state dict is of a network for images of {side}x{side}: set "
+            f"model.image_shape, which is {tuple(image_shape)}."
+        )
     state_dict.check(arrays, facts, _shapes, network=NETWORK, image_shape=image_shape)
     _check_mixing(arrays)
     turned = facts["conv"] == "bro"

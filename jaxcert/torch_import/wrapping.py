@@ -23,14 +23,15 @@ _WRAPPERS = (
     "module",
     "_orig_mod",
     "_fsdp_wrapped_module",
+    "_fpw_module",
     "_checkpoint_wrapped_module",
 )
 """Words of a name that DataParallel, torch.compile, FSDP and activation checkpointing put
 in wherever they wrap a module; no network here has a module of such a name."""
 
 _SECTION = re.compile(
-    r"\w*(optim|sched|scaler|hparams|hyper_?param|callback)\w*|amp|loops|args|config"
-    r"|(\w+_)?rng(_\w+)?"
+    r"(\w+_)?(optim(izer)?|sched(uler)?|scaler|hparams|hyper_parameters|callback|rng)s?(_\w+)?"
+    r"|amp|loops|args|config"
 )
 """Words under which training keeps what is no network."""
 
@@ -49,7 +50,8 @@ def network_in(state: Mapping[str, Any], *anchors: str, network: str) -> Arrays:
     """The tensors of the one network in a state dict, by the names that the network itself
     gives them.
 
-    state: tensors of PyTorch on the CPU or arrays by name, also in dicts in one another
+    state: tensors of PyTorch on the CPU or arrays by name, also in dicts, lists and modules
+        in one another
     anchors: names of which a network has one; the first that is there counts
 
     What training keeps beside a network is passed over. Raises InputError if there is no
@@ -111,11 +113,13 @@ def part_of(state: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _leaves(state: Mapping, before: str = "") -> Iterator[_Leaf]:
-    """The tensors in dicts and lists of any depth, but for those of training."""
+    """The tensors in dicts, lists and modules of any depth, but for those of training."""
     for key, value in state.items():
         word = str(key).replace("/", ".").strip(".")
         if any(_SECTION.fullmatch(part) for part in word.split(".")):
             continue
+        if hasattr(value, "state_dict"):  # a module itself
+            value = value.state_dict()
         if isinstance(value, list | tuple):
             value = dict(enumerate(value))
         if isinstance(value, Mapping):

@@ -92,7 +92,10 @@ def test_imported_network_is_the_original(x64, monkeypatch, option, shortcut):
     )
     image = np.random.default_rng(0).uniform(size=(3, *SHAPE))
     params, kept = jax.tree.map(lambda a: a.astype(float), network[1:3])
-    close(jax.jit(network.model.apply)(params, kept, image)[0], logits_of(state, image))
+    expected, logits = logits_of(state, image), jax.jit(network.model.apply)
+    close(logits(params, kept, image)[0], expected)
+    folded = network.model.prepare(params, kept)
+    close(logits(params, folded, image)[0], expected)
 
 
 @pytest.mark.parametrize("given,there", [("conv", "pad"), ("pad", "conv")])

@@ -66,7 +66,7 @@ NETWORKS = {  # converter, names and shapes, image shape, axes that follow from 
     "lip_convnet": (
         lip_convnet.convert_state_dict,
         partial(lip_convnet._shapes, LIP | dict(head="lln", residual=False)),
-        COLOUR,
+        (4, 4, 3),
         {"layer1.0.conv.weight": {1}},
     ),
     "liresnet": (
@@ -164,7 +164,15 @@ def lightning(state):
     }
 
 
+class Module:
+    """What PyTorch's has that matters here."""
+
+    def __init__(self, state):
+        self.state_dict = lambda: state
+
+
 WRAPPED = {
+    "a module": lambda s: {"net": Module(before("module.")(s)), "epoch": 3},
     "a Sequential's second": lambda s: before("1.")(s) | {"0.mean": np.empty(0)},
     "in any order": before("module.1._orig_mod.net.model."),
     "a net of kuangliu": lambda s: {
@@ -187,7 +195,8 @@ WRAPPED = {
     "a file of slashes": lambda s: joined(checkpoint(s) | {"net": s}, "/"),
     "slashes alone": lambda s: {f"net/{n.replace('.', '/')}": a for n, a in s.items()},
 }
-WRAPPED |= {w: before(w) for w in ("module.", "_orig_mod.", "model.", "net.", "1.")}
+PREFIXES = "module.", "_orig_mod.", "model.", "net.", "1.", "upscaler.", "optimus."
+WRAPPED |= {word: before(word) for word in PREFIXES}
 
 
 def same(one, other):
@@ -202,6 +211,14 @@ def test_network_is_found_in_any_wrapping(name):
         *found, seen = convert(wrapped(state))
         same(found, trees)
         assert seen == facts
+
+
+def test_a_module_gives_its_own_state_dict():
+    state, *_ = network("lenet")
+    one, two = (
+        network_of(given, "lenet", image_shape=GREY) for given in (state, Module(state))
+    )
+    same(one.params, two.params)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
@@ -323,6 +340,17 @@ def test_the_axis_that_differs_is_named(name, leaf, shape, words):
     said = re.escape(f"{leaf} has shape {shape}, this network {state[leaf].shape}, ")
     with pytest.raises(InputError, match=f"{said}another {words}: give"):
         convert(state | {leaf: np.ones(shape, np.float32)})
+
+
+@pytest.mark.parametrize("name", ["lip_convnet", "edm_unet"])
+def test_the_side_of_images_is_asked_for_where_the_names_say_it(name):
+    state, *_ = network(name)
+    side = 4 if name == "lip_convnet" else 8
+    settings = dict(mean=(0.0,) * 3, std=1.0) if name == "lip_convnet" else {}
+    wanted = f"for images of {side}x{side}: set model.image_shape, which"
+    with pytest.raises(InputError, match=wanted):
+        network_of(state, name, image_shape=(16, 16, 3), **settings)
+    network_of(state, name, image_shape=(side, side, 3), **settings)
 
 
 def test_a_resnet_of_other_stages_is_named():
