@@ -227,7 +227,9 @@ def read(workdir: str | Path) -> ConfigDict:
             f"{workdir} is no workdir: it has no config.json; train into it first."
         )
     try:
-        config = ConfigDict(_tuples(json.loads(path.read_text())), convert_dict=True)
+        config = ConfigDict(
+            _tuples(json.loads(path.read_text("utf-8"))), convert_dict=True
+        )
         if isinstance(config.get("optim"), ConfigDict):
             config.optim = base().optim.to_dict() | config.optim.to_dict()
         if isinstance(config.get("data", {}).get("augment"), ConfigDict):
@@ -427,7 +429,7 @@ def _modules(package: str) -> list[str]:
     return sorted(
         f.stem
         for f in folder.glob("[!_]*.py")
-        if re.search(r"^def make\(", f.read_text(), re.MULTILINE)
+        if re.search(r"^def make\(", f.read_text("utf-8"), re.MULTILINE)
     )
 
 

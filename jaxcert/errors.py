@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import signal
@@ -12,8 +11,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from jaxcert import terminal
 
 _ADVICE = {
     errno.EACCES: "change its permissions or name another place",
@@ -82,39 +83,54 @@ def exit_cleanly(command: Callable[[], int | None]) -> int:
     """
     warnings.formatwarning = _one_line
     sys.unraisablehook = _but_for_closed_loops
-    _print_any_path()
+    terminal.prepare_streams()
     try:
-        return command() or 0
-    except InputError as error:
-        return _say(str(error), 2)
+        with terminal.interrupts_raised():
+            return _status(command)
     except KeyboardInterrupt:
-        return _say(
-            "interrupted; what was finished is kept, the same command continues.", 130
-        )
-    except BrokenPipeError:  # `... | head`: nobody reads on, nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        sentence = _of_the_system(error)
-        if sentence is None:
+        return _say(terminal.INTERRUPTED, terminal.STATUS)
+
+
+def _status(command: Callable[[], int | None]) -> int:
+    try:
+        try:
+            return command() or 0
+        finally:  # also of `--help`, which is a SystemExit
+            sys.stdout.flush()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if terminal.interrupted():  # an import of C code makes an ImportError of it
+            raise KeyboardInterrupt from None
+        found = _sentence(error)
+        if found is None:
             raise
-        return _say(sentence, 1)
-    except MemoryError as error:
-        return _say(_of_memory(error), 1)
-    except RecursionError:
-        return _say(
+        return _say(*found)
+
+
+def _sentence(error: BaseException) -> tuple[str, int] | None:
+    """What to say of an exception, and the exit status; None for a bug."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(
+        error, BrokenPipeError
+    ):  # `... | head`: nobody reads on, nothing is wrong
+        return "", 1
+    if isinstance(error, OSError):
+        sentence = _of_the_system(error)
+        return None if sentence is None else (sentence, 1)
+    if isinstance(error, RecursionError):
+        return (
             "the input is nested too deeply to be read: check the files and the config that "
             "were given.",
             2,
         )
-    except OverflowError as error:
-        return _say(
-            f"a number is too large ({error}): check the numbers that were given.", 2
-        )
-    except RuntimeError as error:  # jax raises its own class of it
-        if not str(error).startswith("RESOURCE_EXHAUSTED"):
-            raise
-        return _say(_of_memory(error), 1)
+    if isinstance(error, OverflowError):
+        return f"a number is too large ({error}): check the numbers that were given.", 2
+    exhausted = str(error).startswith("RESOURCE_EXHAUSTED")  # jax has its own class
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and exhausted:
+        return _of_memory(error), 1
+    return None
 
 
 def _of_the_system(error: OSError) -> str | None:
@@ -148,14 +164,6 @@ def _of_memory(error: Exception) -> str:
     )
 
 
-def _print_any_path() -> None:
-    """Let both streams print characters that their encoding lacks as codes: a file's name may
-    be any bytes, and a terminal may know ASCII only."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 @contextmanager
 def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or SIGTERM came, for a loop that ends between two steps; a second one
@@ -174,8 +182,9 @@ def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
     def note(number, frame):
         came.append(number)
         for each in signals:
-            signal.signal(each, before[each])
+            signal.signal(each, terminal.after(before[each]))
         if at_once:
+            terminal.note()
             raise KeyboardInterrupt
 
     def asked():
@@ -189,11 +198,15 @@ def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
         yield asked
     finally:
         for number in signals:
-            signal.signal(number, before[number])
+            handler = before[number]
+            signal.signal(number, terminal.after(handler) if came else handler)
 
 
 def _but_for_closed_loops(unraisable, otherwise=sys.unraisablehook) -> None:
-    """Reads and writes that were under way when another one of the checkpoint failed."""
+    """Reads and writes that were under way when another one of the checkpoint failed. Ctrl-C
+    in a callback, from where Python does not raise it, ends the command."""
+    if unraisable.exc_type is KeyboardInterrupt and terminal.interrupted():
+        terminal.end_at_once()
     if str(unraisable.exc_value) != "Event loop is closed":
         otherwise(unraisable)
 
@@ -204,5 +217,8 @@ def _one_line(message, *_: object, **__: object) -> str:
 
 def _say(sentence: str, status: int) -> int:
     sentence = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
-    print(f"\njaxcert: {sentence}", file=sys.stderr, flush=True)
+    terminal.drop_unwritable()
+    if sentence:
+        with suppress(OSError):
+            print(f"\njaxcert: {sentence}", file=sys.stderr, flush=True)
     return status

@@ -235,12 +235,12 @@ def _replace(path: Path, text: str) -> None:
     """Write a file as a whole: until then the one that was there stays."""
     device = path.exists() and not path.is_file()
     if device or str(path).startswith(("/dev/", "/proc/")):
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
     path = Path(os.path.realpath(path))  # what a link leads to
     part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -22,13 +22,13 @@ def gradients(path: str | Path, c: Certificates) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_text("utf-8"))
         same = found["checkpoint"] == c.header.get("checkpoint")
         numbers = [found["ratio"], found["ratio_error"]]
         numbers += [found[kind][key] for kind in _KINDS for key in ("images", "mean")]
         if not all(n is None or isinstance(n, int | float) for n in numbers):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
             f"{file} is not what jaxcert.gradient_norms writes: run it again, or delete it."
         ) from None

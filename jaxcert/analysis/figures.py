@@ -338,7 +338,7 @@ def _svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
     figure.patch.set_alpha(0)
     file = io.StringIO()
     # equal records give equal files; ids of two figures on a page differ
-    salt += axes.get_ylabel()
+    salt = (salt + axes.get_ylabel()).encode(errors="backslashreplace").decode()
     with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()

@@ -300,7 +300,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     header: dict[str, Any] = {}
     if (folder / HEADER).is_file():
         try:
-            header = json.loads((folder / HEADER).read_text())
+            header = json.loads((folder / HEADER).read_text("utf-8"))
         except (ValueError, RecursionError, MemoryError):  # deep brackets
             pass
     if not _is_header(header):
