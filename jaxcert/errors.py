@@ -184,7 +184,7 @@ def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
         for each in signals:
             signal.signal(each, terminal.after(before[each]))
         if at_once:
-            terminal.note()
+            terminal.note(before[signal.SIGINT])
             raise KeyboardInterrupt
 
     def asked():

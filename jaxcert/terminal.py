@@ -38,10 +38,10 @@ def end_at_once(*_: object) -> None:
     os._exit(STATUS)
 
 
-def note() -> None:
-    """Called as KeyboardInterrupt is about to be raised."""
+def note(handler: object) -> None:
+    """Called as KeyboardInterrupt is about to be raised, maybe in place of `handler`."""
     global _came
-    _came = True
+    _came = _came or handler is raise_once
 
 
 def raise_once(number: int, frame: FrameType | None) -> None:
@@ -51,7 +51,7 @@ def raise_once(number: int, frame: FrameType | None) -> None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             end_at_once()
         frame = frame.f_back
-    note()
+    note(raise_once)
     signal.signal(signal.SIGINT, end_at_once)
     raise KeyboardInterrupt
 
