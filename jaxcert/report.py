@@ -21,12 +21,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxcert import records
 from jaxcert.analysis import compare, configured, spreadsheet, tables, told
 from jaxcert.analysis import study as studies
-from jaxcert.analysis.facts import Entry
+from jaxcert.analysis.facts import Entry, distinct
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import ATTACKS, summary
 from jaxcert.analysis.recheck import Recheck
@@ -102,7 +100,7 @@ def entries(
         named = zip(paths, configs, certificates, strict=True)
         radii = [r for one in named for r in configured.radii_of(*one)]
         radii = radii or configured.usual_radii(certificates)
-    radii = np.unique(np.asarray(radii, np.float64))
+    radii = distinct(radii)
     _check_names("--baseline", baseline, names)
     chosen = [names.index(name) for name in dict.fromkeys(baseline)]
     against = compare.against(names, certificates, radii, chosen)

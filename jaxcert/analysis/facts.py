@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxcert.analysis.compare import Difference
 from jaxcert.analysis.metrics import Summary, tried
@@ -45,12 +46,21 @@ class Entry(NamedTuple):
 
 
 def radius_text(radius: float) -> str:
-    """0.25 -> '0.25', 36/255 -> '36/255', 0.123456 -> '0.1235'."""
+    """0.25 -> '0.25', 36/255 -> '36/255', 0.123456 -> '0.123456': what it is up to 1e-9 of
+    it, so that nobody reads a share at 0.1235 off it."""
     steps = round(radius * 255)
     decimal = abs(radius * 1000 - round(radius * 1000)) < 1e-9
-    if not decimal and abs(radius * 255 - steps) < 1e-9:
+    if steps and not decimal and abs(radius * 255 - steps) < 1e-9:
         return f"{steps}/255"
-    return f"{radius:.4g}"
+    texts = (f"{radius:.{digits}g}" for digits in range(4, 18))
+    return next(t for t in texts if abs(float(t) - radius) <= 1e-9 * radius)
+
+
+def distinct(radii: ArrayLike) -> np.ndarray:
+    """Rising float64 [R]; of radii that differ by 1e-9 of them the least, as they have one
+    `radius_text`."""
+    radii = np.unique(np.asarray(radii, np.float64))
+    return radii[np.append(True, np.diff(radii) > 1e-9 * radii[1:])[: len(radii)]]
 
 
 def percent(share: float) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from jaxcert.analysis.compare import difference, envelope
+from jaxcert.analysis.facts import radius_text
 from jaxcert.analysis.metrics import (
     certified_accuracy,
     certifies,
@@ -210,7 +211,7 @@ def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
             100 * found.certified[:, j],
             width=0.8 - 0.55 * k / max(len(shown) - 1, 1),
             color=_mixed(_HUES[0], share),
-            label=f"radius {radii[j]:.4g}",
+            label=f"radius {radius_text(radii[j])}",
         )
     axes.set_xticks(place, [str(label) for label in found.label])
     axes.set_xlabel("class")

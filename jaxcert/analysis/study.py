@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.analysis.compare import common
+from jaxcert.analysis.facts import distinct
 from jaxcert.analysis.study_runs import Run
 from jaxcert.errors import InputError
 
@@ -97,7 +98,7 @@ def make(runs: Sequence[Run], radii: Sequence[float]) -> Study:
     Raises InputError without a positive radius, for two runs of one cell and seed, and for
     runs of a system that certified different images.
     """
-    radii = np.union1d([0.0], np.asarray(radii, np.float64))
+    radii = distinct([0.0, *radii])
     if len(radii) < 2:
         raise InputError(
             "a study needs a radius above 0: give one with --radii 0,36/255."

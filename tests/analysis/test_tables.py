@@ -47,12 +47,25 @@ def entry(name="gaussian", *, k=(400, 700, 900, N), reference=None, radii=RADII)
         (108 / 255, "108/255"),
         (8 / 255, "8/255"),
         (51 / 255, "0.2"),
-        (0.123456, "0.1235"),
+        (3 * 0.05, "0.15"),
+        (0.123456, "0.123456"),
+        (1 / 7, "0.142857143"),
+        (2e-12, "2e-12"),
         (16.5, "16.5"),
+        (5e-324, "4.941e-324"),
     ],
 )
 def test_radii_are_written_as_papers_write_them(radius, text):
     assert facts.radius_text(radius) == text
+
+
+def test_two_radii_never_share_a_column():
+    radii = facts.distinct([0.12346, 0.123456, 3 * 0.05, 0.15, 0.0, 0.12346])
+    assert radii.tolist() == [0.0, 0.123456, 0.12346, 0.15]
+    (row,) = csv.DictReader(io.StringIO(spreadsheet.csv([entry(radii=radii)])))
+    shown = [k.removeprefix("certified_") for k in row if k.startswith("certified_")]
+    assert shown == ["0", "0.123456", "0.12346", "0.15"]
+    assert facts.distinct([]).tolist() == []
 
 
 @pytest.mark.parametrize("count", [1, 3])
