@@ -37,6 +37,18 @@ def entry(name="gaussian", *, k=(400, 700, 900, N), reference=None, radii=RADII)
     return Entry(name, c, summary(c, radii), recheck(c), reference)
 
 
+FIGURES = (
+    "class_bars difference_curves p_lower_curves radius_curves radius_theory votes_curves"
+).split()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without their figures, which take most of their time."""
+    for name in FIGURES:
+        monkeypatch.setattr(f"jaxcert.analysis.page.{name}", lambda *_, **__: "<svg/>")
+
+
 @pytest.mark.parametrize(
     "radius, text",
     [
@@ -137,6 +149,7 @@ def test_constant_classifier_that_never_wins_is_not_given_a_number():
     assert "constant classifier has" in words and "inf" not in words
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_why_there_is_no_best_is_said_in_every_form():
     one, two, other = entry("one"), entry("two"), moved(entry("mnist"))
     fault = (
@@ -154,6 +167,7 @@ def test_records_that_meet_only_in_pairs_have_no_best():
     assert "is shown: no image is in all of them." in tables.text(entries)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_difference_that_is_not_shown_is_told():
     entries = [entry("a"), retold(entry("b"), sigma=0.25), moved(entry("c"))]
     names, records = "abc", [e.certificates for e in entries]
@@ -200,6 +214,7 @@ def test_predictions_have_clean_accuracy_only():
     assert " & 100.0 & -- & -- & -- & -- & --" in latex([predictions()])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_predictions_are_never_best():
     entries = [entry("a"), entry("b"), predictions()]
     found = tables.best_of(entries)
@@ -450,6 +465,7 @@ def test_csv_of_classes_and_votes_have_a_row_each():
         spreadsheet.csv_votes([Entry("lot", c, summary(c, RADII), recheck(c))])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_gradient_norms_stand_in_every_form_but_latex():
     group = dict(images=800, mean=1.25, error=0.1)
     norms = dict(easy=group, hard=group | dict(mean=2.5), ratio=0.5, ratio_error=0.04)
@@ -532,6 +548,7 @@ def interval_entry(name="sortnet", radii=(0.0, 8 / 255, 0.05, 0.1, 0.2), **chang
     return Entry(name, c, summary(c, radii), recheck(c._replace(logits=None)))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_radii_that_were_not_tried_are_marked_in_every_form():
     e = interval_entry()
     np.testing.assert_array_equal(
@@ -586,6 +603,7 @@ def unanimous(right: int, count: int, name="run"):
     return Entry(name, c, summary(c, [0.0, 0.25]), recheck(c))
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "right, count, text",
     [
@@ -624,6 +642,7 @@ def test_band_of_a_curve_has_a_width_at_0_and_1(monkeypatch):
         assert y.max() - y.min() >= 11, "of 30: up to 11.6 %"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_image_that_is_correct_is_said_in_words():
     e = unanimous(0, 5)
     for form in (tables.text, page):
@@ -635,6 +654,7 @@ def test_no_image_that_is_correct_is_said_in_words():
     assert "±0.000" not in facts.average_radius(e)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_best_of_one_image_in_a_hundred_is_not_marked():
     one, two = unanimous(51, 100, "one"), unanimous(50, 100, "two")
     text = tables.text([one, two])
@@ -650,6 +670,7 @@ def test_best_of_one_image_in_a_hundred_is_not_marked():
     assert [row["best_0"] for row in rows] == ["True", "False", "False"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_worse_is_said_only_where_the_whole_interval_is_below():
     base = unanimous(52, 100, "base")
     for right, worse in ((50, False), (30, True)):
@@ -674,6 +695,7 @@ def test_ends_of_an_interval_keep_their_side_of_0():
     assert tables.points(minus, 0) == "+0.0 [-0.1, +0.0]" and not minus.worse[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "header, words",
     [
@@ -692,6 +714,7 @@ def test_what_was_not_read_is_named(header, words):
         assert f"Of the table t {words}" in " ".join(form([e]).split())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_votes_and_their_lower_bounds_are_named_apart():
     e = entry("one")
     rows = list(csv.DictReader(io.StringIO(spreadsheet.csv_votes([e]))))
