@@ -27,7 +27,8 @@ def workdir(tmp_path_factory):
     """An untrained network of the ten digits."""
     workdir = tmp_path_factory.mktemp("digits")
     config = configs.tiny(configs.load(CONFIG))
-    params, state = configs.build("models", config.model).init(jax.random.key(0))
+    model = configs.build("models", config.model)
+    params, state = jax.jit(model.init)(jax.random.key(0))
     with Checkpoints(workdir) as checkpoints:
         checkpoints.save_evaluation(params, state)
     configs.save(config, workdir / "config.json")
