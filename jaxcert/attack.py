@@ -164,16 +164,17 @@ def attacker_of(
 
 
 def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
-    """{image: radius} of the workdir's certificates.jsonl; {} if there is none of the newest
-    checkpoint and the same split."""
+    """{image: radius} of the workdir's certificates.jsonl; {} if there is none of the checkpoint
+    that is attacked and the same split."""
     from jaxcert.training import checkpoint
 
     path = Path(workdir) / "certificates.jsonl"
     if not path.is_file():
         return {}
     c = records.load(path)
-    newest = checkpoint.load_network(model, workdir, mesh=mesh).digest
-    asked = (newest, config.certify.split)
+    best = config.checkpoint.best
+    attacked = checkpoint.load_network(model, workdir, mesh=mesh, best=best).digest
+    asked = (attacked, config.certify.split)
     if (c.header.get("checkpoint"), c.header.get("split")) != asked:
         return {}
     return dict(zip(c.index.tolist(), c.radius.tolist(), strict=True))

@@ -70,7 +70,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     import jax
 
     from jaxcert.data import sources
-    from jaxcert.training import checkpoint, sharding
+    from jaxcert.training import checkpoint, evaluation, sharding
 
     chosen = config.certify
     data = config.data
@@ -84,7 +84,8 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     index = selected(chosen, len(source.label))
     sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()
-    loaded = checkpoint.load_network(model, workdir, mesh=mesh)
+    best = config.checkpoint.best
+    loaded = checkpoint.load_network(model, workdir, mesh=mesh, best=best)
     exact = configs.in_float32(config.model)
     certifier = make(config, loaded.network._replace(exact=exact), mesh)
     trained = configs.read(workdir).method.get("sigma")
@@ -102,6 +103,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         "checkpoint": loaded.digest,
         "seed": chosen.seed,
         "step": loaded.step,
+        **({"selected_on": evaluation.selected_on(best)} if best else {}),
         "trained_sigma": trained,
         "config": config.to_dict(),
         "versions": {"jaxcert": jaxcert.__version__, "jax": jax.__version__},
@@ -253,7 +255,19 @@ def batches(
 
 def selected(chosen: ConfigDict, size: int) -> list[int]:
     """Positions that start, stop and step of config.certify name. Raises InputError for none,
-    and for radii that no column of a table can have."""
+    and as `check_selection`."""
+    check_selection(chosen)
+    index = list(range(chosen.start, min(chosen.stop or size, size), chosen.step))
+    if not index:
+        raise InputError(
+            f"certify.start={chosen.start} and stop={chosen.stop} leave none of {size} images."
+        )
+    return index
+
+
+def check_selection(chosen: ConfigDict) -> None:
+    """Raises InputError for start, stop, step or batch that fit no data set, and for radii
+    that no column of a table can have."""
     bad = [r for r in chosen.radii if not 0 <= r < math.inf]
     if bad:
         raise InputError(
@@ -264,12 +278,6 @@ def selected(chosen: ConfigDict, size: int) -> list[int]:
             "certify.batch and certify.step must be at least 1, start and stop at least 0 "
             f"(0: to the end), not {chosen.batch}, {chosen.step}, {chosen.start}, {chosen.stop}."
         )
-    index = list(range(chosen.start, min(chosen.stop or size, size), chosen.step))
-    if not index:
-        raise InputError(
-            f"certify.start={chosen.start} and stop={chosen.stop} leave none of {size} images."
-        )
-    return index
 
 
 def main(argv: list[str] | None = None) -> int:

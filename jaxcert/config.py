@@ -16,12 +16,12 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from jaxcert.config_types import check_type, type_of
 from jaxcert.errors import InputError
 
 _NONE = inspect.Parameter.empty
@@ -41,9 +41,14 @@ PACKAGES = {"model": "models", "method": "methods", "certify": "certificates"}
 """Sections whose `name` is a module -> its package."""
 _HANDED_ON = ("model", "method", "optim", "certify")
 """Sections with keys of their own, which `build` and `call` check."""
-_NUMBERS = tuple[float, ...]
 _SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union")
 """What certify had in older versions without saying so."""
+_WITHOUT = dict(
+    data=dict(holdout=0.0),
+    checkpoint=dict(best=""),
+    eval=dict(images=0, share=0.0, certify={}),
+)
+"""What sections had in older versions without saying so."""
 CERTIFY_STREAM = 0xCE27
 """Folded into the key of certify.seed: apart from all that training draws from at the same
 seed."""
@@ -62,6 +67,7 @@ def base() -> ConfigDict:
             dir="",  # folder of the archives; empty: $JAXCERT_DATA or ~/.cache/jaxcert
             download=True,  # fetch an archive that is not there
             pad=0,  # zero-pad images to this side (an isometry); 0: as they are
+            holdout=0.0,  # training images kept out: a share below 1, or their number
             batch=256,
             epochs=1,
             epoch_images=0,  # images of any origin per epoch; 0: the real training set's
@@ -112,9 +118,14 @@ def base() -> ConfigDict:
     config.ema_halflife = 0.0  # or their half-life in images, shorter at first; 0: off
     config.precision = "highest"  # of float32 matrix products: highest | default
     config.log = ConfigDict(dict(every_steps=50))
-    config.checkpoint = ConfigDict(dict(every_epochs=1, keep=2))
-    # every_epochs 0: only at the end; certify: overrides of config.certify, to be cheaper
-    config.eval = ConfigDict(dict(every_epochs=0, certify=ConfigDict()))
+    # every_epochs 0: only at the end. keep: the newest. best: keep the best as well, and
+    # certify it: [holdout: | test:]certified_R, as an evaluation writes it
+    config.checkpoint = ConfigDict(dict(every_epochs=1, keep=2, best=""))
+    # every_epochs 0: off. images: at most, of each split (0: all that certify names). share:
+    # of the time, at most (0, or with best: no limit). certify: overrides of config.certify
+    config.eval = ConfigDict(
+        dict(every_epochs=0, images=2000, share=0.05, certify=ConfigDict())
+    )
     config.certify = ConfigDict(
         dict(
             name="",
@@ -232,6 +243,9 @@ def read(workdir: str | Path) -> ConfigDict:
         )
         if isinstance(config.get("optim"), ConfigDict):
             config.optim = base().optim.to_dict() | config.optim.to_dict()
+        for section, keys in _WITHOUT.items():
+            if isinstance(config.get(section), ConfigDict):
+                config[section] = keys | config[section].to_dict()
         if isinstance(config.get("data", {}).get("augment"), ConfigDict):
             known = base().data.augment.to_dict()
             config.data.augment = known | config.data.augment.to_dict()
@@ -351,44 +365,12 @@ def _compare(
     for key in sorted(set(section) & set(known)):
         value, like, what = section[key], known[key], f"{path}: {prefix}{key}"
         if not isinstance(like, ConfigDict):
-            _check_type(value, _type(known, key), what)
+            check_type(value, type_of(known, key), what)
         elif not isinstance(value, ConfigDict):
             raise InputError(f"{what} is {value!r}: make it a section, with keys.")
         elif len(like):
             deeper = dict(partly=partly, own=key in _HANDED_ON)
             _compare(value, like, path, f"{prefix}{key}.", **deeper)
-
-
-def _type(section: ConfigDict, key: str) -> Any:
-    """What a value of a section stands for, as an annotation."""
-    value, kind = section[key], section.get_type(key)
-    if value is None:
-        return object if kind is NoneType else kind | None
-    return _NUMBERS if value and _is(value, _NUMBERS) else kind
-
-
-def _check_type(value: Any, kind: Any, what: str) -> None:
-    if not _is(value, kind):
-        name = kind.__name__ if isinstance(kind, type) else kind
-        shown = "a section" if isinstance(value, ConfigDict) else repr(value)
-        raise InputError(f"{what} is {shown}: give a value of type {name}.")
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a value fits an annotation; unusual ones are not looked at."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        return any(_is(value, each) for each in inner)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_is(v, inner[0]) for v in value)
-    if origin is dict:
-        section = isinstance(value, dict | ConfigDict)
-        return section and all(_is(v, inner[1]) for v in value.values())
-    if isinstance(value, bool):  # an int to Python
-        return kind in (bool, object)
-    return not isinstance(kind, type) or isinstance(
-        value, int | float if kind is float else kind
-    )
 
 
 def call(
@@ -419,7 +401,7 @@ def call(
         where = f", or as {option}.{key}=VALUE" if option else ""
         raise InputError(f"{what} needs the key {key!r}: give it in the config{where}.")
     for key, value in section.items():
-        _check_type(value, kinds.get(key, object), f"{what}: {key}")
+        check_type(value, kinds.get(key, object), f"{what}: {key}")
     given = {k: v for k, v in context.items() if k in parameters}
     return function(**given, **section)
 

@@ -28,7 +28,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcert import train
 from jaxcert.errors import InputError, exit_cleanly
 
 NOISES = 100
@@ -112,6 +111,7 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
     import jax
 
     from jaxcert import config as configs
+    from jaxcert.data import opened
     from jaxcert.ops.images import unit
     from jaxcert.progress import Progress
     from jaxcert.training import checkpoint, sharding
@@ -122,12 +122,14 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
             f"the method {config.method.name} trains without noise: give the --workdir of a "
             "network for randomized smoothing."
         )
-    data = train.open_data(config)
+    data = opened.open(config)
     source = data.images["train"]
     sharding.use_precision(config.precision)
     model = inference(configs.build("models", config.model))
     method = configs.build("methods", config.method, model=model, run=data.run)
-    loaded = checkpoint.load_network(model, workdir, mesh=sharding.data_mesh())
+    loaded = checkpoint.load_network(
+        model, workdir, mesh=sharding.data_mesh(), best=config.checkpoint.best
+    )
     # an imported network has made no step here: its run is over as well
     step = (loaded.step or data.run.total_steps) - 1
     of = gradient_norms(model, method, sigma=sigma, step=step)

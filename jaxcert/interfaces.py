@@ -135,6 +135,9 @@ class Method(NamedTuple):
     )
     """(train_state, sweep) -> the model state to evaluate with"""
 
+    over_the_run: str = ""
+    """what of the loss depends on the number of epochs of the whole run"""
+
 
 class TrainState(NamedTuple):
     """All that a checkpoint holds. Randomness is fold_in(run key, step): no key is

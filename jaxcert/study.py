@@ -168,19 +168,21 @@ def _refuse_other_images(workdir: Path, count: int) -> None:
         )
 
 
-def _check(config: ConfigDict, *, without_images: bool, train_images: int) -> None:
-    """Raises InputError, before the first run trains, for what a run or its certificate
-    would refuse later. without_images: the generated ones are still to be made."""
+def _check(config: ConfigDict, *, without_images: bool, train_images: int) -> int:
+    """Bytes that the checkpoints of a run take. Raises InputError, before the first run
+    trains, for what a run or its certificate would refuse later. without_images: the generated
+    ones are still to be made."""
     from jaxcert import train
 
     config = deepcopy(config)
     if without_images:
         config.data.update(generated="", generated_count=0)
     config.certify.after_training = True
-    train.check(config)
+    needed = train.check(config)
     if train_images:
         config.certify.update(split="train", start=0, step=1, stop=train_images)
         train.check(config)
+    return needed
 
 
 def _list(kind):
@@ -235,6 +237,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError("--generated and --edm both name images: give one of them.")
     from jaxcert import train
     from jaxcert.data.generated import size as images_at
+    from jaxcert.training import limits
 
     workdir, count = Path(given.workdir), max(given.counts)
     generated = given.generated
@@ -265,10 +268,13 @@ def main(argv: list[str] | None = None) -> int:
         if given.edm and count:
             _refuse_other_images(workdir, count)
             train.check(_edm_config(given.edm, tiny=given.tiny))
-        for config in {run.name: run.config for run in planned}.values():
-            _check(
+        needed = 0
+        for name, config in {run.name: run.config for run in planned}.items():
+            size = _check(
                 config, without_images=bool(given.edm), train_images=given.train_images
             )
+            needed += 0 if (workdir / name / "checkpoints").exists() else size
+        limits.check_disk(workdir, needed)
         _keep_programs(workdir)
         if given.edm and count:
             make_images(given.edm, workdir, count, tiny=given.tiny)

@@ -11,12 +11,14 @@ from jaxcert.interfaces import Network
 
 
 def open_network(workdir: str | Path, mesh) -> tuple[Network, str]:
-    """(the newest network of a workdir, digest of its checkpoint). Raises InputError."""
+    """(the newest network of a workdir, or the best where its config says by what, digest of
+    its checkpoint). Raises InputError."""
     from jaxcert.training import checkpoint
 
     config = configs.read(workdir)
     model = configs.build("models", config.model)
-    loaded = checkpoint.load_network(model, workdir, mesh=mesh)
+    best = config.checkpoint.get("best", "")
+    loaded = checkpoint.load_network(model, workdir, mesh=mesh, best=best)
     exact = configs.in_float32(config.model)
     return loaded.network._replace(exact=exact), loaded.digest
 

@@ -92,7 +92,7 @@ TRAIN = {
     "fill": ("--config.data.augment.crop_fill=x", "give 'zero' or 'edge'"),
     "optimizer": ("--config.optim.name=x", "no optimizer 'x'; there are sgd"),
     "schedule": ("--config.optim.schedule=x", "no schedule 'x'; there are constant"),
-    "rate": ("--config.optim.lr=nan", "optim needs lr > 0, .* nan"),
+    "rate": ("--config.optim.lr=nan", "optim.lr is nan: give a finite number"),
     "momentum": ("--config.optim.momentum=2", "momentum from 0 to below 1"),
     "average": ("--config.ema=2", "ema is a decay"),
     "precision": ("--config.precision=x", "precision must be highest or default"),
@@ -160,15 +160,15 @@ def test_generated_crop_can_be_set_although_it_is_none(ends, tmp_path):
 CERTIFY = {
     "sigma": ("sigma=0", "sigma 0.0 is not above 0"),
     "negative sigma": ("sigma=-1", "sigma -1.0 is not above 0"),
-    "infinite sigma": ("sigma=inf", "sigma inf"),
-    "sigma nan": ("sigma=nan", "sigma nan is not above 0"),
+    "infinite sigma": ("sigma=inf", "sigma is inf: give a finite number"),
+    "sigma nan": ("sigma=nan", "sigma is nan: give a finite number"),
     "alpha 0": ("alpha=0", "alpha 0.0 is no probability"),
     "alpha 1": ("alpha=1", "alpha 1.0 is no probability"),
-    "alpha nan": ("alpha=nan", "alpha nan is no probability"),
+    "alpha nan": ("alpha=nan", "alpha is nan: give a finite number"),
     "n": ("n=0", "n 0 .* n0 and n at least 1"),
     "n0": ("n0=0", "n0 0.* at least 1"),
     "few": ("n=5", "n 5 samples certify no radius .* take more, at least 10"),
-    "many": ("n=10000000000", "too many to count"),
+    "many": ("n=4000000000", "too many to count"),
     "chunk": ("chunk=-1", "chunk -1 are numbers of samples"),
     "procedure": ("procedure=x", "no procedure 'x': give one of certify, predict"),
     "name": ("name=x", "no certificate is called 'x'; there are denoised_smoothing, "),
@@ -183,7 +183,7 @@ CERTIFY = {
         "certify.radii has -1.0: give numbers from 0",
     ),
     "radius nan": ("radii=(nan,)", "type tuple, such as"),
-    "infinite radius": ("radii=(1e999,)", "certify.radii has inf: give numbers from 0"),
+    "infinite radius": ("radii=(1e999,)", r"certify.radii is \(inf,\): give a finite"),
 }
 
 
@@ -601,7 +601,7 @@ def test_first_row_is_saved_before_the_first_whole_batch(
 
 BEFORE = {
     "placement": ("data.placement=foo", "data.placement is 'foo': give 'auto', 'host'"),
-    "large seed": (f"seed={10**20}", f"seed is {10**20}: give 0 or more"),
+    "large seed": (f"seed={10**20}", f"seed is {10**20}: give a finite number of at"),
     "seed below": ("certify.seed=-1", "certify.seed is -1: give 0 or more"),
     "unknown in eval": ("eval.certify.nn=20", "no key 'nn'; did you mean 'n'"),
     "typed in eval": ("eval.certify.n=a", "type int, such as 1000"),

@@ -13,10 +13,10 @@ import pytest
 from jaxcert import certify
 from jaxcert import config as configs
 from jaxcert import train as train_command
-from jaxcert.data import sources
+from jaxcert.data import opened, sources
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Method, Network, Refresh
-from jaxcert.training import checkpoint, sharding
+from jaxcert.training import checkpoint, evaluation, sharding
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,7 +160,7 @@ def test_evaluation_that_is_refused_keeps_the_epochs(tmp_path, monkeypatch):
 
     def refusing(*arguments):
         made.append(certifier_of(*arguments))
-        if len(made) > 1:
+        if len(made) > 2:  # after the looks at both certificates
             raise InputError("the evaluation is refused.")
         return made[0]
 
@@ -182,26 +182,23 @@ def test_evaluation_that_is_refused_keeps_the_epochs(tmp_path, monkeypatch):
 def test_settings_of_a_certificate_are_looked_at_without_its_work(path):
     config = configs.tiny(configs.load(str(ROOT / "configs" / path)))
     config.certify.after_training = True
-    data = train_command.open_data(config)
+    images = opened.open(config, evaluation.splits(config)).images
 
     def works(*_):
         raise AssertionError
 
     model = configs.build("models", config.model)
-    params, model_state = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(model.init, jax.random.key(0)),
-    )
+    params, model_state = jax.eval_shape(model.init, jax.random.key(0))
     model = model._replace(
         prepare=works, lipschitz=model.lipschitz and works, lipschitz_bound=works
     )
     state = checkpoint.TrainState(0, params, model_state, (), (), None)
-    train_command._check_certificates(config, data, model, state)
+    evaluation.check(config, images, model, state)
     for changes in (dict(name="smoothing"), dict(start=10**6)):
         wrong = configs.tiny(config)
         wrong.certify.update(changes)
         with pytest.raises(InputError):
-            train_command._check_certificates(wrong, data, model, state)
+            evaluation.check(wrong, images, model, state)
 
 
 def test_averaged_weights_are_what_is_evaluated(tmp_path):

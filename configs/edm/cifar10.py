@@ -80,5 +80,6 @@ def edm(*, images, million, ramp, batch):
         data=dict(
             name="digits", batch=8, epoch_images=24, epochs=1, augment=dict(pipe="")
         ),
+        optim=dict(warmup_steps=1.0),
     )
     return config

@@ -305,6 +305,12 @@ class _Walk:
         )
 
 
+def check_bound(bound: str) -> None:
+    """Raises InputError for an unknown one."""
+    if bound not in ("union", "mixture"):
+        raise InputError(f"bound {bound!r} is neither 'union' nor 'mixture'.")
+
+
 def check_rho(rho: float) -> None:
     if not 0 < rho < 1:
         raise InputError(f"rho {rho} is no share of a radius to give up: try 0.05.")

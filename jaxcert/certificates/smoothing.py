@@ -130,6 +130,8 @@ def certifier(
     if not math.isfinite(norms.scale(noise, sigma)):
         raise InputError(f"sigma {sigma:g} is no noise that float32 images can carry.")
     _check(n0, n, alpha, procedure, chunk)
+    procedures.check_rho(rho)
+    procedures.check_bound(bound)
     if norm == "linf" and image_shape is None:
         raise InputError("norm linf needs image_shape: give that of the images.")
     d = math.prod(image_shape or (1,))
@@ -220,13 +222,9 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
     if name == "certify":
         options |= dict(n=n, radius_of=radius_of)
     elif name == "two_stage":
-        procedures.check_rho(rho)
         options |= dict(n=n, rho=rho, radius_of=radius_of)
         details |= dict(rho=rho, pilot=procedures.PILOT)
     elif name == "sequence":
-        procedures.check_rho(rho)
-        if bound not in ("union", "mixture"):
-            raise InputError(f"bound {bound!r} is neither 'union' nor 'mixture'.")
         options |= dict(looks=looks, rho=rho, bound=bound, radius_of=radius_of)
         details |= dict(looks=list(looks), rho=rho, bound=bound)
     else:

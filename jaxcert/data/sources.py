@@ -245,12 +245,23 @@ def _pad(source: Source, side: int) -> Source:
             f"config.data.pad is {side}, but {source.name} has images of {height} x {width}: "
             "give a larger side, or 0."
         )
+    needed = len(source.label) * side**2 * source.image.shape[3]
+    if needed * source.image.dtype.itemsize > host_memory():
+        raise InputError(
+            f"config.data.pad {side} makes {needed:,} pixel values of {source.name}, more than "
+            "memory holds: give a smaller side, or 0."
+        )
     before = (side - height) // 2, (side - width) // 2
     widths = [
         (b, side - size - b) for b, size in zip(before, (height, width), strict=True)
     ]
     image = np.pad(source.image, [(0, 0), *widths, (0, 0)])
     return source._replace(image=image)
+
+
+def host_memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _times(shape) -> str:

@@ -131,6 +131,11 @@ def method_of(
             f"and {lam_end}."
         )
     hybrid = "head" in jax.eval_shape(model.init, jax.random.key(0))[0]
+    if not 0 <= eps_start <= eps_end:
+        raise InputError(
+            f"method.eps_start and eps_end are epochs with 0 <= eps_start <= eps_end (0: no "
+            f"ramp), not {eps_start} and {eps_end}."
+        )
     if eps_end > 0 and not hybrid:
         raise InputError(
             "method.eps_end ramps eps from 0, by which the loss of a plain distance net "

@@ -88,7 +88,7 @@ def method_of(
         }
         return value, (state, metrics)
 
-    return Method(loss=loss)
+    return Method(loss=loss, over_the_run="the radius to train for")
 
 
 def with_bottom(logits: Array, pairwise: Array, *, eps: Array) -> Array:

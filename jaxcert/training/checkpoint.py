@@ -3,13 +3,15 @@
 `checkpoints/<step>/` holds three items: `state`, the TrainState (an imported network has
 none); `evaluation`, the parameters (averaged ones where there are) and model state to
 certify with; `meta`, the step and the shapes and digests of both, so that a damaged file is
-noticed. Orbax renames a finished checkpoint into place: one that was interrupted is never
-seen.
+noticed, and what an evaluation said of it, where `checkpoint.best` chooses by that. Orbax
+renames a finished checkpoint into place: one that was interrupted is never seen.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -34,21 +36,40 @@ class Loaded(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir."""
+    """The checkpoints of one workdir: the newest `keep` stay, and, where `best` names what
+    chooses one, the best by it, the earliest of several."""
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2):
+    def __init__(self, workdir: str | Path, *, keep: int = 2, best: str = ""):
         self.path = Path(workdir).absolute() / "checkpoints"
+        self._best, self._keep = best, keep
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True
+            preservation_policy=self, cleanup_tmp_directories=True
         )
         self._manager = ocp.CheckpointManager(self.path, options=options)
+        self._values = _values(self._manager, best)
 
-    def save(self, state: TrainState, model_state: PyTree) -> None:
-        """Start writing; `model_state` is the one to evaluate with."""
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """What orbax asks after a checkpoint was written, of all, the oldest first."""
+        best, newest = _best_step(self._values), len(checkpoints) - self._keep
+        return [i >= newest or c.step == best for i, c in enumerate(checkpoints)]
+
+    def is_best(self, value: float) -> bool:
+        """Whether a value is above those of all checkpoints."""
+        return value > max(self._values.values(), default=-math.inf)
+
+    def save(
+        self, state: TrainState, model_state: PyTree, value: float | None = None
+    ) -> None:
+        """Start writing; `model_state` is the one to evaluate with, `value` what the
+        evaluation that `best` names said of it."""
         params = state.params if state.ema is None else state.ema
         evaluation = {"params": params, "state": model_state}
         items = {"state": _flatten(state), "evaluation": _flatten(evaluation)}
-        self._write(int(sharding.to_host(state.step)), items)
+        step = int(sharding.to_host(state.step))
+        more = {} if value is None else {"chosen": {"by": self._best, "value": value}}
+        if value is not None:
+            self._values[step] = value
+        self._write(step, items, **more)
 
     def save_evaluation(self, params: PyTree, model_state: PyTree) -> None:
         """Start writing a network that was not trained here, at step 0: `load_network`
@@ -56,11 +77,13 @@ class Checkpoints:
         evaluation = {"params": params, "state": model_state}
         self._write(0, {"evaluation": _flatten(evaluation)})
 
-    def _write(self, step: int, items: dict[str, dict[str, Any]]) -> None:
+    def _write(self, step: int, items: dict[str, dict[str, Any]], **more: Any) -> None:
         digests = {name: digest(sharding.to_host(item)) for name, item in items.items()}
         saves = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         shapes = {name: _shapes(item) for name, item in items.items()}
-        meta = ocp.args.JsonSave({"step": step, "digest": digests, "shapes": shapes})
+        meta = ocp.args.JsonSave(
+            {"step": step, "digest": digests, "shapes": shapes, **more}
+        )
         with _disk_errors(self.path):
             self._manager.save(step, args=ocp.args.Composite(**saves, meta=meta))
 
@@ -81,8 +104,11 @@ class Checkpoints:
             self._manager.close()
 
 
-def load_network(model: Model, workdir: str | Path, *, mesh: Mesh) -> Loaded:
-    """The newest evaluation item of a workdir; InputError if there is none or it is bad."""
+def load_network(
+    model: Model, workdir: str | Path, *, mesh: Mesh, best: str = ""
+) -> Loaded:
+    """The newest network of a workdir, or, where `best` says by what (checkpoint.best of its
+    config), the best one; InputError if there is none or it is bad."""
     path = Path(workdir).absolute() / "checkpoints"
     if not path.is_dir():
         raise InputError(f"{workdir} has no checkpoints: train into it first.")
@@ -93,6 +119,13 @@ def load_network(model: Model, workdir: str | Path, *, mesh: Mesh) -> Loaded:
         if step is None:
             raise InputError(
                 f"{workdir} has no finished checkpoint: train into it first."
+            )
+        if best:
+            step = _best_step(_values(m, best))
+        if step is None:
+            raise InputError(
+                f"{workdir} has no checkpoint that was evaluated by {best}: train further, or "
+                "take the newest with --config.checkpoint.best= (empty)."
             )
         params, state = jax.eval_shape(model.init, jax.random.key(0))
         like = {"params": params, "state": state}
@@ -109,6 +142,26 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
         total.update(f"{name} {value.dtype} {value.shape}".encode())
         total.update(value.tobytes())
     return total.hexdigest()
+
+
+def _values(manager, best: str) -> dict[int, float]:
+    """{step: value} of the checkpoints that were evaluated by `best`. Damaged ones are left
+    to who restores them."""
+    found = {}
+    for step in manager.all_steps() if best else ():
+        path = manager.directory / str(step) / "meta" / "metadata"
+        try:
+            chosen = json.loads(path.read_text()).get("chosen", {})
+            if chosen.get("by") == best:
+                found[step] = float(chosen["value"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return found
+
+
+def _best_step(values: dict[int, float]) -> int | None:
+    """The earliest of the largest value; None if there is none."""
+    return min(values, key=lambda step: (-values[step], step), default=None)
 
 
 def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str]:

@@ -4,27 +4,57 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 from jaxcert.errors import InputError
+
+TIMES = ("images_per_s", "seconds")
+"""Columns that differ between two runs of one config."""
 
 
 class MetricWriter:
     """Appends to `<workdir>/metrics.jsonl`; a resumed run drops lines of steps it repeats.
 
-    Raises InputError for a file that is not text.
+    Each line has `step`, `split`, `epoch` (epochs done), the values, and `seconds`, the time
+    of training so far, in all sessions of the run. Raises InputError for a file that is not
+    text.
     """
 
-    def __init__(self, workdir: str | Path, *, resume_step: int):
-        self._path = Path(workdir) / "metrics.jsonl"
+    def __init__(self, workdir: str | Path, *, resume_step: int, per_epoch: int):
+        self._path, self._per_epoch = Path(workdir) / "metrics.jsonl", per_epoch
         lines = _lines(self._path) if self._path.exists() else []
+        kept = [x for x in lines if _step(x) <= resume_step]
         fresh = self._path.with_suffix(".tmp")
-        fresh.write_text("".join(f"{x}\n" for x in lines if _step(x) <= resume_step))
+        fresh.write_text("".join(f"{x}\n" for x in kept))
         os.replace(fresh, self._path)
+        self._began = time.monotonic() - (_seconds(kept[-1]) if kept else 0.0)
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        line = {"step": step, "split": split, "epoch": step / self._per_epoch, **values}
+        line["seconds"] = round(time.monotonic() - self._began, 2)
         with open(self._path, "a") as file:
-            file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            file.write(json.dumps(line) + "\n")
+
+
+class Speed:
+    """Images per second between two readings, apart from what is not training."""
+
+    def __init__(self, batch: int, step: int):
+        self._batch = batch
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """What came before this step does not count: compiling, evaluating, saving."""
+        self._since = step, time.monotonic()
+
+    def read(self, step: int) -> float | None:
+        """Since the last reading or restart; None if there was no step."""
+        (before, then), now = self._since, time.monotonic()
+        self._since = step, now
+        if step == before:
+            return None
+        return (step - before) * self._batch / max(now - then, 1e-9)
 
 
 def _lines(path: Path) -> list[str]:
@@ -41,3 +71,9 @@ def _step(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")  # cut off by a kill: dropped
+
+
+def _seconds(line: str) -> float:
+    """0 for a line of an older version."""
+    seconds = json.loads(line).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else 0.0

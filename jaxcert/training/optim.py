@@ -8,8 +8,9 @@ several micro-batches.
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ import optax
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
+
+ENDLESS = ("constant", "warmup")
+"""Schedules that do not depend on the length of the run."""
 
 
 def make(
@@ -50,21 +54,28 @@ def make(
     name stands for every parameter that has it in its path.
     Raises InputError for unknown names and impossible numbers.
     """
-    if not 0 < lr < math.inf or not weight_decay >= 0 or not clip_norm >= 0:
+    least = min(weight_decay, clip_norm, *(factors or {0: 0}).values())
+    if not 0 < lr < math.inf or not least >= 0:
         raise InputError(
-            "optim needs lr > 0, weight_decay >= 0 and clip_norm >= 0, not "
-            f"{lr}, {weight_decay} and {clip_norm}."
+            "optim needs lr > 0, weight_decay, clip_norm and factors >= 0, not "
+            f"{lr}, {weight_decay}, {clip_norm} and {dict(factors or {})}."
         )
     if accumulate < 1 or warmup_epochs < 0 or not 0 <= momentum < 1:
         raise InputError(
             "optim needs accumulate >= 1, warmup_epochs >= 0 and momentum from 0 to below "
             f"1, not {accumulate}, {warmup_epochs} and {momentum}."
         )
+    if accumulate > run.total_steps:
+        raise InputError(
+            f"optim.accumulate is {accumulate:,}, and the whole run has {run.total_steps:,} "
+            "batches, so that no optimizer step is taken: give less, or more epochs."
+        )
     if not 0 <= warmup_steps < math.inf:
         raise InputError(f"optim.warmup_steps must be at least 0, not {warmup_steps}.")
-    if not (0 <= b1 < 1 and 0 <= b2 < 1 and eps > 0):
+    if not (0 <= b1 < 1 and 0 <= b2 < 1 and 0 < eps <= 1):
         raise InputError(
-            f"optim needs b1 and b2 from 0 to below 1 and eps > 0, not {b1}, {b2}, {eps}."
+            "optim needs b1 and b2 from 0 to below 1 and eps above 0, at most 1, not "
+            f"{b1}, {b2}, {eps}."
         )
     if not all(0 < fraction < 1 for fraction in milestones):
         raise InputError(
@@ -75,18 +86,15 @@ def make(
             "optim.lookahead synchronises where an epoch ends: optim.accumulate must divide "
             f"its {run.steps_per_epoch} steps, and {accumulate} does not."
         )
-    steps = max(run.total_steps // accumulate, 1)
-    warmup = warmup_epochs * run.steps_per_epoch // accumulate
-    rate = {
-        "constant": lambda: optax.constant_schedule(lr),
-        "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
-        "multistep": lambda: multistep(lr, steps, milestones),
-        "warmup": lambda: ramp(lr, warmup_steps / accumulate),
-        "warmup_cosine": lambda: warmup_cosine(lr, steps, warmup),
-    }
-    if schedule not in rate:
-        raise InputError(f"no schedule {schedule!r}; there are {', '.join(rate)}.")
-    rate = rate[schedule]()
+    rate = learning_rate(
+        run,
+        lr=lr,
+        schedule=schedule,
+        milestones=milestones,
+        warmup_epochs=warmup_epochs,
+        warmup_steps=warmup_steps,
+        accumulate=accumulate,
+    )
     mask = partial(_named, decay_only) if decay_only else None
     decayed = optax.add_decayed_weights(weight_decay, mask)
     adam = dict(b1=b1, b2=b2, eps=eps)
@@ -109,6 +117,47 @@ def make(
     if lookahead:
         tx = with_lookahead(tx, sync_every=run.steps_per_epoch // accumulate)
     return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
+
+
+def learning_rate(
+    run: Run,
+    *,
+    lr: float,
+    schedule: str,
+    milestones: tuple[float, ...],
+    warmup_epochs: int,
+    warmup_steps: float,
+    accumulate: int,
+) -> optax.Schedule:
+    """Optimizer step, from 0, -> learning rate; arguments as in `make`. Raises InputError for
+    an unknown schedule, or one that the run is too short for."""
+    steps = run.total_steps // accumulate
+    warmup = warmup_epochs * run.steps_per_epoch // accumulate
+    rate = {
+        "constant": lambda: optax.constant_schedule(lr),
+        "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
+        "multistep": lambda: multistep(lr, steps, milestones),
+        "warmup": lambda: ramp(lr, warmup_steps / accumulate),
+        "warmup_cosine": lambda: warmup_cosine(lr, steps, warmup),
+    }
+    if schedule not in rate:
+        raise InputError(f"no schedule {schedule!r}; there are {', '.join(rate)}.")
+    rising = {"warmup": warmup_steps / accumulate, "warmup_cosine": warmup}
+    if rising.get(schedule, 0) >= steps:
+        name = "warmup_steps" if schedule == "warmup" else "warmup_epochs"
+        raise InputError(
+            f"optim.{name} takes {rising[schedule]:g} optimizer steps and the whole run has "
+            f"{steps}: give less, or more epochs."
+        )
+    return rate[schedule]()
+
+
+def rate_at(section: Mapping, run: Run, step: int) -> float:
+    """Learning rate of config.optim in step `step` (micro-batches, from 0) of a run, to six
+    digits."""
+    names = inspect.signature(learning_rate).parameters
+    keys = {k: section[k] for k in names if k in section}
+    return float(f"{float(learning_rate(run, **keys)(step // keys['accumulate'])):.6g}")
 
 
 def _named(names: tuple[str, ...], params: optax.Params) -> optax.Params:

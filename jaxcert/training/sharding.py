@@ -51,6 +51,16 @@ def replicate(tree, mesh: Mesh):
     return jax.tree.map(put, tree)
 
 
+def agreed(value: float) -> float:
+    """The first process' value, on all of them."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    mine = np.float32(0 if value is None else value)
+    return float(multihost_utils.broadcast_one_to_all(mine))
+
+
 def to_host(tree):
     """Replicated device arrays -> numpy, also where other processes hold shards."""
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)

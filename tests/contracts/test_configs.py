@@ -123,7 +123,7 @@ def _takes(function, section, *context):
 
 
 def test_models_methods_and_rates_of_all_rows_can_be_built(loaded):
-    run = Run(steps_per_epoch=10, total_steps=100, data_size=1000)
+    run = Run(steps_per_epoch=1000, total_steps=1_000_000, data_size=1000)
     different = {}  # rows that differ in their data alone are built once
     for config in [*loaded.values(), *map(configs.tiny, loaded.values())]:
         built = [config[key].to_dict() for key in ("model", "method", "optim")]

@@ -12,12 +12,12 @@ from jaxcert.training.metrics import MetricWriter
 
 def test_resumed_run_keeps_the_steps_before_it(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    writer = MetricWriter(tmp_path, resume_step=0)
+    writer = MetricWriter(tmp_path, resume_step=0, per_epoch=2)
     for step in (1, 2, 3):
         writer.write(step, "train", {"loss": 0.5})
     odd = ['{"step": "x"}', '{"step": null}', "[1]", "[" * 100_000, '{"step": 3, "lo']
     path.write_text(path.read_text() + "\n".join(odd))
-    MetricWriter(tmp_path, resume_step=2)
+    MetricWriter(tmp_path, resume_step=2, per_epoch=2)
     assert [json.loads(x)["step"] for x in path.read_text().splitlines()] == [1, 2]
 
 
@@ -25,5 +25,5 @@ def test_file_that_is_not_text_is_refused_and_kept(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n\xff\xfe\n')
     with pytest.raises(InputError, match="is not text: move it away"):
-        MetricWriter(tmp_path, resume_step=1)
+        MetricWriter(tmp_path, resume_step=1, per_epoch=2)
     assert path.read_bytes() == b'{"step": 1}\n\xff\xfe\n'

@@ -45,7 +45,7 @@ FAULTS = [
     ),
     (
         "config: flags are numbers",
-        "config.py",
+        "config_types.py",
         "return kind in (bool, object)",
         "return kind in (bool, object, int, float)",
         f"{CONFIG}::test_values_are_compared_with_the_annotations_of_a_function",

@@ -1,0 +1,180 @@
+"""Everything that a training needs, made before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxcert import config as configs
+from jaxcert import workdirs
+from jaxcert.data import normalisation, opened, sources
+from jaxcert.data.augment import augment
+from jaxcert.errors import InputError
+from jaxcert.interfaces import (
+    Array,
+    Batch,
+    Key,
+    Method,
+    Model,
+    Network,
+    PyTree,
+    TrainState,
+)
+from jaxcert.training import evaluation, limits, optim, sharding, step
+
+_MOST_LAYERS = 10_000
+"""Building more would take hours."""
+
+
+class Built(NamedTuple):
+    """The parts of a run."""
+
+    data: opened.Data
+    model: Model
+    method: Method
+    tx: optax.GradientTransformation
+    ema: Callable[[Array], Array] | None
+    move: Callable[[Key, Batch], Batch]
+    """the augmentation"""
+    start: Network | None
+    """of config.init"""
+    state: TrainState
+    """the shapes of its arrays"""
+    mesh: Mesh
+
+
+def build(config: ConfigDict) -> Built:
+    """The parts of a run, of which the data alone, and networks of other runs, take memory.
+
+    Raises InputError for whatever a config asks that the run, its evaluations or its
+    certificate cannot do, and for what fits neither memory nor images.
+    """
+    _check_numbers(config)
+    sharding.use_precision(config.precision)
+    if jax.process_index() == 0:
+        normalisation.warn_of_another(config)
+    mesh = sharding.data_mesh()
+    data = opened.open(config, evaluation.splits(config))
+    model = configs.build("models", config.model)
+    for source in data.images.values():
+        sources.check_model(
+            source,
+            image_shape=model.image_shape,
+            num_classes=model.num_classes,
+            exactly=model.unconditional is not None,  # of no other can it sample
+        )
+    keys = config.method.to_dict()
+    others, _ = workdirs.open_all(keys.pop("networks", {}), mesh)
+    method = configs.build(
+        "methods", ConfigDict(keys), needs=others, model=model, run=data.run
+    )
+    tx = configs.call(optim.make, config.optim, what="optim", run=data.run)
+    ema = optim.averaging(
+        config.ema,
+        config.ema_halflife,
+        batch=config.data.batch,
+        accumulate=config.optim.accumulate,
+    )
+    move = partial(augment, **config.data.augment)
+    image = jax.ShapeDtypeStruct(model.image_shape, data.images["train"].image.dtype)
+    _check_augmentation(move, image)
+    start = workdirs.open_network(config.init, mesh)[0] if config.init else None
+    if start:
+        _check_start(config, model, start)
+    built = Built(data, model, method, tx, ema, move, start, None, mesh)
+    extra = jax.eval_shape(method.init_extra)
+    built = built._replace(
+        state=jax.eval_shape(partial(_initial, built), jax.random.key(0), extra)
+    )
+    limits.check_memory(
+        built.state,
+        batch=config.data.batch,
+        copies=config.method.get("m", 1),
+        image=image,
+        devices=jax.devices(),
+    )
+    evaluation.check(config, data.images, model, built.state)
+    return built
+
+
+def initial_state(built: Built, key: Key) -> TrainState:
+    """The state before the first step, on all devices."""
+    state = jax.jit(partial(_initial, built))(key, built.method.init_extra())
+    return sharding.replicate(state, built.mesh)
+
+
+def compiled(built: Built, config: ConfigDict) -> Callable:
+    """The training step of `step.compile`."""
+    return step.compile(
+        built.method,
+        built.tx,
+        augment=built.move,
+        mesh=built.mesh,
+        ema=built.ema,
+        accumulate=config.optim.accumulate,
+    )
+
+
+def _initial(built: Built, key: Key, extra: PyTree) -> TrainState:
+    def given(key: Key) -> tuple[PyTree, PyTree]:
+        return built.start.params, built.start.state
+
+    return step.init_state(
+        given if built.start else built.model.init,
+        built.tx,
+        key=key,
+        extra=extra,
+        ema=built.ema is not None,
+    )
+
+
+def _check_augmentation(move: Callable, image: jax.ShapeDtypeStruct) -> None:
+    """Raises InputError for one that these images cannot have."""
+    batch = {
+        "image": jax.ShapeDtypeStruct((1, *image.shape), image.dtype),
+        "real": jax.ShapeDtypeStruct((1,), bool),
+    }
+    jax.eval_shape(move, jax.random.key(0), batch)
+
+
+def _check_start(config: ConfigDict, model: Model, network: Network) -> None:
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    theirs = network.params, network.state
+    same = jax.tree.structure(shapes) == jax.tree.structure(theirs)
+    if not same or any(
+        a.shape != b.shape
+        for a, b in zip(jax.tree.leaves(shapes), jax.tree.leaves(theirs), strict=True)
+    ):
+        raise InputError(
+            f"init: {config.init} holds a network of another shape: give one of the same "
+            "config.model."
+        )
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    """Numbers of the loop itself, and of layers, which are made one by one."""
+    for key in ("blocks", "depth", "stages"):
+        if np.max(config.model.get(key, 0)) > _MOST_LAYERS:
+            raise InputError(
+                f"model.{key} is {config.model[key]}: give at most {_MOST_LAYERS:,}."
+            )
+    if config.log.every_steps < 1 or config.checkpoint.keep < 1:
+        raise InputError(
+            "log.every_steps and checkpoint.keep must be at least 1, not "
+            f"{config.log.every_steps} and {config.checkpoint.keep}."
+        )
+    if config.checkpoint.every_epochs < 0 or config.eval.every_epochs < 0:
+        raise InputError(
+            "checkpoint.every_epochs and eval.every_epochs must be at least 0."
+        )
+    if config.data.placement not in ("auto", "host", "device"):
+        raise InputError(
+            f"data.placement is {config.data.placement!r}: give 'auto', 'host' or 'device'."
+        )

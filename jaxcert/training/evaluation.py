@@ -1,0 +1,184 @@
+"""The certificates that a run computes itself: while it trains, and at its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxcert import certify, records
+from jaxcert import config as configs
+from jaxcert.analysis import metrics
+from jaxcert.data.sources import Source
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Bound, Model, Network, TrainState
+from jaxcert.training import sharding
+
+Due = list[tuple[ConfigDict, tuple[str, ...]]]
+"""(config, splits) of each certificate"""
+
+
+def due(config: ConfigDict) -> Due:
+    """What the run certifies by itself: evaluations, if there are any, then its end."""
+    found = []
+    if config.eval.every_epochs:
+        cheap = ConfigDict(config.to_dict(), convert_dict=True)
+        cheap.certify.update(config.eval.certify)
+        held_out = ("holdout",) if config.data.holdout else ()
+        found.append((cheap, ("train", *held_out, "test")))
+    if config.certify.after_training:
+        found.append((config, (config.certify.split,)))
+    return found
+
+
+def splits(config: ConfigDict) -> list[str]:
+    """Those of `due` that are data to open."""
+    return [s for _, due_splits in due(config) for s in due_splits if s != "holdout"]
+
+
+def selected_on(best: str) -> str:
+    """'holdout' or 'test', of a checkpoint.best; '' of an empty one."""
+    return best and (best.partition(":")[0] if ":" in best else "holdout")
+
+
+def check(
+    config: ConfigDict, images: Mapping[str, Source], model: Model, state: TrainState
+) -> None:
+    """Raises InputError for a certificate that the run cannot compute, or that config.certify
+    asks for and no network of this model can have, due in this run or not.
+
+    state: the shapes of its arrays. Of a model that prepares and bounds nothing: those are
+    compiled in float64, for seconds or minutes."""
+    ones = np.broadcast_to(1.0, (model.num_classes, model.num_classes))
+    hollow = model._replace(
+        prepare=lambda params, state: state,
+        lipschitz=model.lipschitz and (lambda params, state: (ones, state)),
+        lipschitz_bound=model.lipschitz_bound and (lambda *a, **k: Bound(ones, 1.0)),
+    )
+    shapes = state.params, state.model_state
+    network = Network(
+        hollow, *jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    )
+    certificates = due(config)
+    for each, due_splits in certificates:
+        for split in due_splits:
+            certify.selected(each.certify, len(images[split].label))
+    certify.check_selection(config.certify)
+    later = config.certify.name and not config.certify.after_training
+    if later and _networks_are_there(config):
+        certificates.append((config, ()))
+    for each, _ in certificates:
+        certify.certifier_of(each, network, sharding.local_mesh())
+    _check_numbers(config)
+
+
+def _networks_are_there(config: ConfigDict) -> bool:
+    """Those that a certificate takes besides may be trained after this one."""
+    named = config.certify.get("networks", {}).values()
+    return all((Path(folder) / "config.json").exists() for folder in named if folder)
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    if config.eval.images < 0 or not 0 <= config.eval.share <= 1:
+        raise InputError(
+            "eval.images must be at least 0 (0: all) and eval.share from 0 (no limit) to 1, "
+            f"not {config.eval.images} and {config.eval.share}."
+        )
+    best = config.checkpoint.best
+    if not best:
+        return
+    if not config.eval.every_epochs:
+        raise InputError(
+            "checkpoint.best chooses by evaluations during training: set eval.every_epochs."
+        )
+    split, metric = selected_on(best), best.rpartition(":")[2]
+    known = [f"certified_{r:.3g}" for r in due(config)[0][0].certify.radii]
+    if split not in ("holdout", "test") or metric not in known:
+        raise InputError(
+            f"checkpoint.best is {best!r}: give one of {', '.join(known)}, which is that of "
+            "held-out training images, or with 'test:' before it."
+        )
+    if split == "holdout" and not config.data.holdout:
+        raise InputError(
+            "checkpoint.best chooses by training images that are held out: set data.holdout, "
+            f"such as 0.1, or checkpoint.best=test:{metric}, which makes that number of the "
+            "test set too good."
+        )
+
+
+def network_of(model: Model, state: TrainState) -> Network:
+    """What is evaluated of a TrainState: the averaged weights where there are."""
+    params = state.params if state.ema is None else state.ema
+    return Network(model, *sharding.to_host((params, state.model_state)))
+
+
+class Evaluations:
+    """The certificate of config.eval on a part of each split, by this process."""
+
+    def __init__(self, config: ConfigDict, images: Mapping[str, Source]):
+        self._config, self._images = config, images
+        self._best = config.checkpoint.best
+        # what is chosen must not depend on a clock
+        self._share = 0.0 if self._best else config.eval.share
+        self._began, self._spent, self._last = time.monotonic(), 0.0, 0.0
+        self._said = False
+
+    def allowed(self) -> bool:
+        """Whether another evaluation, as long as the last one, keeps to eval.share of the
+        time. The first one is always allowed; none changes what is trained."""
+        elapsed = time.monotonic() - self._began
+        after = self._spent + self._last
+        if not self._share or not self._last or after <= self._share * elapsed:
+            return True
+        if not self._said:
+            self._said = True
+            print(
+                f"train: an evaluation takes {self._last:.3g} s: some that are due are left "
+                f"out, so that they take at most {100 * self._share:.3g} % of the time "
+                "(eval.share; 0: no limit)",
+                file=sys.stderr,
+                flush=True,
+            )
+        return False
+
+    def run(self, network: Network, writer, done: int) -> float | None:
+        """Write the certified accuracy of each split -> what checkpoint.best chooses by."""
+        start = time.monotonic()
+        cheap, due_splits = due(self._config)[0]
+        chosen, value = cheap.certify, None
+        key = jax.random.fold_in(jax.random.key(chosen.seed), configs.CERTIFY_STREAM)
+        certifier = certify.certifier_of(cheap, network, sharding.local_mesh())
+        for split in due_splits:
+            source = self._images[split]
+            index = _spread(
+                certify.selected(chosen, len(source.label)), self._config.eval.images
+            )
+            cuts = range(chosen.batch, len(index), chosen.batch)
+            parts = [
+                certifier.certify(key, source.image[rows], source.label[rows], rows)
+                for rows in np.split(index, cuts)
+            ]
+            rates = metrics.certified_accuracy(records.concatenate(parts), chosen.radii)
+            values = {
+                f"certified_{r:.3g}": float(v)
+                for r, v in zip(chosen.radii, rates, strict=True)
+                if v == v  # others were not tried
+            }
+            writer.write(done, split, values)
+            if split == selected_on(self._best):
+                value = values.get(self._best.rpartition(":")[2], 0.0)
+        self._last = time.monotonic() - start
+        self._spent += self._last
+        return value
+
+
+def _spread(index: list[int], most: int) -> np.ndarray:
+    """At most that many of the positions, evenly spread; 0: all."""
+    if most and len(index) > most:
+        index = [index[i * len(index) // most] for i in range(most)]
+    return np.array(index)
