@@ -87,20 +87,13 @@ class Images:
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         shard, begin = self._places(index)
         self._let_go(len(begin))
-        pixels = int(np.prod(self.shape[1:]))
+        views, pixels = self.views, int(np.prod(self.shape[1:]))
         broken = self.in_blocks[shard] & (begin % _BLOCK + pixels > _BLOCK)
-        if not broken.any():
-            views = map(self.views.__getitem__, shard.tolist())
-            parts = [
-                view[first : first + pixels]
-                for view, first in zip(views, begin.tolist(), strict=True)
-            ]
-        else:
-            parts = [
-                self.views[s][first:last]
-                for s, b in zip(shard.tolist(), begin.tolist(), strict=True)
-                for first, last in _pieces(b, pixels, self.in_blocks[s])
-            ]
+        shard, begin = shard.tolist(), begin.tolist()
+        parts = [views[n][b : b + pixels] for n, b in zip(shard, begin, strict=True)]
+        for row in np.flatnonzero(broken).tolist():
+            view, pieces = views[shard[row]], _pieces(begin[row], pixels)
+            parts[row] = b"".join([view[first:last] for first, last in pieces])
         flat = np.frombuffer(b"".join(parts), np.uint8)
         return flat.reshape(len(begin), *self.shape[1:])
 
@@ -211,15 +204,15 @@ def _content(file: Any, at: int, size: int) -> bytes:
     """`size` bytes from position `at` of the content of the blocks, fewer at the end."""
     begin = at + _BLOCK_HEADER * (at // _CONTENT + 1)
     parts = []
-    for first, last in _pieces(begin, size, in_blocks=True):
+    for first, last in _pieces(begin, size):
         file.seek(first)
         parts.append(file.read(last - first))
     return b"".join(parts)
 
 
-def _pieces(begin: int, size: int, in_blocks: bool) -> Iterator[tuple[int, int]]:
-    """From where to where `size` bytes of content lie that begin at `begin`."""
-    while in_blocks and begin % _BLOCK + size > _BLOCK:
+def _pieces(begin: int, size: int) -> Iterator[tuple[int, int]]:
+    """From where to where `size` bytes of content lie that begin at `begin` in blocks."""
+    while begin % _BLOCK + size > _BLOCK:
         end = begin - begin % _BLOCK + _BLOCK
         yield begin, end
         begin, size = end + _BLOCK_HEADER, size - (end - begin)
