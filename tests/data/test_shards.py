@@ -19,7 +19,7 @@ from jaxcert.data.generated import open_generated
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
 
-SIZES = 50, 7, 130
+SIZES = 50, 7, 300  # the last one goes on beyond 65,536 bytes
 NAMES = "part2.npz", "part10.npz", "part11.npz"  # as text, 10 and 11 come before 2
 
 
