@@ -9,9 +9,9 @@ rounds:
 
 loader: batches of 256 from 50,000 real and all generated images, 70 % generated, nothing else;
     `new` images are touched for the first time, `again` are the same ones once more.
-train: jaxcert.train on a network of width 8, a process for each round. Peak memory is that
-    of the process: what is its own, and with it the pages of mapped files, which the system
-    can drop at any time.
+train: jaxcert.train on a tiny network, a process for each round, which then draws 400 batches
+    more. Peak memory is that of this process (VmHWM): what is its own, and with it the pages
+    of mapped files, which the system can drop at any time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BATCH, REAL = 256, 50_000
 PER_SHARD = 1 << 16
 SETS = "one.npz", "npz_shards", "records"
 ROUNDS, BATCHES = 8, 60
-TRAIN_ROUNDS, STEPS = 2, 400
+TRAIN_ROUNDS, STEPS, MORE = 2, 40, 400
 
 
 def main() -> None:
@@ -149,6 +149,7 @@ def train(path: Path) -> dict:
     from jaxcert import config as configs
     from jaxcert import train
     from jaxcert.data import loader
+    from jaxcert.training import sharding
 
     times, batches = [], loader.batches
 
@@ -171,6 +172,11 @@ def train(path: Path) -> dict:
     )
     with tempfile.TemporaryDirectory() as workdir:
         train.train(config, workdir)
+    loader.batches = batches
+    config.data.epoch_images = (STEPS + MORE) * BATCH
+    stream = train.open_data(config).batches(STEPS, None, sharding.data_mesh())
+    for _ in stream:
+        pass
     status = Path("/proc/self/status").read_text().split()
     peak, file = (int(status[status.index(k) + 1]) for k in ("VmHWM:", "RssFile:"))
     images = (len(times) - 1 - STEPS // 10) * BATCH  # the first ones while it compiles
