@@ -45,6 +45,7 @@ _ABSTAINS = -1
 _BITS = {"idx": 63, "label": 31, "predict": 31, "nA": 63, "n": 63}
 _TRUTH = {"true": "1", "false": "0"}
 _CLOCK = re.compile(r"(?:(-?\d+) days?,? )?([^ ]+)")
+_CERTIFICATE = re.compile(r"[^/]+/[^/]+")
 _LONGEST = 1e12
 """Seconds that the column time has room for."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -142,7 +143,8 @@ def _words(header: dict[str, Any]) -> dict[str, str]:
     if header.get("norm", "l2") != "l2":
         found["norm"] = header["norm"]
     if (method, name) not in (("smoothing", "certify"), ("smoothing", "predict")):
-        found["certificate"] = f"{method}/{name}"
+        words = (re.sub(r"[\s/]+", "_", word) for word in (method, name))
+        found["certificate"] = "/".join(words)
     if procedure.get("radii"):
         found["tried"] = ";".join(repr(float(r)) for r in procedure["radii"])
     return found
@@ -151,31 +153,37 @@ def _words(header: dict[str, Any]) -> dict[str, str]:
 def _header(path: Path, names: Sequence[str], words: dict[str, str]) -> dict[str, Any]:
     norm = words.get("norm", "l2").lower()
     if norm not in NORMS:
-        raise InputError(
-            f"{path} has norm {norm!r}: restore that column, it is {', '.join(NORMS)}."
-        )
+        raise _no_word(path, "norm", norm, f"it is {', '.join(NORMS)}")
     header: dict[str, Any] = {"format": "tsv", "method": "smoothing", "norm": norm}
     procedure: dict[str, Any] = {}
     if "radius" not in names:
         procedure["name"] = "predict"
     if "certificate" in words:
-        header["method"], _, procedure["name"] = words["certificate"].partition("/")
+        if not _CERTIFICATE.fullmatch(words["certificate"]):
+            what = "it is such as interval/interval"
+            raise _no_word(path, "certificate", words["certificate"], what)
+        header["method"], procedure["name"] = words["certificate"].split("/")
     if "tried" in words:
         try:
             procedure["radii"] = [float(r) for r in words["tried"].split(";")]
         except ValueError:
             procedure["radii"] = []
         if not all(0 <= r < math.inf for r in procedure["radii"] or [-1]):
-            raise InputError(
-                f"{path} has tried {words['tried']!r}: restore that column, it has numbers "
-                "with semicolons between."
-            )
+            what = "it has numbers with semicolons between"
+            raise _no_word(path, "tried", words["tried"], what)
     if procedure:
         header["procedure"] = procedure
     known = (*COLUMNS, *VOTES, *WORDS)
     if extra := [name or "(without a name)" for name in names if name not in known]:
         header["not_read"] = extra
     return header
+
+
+def _no_word(path: Path, name: str, value: str, what: str) -> InputError:
+    return InputError(
+        f"{path} has {name} {value!r}: restore that column ({what}), or rename it if it says "
+        "something else."
+    )
 
 
 def _columns(rows: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
@@ -356,7 +364,7 @@ def _same_words(words: dict[str, str], text: dict[str, str]) -> str:
         if name in text and words.setdefault(name, text[name]) != text[name]:
             return (
                 f"has {name} {text[name]!r} where lines before have {words[name]!r}: split "
-                "the file"
+                "the file, or rename the column if it says something else"
             )
     return ""
 

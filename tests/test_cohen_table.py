@@ -114,6 +114,12 @@ class TestWritten:
         assert back["procedure"] == dict(name="interval", radii=[0.05, 0.1])
         assert records.to_tsv(loaded(text)) == text
 
+    def test_any_name_of_a_certificate_is_one_word(self, loaded):
+        header = dict(method="my\tmethod 2/3", procedure=dict(name="majority"))
+        back = loaded(records.to_tsv(rows(4, header=header))).header
+        assert back["method"] == "my_method_2_3"
+        assert back["procedure"] == dict(name="majority")
+
     @pytest.mark.parametrize("norm", ["l1", "linf"])
     def test_norm_of_smoothing_is_restored(self, loaded, norm):
         header = dict(method="smoothing", norm=norm, procedure=dict(name="certify"))
@@ -361,9 +367,15 @@ WORDS = {
     "norm": (
         "norm",
         ["l2x"],
-        "has norm 'l2x': restore that column, it is l2, l1, linf",
+        r"has norm 'l2x': restore that column .it is l2, l1, linf., or rename it",
     ),
     "numbers": ("norm", ["3.5"], "has norm '3.5'"),
+    "distances": ("norm", ["3.5", "3.6"], "or rename the column if it says something"),
+    "of another": (
+        "certificate",
+        ["0.5"],
+        "has certificate '0.5': restore that column",
+    ),
     "mixed": (
         "norm",
         ["l1", "l2"],
