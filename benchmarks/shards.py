@@ -148,7 +148,7 @@ def train(path: Path) -> dict:
     """One run of jaxcert.train in this process: seconds per image and peak memory."""
     from jaxcert import config as configs
     from jaxcert import train
-    from jaxcert.data import loader
+    from jaxcert.data import loader, opened
     from jaxcert.training import sharding
 
     times, batches = [], loader.batches
@@ -174,7 +174,7 @@ def train(path: Path) -> dict:
         train.train(config, workdir)
     loader.batches = batches
     config.data.epoch_images = (STEPS + MORE) * BATCH
-    stream = train.open_data(config).batches(STEPS, None, sharding.data_mesh())
+    stream = opened.open(config).batches(STEPS, None, sharding.data_mesh())
     for _ in stream:
         pass
     status = Path("/proc/self/status").read_text().split()

@@ -20,6 +20,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from jaxcert.errors import InputError, home
 from jaxcert.progress import Progress
 
 _FIRST = 256  # images that are looked at
+_THREADS = 16  # that read headers
 _WHOLE = 1 << 30  # bytes up to which the checksums of images are compared
 
 
@@ -153,13 +157,12 @@ def _folder(folder: Path) -> Source:
         )
     paths = loose or write.shards(folder, header)
     whole = sum(path.stat().st_size for path in paths) <= _WHOLE
+    read = partial(shards.of_records, header=header) if header else shards.of_npz
     found: list[shards.Shard] = []
     line = Progress(f"open {folder}", len(paths), "shards")
-    for path in paths:
-        if loose:
-            shard = shards.of_npz(path, whole=whole)
-        else:
-            shard = shards.of_records(path, header, whole=whole)
+    for path, shard in zip(
+        paths, _at_once(partial(read, whole=whole), paths), strict=True
+    ):
         if found and shard.shape != found[0].shape:
             raise InputError(
                 f"{path} has images of {_times(shard.shape)}, {found[0].path.name} of "
@@ -181,6 +184,15 @@ def _folder(folder: Path) -> Source:
         str(folder),
         tuple((shard.path.name, shard.digest) for shard in found),
     )
+
+
+def _at_once(read: Callable, paths: list[Path]) -> Iterator[shards.Shard]:
+    """The shards in order, several being read: what a disk takes to answer adds up."""
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        yield from pool.map(read, paths)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _npz_files(folder: Path) -> list[Path]:

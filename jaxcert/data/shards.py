@@ -38,7 +38,7 @@ _BLOCK, _BLOCK_HEADER = 1 << 16, 24
 _CONTENT = _BLOCK - _BLOCK_HEADER
 _CHUNK_HEADER = struct.Struct("<8xQ8s8sQ")
 _PLAIN = b"r" + (1).to_bytes(7, "little")  # the type of a chunk, and one record
-_RECORDS = 256  # whose hashes are compared at a time
+_RECORDS = 32  # whose hashes are compared at a time
 
 _OTHER_FILES = 256  # that a process has open beside the shards
 _MAPPED = 3 << 29  # bytes of the files that count as resident; then they are let go

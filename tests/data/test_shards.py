@@ -14,7 +14,7 @@ import pytest
 
 from jaxcert import config as configs
 from jaxcert import train
-from jaxcert.data import generated, loader, shards, write
+from jaxcert.data import generated, loader, opened, shards, write
 from jaxcert.data.generated import open_generated
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
@@ -136,7 +136,7 @@ def test_folder_and_file_give_the_same_batches(tmp_path):
         (tmp_path / "set", "host"),
         (tmp_path / "set", "device"),
     ):
-        data = train.open_data(_config(path, placement))
+        data = opened.open(_config(path, placement))
         batches = data.batches(5, None, _mesh())
         runs.append([next(batches) for _ in range(20)])
     for run in runs[1:]:
