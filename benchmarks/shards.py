@@ -38,7 +38,7 @@ BATCH, REAL = 256, 50_000
 PER_SHARD = 1 << 16
 SETS = "one.npz", "npz_shards", "records"
 ROUNDS, BATCHES = 8, 60
-TRAIN_ROUNDS, STEPS, MORE = 2, 40, 400
+TRAIN_ROUNDS, STEPS, MORE = 2, 30, 400
 
 
 def main() -> None:

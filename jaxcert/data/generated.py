@@ -172,15 +172,16 @@ def _folder(folder: Path) -> Source:
         line.update(len(found))
     size = sum(len(shard.label) for shard in found)
     if header and size != header["count"]:
+        fault = "is missing" if size < header["count"] else "is too many"
         raise InputError(
             f"{folder} holds {size:,} images, not the {header['count']:,} of its "
-            f"{write.HEADER}: a shard is missing; run the command that wrote it again."
+            f"{write.HEADER}: a shard {fault}; run the command that wrote it again."
         )
     label = np.concatenate([shard.label for shard in found])
     return Source(
         shards.Images(found),
         label,
-        header["num_classes"] if header else int(label.max()) + 1,
+        header.get("num_classes") or int(label.max()) + 1,
         str(folder),
         tuple((shard.path.name, shard.digest) for shard in found),
     )

@@ -173,7 +173,8 @@ def of_records(path: Path, header: dict[str, Any], *, whole: bool) -> Shard:
         if begin[-1] + pixels > os.path.getsize(path):
             raise ValueError
     label = np.concatenate(label).astype(np.int32)
-    low, high, classes = label.min(), label.max(), header["num_classes"]
+    low, high = label.min(), label.max()
+    classes = header["num_classes"] or high + 1  # 0: it is not known
     if low < 0 or high >= classes:
         raise InputError(
             f"{path} has the label {low if low < 0 else high}, outside 0..{classes - 1}: "

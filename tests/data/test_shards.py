@@ -425,3 +425,17 @@ def test_more_shards_than_a_process_may_open(tmp_path):
 
     assert run(1024).stdout.split() == ["120", str(int(image.sum()))]
     assert "has 120 shards, and a process may open 200 files here" in run(200).stdout
+
+
+def test_a_shard_too_many_and_classes_that_are_not_known(tmp_path):
+    _written(tmp_path, (3, 3, 1), count=200)
+    header = write.read_header(tmp_path)
+    path = tmp_path / write.HEADER
+    path.write_text(json.dumps(header | {"count": 136}))
+    _refused(tmp_path, "holds 200 images, not the 136", "a shard is too many")
+    for shard in write.shards(tmp_path, header):
+        other = header | {"num_classes": 0}
+        origin = write._origin(other)
+        shard.rename(shard.with_name(f"{shard.stem[:12]}{origin}{shard.suffix}"))
+    path.write_text(json.dumps(other))
+    assert open_generated(tmp_path).num_classes == 10
