@@ -55,8 +55,12 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
     workdir.mkdir(parents=True, exist_ok=True)
     _check_places(config, workdir, built)
     if data.generated:
-        first = jax.process_index() == 0
-        generated_sets.compare(data.generated, workdir / "generated.json", writes=first)
+        generated_sets.compare(
+            data.generated,
+            workdir / "generated.json",
+            begun=(workdir / "config.json").exists(),
+            writes=jax.process_index() == 0,
+        )
     sweep = partial(data.sweep, mesh, built.move, sweep_key)
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
     totals, pending = None, None

@@ -100,11 +100,11 @@ def draw(size: int, count: int, *, seed: int, name: str) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(size)[:count])
 
 
-def compare(source: Source, path: Path, *, writes: bool = True) -> None:
-    """Write the names and digests of a set's files to `path`, for a run that begins, or
-    compare them with what stands there. Raises InputError if they differ, or if what stands
-    there cannot be read."""
-    if path.is_file():
+def compare(source: Source, path: Path, *, begun: bool, writes: bool = True) -> None:
+    """Compare the names and digests of a set's files with those in `path`, if a run has
+    begun and wrote them there, or write them. Raises InputError if they differ, or if what
+    stands there cannot be read."""
+    if begun and path.is_file():
         try:
             known = [(str(n), str(value)) for n, value in json.loads(path.read_text())]
         except (ValueError, TypeError, RecursionError):

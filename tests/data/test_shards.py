@@ -296,9 +296,10 @@ def test_a_set_that_changed_since_the_run_began_is_refused(tmp_path):
     kept = tmp_path / "generated.json"
 
     def compared():
-        generated.compare(open_generated(tmp_path / "set"), kept)
+        generated.compare(open_generated(tmp_path / "set"), kept, begun=True)
 
-    compared()
+    kept.write_text("of a run that never began")
+    generated.compare(open_generated(tmp_path / "set"), kept, begun=False)
     assert [name for name, _ in json.loads(kept.read_text())] == list(NAMES)
     before = kept.read_bytes()
     compared()
@@ -331,8 +332,10 @@ def test_a_set_that_changed_since_the_run_began_is_refused(tmp_path):
     with pytest.raises(InputError, match="is damaged, so the generated images cannot"):
         compared()
     kept.unlink()  # a workdir of version 0.1 has none
-    generated.compare(open_generated(tmp_path / "set"), kept, writes=False)
+    generated.compare(open_generated(tmp_path / "set"), kept, begun=True, writes=False)
     assert not kept.exists()
+    compared()
+    assert len(json.loads(kept.read_text())) == 4
 
 
 def test_a_run_is_not_continued_on_other_images(tmp_path):
