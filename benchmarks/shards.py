@@ -9,7 +9,7 @@ rounds:
 
 loader: batches of 256 from 50,000 real and all generated images, 70 % generated, nothing else;
     `new` images are touched for the first time, `again` are the same ones once more.
-train: jaxcert.train on a tiny network, a process for each round, which then draws 400 batches
+train: jaxcert.train on a tiny network, a process for each round, which then draws 300 batches
     more. Peak memory is that of this process (VmHWM): what is its own, and with it the pages
     of mapped files, which the system can drop at any time.
 """
@@ -38,7 +38,7 @@ BATCH, REAL = 256, 50_000
 PER_SHARD = 1 << 16
 SETS = "one.npz", "npz_shards", "records"
 ROUNDS, BATCHES = 8, 60
-TRAIN_ROUNDS, STEPS, MORE = 2, 30, 400
+TRAIN_ROUNDS, STEPS, MORE = 2, 24, 300
 
 
 def main() -> None:
