@@ -69,9 +69,8 @@ def make(
     if m < 2:
         raise InputError("consistency compares noisy copies: give m of 2 or more.")
     check_weights(lbd=lbd, eta=eta)
-    if eps != 0:
-        check_attack(eps, steps)
-        check_warmup(warmup_epochs)
+    check_attack(eps if eps != 0 else 1.0, steps)  # without one, too
+    check_warmup(warmup_epochs)
 
     def loss(params, state, extra, batch, key, step, phase):
         image, label = batch["image"], batch["label"]

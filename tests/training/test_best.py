@@ -234,7 +234,10 @@ def test_more_epochs_of_a_falling_rate_say_what_changes(tmp_path, capsys):
         train_command.train(config, tmp_path)
     train_command.train(small(data__epochs=2), tmp_path)
     said = capsys.readouterr().err
-    assert "the learning rate goes on from 0.05 instead of 0, other than in a run of" in said
+    assert (
+        "the learning rate goes on from 0.05 instead of 0, other than in a run of"
+        in said
+    )
     assert [x["lr"] for x in lines(tmp_path) if "loss" in x][2:] == pytest.approx(
         [0.05, 0.1 * 0.5 * (1 + np.cos(0.75 * np.pi))], rel=1e-5
     )
