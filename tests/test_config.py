@@ -213,10 +213,15 @@ def test_workdir_of_an_older_version_is_read(tmp_path):
     for key in ("b1", "b2", "eps", "decay_only", "factors"):
         del old["optim"][key]
     del old["data"]["augment"]["resized_crop"]
+    del old["data"]["holdout"], old["checkpoint"]["best"]
+    del old["eval"]["images"], old["eval"]["share"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     found = configs.read(tmp_path)
     assert configs.differences(found, config) == []
     assert found.optim.lr == 0.05
+    assert (found.data.holdout, found.checkpoint.best) == (0, "")
+    assert (found.eval.images, found.eval.share) == (0, 0)  # without limits, as it was
+    configs.check(found, "old")
 
 
 def test_radii_option_of_the_interval_certificate_names_what_it_tries():

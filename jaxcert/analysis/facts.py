@@ -135,6 +135,12 @@ def describe(header: dict[str, Any]) -> str:
         words.append(f"each wrong with probability at most {header['alpha']:g}")
     elif "alpha" in header:
         words.append("deterministic")
+    if header.get("selected_on") == "holdout":
+        words.append("the best checkpoint by held-out training images")
+    elif "selected_on" in header:
+        words.append(
+            f"the best checkpoint by the {header['selected_on']} images themselves"
+        )
     return ", ".join(words)
 
 

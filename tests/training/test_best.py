@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcert import certify
+from jaxcert import certify, cli
 from jaxcert import config as configs
 from jaxcert import train as train_command
+from jaxcert.analysis import facts
 from jaxcert.data import opened
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network, Run, TrainState
@@ -112,7 +113,8 @@ def test_best_network_is_what_is_certified_and_the_record_says_by_what(
     assert left == [4, 8]
     header = certify.certify(config, tmp_path).header
     assert header["step"] == 4 and header["selected_on"] == "holdout"
-    config.checkpoint.best = ""
+    assert facts.describe(header).endswith("by held-out training images")
+    cli.override(config, ["--config.checkpoint.best="])
     newest = certify.certify(config, tmp_path, out=tmp_path / "newest.jsonl").header
     assert newest["step"] == 8 and "selected_on" not in newest
 
@@ -149,6 +151,7 @@ def test_value_that_chooses_is_that_of_the_held_out_images(tmp_path):
 def test_a_choice_by_the_test_set_is_named_as_one():
     named = {"": "", BY: "holdout", f"holdout:{BY}": "holdout", f"test:{BY}": "test"}
     assert {best: evaluation.selected_on(best) for best in named} == named
+    assert "by the test images themselves" in facts.describe({"selected_on": "test"})
 
 
 @pytest.mark.parametrize(
