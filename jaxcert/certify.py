@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import platform
 import sys
 import time
@@ -69,6 +70,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     """Rows of `make(config, network, mesh)` for config.certify's images, in `path`."""
     import jax
 
+    from jaxcert import random_keys
     from jaxcert.data import sources
     from jaxcert.training import checkpoint, evaluation, sharding
 
@@ -106,12 +108,13 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         **({"selected_on": evaluation.selected_on(best)} if best else {}),
         "trained_sigma": trained,
         "config": config.to_dict(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "versions": {"jaxcert": jaxcert.__version__, "jax": jax.__version__},
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "host": platform.machine(),
         "date": date.today().isoformat(),
     }
-    key = jax.random.fold_in(jax.random.key(chosen.seed), configs.CERTIFY_STREAM)
+    key = jax.random.fold_in(random_keys.key(chosen.seed), configs.CERTIFY_STREAM)
     with records.Writer(path, header) as writer, interruptible(at_once=True) as ends:
         if writer.kept is not None:
             check_rows(writer.kept, source, path)
@@ -119,7 +122,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         done, right = len(index) - len(todo), 0
         if certifier.plan and todo:
             say_plan(certifier, key, source.image[todo[:1]], len(todo))
-            say_untried(certifier.header["procedure"], chosen.radii)
+            say_untried(certifier.header, chosen.radii)
         line = Progress(what, len(index), start=done)
         seen = 0
         for rows in batches(
@@ -174,17 +177,23 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
     )
 
 
-def say_untried(procedure: dict, radii) -> None:
-    """On stderr: radii of procedure `radii` that its n cannot certify."""
+def say_untried(header: dict, radii) -> None:
+    """On stderr: radii of procedure `radii` that its n, or its noise, cannot certify."""
+    from jaxcert.certificates import smoothing
+
+    procedure = header["procedure"]
     left = sorted(set(radii) - set(procedure.get("radii", radii)))
-    if left:
-        named = ", ".join(f"{r:.4g}" for r in left)
-        print(
-            f"plan: not tried: {named}, which {procedure['n']:,} samples cannot certify; raise "
-            "certify.n",
-            file=sys.stderr,
-            flush=True,
-        )
+    if not left:
+        return
+    law = dict(norm=header["norm"], sigma=header["sigma"], d=procedure.get("d", 1))
+    reach = smoothing.farthest(noise=procedure["noise"], **law)
+    samples = f"which {procedure['n']:,} samples cannot certify; raise certify.n"
+    noise = "which float32 noise cannot certify; take certify.noise=grid"
+    beyond = [r for r in left if r > reach]
+    for some, why in (([r for r in left if r <= reach], samples), (beyond, noise)):
+        if some:
+            named = ", ".join(f"{r:.4g}" for r in some)
+            print(f"plan: not tried: {named}, {why}", file=sys.stderr, flush=True)
 
 
 def certifier_of(config: ConfigDict, network, mesh):

@@ -56,6 +56,7 @@ def generate(
     """
     import jax
 
+    from jaxcert import random_keys
     from jaxcert.data import write
     from jaxcert.diffusion import edm, sampler
     from jaxcert.training import sharding
@@ -98,7 +99,7 @@ def generate(
         size = batch or BATCH.get(jax.default_backend(), 1024) * len(mesh.devices.flat)
         size = -(-min(size, count) // len(mesh.devices.flat)) * len(mesh.devices.flat)
         sample = compiled(network, levels, churn, mesh)
-        key = jax.random.key(seed)
+        key = random_keys.key(seed)
         line = Progress("generate", count, start=writer.written)
         with interruptible(at_once=True) as ends:
             for first in range(writer.written, count, size):
@@ -177,9 +178,11 @@ def predictor(workdir: str | Path, image_shape: tuple[int, int, int], mesh):
     a classifier's workdir. Raises InputError."""
     import jax
 
+    from jaxcert import random_keys
     from jaxcert.ops.images import unit
     from jaxcert.workdirs import open_classifier
 
+    random_keys.pin()
     network, digest = open_classifier(workdir, image_shape, mesh)
     model, params = network.model, network.params
     state = jax.jit(model.prepare)(params, network.state)

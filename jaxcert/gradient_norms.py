@@ -111,6 +111,7 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
     import jax
 
     from jaxcert import config as configs
+    from jaxcert import random_keys
     from jaxcert.data import opened
     from jaxcert.ops.images import unit
     from jaxcert.progress import Progress
@@ -136,7 +137,7 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
     tables = loaded.network.params, loaded.network.state, method.init_extra()
     images = min(images, len(source.label))
     index = np.arange(images) * len(source.label) // images
-    key = jax.random.fold_in(jax.random.key(config.seed), _STREAM)
+    key = jax.random.fold_in(random_keys.key(config.seed), _STREAM)
     line, found, chunk = Progress("measure", images), [], _chunk()
     for start in range(0, images, chunk):
         rows = index[np.minimum(np.arange(start, start + chunk), images - 1)]

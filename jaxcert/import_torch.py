@@ -55,8 +55,10 @@ def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path
     that none are read for, or a workdir that has checkpoints or that another process is
     writing.
     """
+    from jaxcert import random_keys
     from jaxcert.locks import only_writer
 
+    random_keys.pin()
     with only_writer(workdir, option="--workdir"):
         network = _import(state_path, config, Path(workdir))
     _look(network, config)
@@ -148,9 +150,11 @@ def _network(model, params: dict, state: dict):
     import jax
     import jax.numpy as jnp
 
+    from jaxcert import random_keys
     from jaxcert.interfaces import Network
 
-    like = jax.eval_shape(model.init, jax.random.key(0))
+    with random_keys.pinned():
+        like = jax.eval_shape(model.init, random_keys.key(0))
     cast = jax.tree.map(
         lambda like, array: jnp.asarray(array, like.dtype), like, (params, state)
     )

@@ -36,10 +36,12 @@ ABSTAIN, ERROR = -1, -2
 
 IDENTITY = (
     "method norm alpha sigma procedure dataset split data_digest num_classes model "
-    "precision checkpoint seed base networks"
+    "precision checkpoint seed generator base networks"
 ).split()
 """Header keys that say what was asked for. Rows of headers that differ here never share
 a file."""
+_NOT_IN_01 = ("generator",)
+"""Of these, what version 0.1 did not write: its files are continued with it."""
 
 SAME = 1e-9
 """Relative difference up to which computed numbers of two headers (`computed`) are those
@@ -255,6 +257,8 @@ class Writer:
         for part, same in ((identity, operator.eq), (computed, _close)):
             wanted, found = part(self.header), part(header)
             for key in wanted | found:
+                if key in _NOT_IN_01 and key not in found:
+                    continue
                 if not same(wanted.get(key), found.get(key)):
                     raise InputError(
                         f"{self.path} holds certificates with {key} "

@@ -43,14 +43,15 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
 def _train(config: ConfigDict, workdir: Path) -> Any:
     import jax
 
+    from jaxcert import random_keys
     from jaxcert.data import generated as generated_sets
     from jaxcert.training import build, sharding
     from jaxcert.training.checkpoint import Checkpoints
     from jaxcert.training.evaluation import Evaluations, network_of
 
     before = refuse_another(workdir, config)
-    key, init_key, sweep_key = jax.random.split(jax.random.key(config.seed), 3)
-    built = build.build(config)
+    built = build.build(config)  # which fixes the generator
+    key, init_key, sweep_key = jax.random.split(random_keys.key(config.seed), 3)
     data, model, method, mesh = built.data, built.model, built.method, built.mesh
     workdir.mkdir(parents=True, exist_ok=True)
     _check_places(config, workdir, built)

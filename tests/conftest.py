@@ -88,3 +88,13 @@ def x64():
 
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def strict_shapes():
+    """JAX as JAX_NUMPY_RANK_PROMOTION=raise sets it."""
+    import jax
+
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "allow")

@@ -479,11 +479,17 @@ def test_missing_argument_ends_in_the_usage(command, capsys):
 
 def test_radii_that_n_cannot_certify_are_told_and_not_tried(run, tmp_path, capsys):
     out = ["--out", str(tmp_path / "radii.jsonl"), "--config.certify.n=200"]
-    asked = ["--config.certify.stop=2", "--radii", "0,0.25,9"]
+    asked = ["--config.certify.stop=2", "--radii", "0,0.25,1,9"]
     assert not certify.main(["--workdir", str(run), *out, *asked])
     said = capsys.readouterr().err
-    assert "plan: not tried: 9, which 200 samples cannot certify" in said
+    assert "not tried: 1, which 200 samples cannot certify; raise certify.n" in said
+    assert (
+        "not tried: 9, which float32 noise cannot certify; take certify.noise" in said
+    )
     rows = records.load(tmp_path / "radii.jsonl")
+    generator = dict(implementation="threefry2x32", partitionable=True)
+    assert rows.header["generator"] == generator
+    assert rows.header["xla_flags"] == os.environ.get("XLA_FLAGS", "")
     assert rows.header["procedure"]["radii"] == [0, 0.25]
     assert "--" in report.report([tmp_path / "radii.jsonl"], radii=[0.25, 9])
 

@@ -37,6 +37,7 @@ FLOORS = {
     "locks": (set(), {"errors"}),
     "records": (NUMPY, {"errors", "cohen_table", "records_check", "records_read"}),
     "records_check": (NUMPY, {"errors", "records_read"}),
+    "random_keys": (JAX, {"errors"}),
     "records_read": (NUMPY, {"errors"}),
     "cohen_table": (NUMPY, {"errors", "records"}),
     "config": ({"ml_collections"}, {"errors"}),
@@ -63,6 +64,7 @@ FLOORS = {
             "records",
             "ops",
             "diffusion",
+            "random_keys",
             "certificates.statistics",
         },
     ),
@@ -75,6 +77,7 @@ FLOORS = {
             "progress",
             "ops",
             "diffusion",
+            "random_keys",
             *EVIDENCE,
             "certificates.procedures",
         },
@@ -82,7 +85,7 @@ FLOORS = {
     "workdirs": (set(), {"config", "errors", "interfaces", "training"}),
     "training": (
         JAX | {"optax", "orbax"},
-        {"errors", "interfaces", "records", "config", "data"},
+        {"errors", "interfaces", "records", "config", "data", "random_keys"},
     ),
     "analysis": (
         NUMPY | {"scipy", "matplotlib"},

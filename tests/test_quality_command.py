@@ -77,7 +77,9 @@ def test_shards_are_read_and_a_sample_drawn(ends, held_out, tmp_path):
     assert found["training_images"] == 1000
 
 
-def test_a_classifier_agrees_with_labels_that_it_gave(tmp_path, workdir, capsys):
+def test_a_classifier_agrees_with_labels_that_it_gave(
+    tmp_path, workdir, capsys, strict_shapes
+):
     data = DIGITS["test"]
     predict, _ = quality.classifier(workdir, data)
     label = predict(data.image)

@@ -229,6 +229,21 @@ class TestContinue:
         path = written(tmp_path / "c.jsonl", 4, header=HEADER | dict(device="a"))
         assert Writer(path, HEADER | dict(device="b")).done == {4}
 
+    def test_another_generator_is_refused_and_version_01_named_none(self, tmp_path):
+        threefry = dict(implementation="threefry2x32", partitionable=True)
+        old = written(tmp_path / "old.jsonl", 4)
+        with Writer(old, HEADER | dict(generator=threefry)) as writer:
+            assert writer.done == {4}
+            writer.append(rows(5))
+        assert list(records.load(old).index) == [4, 5]
+        asked = HEADER | dict(generator=threefry)
+        new = written(tmp_path / "new.jsonl", 4, header=asked)
+        for other in (dict(implementation="rbg"), dict(partitionable=False)):
+            with pytest.raises(InputError, match="generator .*--out"):
+                Writer(new, HEADER | dict(generator=threefry | other))
+        with pytest.raises(InputError, match="generator .*--out"):
+            Writer(new, HEADER)
+
     def test_tuples_are_the_lists_they_become(self, tmp_path):
         header = HEADER | dict(procedure=dict(looks=(1, 2)))
         path = written(tmp_path / "c.jsonl", 4, header=header)

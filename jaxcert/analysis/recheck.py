@@ -241,7 +241,13 @@ def _law(c: Certificates) -> dict[str, Any]:
             f"the record's header has d {d} for images of {shape}: certify into another "
             "file with --out."
         )
-    return dict(noise=noise, norm=norm, sigma=_number(c, "sigma", c.header), d=d)
+    least = _number(c, "least_tail", procedure) if "least_tail" in procedure else 0.0
+    alpha = max(_number(c, "alpha", c.header), 1e-300)
+    n = _number(c, "n", procedure) if "n" in procedure else c.n.max(initial=1)
+    if noise != "grid" and norms.is_told(norms.LEAST_TAIL, n, alpha):
+        least = max(least, norms.LEAST_TAIL)  # version 0.1 did not know
+    sigma = _number(c, "sigma", c.header)
+    return dict(noise=noise, norm=norm, sigma=sigma, d=d, least_tail=least)
 
 
 def _radius_of(c: Certificates) -> Callable[[np.ndarray], np.ndarray]:

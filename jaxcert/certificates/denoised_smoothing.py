@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
+from jaxcert import random_keys
 from jaxcert.certificates import smoothing
 from jaxcert.certificates.noised_diffusion_classifier import (
     behind_denoiser,
@@ -29,6 +30,7 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
 
 
+@random_keys.pinned()
 def make(
     network: Network,
     *,

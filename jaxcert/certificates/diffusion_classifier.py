@@ -12,8 +12,9 @@ Zhu, Diffusion Models are Certifiably Robust Classifiers (2024), after Theorem 3
 
 f is an expectation. The class a is chosen by n0 draws of the noise, its margins are bounded
 from n others, so a false radius has probability at most alpha (diffusion/lipschitz.py has the
-constants, which are not the paper's, and the proof). Noise is taken as exactly normal, as in
-smoothing: what float32 loses of x + s_t eps is not in the bound. Evidence of a row: the bounds, as
+constants, which are not the paper's, and the proof). Noise is taken as exactly normal: what
+float32 loses of x + s_t eps is not in the bound, and n ends where so many draws could tell
+(certificates/noise.py). Evidence of a row: the bounds, as
 logits 0 for a and minus the bound for the others. An image without a positive bound is an
 abstention.
 """
@@ -30,12 +31,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import Partial
 
-from jaxcert.certificates import smoothing, statistics
-from jaxcert.certificates.noised_diffusion_classifier import check_range, denoiser_of
+from jaxcert import random_keys
+from jaxcert.certificates import _arithmetic, _inputs, noise, statistics
+from jaxcert.certificates.noised_diffusion_classifier import denoiser_of
 from jaxcert.diffusion import classifiers, edm, lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network, Plan
-from jaxcert.ops.images import unit
+from jaxcert.ops.images import check_range, unit
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 _PAIRS = (1000, 80)
@@ -46,6 +48,7 @@ _BOUNDS = {
 }
 
 
+@random_keys.pinned()
 def make(
     network: Network,
     *,
@@ -70,6 +73,7 @@ def make(
 
     Raises InputError for a classifier, an EDM without classes, or impossible numbers.
     """
+    _arithmetic.check()
     model = network.model
     denoise = denoiser_of(network)
     if model.num_classes < 2:
@@ -89,6 +93,12 @@ def make(
             f"n0 {n0}, n {n}, chunk {chunk}, alpha {alpha}, bound {bound!r}: give n0 of 1, n of "
             "2 or more, chunk of 0 or more, alpha in (0, 1) and bernstein or hoeffding."
         )
+    most = round(1 / noise.least_tail("gaussian"))
+    if n > most:
+        raise InputError(
+            f"n {n} draws tell float32 noise from normal noise, which the certificate is of: "
+            f"give at most {most}."
+        )
     asked = dict(weighting=weighting, sigma_end=sigma_end, drop_below=drop_below)
     law = classifiers.dc(model.num_classes, levels, **asked)
     # float32 noise is drawn: the constant is that of its sigma
@@ -101,12 +111,13 @@ def make(
     chunk = chunk or max(1, _PAIRS[jax.default_backend() == "cpu"] // model.num_classes)
     errors = _errors_of(denoise, law, chunk, mesh)
 
+    @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
-        start = time.perf_counter()
-        image, index = np.asarray(unit(np.asarray(image))), smoothing.check_index(index)
+        start, key = time.perf_counter(), random_keys.checked(key)
+        image, index = np.asarray(unit(np.asarray(image))), _inputs.check_index(index)
         _check(image, model.image_shape)
-        smoothing.check_lengths(image, label, index)
-        smoothing.check_label(label)
+        _inputs.check_lengths(image, label, index)
+        _inputs.check_label(label)
         rows = [_row(key, *each) for each in zip(image, index, strict=True)]
         predicted, evidence, radius = (
             np.array(part) for part in zip(*rows, strict=True)
@@ -140,7 +151,9 @@ def make(
         evidence = np.insert(-lower, a, 0.0)
         return (a if radius > 0 else ABSTAIN), evidence, radius
 
+    @random_keys.pinned()
     def plan(key, image) -> Plan:
+        key = random_keys.checked(key)
         image = np.asarray(unit(np.asarray(image[:1])))
         _check(image, model.image_shape)
         image = image[0]
@@ -163,6 +176,7 @@ def make(
         "norm": "l2",
         "alpha": alpha,
         "num_classes": model.num_classes,
+        "generator": random_keys.GENERATOR,
         "procedure": {
             "name": "margin",
             "logit_slack": 0.0,

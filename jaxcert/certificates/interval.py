@@ -22,12 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxcert import random_keys
 from jaxcert.certificates import lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
 from jaxcert.records import ERROR, Certificates
 
 
+@random_keys.pinned()
 def make(
     network: Network, *, radii: tuple[float, ...], mesh: Mesh | None = None
 ) -> Certifier:
@@ -49,6 +51,7 @@ def make(
     bound = model.lipschitz_bound(params, state)
     slack = lipschitz.logit_slack(model, params, state, bound)
 
+    @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
         start, rows = time.perf_counter(), len(index)
         radius, evidence = np.zeros(rows), np.full((rows, len(tried)), np.nan)

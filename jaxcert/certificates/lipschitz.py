@@ -29,14 +29,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcert import random_keys
+from jaxcert.certificates import _arithmetic
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Certifier, Model, Network, Tell
 from jaxcert.ops import margins
-from jaxcert.ops.images import unit
+from jaxcert.ops.images import check_range, unit
 from jaxcert.progress import Progress
 from jaxcert.records import ERROR, Certificates
 
 
+@random_keys.pinned()
 def make(
     network: Network, *, bound: str = "tight", mesh: Mesh | None = None
 ) -> Certifier:
@@ -64,6 +67,7 @@ def make(
     slack = logit_slack(model, params, state, proven)
     pairwise = proven.pairwise * (1 + 1e-12)
 
+    @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
         with jax.enable_x64(True):
@@ -117,6 +121,7 @@ def _tell() -> Tell:
 def evaluated(network: Network, mesh: Mesh | None):
     """(params, state) in float64, prepared, on all devices. Raises InputError for weights
     that no certificate can rest on."""
+    _arithmetic.check()
     leaves = jax.tree.leaves((network.params, network.state))
     leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not all(np.isfinite(leaf).all() for leaf in leaves):
@@ -163,6 +168,7 @@ def on_devices(image, mesh: Mesh | None):
     divide them."""
     devices = 1 if mesh is None else mesh.shape["data"]
     image = np.asarray(image)
+    check_range(image)
     image = np.concatenate([image, np.repeat(image[-1:], -len(image) % devices, 0)])
     image = unit(image, dtype=jnp.float64)
     if mesh is None:
@@ -172,7 +178,11 @@ def on_devices(image, mesh: Mesh | None):
 
 @partial(jax.jit, static_argnums=0)
 def logits_of(apply, params, state, image):
-    return apply(params, state, image)[0]
+    """[B,K]; NaN for an image with a pixel that is not finite, which rectifiers of compiled
+    programs on a CPU turn into 0."""
+    logits = apply(params, state, image)[0]
+    known = jnp.isfinite(image).all((1, 2, 3))
+    return jnp.where(known[:, None], logits, jnp.nan)
 
 
 def _paper_radius(logits, pairwise, y) -> np.ndarray:

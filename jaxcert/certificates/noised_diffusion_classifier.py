@@ -28,7 +28,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
-from jaxcert.certificates import smoothing
+from jaxcert import random_keys
+from jaxcert.certificates import _inputs, smoothing
 from jaxcert.diffusion import classifiers, edm, racing, sift
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
@@ -65,6 +66,7 @@ class Base(NamedTuple):
     num_classes: int
 
 
+@random_keys.pinned()
 def make(
     network: Network,
     *,
@@ -155,12 +157,14 @@ def make(
     )
     evaluations = jax.jit(functools.partial(_evaluations, base))
 
+    @random_keys.pinned()
     def plan(key, image):
+        key = random_keys.checked(key)
         found = inner.plan(key, image)
         if base.search == "full":
             return found._replace(evaluations=float(_build(base)[0].evaluations))
         copies = jnp.repeat(unit(jnp.asarray(image[:1])), _TRIED, 0)
-        noisy = copies + sigma * jax.random.normal(key, copies.shape)
+        noisy = copies + sigma * jax.random.normal(key, copies.shape, copies.dtype)
         keys = jax.random.split(key, _TRIED)
         spent = evaluations(*vote.args, keys, noisy)  # of a race they vary by image
         return found._replace(evaluations=float(spent.mean()))
@@ -172,17 +176,12 @@ def make(
 
 def behind_denoiser(inner: Certifier, base: dict[str, Any]) -> Certifier:
     """The certifier with its base classifier in the header, for images in [0, 1] only."""
-    header = inner.header | {"base": base}
+    inner, header = _inputs.inside(inner), inner.header | {"base": base}
 
-    def certify(key, image, *work):
-        check_range(image)
-        return inner.certify(key, image, *work)._replace(header=header)
+    def certify(*work):
+        return inner.certify(*work)._replace(header=header)
 
-    def plan(key, image):
-        check_range(image)
-        return inner.plan(key, image)
-
-    return inner._replace(header=header, certify=certify, plan=plan)
+    return inner._replace(header=header, certify=certify)
 
 
 def denoiser_of(network: Network) -> Partial:
@@ -391,17 +390,6 @@ def _check(base: Base, network, unconditional, classifier) -> None:
 def in_float32(network: Network) -> Network:
     """The network as its float32 form, where it computes in bfloat16."""
     return network._replace(model=network.exact or network.model)
-
-
-def check_range(image) -> None:
-    """Raises InputError for a finite pixel outside [0, 1]; others are an error of their
-    image alone."""
-    image = np.asarray(image)
-    if image.dtype != np.uint8 and ((image < 0) | (image > 1)).any():
-        raise InputError(
-            "an image has a pixel outside [0, 1], where the denoiser was not trained: scale "
-            "the images."
-        )
 
 
 def _default_chunk() -> int:

@@ -17,6 +17,11 @@ Laplace noise in l_inf is an approximation, so there is none here.
 
 Everything is computed from the tail 1 - p, which keeps its digits where p is nearly 1, and
 rounded in the safe direction.
+
+Drawn noise ends somewhere, and a tail smaller than what is left beyond is not shown by any
+number of votes. `least_tail` (noise.least_tail; 0: exact noise) says from where on: a tail is
+raised by a quarter of it, which is more than two values of the generator weigh, and counts
+as least_tail at least.
 """
 
 from __future__ import annotations
@@ -36,6 +41,8 @@ RADII = {
     "laplace": ("l1",),
 }
 """Noise -> norms that it certifies."""
+LEAST_TAIL = 1e-6
+"""Of float32 noise at least: one value of it weighs 2^-23."""
 _SCALE = {"uniform": math.sqrt(3.0), "laplace": math.sqrt(0.5)}
 _DOWN, _UP = 1 - 1e-14, 1 + 1e-14
 """Some thirty times the error of the functions below."""
@@ -62,10 +69,16 @@ def check(noise: str, norm: str) -> None:
 
 
 def radius(
-    tail: ArrayLike, *, noise: str, norm: str, sigma: float, d: int
+    tail: ArrayLike,
+    *,
+    noise: str,
+    norm: str,
+    sigma: float,
+    d: int,
+    least_tail: float = 0.0,
 ) -> np.ndarray:
     """Radius that a proven 1 - p <= tail gives, in the units of sigma; 0 from 1/2 on."""
-    b, tail = scale(noise, sigma), np.asarray(tail, np.float64)
+    b, tail = scale(noise, sigma), shown(tail, least_tail)
     t = np.minimum(tail, 0.5)
     with np.errstate(divide="ignore"):
         found = {
@@ -77,7 +90,13 @@ def radius(
 
 
 def p_needed(
-    r: ArrayLike, *, noise: str, norm: str, sigma: float, d: int
+    r: ArrayLike,
+    *,
+    noise: str,
+    norm: str,
+    sigma: float,
+    d: int,
+    least_tail: float = 0.0,
 ) -> np.ndarray:
     """p0 such that p > p0 proves radius r; 1 where no p does. Rounded up."""
     b, r = scale(noise, sigma), np.asarray(r, np.float64)
@@ -88,7 +107,19 @@ def p_needed(
             ("uniform", "linf"): lambda: 1.5 - np.exp(d * np.log1p(-inside)) * _DOWN**4,
             ("laplace", "l1"): lambda: 1 - 0.5 * np.exp(-r / b),
         }.get((noise, norm), lambda: special.ndtr(r / b * _shrink(norm, d) * _UP))()
-    return np.minimum(np.where(r > 0, found * _UP, 0.5), 1.0)
+    p0 = np.where(r > 0, found * _UP, 0.5)
+    return np.where(1 - p0 < least_tail, 1.0, np.minimum(p0 + least_tail / 4, 1.0))
+
+
+def is_told(least_tail: float, n: int, alpha: float) -> bool:
+    """Whether n votes could tell what drawn noise lacks, so that `least_tail` counts."""
+    return n * least_tail > min(1.0, -math.log(alpha))
+
+
+def shown(tail: ArrayLike, least_tail: float) -> np.ndarray:
+    """The tail of exact noise that a tail of drawn noise proves."""
+    tail = np.asarray(tail, np.float64) + least_tail / 4
+    return np.maximum(tail, least_tail)
 
 
 def _shrink(norm: str, d: int) -> float:

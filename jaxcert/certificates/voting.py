@@ -2,7 +2,7 @@
 
 Sample s of image i draws from fold_in(fold_in(key, i), s), so votes do not depend on how
 samples are packed into forward passes, on the batch, the order, the number of devices or an
-interruption.
+interruption; nor, as keys are of one kind (random_keys.py), on how JAX is set up.
 
 One compiled program does all work: a list of at most `_SLOTS` pieces (image, first sample,
 number of samples), laid end to end and cut into forward passes of `chunk` noisy copies. A
@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcert import random_keys
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array
 from jaxcert.ops.images import unit
@@ -78,7 +79,7 @@ def counter(
     def memory(image) -> int:
         none = np.zeros(0, np.int64)
         args = arguments(
-            jax.random.key(0), np.zeros(1, np.int64), image, none, none, none
+            random_keys.key(0), np.zeros(1, np.int64), image, none, none, none
         )
         analysis = _count.lower(*args, **static).compile().memory_analysis()
         return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes

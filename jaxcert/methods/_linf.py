@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 
+from jaxcert import random_keys
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Batch, Method, Model, PyTree, Run, TrainState
 from jaxcert.methods.cross_entropy import cross_entropy
@@ -130,7 +131,7 @@ def method_of(
             f"method.lam falls log-linearly to lam_end: both above 0, or lam = 0, not {lam} "
             f"and {lam_end}."
         )
-    hybrid = "head" in jax.eval_shape(model.init, jax.random.key(0))[0]
+    hybrid = "head" in jax.eval_shape(model.init, random_keys.key(0))[0]
     if not 0 <= eps_start <= eps_end:
         raise InputError(
             f"method.eps_start and eps_end are epochs with 0 <= eps_start <= eps_end (0: no "

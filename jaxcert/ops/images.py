@@ -10,6 +10,9 @@ from jaxcert.errors import InputError
 
 Array = jax.Array
 
+ROUNDING = 2.0**-20
+"""How far a pixel may lie outside [0, 1]: some float32 operations on one inside."""
+
 
 def unit(image: Array, dtype=jnp.float32) -> Array:
     """Image in [0, 1]: uint8 becomes the correctly rounded quotient v / 255 in `dtype`.
@@ -24,3 +27,25 @@ def unit(image: Array, dtype=jnp.float32) -> Array:
     if image.dtype != jnp.uint8:
         return image.astype(dtype)
     return jnp.asarray(np.arange(256) / 255.0, dtype)[image]
+
+
+def check_range(image) -> None:
+    """Raises InputError for a finite pixel outside [0, 1] but for rounding: a network, and
+    with it its certificate, is of images in that range. One that is not finite is an error
+    of its image alone."""
+    ends = outside(image)
+    if ends:
+        raise InputError(
+            f"the images have pixels from {ends[0]:.7g} to {ends[1]:.7g}, outside [0, 1], where "
+            "this certificate holds: bring them into that range, or give uint8."
+        )
+
+
+def outside(image) -> tuple[float, float] | None:
+    """(lowest, highest) finite pixel, if one lies outside [0, 1] by more than rounding."""
+    image = np.asarray(image)
+    if image.dtype.kind in "iub":  # uint8 is v / 255; `unit` refuses other integers
+        return None
+    known = image[np.isfinite(image)]
+    low, high = float(known.min(initial=0)), float(known.max(initial=1))
+    return None if -ROUNDING <= low and high <= 1 + ROUNDING else (low, high)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcert import config as configs
-from jaxcert import workdirs
+from jaxcert import random_keys, workdirs
 from jaxcert.data import normalisation, opened, sources
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError
@@ -91,7 +91,7 @@ def build(config: ConfigDict) -> Built:
     built = Built(data, model, method, tx, ema, move, start, None, mesh)
     extra = jax.eval_shape(method.init_extra)
     built = built._replace(
-        state=jax.eval_shape(partial(_initial, built), jax.random.key(0), extra)
+        state=jax.eval_shape(partial(_initial, built), random_keys.key(0), extra)
     )
     limits.check_memory(
         built.state,
@@ -141,11 +141,11 @@ def _check_augmentation(move: Callable, image: jax.ShapeDtypeStruct) -> None:
         "image": jax.ShapeDtypeStruct((1, *image.shape), image.dtype),
         "real": jax.ShapeDtypeStruct((1,), bool),
     }
-    jax.eval_shape(move, jax.random.key(0), batch)
+    jax.eval_shape(move, random_keys.key(0), batch)
 
 
 def _check_start(config: ConfigDict, model: Model, network: Network) -> None:
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = jax.eval_shape(model.init, random_keys.key(0))
     theirs = network.params, network.state
     same = jax.tree.structure(shapes) == jax.tree.structure(theirs)
     if not same or any(

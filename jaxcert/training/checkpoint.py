@@ -24,6 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from jaxcert import random_keys
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network, PyTree, TrainState
 from jaxcert.training import sharding
@@ -127,7 +128,8 @@ def load_network(
                 f"{workdir} has no checkpoint that was evaluated by {best}: train further, or "
                 "take the newest with --config.checkpoint.best= (empty)."
             )
-        params, state = jax.eval_shape(model.init, jax.random.key(0))
+        with random_keys.pinned():
+            params, state = jax.eval_shape(model.init, random_keys.key(0))
         like = {"params": params, "state": state}
         flat, found = _restore(m, step, "evaluation", _flatten(like), mesh)
     tree = _unflatten(like, flat)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcert import certify, records
+from jaxcert import certify, random_keys, records
 from jaxcert import config as configs
 from jaxcert.analysis import metrics
 from jaxcert.data.sources import Source
@@ -151,7 +151,7 @@ class Evaluations:
         start = time.monotonic()
         cheap, due_splits = due(self._config)[0]
         chosen, value = cheap.certify, None
-        key = jax.random.fold_in(jax.random.key(chosen.seed), configs.CERTIFY_STREAM)
+        key = jax.random.fold_in(random_keys.key(chosen.seed), configs.CERTIFY_STREAM)
         certifier = certify.certifier_of(cheap, network, sharding.local_mesh())
         for split in due_splits:
             source = self._images[split]

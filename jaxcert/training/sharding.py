@@ -10,12 +10,14 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxcert import random_keys
 from jaxcert.errors import InputError
 
 
 def use_precision(name: str) -> None:
     """Of float32 products: 'highest', or the 'default' of the device (TF32, bfloat16
-    passes). Orthogonality needs the first. Raises InputError for another name."""
+    passes). Orthogonality needs the first. The other settings of JAX that change numbers or
+    stop programs become the library's own. Raises InputError for another name."""
     if name not in ("highest", "default"):
         raise InputError(
             f"precision must be highest or default, not {name!r}: both train in float32, and "
@@ -24,6 +26,7 @@ def use_precision(name: str) -> None:
         )
     value = None if name == "default" else name
     jax.config.update("jax_default_matmul_precision", value)
+    random_keys.pin()
 
 
 def data_mesh() -> Mesh:

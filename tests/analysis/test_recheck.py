@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from jaxcert import records
 from jaxcert.analysis.recheck import recheck
@@ -99,6 +100,26 @@ def test_radius_above_its_votes_fails(k, more):
 def test_changed_evidence_of_smoothing_fails(changed):
     assert recheck(smoothed(900)).holds
     assert recheck(smoothed(900, **changed)).failing.tolist() == [0]
+
+
+@pytest.mark.parametrize("noise, fails", [("gaussian", True), ("grid", False)])
+def test_radius_that_float32_noise_does_not_show_fails(noise, fails):
+    """1e8 votes that agree, of which version 0.1 made a radius."""
+    n = 10**8
+    procedure = dict(name="certify", n=n, noise=noise)
+    c = smoothed(N)
+    c = c._replace(
+        n=np.array([n]),
+        counts=np.array([[0, n, 0]]),
+        radius=statistics.smoothing_radius([n], n, ALPHA, SIGMA),
+        p_lower=None,
+        header=c.header | dict(procedure=procedure),
+    )
+    assert recheck(c).holds != fails
+    # what is printed since
+    least = dict(procedure=procedure | dict(least_tail=1e-6))
+    shown = c._replace(radius=-SIGMA * special.ndtri([1e-6]), header=c.header | least)
+    assert recheck(shown).holds
 
 
 def test_prediction_without_a_proof_fails_even_at_radius_zero():

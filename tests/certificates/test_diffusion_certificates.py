@@ -366,6 +366,7 @@ def test_an_image_between_two_classes_abstains(network, images):
 def test_what_the_lipschitz_certificate_refuses(network, images):
     for fault, change in (
         ("n 1,", dict(n=1)),
+        ("n 1000001 draws tell float32 noise", dict(n=10**6 + 1)),
         ("bound 'normal'", dict(bound="normal")),
         ("no level is above", dict(drop_below=9.0)),
     ):

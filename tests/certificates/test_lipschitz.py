@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -157,3 +158,14 @@ def test_interval_keeps_the_least_margin_of_every_radius_and_looks_at_the_whole_
             least = found.min(1)
             np.testing.assert_allclose(c.least_margins[:, j], least, atol=1e-12)
             assert ((c.radius >= r) <= (least > 2 * slack - 1e-12)).all()
+
+
+@pytest.mark.parametrize("pixel", [np.nan, np.inf, -np.inf])
+def test_a_pixel_that_a_rectifier_hides_is_no_logit(pixel):
+    def hides(params, state, x):
+        return jnp.where(jnp.isfinite(x), x, 0.0).sum((1, 2)), state
+
+    x = np.full((3, 2, 2, 3), 0.5, np.float32)
+    x[1, 0, 1, 2] = pixel
+    logits = lipschitz.logits_of(hides, None, None, x)
+    np.testing.assert_array_equal(logits, [[2.0] * 3, [np.nan] * 3, [2.0] * 3])

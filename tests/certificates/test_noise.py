@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxcert.certificates import noise, norms
+from jaxcert.certificates import noise, norms, statistics
 from jaxcert.errors import InputError
 
 SIGMA = 0.25
@@ -37,6 +38,109 @@ def test_noise_has_the_law_it_is_named_after(name):
         z = z + np.random.default_rng(0).uniform(-0.5, 0.5, z.shape) / 255
     assert stats.kstest(z, law.cdf).pvalue > 1e-4
     assert np.abs(np.corrcoef(z.reshape(4000, 16).T) - np.eye(16)).max() < 0.1
+
+
+@functools.lru_cache(maxsize=3)
+def every_value(name):
+    """All 2^23 equally likely values, rising, of noise of scale 1."""
+    return enumerated(noise.law(name, 1.0), 2**23)
+
+
+def enumerated(draw, count):
+    """What `draw` makes of numbers 0, 2^32 / count ... of the generator, rising."""
+    image = jnp.zeros((count, 1, 1), jnp.float32)
+    z, _ = jax.jit(draw)(noise.counting_key(0, 2**32 // count), image)
+    return np.sort(np.asarray(z, np.float64).ravel())
+
+
+LAWS = {
+    "gaussian": stats.norm(),
+    "uniform": stats.uniform(-(3**0.5), 2 * 3**0.5),
+    "laplace": stats.laplace(scale=0.5**0.5),
+}
+
+
+def check_values(z, law):
+    """Each is its quantile to about one part in 2^23, and they are as many."""
+    share = (np.arange(len(z)) + 0.5) / len(z)
+    assert np.abs(law.cdf(z) - share).max() < 1 / len(z)
+    assert len(np.unique(z)) > 0.99 * len(z)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_value_of_float32_noise_is_a_quantile_of_its_law(name):
+    check_values(every_value(name), LAWS[name])
+
+
+@pytest.mark.parametrize("how", ["drawn", "rounded"])
+def test_noise_in_bfloat16_is_noticed(monkeypatch, how):
+    """Drawn in bfloat16, or in float32 and rounded."""
+    fine = enumerated(noise.law("gaussian", 1.0), 2**16)
+    check_values(fine, LAWS["gaussian"])
+
+    def coarse(scale, key, image):
+        drawn = jax.random.normal(key, image.shape, jnp.bfloat16).astype(jnp.float32)
+        fine = jax.random.normal(key, image.shape, image.dtype)
+        rounded = jax.lax.reduce_precision(fine, 8, 7)
+        return image + scale * (drawn if how == "drawn" else rounded), True
+
+    monkeypatch.setattr(noise, "_gaussian", coarse)
+    draw, count = noise.law("gaussian", 1.0), 2**16  # of which float32 makes as many
+    with pytest.raises(AssertionError):
+        check_values(enumerated(draw, count), LAWS["gaussian"])
+    if how == "drawn":  # it ends at 2.5 sigma, and certificates with it
+        noise.least_tail.cache_clear()
+        expected = 8 * special.ndtr(-2.515625)
+        np.testing.assert_allclose(noise.least_tail("gaussian"), expected)
+        noise.least_tail.cache_clear()
+
+
+def test_noise_ends_where_its_largest_values_are():
+    for name in LAWS:
+        assert noise.least_tail(name) == 1e-6
+        z = every_value(name)
+        ends = np.sort(np.ravel(noise._ends(name)))
+        np.testing.assert_array_equal(ends, z[[0, -1]])
+    assert noise.least_tail("grid") == 0
+
+
+STATED = {10**4: 1.001, 10**5: 1.007, 10**6: 1.06, 10**7: 1.0, 10**8: 1.0}
+STATED_UNIFORM = STATED | {10**4: 1.002, 10**5: 1.01, 10**6: 1.12}
+"""n -> most false radii in units of alpha, as noise.py has it."""
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_half_space_is_certified_falsely_as_rarely_as_stated(name):
+    """x + z < r, x just nearer to its border than the radius of k of n votes: how often k
+    votes or more agree, by enumeration of all values."""
+    z, alpha = every_value(name), 0.001
+    norm = "l2" if name == "gaussian" else "l1"
+    for n, stated in (STATED_UNIFORM if name == "uniform" else STATED).items():
+        law = dict(noise=name, norm=norm, sigma=1.0, d=1)
+        if norms.is_told(noise.least_tail(name), n, alpha):
+            law["least_tail"] = noise.least_tail(name)
+        misses = np.geomspace(40, 0.49 * n, 300).astype(int)
+        misses = np.unique([*range(40), *misses])
+        tail = statistics.upper_tail(n - misses, n, alpha)
+        misses, tail = misses[tail < 0.499], tail[tail < 0.499]
+        r = norms.radius(tail, **law)
+        for beyond in _shares_beyond(z, r):
+            rate = stats.binom.cdf(misses, n, beyond) / alpha
+            assert rate.max() <= stated
+            if n == 10**5:
+                assert rate[0] <= 1.0055  # where all agree
+    # no end, and n of 1e8 is no certificate at all
+    r = norms.radius(statistics.upper_tail(10**8, 10**8, alpha), **law | END)
+    assert min(s.item() for s in _shares_beyond(z, r)) == 0
+
+
+END = dict(least_tail=0.0)
+
+
+def _shares_beyond(z, r):
+    """P(z >= r) and P(z <= -r)."""
+    above = len(z) - np.searchsorted(z, r)
+    return above / len(z), np.searchsorted(z, -r, side="right") / len(z)
 
 
 def test_thresholds_enclose_the_exact_quantiles():

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from jaxcert import records
+from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import noise, smoothing, statistics, voting
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network
@@ -66,8 +67,64 @@ def test_rows_that_no_record_takes_are_refused():
 def test_pixels_in_another_scale_are_warned_of(recwarn):
     certify(half_space, images([0.5, 1.9]))
     assert not len(recwarn)
+    certifier = smoothing.certifier(half_space, **SMALL)
+    work = images([0.0, 510.0]), np.zeros(2, int), np.arange(2)
     with pytest.warns(UserWarning, match="pixels from 0 to 255: sigma and all radii"):
-        certify(half_space, images([0.0, 510.0]))
+        certifier.certify(KEY, *work)
+    before = len(recwarn)
+    certifier.certify(KEY, *work)  # said once
+    assert len(recwarn) == before
+
+
+def capped(monkeypatch, least=0.05):
+    """Float noise that shows no tail below."""
+    monkeypatch.setattr(
+        noise, "least_tail", lambda name: 0.0 if name == "grid" else least
+    )
+
+
+@pytest.mark.parametrize("procedure", ["certify", "two_stage", "sequence", "radii"])
+def test_no_procedure_certifies_more_than_the_noise_shows(monkeypatch, procedure):
+    capped(monkeypatch)
+    far = -0.5 * ndtri(0.05)
+    options = dict(procedure=procedure, n=2000, radii=(0.3, far - 1e-9, far + 1e-9))
+    agree = lambda keys, x: jnp.full(len(x), 2)  # noqa: E731
+    with pytest.warns(UserWarning, match="radii end at 0.8224 .* certify.noise=grid"):
+        certifier = smoothing.certifier(agree, **SMALL | options)
+    assert certifier.header["procedure"]["least_tail"] == 0.05
+    assert certifier.plan(KEY, images([0.0])).radius <= far
+    rows = certifier.certify(KEY, images([0.0]), np.zeros(1, int), np.arange(1))
+    assert rows.radius[0] <= far and rows.radius[0] > 0.95 * far
+    assert rows.p_lower[0] <= 1 - 0.05 + (procedure == "radii") * 0.05 / 4
+    assert recheck(rows._replace(header=certifier.header)).holds
+
+
+def test_exact_noise_alone_has_no_end(monkeypatch):
+    capped(monkeypatch)
+    agree = lambda keys, x: jnp.full(len(x), 2)  # noqa: E731
+    pixel = np.zeros((1, *SHAPE), np.uint8)
+    rows = certify(agree, pixel, n=2000, noise="grid")
+    np.testing.assert_allclose(rows.radius, statistics.max_radius(2000, 0.001, 0.5))
+    for name, norm in (("uniform", "l1"), ("laplace", "l1"), ("gaussian", "l2")):
+        with pytest.warns(UserWarning, match=f"{name} noise of float32 shows no"):
+            smoothing.certifier(agree, **SMALL | dict(n=2000, noise=name, norm=norm))
+
+
+def test_radii_beyond_the_noise_are_refused_whatever_n(monkeypatch):
+    capped(monkeypatch)
+    for n in (400, 2000):
+        options = dict(procedure="radii", radii=(0.9, 1.2), n=n)
+        with pytest.raises(InputError, match="above 0.8224, .* certify.noise=grid"):
+            smoothing.certifier(half_space, **SMALL | options)
+
+
+def test_what_few_votes_certify_is_not_touched():
+    for n in (1000, 10**6):
+        header = smoothing.certifier(half_space, **SMALL | dict(n=n)).header
+        assert "least_tail" not in header["procedure"]
+    with pytest.warns(UserWarning, match="no 1 - p below 1e-06, so radii end at 2.377"):
+        header = smoothing.certifier(half_space, **SMALL | dict(n=10**8)).header
+    assert header["procedure"]["least_tail"] == 1e-6
 
 
 def test_radius_of_a_half_space_is_below_its_distance():
@@ -232,29 +289,32 @@ def test_nothing_is_compiled_again_for_another_batch():
 
 
 def _linear_network(weight):
-    """Logits (-z, z, 0 - inf where z > 3), z = weight * mean pixel."""
+    """Logits (-z, z, NaN where |z| > 200), z = weight * (mean pixel - 1/2)."""
 
     def apply(params, state, x, *, train=False, key=None):
-        z = params * x.mean((1, 2, 3))
-        return jnp.stack([-z, z, jnp.where(z > 3, jnp.nan, -10.0)], 1), state
+        z = params * (x.mean((1, 2, 3)) - 0.5)
+        return jnp.stack([-z, z, jnp.where(abs(z) > 200, jnp.nan, -99.0)], 1), state
 
     model = Model(lambda key: None, apply, lambda p, s: s, 3, SHAPE)
     return Network(model, jnp.float32(weight), {})
 
 
 def test_network_votes_by_argmax_and_not_where_a_logit_is_not_finite():
-    network = _linear_network(1.0)
+    network = _linear_network(40.0)
     small = {k: v for k, v in SMALL.items() if k != "num_classes"}
     certifier = smoothing.make(network, **small)
-    x = images([-2.0, 2.0, 20.0])
-    rows = certifier.certify(KEY, x, np.zeros(3, int), np.arange(3))
-    assert rows.predicted.tolist() == [0, 1, records.ERROR]
+    x = images([0.0, 2.0])  # all pixels 0, and all 1
+    rows = certifier.certify(KEY, x, np.zeros(2, int), np.arange(2))
+    assert rows.predicted.tolist() == [0, 1]
     assert certifier.header["num_classes"] == 3
     # other weights of the same network are arguments of the same program
     compiled = voting._count._cache_size()
-    flipped = smoothing.make(network._replace(params=jnp.float32(-1.0)), **small)
-    rows = flipped.certify(KEY, x[:2], np.zeros(2, int), np.arange(2))
+    flipped = smoothing.make(network._replace(params=jnp.float32(-40.0)), **small)
+    rows = flipped.certify(KEY, x, np.zeros(2, int), np.arange(2))
     assert rows.predicted.tolist() == [1, 0]
+    huge = smoothing.make(network._replace(params=jnp.float32(1e9)), **small)
+    rows = huge.certify(KEY, x, np.zeros(2, int), np.arange(2))
+    assert rows.predicted.tolist() == [records.ERROR] * 2
     assert voting._count._cache_size() == compiled
 
 
@@ -329,7 +389,8 @@ def test_one_and_eight_devices_give_the_same_rows():
         (dict(n=10, procedure="predict"), "more than 10"),
         (dict(procedure="guess"), "'guess'"),
         (dict(procedure="radii"), "give numbers from 0 up in certify.radii"),
-        (dict(procedure="radii", radii=(9.0,)), "certify none of the radii"),
+        (dict(procedure="radii", radii=(2.0,)), "certify none of the radii"),
+        (dict(procedure="radii", radii=(9.0,)), "no radius above 2.377.*noise=grid"),
         (dict(procedure="radii", radii=(-1.0,)), "numbers from 0 up"),
         (dict(procedure="two_stage", rho=0.0), "rho 0.0"),
         (dict(procedure="sequence", bound="guess"), "neither 'union' nor 'mixture'"),

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcert import certificates
+from jaxcert import certificates, random_keys
 from jaxcert.certificates import (
+    _arithmetic,
     denoised_smoothing,
     diffusion_classifier,
     interval,
@@ -34,8 +35,9 @@ NAMES = sorted(
 )
 
 
+@random_keys.pinned()
 def network(model, seed=0):
-    return Network(model, *jax.jit(model.init)(jax.random.key(seed)))
+    return Network(model, *jax.jit(model.init)(random_keys.key(seed)))
 
 
 def lipschitz_network(**changes):
@@ -219,3 +221,69 @@ def test_network_with_broken_weights_certifies_nothing(subject, value):
         assert "not finite" in str(refused)
     else:
         assert (rows.predicted == ERROR).all() and (rows.radius == 0).all()
+
+
+def test_images_outside_the_range_of_the_network_are_refused(subject):
+    net, make = subject
+    certifier = make(net)
+    for wrong in (images(2) * 255, images(2) - 0.5, np.full((2, *SHAPE), 1e30)):
+        wrong = wrong.astype(np.float32)
+        with pytest.raises(InputError, match=r"pixels from .* outside \[0, 1\]"):
+            certify(certifier, wrong)
+        if certifier.plan:
+            with pytest.raises(InputError, match="outside"):
+                certifier.plan(KEY, wrong)
+    rounded = np.float32(1) + np.float32(2**-22) * np.array([1, -1])
+    certify(certifier, images(2) * 0 + rounded.reshape(2, 1, 1, 1))
+
+
+def test_no_certificate_where_programs_are_inexact(subject, monkeypatch):
+    net, make = subject
+
+    def inexact():
+        raise InputError("compiled programs here get isfinite wrong")
+
+    monkeypatch.setattr(_arithmetic, "check", inexact)
+    with pytest.raises(InputError, match="isfinite wrong"):
+        make(net)
+
+
+def test_settings_of_jax_change_no_row(subject):
+    """Nor stop one: NaN stays an error of its image."""
+    net, make = subject
+    x = images(2)
+    x[1, 0, 0] = np.nan
+    plain = certify(make(net), x)
+    with (
+        jax.threefry_partitionable(False),
+        jax.default_prng_impl("rbg"),
+        jax.numpy_rank_promotion("raise"),
+        jax.numpy_dtype_promotion("strict"),
+        jax.debug_nans(True),
+        jax.transfer_guard("disallow"),
+    ):
+        certifier = make(net)
+        rows = certify(certifier, x)
+        if certifier.plan:
+            certifier.plan(KEY, x[:1])
+    assert plain.predicted[1] == ERROR
+    for name in ("predicted", "radius", "counts", "logits", "p_lower"):
+        one, other = getattr(plain, name), getattr(rows, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_keys_of_another_generator_are_refused_by_what_samples(subject):
+    net, make = subject
+    certifier = make(net)
+    sampled = certifier.header["alpha"] > 0
+    generator = random_keys.GENERATOR if sampled else None
+    assert certifier.header.get("generator") == generator
+    if sampled:
+        x, zeros = images(2), np.zeros(2, np.int32)
+        for wrong in (jax.random.key(0, impl="rbg"), jax.random.split(KEY), 5):
+            with pytest.raises(InputError, match="draw from threefry2x32"):
+                certifier.certify(wrong, x, zeros, np.arange(2))
+            with pytest.raises(InputError, match="draw from threefry2x32"):
+                certifier.plan(wrong, x)

@@ -62,7 +62,7 @@ def settings(workdir, **model):
     ],
 )
 def test_imported_network_gives_the_originals_logits(
-    x64, tmp_path, monkeypatch, name, model
+    x64, strict_shapes, tmp_path, monkeypatch, name, model
 ):
     monkeypatch.setattr(resnet, "_unrolls", lambda: False)  # compiles in a second
     arrays, image, logits = weights_of(name)

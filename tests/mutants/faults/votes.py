@@ -119,15 +119,15 @@ FAULTS = [
         f"{SMOOTHING}::test_a_network_that_is_not_finite_is_refused[variance]",
     ),
     (
-        "smoothing: indices beyond 32 bits repeat noise",
-        "smoothing.py",
+        "inputs: indices beyond 32 bits repeat noise",
+        "_inputs.py",
         "index.max() >= 2**32",
         "index.max() >= 2**40",
         f"{VOTES}::test_an_index_beyond_32_bits_is_refused",
     ),
     (
-        "smoothing: an index may come twice",
-        "smoothing.py",
+        "inputs: an index may come twice",
+        "_inputs.py",
         "len(np.unique(index)) < index.size",
         "len(np.unique(index)) < 0",
         f"{SMOOTHING}::test_rows_that_no_record_takes_are_refused",
@@ -250,13 +250,6 @@ FAULTS = [
         "base.keep)[0][:, -1:]",
         "base.keep)[0][:, :1]",
         f"{VOTES}::test_a_hybrid_takes_the_best_of_the_classes_that_its_classifier_names_first",
-    ),
-    (
-        "noised classifier: pixels outside the box pass",
-        "noised_diffusion_classifier.py",
-        "((image < 0) | (image > 1)).any()",
-        "((image < -9) | (image > 9)).any()",
-        f"{DIFFUSION}::test_pixels_outside_the_range_are_refused_and_nan_is_an_error_of_its_image",
     ),
     (
         "dc: bounds of the draws that chose the class",

@@ -1,0 +1,54 @@
+"""What every certificate asks of images, labels and indices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxcert.errors import InputError
+from jaxcert.interfaces import Certifier, Plan
+from jaxcert.ops import images
+from jaxcert.records import Certificates
+
+
+def inside(inner: Certifier) -> Certifier:
+    """The certifier for images in [0, 1] alone, as trained networks take them."""
+
+    def certify(key, image, label, index) -> Certificates:
+        images.check_range(image)
+        return inner.certify(key, image, label, index)
+
+    def plan(key, image) -> Plan:
+        images.check_range(image)
+        return inner.plan(key, image)
+
+    return inner._replace(certify=certify, plan=plan)
+
+
+def check_lengths(image, label, index) -> None:
+    if not len(image) == np.size(label) == len(index) > 0:
+        raise InputError(
+            f"{len(image)} images, {np.size(label)} labels and {len(index)} indices: give "
+            "one label and one index for each of at least one image."
+        )
+
+
+def check_index(index) -> np.ndarray:
+    """int64 [B]. An index is folded into a key as 32 bits: a larger one would repeat noise,
+    as one that comes twice does."""
+    index = np.asarray(index)
+    whole = index.dtype.kind in "iu" or not index.size
+    if not whole or index.size and (index.min() < 0 or index.max() >= 2**32):
+        raise InputError(
+            "an index must be a whole number from 0 to 2^32 - 1: it names the image's key."
+        )
+    if len(np.unique(index)) < index.size:
+        raise InputError(
+            "an index comes twice: it names the image's key, so give each image its own."
+        )
+    return index.astype(np.int64)
+
+
+def check_label(label) -> None:
+    label = np.asarray(label)
+    if label.dtype.kind not in "iu" or label.min() < 0:
+        raise InputError("a label must be a whole number from 0 up: give the class.")
