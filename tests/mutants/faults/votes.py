@@ -433,4 +433,18 @@ FAULTS = [
         "quantile * (1 + 1e-14)",
         f"{STAGES}::test_a_radius_is_never_above_sigma_times_the_quantile_of_its_tail",
     ),
+    (
+        "arithmetic: products of any precision",
+        "_arithmetic.py",
+        "errors < 2.0**-40",
+        "errors < 2.0**-4",
+        f"{_CERTIFICATES}/test_arithmetic.py::test_short_products_are_refused",
+    ),
+    (
+        "arithmetic: the order of sums is not looked at",
+        "_arithmetic.py",
+        '("the order of sums", sums, np',
+        '("the order of sums", 0 * sums, np',
+        f"{_CERTIFICATES}/test_arithmetic.py::test_fast_math_is_refused[fast]",
+    ),
 ]
