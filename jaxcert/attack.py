@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from jaxcert import certify, records
 from jaxcert.analysis import facts, metrics
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError, exit_cleanly, own_file
 
 DEFAULT = {"linf": "pgd", "l2": "apgd"}
 """Attack by norm."""
@@ -50,7 +50,7 @@ def attack(
     name: pgd | apgd, None: that of the norm. Appends to `out`, by default
     `<workdir>/attacks.jsonl`. Raises InputError as `certify`.
     """
-    path = Path(out or Path(workdir) / "attacks.jsonl")
+    path = Path(out) if out else own_file(workdir, "attacks.jsonl")
     make = partial(attacker_of, workdir=workdir, name=name, steps=steps)
     rows = certify.run(config, workdir, path, make, what="attack")
     if rows.distance is None:  # nothing was found

@@ -36,7 +36,7 @@ import jaxcert
 from jaxcert import config as configs
 from jaxcert import records
 from jaxcert.data.sources import Source
-from jaxcert.errors import InputError, exit_cleanly, interruptible
+from jaxcert.errors import InputError, exit_cleanly, interruptible, own_file
 from jaxcert.progress import Progress, clock
 
 SELECTION = (
@@ -62,7 +62,7 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     Appends to `out`, by default `<workdir>/certificates.jsonl`, skipping images that are
     there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
     """
-    path = Path(out or Path(workdir) / "certificates.jsonl")
+    path = Path(out) if out else own_file(workdir, "certificates.jsonl")
     return run(config, workdir, path, certifier_of, what="certify")
 
 

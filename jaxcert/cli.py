@@ -112,6 +112,9 @@ def parse(
     else:
         config, path = configs.read(args.workdir), Path(args.workdir) / "config.json"
         configs.check(config, path)
+        if not any(word.startswith("--config.data.dir=") for word in rest):
+            # to no place that only the workdir names, which may be of somebody else
+            config.data.download = config.data.download and not config.data.dir
         if takes_certificate and args.config:
             path, other = args.config, configs.load(args.config)
             config.update(certify=other.certify, tiny=other.tiny)

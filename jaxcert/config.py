@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import runpy
 import traceback
@@ -22,7 +23,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from jaxcert.config_types import check_type, type_of
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, check_file
 
 _NONE = inspect.Parameter.empty
 _HARMLESS = (
@@ -164,6 +165,8 @@ def load(argument: str) -> ConfigDict:
     """`configs/lot/cifar10.py:m,400` -> its config. Raises InputError for a missing or
     broken file."""
     path, row = split(argument)
+    if os.path.lexists(path):
+        check_file(path)
     if not Path(path).is_file():
         raise InputError(f"no config file {path}: `ls configs/*/` lists them.")
     try:

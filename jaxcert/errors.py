@@ -63,6 +63,35 @@ def check_file(path: str | Path, *, new: bool = False) -> None:
         raise InputError(f"{path} is a {kind}: name a regular file.")
 
 
+def is_stream(path: str | Path) -> bool:
+    """Whether text for this path goes to a device or an open descriptor, and not to a file.
+    Raises InputError for a folder, a link in a circle, or a pipe, where writing waits until
+    somebody reads."""
+    if re.match(_NEITHER_FILE_NOR_FOLDER, str(path)):
+        return True
+    with suppress(OSError, ValueError):
+        if stat.S_ISCHR(os.stat(path).st_mode):
+            return True
+    check_file(path, new=True)
+    return False
+
+
+def own_file(workdir: str | Path, name: str) -> Path:
+    """The path of a file of a workdir that is about to be written.
+
+    Raises InputError for a link that leads out of the workdir: one from somebody else could
+    have any file written so.
+    """
+    path = Path(workdir) / name
+    if os.path.islink(path):
+        there, folder = os.path.realpath(path), os.path.realpath(workdir)
+        if os.path.commonpath((there, folder)) != folder:
+            raise InputError(
+                f"{path} is a link that leads out of its workdir, to {there}: remove the link."
+            )
+    return path
+
+
 def home(path: str | Path) -> Path:
     """The path with its `~` as the home folder. Raises InputError where there is none."""
     try:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError, exit_cleanly, own_file
 
 NOISES = 100
 _STREAM = 0x96AD
@@ -184,8 +184,8 @@ def main(argv: list[str] | None = None) -> int:
             f"--images is a number of training images, such as 1000, not {own.images!r}."
         )
     args = cli.parse(rest, __doc__, needs="workdir")
+    path = own_file(args.workdir, "gradient_norms.json")
     found = measure(args.config, args.workdir, images=int(own.images))
-    path = Path(args.workdir) / "gradient_norms.json"
     path.write_text(json.dumps(_without_nan(found)) + "\n")
     print(
         f"l2 norm of the gradient of {found['method']['name']}'s loss on one image, "

@@ -288,6 +288,8 @@ def load(path: str | Path) -> Certificates:
     Radii of a table are kept as printed. Raises InputError naming file, line and fault.
     """
     path = Path(path)
+    if os.path.lexists(path):
+        check_file(path)
     if not path.is_file():
         raise InputError(
             f"no record file {path}: run `python -m jaxcert.certify` first."

@@ -31,7 +31,7 @@ from jaxcert.analysis.recheck import Recheck
 from jaxcert.analysis.study_runs import TEST, TRAIN, Run, read
 from jaxcert.analysis.told import Told
 from jaxcert.cli import parse_radii
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError, exit_cleanly, is_stream, own_file
 from jaxcert.records import Certificates
 
 RECORD = "certificates.jsonl"
@@ -214,7 +214,7 @@ def _run(options: argparse.Namespace) -> None:
     workdir = Path(options.paths[0])
     if len(found) == 1 and workdir.is_dir() and not (options.format or options.out):
         for form in ("html", "csv"):
-            path = workdir / f"report.{form}"
+            path = own_file(workdir, f"report.{form}")
             _replace(path, render(found, form))
             print(f"wrote {path}", file=sys.stderr)
     for entry, path in zip(found, options.paths, strict=True):
@@ -231,14 +231,15 @@ def _write(document: str, options: argparse.Namespace) -> None:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file as a whole: until then the one that was there stays."""
-    device = path.exists() and not path.is_file()
-    if device or str(path).startswith(("/dev/", "/proc/")):
+    if is_stream(path):
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
     path = Path(os.path.realpath(path))  # what a link leads to
     part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)  # a link as well: it may lead anywhere
     try:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with open(part, "x", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -369,11 +370,11 @@ _SUFFIXES = (".csv", ".json", ".jsonl", ".log", ".tab", ".tsv", ".txt")
 def _names(paths: Sequence[str | Path]) -> list[str]:
     """Of the records, by which a command line speaks of them. Raises InputError for one that
     is given twice."""
-    files = [_file(path).resolve() for path in paths]
+    files = [os.path.realpath(_file(path)) for path in paths]
     for path, file in zip(paths, files, strict=True):
         if files.count(file) > 1:
             raise InputError(f"{path} is given twice: name each record once.")
-    names = [_name(Path(path).resolve()) for path in paths]
+    names = [_name(Path(os.path.realpath(path))) for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, check_file
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """{name: array}. Raises InputError for a file that is missing, damaged or a pickle."""
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}: check the path.")
+    check_file(path)
     if path.suffix == ".npz":
         return _npz(path)
     if path.suffix == ".safetensors":

@@ -113,9 +113,15 @@ def load_network(
     path = Path(workdir).absolute() / "checkpoints"
     if not path.is_dir():
         raise InputError(f"{workdir} has no checkpoints: train into it first.")
-    with ocp.CheckpointManager(
-        path, options=ocp.CheckpointManagerOptions(read_only=True)
-    ) as m:
+    try:
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        manager = ocp.CheckpointManager(path, options=options)
+    except Exception as error:  # orbax reads what all checkpoints say of themselves
+        raise InputError(
+            f"the checkpoints in {path} cannot be read ({type(error).__name__}): restore them, "
+            "or train again into another --workdir."
+        ) from error
+    with manager as m:
         step = m.latest_step()
         if step is None:
             raise InputError(
@@ -181,6 +187,8 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
             "another --workdir."
         )
     wanted = _shapes(like)
+    if not isinstance(shapes, dict):
+        raise _damaged(where, "it does not say its shapes")
     if shapes != wanted:
         names = sorted(shapes.keys() | wanted.keys())
         name = next(n for n in names if shapes.get(n) != wanted.get(n))
@@ -198,6 +206,8 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
             manager.directory / str(step) / item
         )
         types = {name: np.dtype(leaf.dtype) for name, leaf in stored.tree.items()}
+        if _shapes(stored.tree) != wanted:  # what they take in memory is known by these
+            raise TypeError
     except Exception as error:
         raise _damaged(where, error) from error
     if types.keys() != like.keys():
