@@ -40,7 +40,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcert import config as configs
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError, check_file, exit_cleanly
 
 _TRIED = 16
 """Test images for a look at the imported network: seconds on a CPU, SortNet half a minute."""
@@ -139,8 +139,7 @@ def _read(path: str | Path) -> dict[str, Any]:
     from jaxcert.torch_import import arrays, wrapping
 
     file, part = configs.split(str(path))
-    if not Path(file).is_file():
-        raise InputError(f"there is no file {path}: check the path.")
+    check_file(file)
     found = arrays.read(file)
     return wrapping.part_of(found, part) if part else found
 

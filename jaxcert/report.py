@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -221,7 +222,12 @@ def _run(options: argparse.Namespace) -> None:
         _fail_if_exceeding(entry.recheck, _file(path))
 
 
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)"
+"""Characters of names that a terminal would obey."""
+
+
 def _write(document: str, options: argparse.Namespace) -> None:
+    document = re.sub(_CONTROL, lambda found: repr(found[0])[1:-1], document)
     if options.out:
         _replace(Path(options.out), document)
     else:
@@ -238,8 +244,7 @@ def _replace(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)  # a link as well: it may lead anywhere
     try:
-        with open(part, "x", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

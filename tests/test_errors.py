@@ -6,9 +6,11 @@ import errno
 import os
 
 import pytest
+from command_line import ROOT, end
 
 from jaxcert import config as configs
-from jaxcert.errors import InputError, check_file, exit_cleanly
+from jaxcert import convert, import_torch, quality, report, train
+from jaxcert.errors import InputError, check_file, exit_cleanly, is_stream
 
 FAULTS = {
     "memory": (MemoryError("Unable to allocate 3.2 PiB"), 1, "allocate 3.2 PiB"),
@@ -94,3 +96,53 @@ def test_config_that_ends_the_program_is_refused(tmp_path, code):
     path.write_text(f"\n{code}\n")
     with pytest.raises(InputError, match="line 2: SystemExit: .*; correct the file"):
         configs.load(str(path))
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/null"])
+def test_streams_take_text(name):
+    assert is_stream(name)
+
+
+def test_what_is_no_place_for_text(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, words in (
+        ("pipe", "is a pipe"),
+        ("loop", "circle"),
+        (".", "is a folder"),
+    ):
+        with pytest.raises(InputError, match=words):
+            is_stream(tmp_path / name)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    assert not any(is_stream(tmp_path / name) for name in ("file", "link", "new"))
+
+
+SORTNET = str(ROOT / "configs/sortnet/digits.py")
+READERS = {
+    "config": (train, "--config", "PATH", "--workdir", "WORKDIR"),
+    "state": (
+        import_torch,
+        "--state",
+        "PATH",
+        "--config",
+        SORTNET,
+        "--workdir",
+        "WORKDIR",
+    ),
+    "generated": (quality, "--data", "digits", "--generated", "PATH"),
+    "npz": (convert, "--generated", "PATH", "--out", "WORKDIR"),
+    "record": (report, "PATH"),
+}
+
+
+@pytest.mark.parametrize(
+    "command,words", [(v[0], v[1:]) for v in READERS.values()], ids=READERS
+)
+def test_pipes_are_refused_and_not_waited_for(capsys, tmp_path, command, words):
+    pipe = tmp_path / "pipe.npz"
+    os.mkfifo(pipe)
+    given = {"PATH": pipe, "WORKDIR": tmp_path / "new"}
+    status, said = end(capsys, command, *(given.get(word, word) for word in words))
+    assert status == 2
+    assert f"{pipe} is a pipe or a device: name a regular file" in said

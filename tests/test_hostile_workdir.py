@@ -77,7 +77,16 @@ def changed(workdir, *keys, value):
     path.write_text(json.dumps(config))
 
 
-NAMES = ("../../evil", "os", "/tmp/evil", "jaxcert.cli", "smoothing;x", "_parts", "", "..")
+NAMES = (
+    "../../evil",
+    "os",
+    "/tmp/evil",
+    "jaxcert.cli",
+    "smoothing;x",
+    "_parts",
+    "",
+    "..",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,7 +147,9 @@ def test_links_out_of_the_workdir_are_not_written_through(ends, evil, command, t
     module, *words = COMMANDS[command]
     status, said = ends(module, *words, evil)
     assert status == 2
-    assert_words("is a link that leads out of its workdir, to .*: remove the link", said)
+    assert_words(
+        "is a link that leads out of its workdir, to .*: remove the link", said
+    )
     assert outside(evil) == before
     (evil / WRITTEN[command]).unlink()  # as advised
     if command in ("gradient_norms", "report", "certify"):
@@ -202,7 +213,7 @@ HUGE = {
 def test_huge_numbers(ends, evil, section, key, value):
     changed(evil, section, key, value=value)
     status, said = ends(certify, "--workdir", evil, "--out", evil / "new.jsonl")
-    assert (status == 0) == (key == "batch") and bool(said) == bool(status)
+    assert status == 2 and said
 
 
 def checkpoint_of(evil):
@@ -243,7 +254,9 @@ def test_odd_files_of_orbax(ends, evil, text):
 SCRIPT = "<script>alert(1)</script>"
 
 
-@pytest.mark.parametrize("text", [SCRIPT, "\x1b]0;x\x07", "$\\frac", "\\input{x}", "=1+1"])
+@pytest.mark.parametrize(
+    "text", [SCRIPT, "\x1b]0;x\x07", "$\\frac", "\\input{x}", "\n\\input{x}", "=1+1"]
+)
 def test_text_of_a_record_is_text_in_every_format(evil, capsys, text):
     path = evil / "certificates.jsonl"
     header, *rows = path.read_text().splitlines()
@@ -257,4 +270,6 @@ def test_text_of_a_record_is_text_in_every_format(evil, capsys, text):
         assert report.main([str(named), "--format", form]) == 0
         said = capsys.readouterr().out
         assert SCRIPT not in said or form != "html"
-        assert "\x1b" not in said and "\\input{" not in said
+        assert "\x1b" not in said
+        run = [line for line in said.splitlines() if not line.startswith("%")]
+        assert form != "latex" or not any("\\input{" in line for line in run)

@@ -51,8 +51,8 @@ def latex(entries: Sequence[Entry]) -> str:
         f"% bold: {BEST} of that sigma, where all have the same images",
         "% grey: worse than the baseline at the images that both have, and so is the whole "
         "95 % interval",
-        *(f"% {_comment(entry)}" for entry in entries),
-        *(f"% {' '.join(note.split())}" for note in notes(entries)),
+        *(f"% {_line(_comment(entry))}" for entry in entries),
+        *(f"% {_line(note)}" for note in notes(entries)),
         f"\\begin{{tabular}}{{{'l' * (1 + noisy)}{'r' * len(radii)}r}}",
         r"\toprule",
         " & ".join(head) + r" \\",
@@ -71,7 +71,7 @@ def latex(entries: Sequence[Entry]) -> str:
         ]
         lines[-1] += r" \\"
         lines[-1] += " % by " + ", ".join(
-            "--" if winner < 0 else best_name([e.name for e in entries], best, i)
+            "--" if winner < 0 else best_name([_line(e.name) for e in entries], best, i)
             for i, winner in enumerate(best.winner)
         )
     lines.append(r"\bottomrule")
@@ -127,6 +127,11 @@ def _sigma(entry: Entry) -> float | None:
     """As it was asked for: headers state the nearest float32."""
     sigma = entry.certificates.header.get("sigma")
     return float(f"{sigma:.6g}") if sigma else None
+
+
+def _line(text: str) -> str:
+    """For a comment, which a name with a newline in it would end."""
+    return " ".join(text.split())
 
 
 def _escape(text: str) -> str:
