@@ -60,13 +60,14 @@ class IntervalHead(nn.Module):
         centre, radius = (low + high) / 2, (high - low) / 2
         rows = self.final.weight(lower.dtype).T
         bias = self.final.bias.astype(lower.dtype)
-        own = jax.nn.one_hot(label, self.num_classes, dtype=lower.dtype)
-        difference = rows[None] - (own @ rows)[:, None]  # [B,K,H]
+        # exactly 0 at the label: of a rounding error |.| would have a slope
+        own = jax.nn.one_hot(label, self.num_classes, dtype=bool)[..., None]
+        difference = jnp.where(own, 0.0, rows[None] - rows[label][:, None])  # [B,K,H]
         return (
             jnp.einsum("bkh,bh->bk", difference, centre)
             + jnp.einsum("bkh,bh->bk", jnp.abs(difference), radius)
             + bias
-            - (own @ bias)[:, None]
+            - bias[label][:, None]
         )
 
     def pairwise(self, dtype=jnp.float32):

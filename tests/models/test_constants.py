@@ -122,6 +122,25 @@ def test_bounds_of_a_hybrid_head_are_those_of_interval_arithmetic(x64):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_bound_of_the_label_itself_is_the_constant_0_when_compiled(x64):
+    """Compilers compute rows twice, and |row - row| of roundings has a slope. Compiled as
+    users do, not as tests."""
+    head = IntervalHead(num_classes=4, hidden=6, inputs=5)
+    low, label = np.random.default_rng(2).normal(size=(7, 5)), jnp.arange(7) % 4
+    params = head.init(jax.random.key(0), low)["params"]
+
+    def own(params):
+        worst = head.apply({"params": params}, low, low + 1, label, method="worst")
+        return worst[jnp.arange(7), label].sum()
+
+    as_users = dict(
+        xla_backend_optimization_level=3, xla_llvm_disable_expensive_passes=False
+    )
+    lowered = jax.jit(jax.value_and_grad(own)).lower(params)
+    value, slope = lowered.compile(compiler_options=as_users)(params)
+    assert value == 0 and not any(leaf.any() for leaf in jax.tree.leaves(slope))
+
+
 @pytest.mark.parametrize("scale", [1.0, -3.0])
 def test_distance_nets_have_twice_the_scale_over_the_std(scale):
     model = dist_net.make(

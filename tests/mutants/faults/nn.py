@@ -11,6 +11,9 @@ _HYBRID = f"{CONSTANTS}::test_constants_of_a_hybrid_head_are_sums_of_absolute_we
 _INTERVAL = (
     f"{CONSTANTS}::test_bounds_of_a_hybrid_head_are_those_of_interval_arithmetic"
 )
+_AT_LABEL = (
+    f"{CONSTANTS}::test_bound_of_the_label_itself_is_the_constant_0_when_compiled"
+)
 _ROWS = f"{CONSTANTS}::test_normalised_head_has_the_distances_of_unit_rows"
 _CONTRACTION = f"{CONTRACT}::test_layer_is_a_contraction_below_its_bound"
 _LAYERS = "tests/nn/test_norms_of_layers.py"
@@ -106,10 +109,17 @@ FAULTS = [
         _INTERVAL,
     ),
     (
+        "hybrid head: a slope of the bound at the label itself",
+        "interval.py",
+        "jnp.where(own, 0.0, rows[None] - rows[label][:, None])",
+        "jnp.where(own & False, 0.0, rows[None] - rows[label][:, None])",
+        _AT_LABEL,
+    ),
+    (
         "hybrid head: bias of the label left out",
         "interval.py",
-        "- (own @ bias)[:, None]",
-        "- 0 * (own @ bias)[:, None]",
+        "- bias[label][:, None]",
+        "- 0 * bias[label][:, None]",
         _INTERVAL,
     ),
     (
