@@ -34,24 +34,64 @@ def _programs_of_a_file_end_with_it():
 _LONG = ("benchmarks", "training", "models", "torch_import", "methods", "contracts")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -k selects
 def pytest_collection_modifyitems(items):
-    """Folders with long tests first, so that several workers end together."""
+    """Golden tests are found by the area that they read; folders with long tests come
+    first, so that several workers end together."""
+    for item in items:
+        item.extra_keyword_matches |= _areas(item)
     folder = {name: i for i, name in enumerate(_LONG)}
     items.sort(key=lambda item: folder.get(item.path.parent.name, len(_LONG)))
 
 
+def _areas(item) -> set[str]:
+    """What its mark names: pytest.mark.golden("linf") for a test that reads golden/linf."""
+    marks = list(item.iter_markers("golden"))
+    if not all(mark.args for mark in marks):
+        raise pytest.UsageError(f"{item.nodeid}: its mark golden names no area.")
+    return {area for mark in marks for area in mark.args}
+
+
+_OTHER = os.environ.get("JAXCERT_GOLDEN_DIR")
+_read: set[str] = set()
+
+
+def pytest_configure():
+    if _OTHER and not any(Path(_OTHER).glob("*/*")):
+        raise pytest.UsageError(
+            f"JAXCERT_GOLDEN_DIR is {_OTHER!r}, which holds no folder of golden arrays: "
+            "name one like tests/golden, or unset it."
+        )
+
+
+@pytest.fixture(autouse=True)
+def _areas_are_those_of_the_mark(request):
+    _read.clear()
+    yield
+    missing = _read - _areas(request.node)
+    assert not missing, f"reads {missing}: name it in pytest.mark.golden"
+
+
 def golden_dir(area: str) -> Path:
     """Folder of the arrays of one area: tests/golden, or the one in $JAXCERT_GOLDEN_DIR."""
-    return Path(os.environ.get("JAXCERT_GOLDEN_DIR", _HERE / "golden")) / area
+    _read.add(area)
+    return Path(_OTHER or _HERE / "golden") / area
 
 
 def golden_files(area: str, pattern: str) -> list[Path]:
-    """Files of an area by pattern (sizes are part of some names).
+    """Files of an area by pattern (sizes and settings are part of some names).
 
     Where there is none, the pattern itself: pytest asks while it collects, and only the
-    test that opens it should fail.
+    test that opens it should end.
     """
     return sorted(golden_dir(area).glob(pattern)) or [golden_dir(area) / pattern]
+
+
+def golden_each(area: str, pattern: str):
+    """Runs a test with each such file as `file`."""
+    return pytest.mark.parametrize(
+        "file", golden_files(area, pattern), ids=lambda file: file.stem
+    )
 
 
 def close(actual, expected, tolerance=1e-9):
@@ -63,9 +103,13 @@ def close(actual, expected, tolerance=1e-9):
 
 
 class Golden(dict):
-    """Arrays of one file; `unread()` lists those that no test has looked at."""
+    """Arrays of one file; `unread()` lists those that no test has looked at. A folder of
+    one's own need not have every file: its test is skipped."""
 
     def __init__(self, path: Path):
+        _read.add(path.parent.name)
+        if _OTHER and not path.is_file():
+            pytest.skip(f"{path.parent} has no {path.name}")
         with np.load(path, allow_pickle=False) as file:
             super().__init__({name: file[name] for name in file.files})
         self._read: set[str] = set()

@@ -253,7 +253,7 @@ class TestRead:
         assert loaded(HEAD, "3\t1\t1\t1.91\t1\t1").radius.tolist() == [1.91]
 
 
-@pytest.mark.golden
+@pytest.mark.golden("certify_logs")
 @pytest.mark.parametrize(
     "path", sorted(golden_dir("certify_logs").rglob("*.tsv")), ids=lambda p: p.stem
 )

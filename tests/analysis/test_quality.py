@@ -14,9 +14,9 @@ def distance(a, b):
     return quality.frechet_distance(quality.moments(a), quality.moments(b))
 
 
-@pytest.mark.golden
+@pytest.mark.golden("diffusion")
 def test_frechet_distance_is_the_published_one():
-    for path in golden_files("diffusion", "frechet.npz"):
+    for path in golden_files("diffusion", "frechet*.npz"):
         golden = Golden(path)
         a, b = golden["feat_a"], golden["feat_b"]
         for features, name in ((a, ""), (b, "_ref")):

@@ -7,18 +7,18 @@ from math import comb
 
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, golden_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcert.certificates import procedures, sequential, statistics
 
 
-@pytest.mark.golden
-def test_all_procedures_are_the_golden_ones():
-    golden = Golden(golden_files("smoothing", "sequential.npz")[0])
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "sequential*.npz")
+def test_all_procedures_are_the_golden_ones(file):
+    golden = Golden(file)
     looks = tuple(int(n) for n in golden["looks"])
-    assert sequential.looks(100_000) == looks
     alpha, power = float(golden["gs_alpha"]), float(golden["gs_spending_power"])
     for p0, counts, spent, fixed in zip(
         *(golden[k] for k in ("gs_p0", "gs_boundary", "gs_spent", "fixed_n_count")),
@@ -27,23 +27,34 @@ def test_all_procedures_are_the_golden_ones():
         ours, level = sequential.boundary(float(p0), looks, alpha, power)
         assert (ours >= counts).all() and (ours <= counts + 1).all()
         assert level <= alpha
-        np.testing.assert_allclose(level, spent, rtol=1e-6)
+        if (ours == counts).all():
+            np.testing.assert_allclose(level, spent, rtol=1e-6)
         tail = [
             statistics.clopper_pearson_lower(k, looks[-1], alpha)
             for k in (fixed - 1, fixed)
         ]
         assert tail[0] <= p0 < tail[1]
     e = sequential.log_e_value(golden["count"], golden["t"], golden["p0"])
-    np.testing.assert_allclose(e, golden["log_e_value"], rtol=1e-9, atol=1e-9)
+    # a difference of log Gamma of t, each with some roundings of t log t
+    rounding = 16 * np.finfo(float).eps * golden["t"] * np.log(golden["t"] + 1.0)
+    error = np.abs(e - golden["log_e_value"])
+    assert (error <= 1e-9 * np.abs(golden["log_e_value"]) + rounding).all()
     lower = sequential.mixture_lower(
         golden["cs_count"], golden["cs_t"], float(golden["cs_alpha"])
     )
+    # a probability, of which a search by halves leaves the last digits open
     np.testing.assert_allclose(lower, golden["cs_lower"], rtol=1e-9, atol=1e-11)
     for j in range(len(looks)):
         taken = np.where(np.arange(len(looks)) <= j, golden["union_counts"], -1)
         union = procedures.sequence_lower(taken, looks, alpha, "union")
         np.testing.assert_allclose(union, golden["union_lower"][:, j], rtol=1e-9)
     assert golden.unread() == []
+
+
+def test_looks_double_and_end_with_all_votes():
+    assert sequential.looks(1000) == (100, 200, 400, 800, 1000)
+    assert sequential.looks(100) == (100,) and sequential.looks(7) == (7,)
+    assert len(sequential.looks(100_000)) == 11
 
 
 def _crossing(p: Fraction, looks, bounds) -> Fraction:

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, golden_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,10 +128,10 @@ def test_bad_input_is_one_sentence(changes):
         mixture.make(**arguments)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("path", golden_files("diffusion", "mixing_sampler*.npz"))
-def test_wang_order_matches_the_original_sampler(path):
-    arrays = Golden(path)
+@pytest.mark.golden("diffusion")
+@golden_each("diffusion", "mixing_sampler*.npz")
+def test_wang_order_matches_the_original_sampler(file):
+    arrays = Golden(file)
     cases = sorted({name.split("_")[0] for name in arrays})
     for case in cases:
         _check_golden_case({n: arrays[f"{case}_{n}"] for n in _GOLDEN_NAMES})

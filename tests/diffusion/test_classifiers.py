@@ -7,12 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from analytic_denoiser import analytic
-from conftest import Golden, close, golden_dir
+from conftest import Golden, close, golden_each
 
 from jaxcert.diffusion import classifiers
 from jaxcert.errors import InputError
-
-SIGMA_RS = ("0.25", "0.5", "1.0")
 
 
 def nhwc(array, dtype="float64"):
@@ -25,12 +23,13 @@ def mixture(classes=4, size=4, scale=0.3):
     return analytic(mu, jnp.log(jnp.full((classes, 2), 0.5)), 0.15), mu
 
 
-@pytest.mark.golden
+@pytest.mark.golden("diffusion")
 @pytest.mark.parametrize(
     "dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)]
 )
-def test_logits_are_the_originals(dtype, x64):
-    golden = Golden(golden_dir("diffusion") / "diffusion_classifiers.npz")
+@golden_each("diffusion", "diffusion_classifiers*.npz")
+def test_logits_are_the_originals(dtype, x64, file):
+    golden = Golden(file)
     denoise = analytic(
         nhwc(golden["mu"], dtype),
         jnp.asarray(golden["logpi"], dtype),
@@ -44,28 +43,29 @@ def test_logits_are_the_originals(dtype, x64):
         assert out.dtype == dtype
         return out
 
-    grid = golden["dc_sigma_grid"]
-    dc = classifiers.dc(4, len(grid), weighting="repo")
+    grid, classes = golden["dc_sigma_grid"], len(golden["mu"])
+    dc = classifiers.dc(classes, len(grid), weighting="repo")
     close(dc.levels.sigma, grid[1:-1], 1e-6)
     close(classifiers.density(grid[:-1].astype(float), "repo"), golden["dc_p_x"], 1e-6)
     step = np.diff(dc.levels.sigma)[0]
     close(golden["dc_dt"], np.full(len(grid) - 1, step), 1e-5)
     close(logits(dc, "x01", "dc_noise"), golden["dc_logits"], 1e-4)
     # their grid less its last point, with a weight that knows no grid
-    elbo = classifiers.dc(4, len(grid) - 2, weighting="elbo", sigma_end=grid[-2].item())
+    elbo = classifiers.dc(
+        classes, len(grid) - 2, weighting="elbo", sigma_end=grid[-2].item()
+    )
     close(logits(elbo, "x01", "dc_noise"), golden["dc_elbo_logits"], 1e-4)
 
-    for sigma in SIGMA_RS:
-        tau, x01 = 2 * float(sigma), f"xtau01_{sigma}"
-        made = {
-            "epndc": classifiers.epndc(4, 20, tau, weighting="repo"),
-            "apndc": classifiers.apndc(4, 20, tau, weighting="repo"),
-            "apndc_from_xtau": classifiers.apndc(
-                4, 20, tau, weighting="repo", noise_from="noisy"
-            ),
-        }
-        for name, classifier in made.items():
+    makers = {
+        "epndc": classifiers.epndc,
+        "apndc": classifiers.apndc,
+        "apndc_from_xtau": functools.partial(classifiers.apndc, noise_from="noisy"),
+    }
+    for x01 in [name for name in golden if name.startswith("xtau01_")]:
+        sigma = x01.removeprefix("xtau01_")
+        for name, make in makers.items():
             grid = golden[f"{name}_grid_{sigma}"]
+            classifier = make(classes, len(grid), 2 * float(sigma), weighting="repo")
             levels = classifier.levels.sigma
             close(levels, grid[-1 - len(levels) : -1], 1e-6)
             found = logits(classifier, x01, f"{name}_noise_{sigma}")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from analytic_denoiser import analytic
-from conftest import Golden, close, golden_dir
+from conftest import Golden, close, golden_each
 
 from jaxcert.diffusion import edm, sampler
 from jaxcert.errors import InputError
@@ -15,13 +15,17 @@ def nhwc(array):
     return np.moveaxis(array, -3, -1)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("name", ["heun_deterministic18", "heun_churn"])
+@pytest.mark.golden("diffusion")
+@golden_each("diffusion", "heun_*.npz")
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-4)])
-def test_every_call_and_the_images_are_the_originals(name, dtype, tolerance, x64):
-    golden = Golden(golden_dir("diffusion") / f"{name}.npz")
-    settings = {k: golden[k].item() for k in golden if k.startswith("kw_")}
-    levels = edm.schedule(settings.pop("kw_num_steps", 18))
+def test_every_call_and_the_images_are_the_originals(file, dtype, tolerance, x64):
+    golden = Golden(file)
+    settings = {k[3:]: golden[k].item() for k in golden if k.startswith("kw_")}
+    steps = settings.pop("num_steps", 18)
+    grid = {
+        k: settings.pop(k) for k in ("sigma_min", "sigma_max", "rho") if k in settings
+    }
+    levels = edm.schedule(steps, **grid)
     denoise = analytic(
         jnp.asarray(nhwc(golden["mu"]), dtype),
         jnp.asarray(golden["logpi"], dtype),
@@ -40,7 +44,7 @@ def test_every_call_and_the_images_are_the_originals(name, dtype, tolerance, x64
         recording,
         jnp.asarray(nhwc(golden["latents"]), dtype),
         levels,
-        churn=sampler.Churn(**{k[3:]: v for k, v in settings.items()}),
+        churn=sampler.Churn(**settings),
         noise=lambda step: draws[step],
     )
     jax.effects_barrier()
@@ -53,15 +57,16 @@ def test_every_call_and_the_images_are_the_originals(name, dtype, tolerance, x64
     assert golden.unread() == []
 
 
-@pytest.mark.golden
-def test_levels_are_the_originals():
-    golden = Golden(golden_dir("diffusion") / "sigma_schedule.npz")
+@pytest.mark.golden("diffusion")
+@golden_each("diffusion", "sigma_schedule*.npz")
+def test_levels_are_the_originals(file):
+    golden = Golden(file)
     for name in golden:
         steps, low, high, rho = (
             float(part.lstrip("minaxrho")) for part in name.split("_")
         )
         levels = edm.schedule(int(steps), sigma_min=low, sigma_max=high, rho=rho)
-        close(levels, golden[name], 1e-10)
+        np.testing.assert_allclose(levels, golden[name], rtol=1e-10)
     assert golden.unread() == []
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from analytic_denoiser import analytic
-from conftest import Golden, close, golden_dir
+from conftest import Golden, close, golden_each
 
 from jaxcert.diffusion import classifiers, sift
 from jaxcert.errors import InputError
@@ -32,10 +32,11 @@ def run(denoise, sieve, x, noise, block=128):
     )(x)
 
 
-@pytest.mark.golden
+@pytest.mark.golden("diffusion")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_logits_are_the_originals(dtype, x64):
-    golden = Golden(golden_dir("diffusion") / "sift_refine.npz")
+@golden_each("diffusion", "sift_refine*.npz")
+def test_logits_are_the_originals(dtype, x64, file):
+    golden = Golden(file)
     denoise = analytic(
         nhwc(golden["mu"], dtype),
         jnp.asarray(golden["logpi"], dtype),
@@ -54,9 +55,10 @@ def test_logits_are_the_originals(dtype, x64):
     eps = jnp.asarray(eps, dtype)
 
     threshold, keep = golden["threshold"].item(), golden["keep"].item()
-    sieve = sift.original(14, tau)
-    assert (sieve.threshold, sieve.keep) == (threshold, keep)
-    close((3 - tau) / 1000, golden["dt"], 2e-6)
+    classes = len(golden["mu"])
+    points = round((3 - tau) / golden["dt"].item()) + 1
+    sieve = sift.original(classes, tau, threshold=threshold, keep=keep, points=points)
+    close((3 - tau) / (points - 1), golden["dt"], 2e-6)
     out = run(denoise, sieve, x, lambda t: eps[:, t])
     survives = golden["logits"] != -999
     np.testing.assert_array_equal(out.logits != sift.DROPPED, survives)
@@ -66,10 +68,15 @@ def test_logits_are_the_originals(dtype, x64):
         close(out.logits[i][mine], golden["logits"][i][mine], 1e-4)
     np.testing.assert_array_equal(out.label, golden["logits"].argmax(-1))
     # all classes at the first level, and those of the last at every level of refine
-    least = 1 + 14 + np.array(visits) - 1 + sift.REFINE * survives.sum(1)
-    most = least + 13 * (np.array(visits) - 1)
+    least = 1 + classes + np.array(visits) - 1 + sift.REFINE * survives.sum(1)
+    most = least + (classes - 1) * (np.array(visits) - 1)
     assert ((least <= out.evaluations) & (out.evaluations <= most)).all()
     assert golden.unread() == []
+
+
+def test_the_original_sifts_at_the_threshold_of_its_code():
+    sieve = sift.original(14, 0.5)
+    assert (sieve.threshold, sieve.keep) == (5e-5, 10)
 
 
 def test_the_original_estimates_the_image_at_one_level_whatever_the_noise():

@@ -9,12 +9,13 @@ from torch_names import plain_place, tensor, to_trees
 from jaxcert.models import small_cnn
 
 
-def network():
-    """(model, params, state) in float64."""
-    weights = Golden(golden_files("smoothing", "tinynet.npz")[0])
+def network(x):
+    """(model, params, state) in float64, for the images x [B,C,H,W] of a file."""
+    files = golden_files("smoothing", "tinynet*.npz")
+    weights = Golden(next(path for path in files if "forward" not in path.stem))
     model = small_cnn.make(
         num_classes=len(weights["fc.bias"]),
-        image_shape=(8, 8, 3),
+        image_shape=(*x.shape[2:], x.shape[1]),
         width=len(weights["conv1.weight"]),
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
@@ -23,12 +24,17 @@ def network():
 
 
 def check_gradients(golden, grads, state):
-    """Gradients, and statistics after the step; then no array is left unread."""
-    for name in golden:
-        kind, _, inner = name.partition("/")
-        if kind in ("grad", "after"):
-            ours = tensor(grads, state, inner, plain_place, golden[name].ndim)
-            np.testing.assert_allclose(
-                ours, golden[name], rtol=1e-9, atol=1e-11, err_msg=name
-            )
+    """Gradients, and statistics after the step; then no array is left unread.
+
+    Relative to the largest entry of a tensor. A sum over images may cancel: what its terms
+    lose is some 1e-12 of the largest gradient of the step."""
+    names = [name for name in golden if name.startswith(("grad/", "after/"))]
+    largest = max(np.abs(golden[n]).max() for n in names if n.startswith("grad/"))
+    for name in names:
+        inner, expected = name.partition("/")[2], golden[name]
+        error = np.abs(
+            tensor(grads, state, inner, plain_place, expected.ndim) - expected
+        )
+        lost = 1e-12 * largest if name.startswith("grad/") else 0.0
+        assert error.max() <= 1e-9 * np.abs(expected).max() + lost, name
     assert golden.unread() == []

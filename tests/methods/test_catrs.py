@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_each
 from smoothing_step import check_gradients, network
 
 from jaxcert import certify, records
@@ -18,12 +18,11 @@ from jaxcert.methods import _smoothing, catrs
 from jaxcert.models import small_cnn
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("mask", [False, True])
-def test_step_is_the_original(x64, mask):
-    name = "loss_catrs_confmask.npz" if mask else "loss_catrs.npz"
-    golden = Golden(golden_files("smoothing", name)[0])
-    model, params, state = network()
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_catrs*.npz")
+def test_step_is_the_original(x64, file):
+    golden, mask = Golden(file), "confmask" in file.stem
+    model, params, state = network(golden["x"])
     x = golden["x"].transpose(0, 2, 3, 1)
     noise = golden["sigma"] * golden["noise_std_normal"].transpose(0, 1, 3, 4, 2)
     assert len(noise) == golden["m"]
@@ -63,7 +62,7 @@ def test_step_is_the_original(x64, mask):
         params, state, (x + noise).reshape(-1, *x.shape[1:]), train=True
     )
     moved = catrs.attack(model, params, between, x, soft, noise, **options)
-    np.testing.assert_allclose(moved, attacked, rtol=1e-9, atol=1e-11)
+    close(moved, attacked)
     check_gradients(golden, grads, after)
 
 

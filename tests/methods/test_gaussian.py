@@ -5,32 +5,24 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
-from torch_names import plain_place, tensor, to_trees
+from conftest import Golden, golden_each
+from smoothing_step import check_gradients, network
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Run
 from jaxcert.methods import _smoothing, gaussian
-from jaxcert.models import small_cnn
 
 RUN = Run(steps_per_epoch=1, total_steps=1, data_size=1)
 
 
-@pytest.mark.golden
-def test_step_is_the_original(x64):
-    weights = Golden(golden_files("smoothing", "tinynet.npz")[0])
-    golden = Golden(golden_files("smoothing", "loss_gaussian.npz")[0])
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_gaussian*.npz")
+def test_step_is_the_original(x64, file):
+    golden = Golden(file)
     x = golden["x"].transpose(0, 2, 3, 1)
     noise = golden["sigma"] * golden["noise_std_normal"].transpose(0, 1, 3, 4, 2)
     assert len(noise) == golden["m"]
-    model = small_cnn.make(
-        num_classes=len(weights["fc.bias"]),
-        image_shape=x.shape[1:],
-        width=len(weights["conv1.weight"]),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2023, 0.1994, 0.2010),
-    )
-    params, state = to_trees(weights, plain_place)
+    model, params, state = network(golden["x"])
 
     def step(params):
         return gaussian.objective(model, params, state, x, golden["y"], noise)
@@ -40,14 +32,7 @@ def test_step_is_the_original(x64):
     )
     np.testing.assert_allclose(loss, golden["loss"], rtol=1e-9)
     assert metrics["loss"] == loss
-    for name in golden:
-        kind, _, inner = name.partition("/")
-        if kind in ("grad", "after"):
-            ours = tensor(grads, after, inner, plain_place, golden[name].ndim)
-            np.testing.assert_allclose(
-                ours, golden[name], rtol=1e-9, atol=1e-11, err_msg=name
-            )
-    assert golden.unread() == []
+    check_gradients(golden, grads, after)
 
 
 def _constant_model():

@@ -44,7 +44,7 @@ def pairwise_of(head, lc):
     return lc * linalg.pairwise_row_distances(rows)
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 @pytest.mark.parametrize("case", CASES)
 def test_losses_and_gradients_are_the_originals(x64, case):
     loss, modified = CASES[case]
@@ -72,7 +72,7 @@ def test_losses_and_gradients_are_the_originals(x64, case):
         )
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_plain_annealing_and_certificates_are_the_originals(x64):
     for path in golden_files("lipschitz_l2", "gloro_losses*.npz"):
         g = Golden(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import Golden, close, golden_files
+from conftest import Golden, close, golden_each
 
 from jaxcert.interfaces import Run
 from jaxcert.methods import _linf, linf_dist, sortnet
@@ -20,39 +21,52 @@ from jaxcert.training import optim
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PRESETS = {
-    "cifar_8_255": ("linf_dist", "8"),
-    "icml_hinge_800": ("linf_dist", "hinge"),
-    "cifar8_255": ("sortnet", "8"),
-    "cifar8_255_mlp": ("sortnet", "8,mlp"),
+    r"cifar_(\d+)_255": ("linf_dist", r"\1"),
+    r"icml_hinge_\d+": ("linf_dist", "hinge"),
+    r"cifar(\d+)_255": ("sortnet", r"\1"),
+    r"cifar(\d+)_255_mlp": ("sortnet", r"\1,mlp"),
 }
 """Name of a golden schedule -> folder and row of its config."""
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "file", golden_files("linf", "losses_*.npz"), ids=lambda f: f.stem
-)
+def preset(name):
+    for pattern, (folder, row) in PRESETS.items():
+        if match := re.fullmatch(pattern, name):
+            config = str(CONFIGS / folder / "cifar10.py")
+            return runpy.run_path(config)["get_config"](match.expand(row))
+    raise AssertionError(f"{name}: no config has this schedule")
+
+
+@pytest.mark.golden("linf")
+@golden_each("linf", "losses_*.npz")
 def test_losses_are_the_originals_in_value_and_gradient(x64, file):
     golden = Golden(file)
     names = ("logits", "worst", "targets")
     logits, worst, label = (golden[name] for name in names)
     lam = float(golden["lam"]) if "lam" in golden else 0.05
-    losses = {name: partial(f, lam=lam) for name, f in sortnet.LOSSES.items()}
-    losses["mixture_lam0_05"] = partial(_linf.mixture, lam=0.05)
-    losses["hinge_mix0_25"] = lambda logits, worst, label: _linf.hinge(worst, mix=0.25)
-    for name in [n.removesuffix("_value") for n in golden if n.endswith("_value")]:
-        if name == "f_mixture":
-            continue
-        value, grads = jax.value_and_grad(losses[name], argnums=(0, 1))(
+    names = [n.removesuffix("_value") for n in golden if n.endswith("_value")]
+    for name in [name for name in names if name != "f_mixture"]:
+        value, grads = jax.value_and_grad(_loss(name, lam), argnums=(0, 1))(
             logits.astype(np.float64), worst.astype(np.float64), label
         )
         close(value, golden[f"{name}_value"], 1e-8)
-        for argument, grad in zip(("logits", "worst"), grads, strict=True):
-            expected = golden[f"{name}_d{argument}"]
-            np.testing.assert_allclose(grad, expected, atol=1e-8)
+        expected = [golden[f"{name}_d{argument}"] for argument in ("logits", "worst")]
+        close(np.stack(grads), np.stack(expected), 1e-8)  # one of them may be 0
     if "f" in golden:
         _check_chain(golden, label)
     assert not golden.unread()
+
+
+def _loss(name, lam):
+    """mixture_lam0_05, hinge_mix0_25: the setting is in the name."""
+    base, setting, number = re.fullmatch(
+        r"(\w+?)(?:_(lam|mix)(\d+(?:_\d+)?))?", name
+    ).groups()
+    number = float((number or "0").replace("_", "."))
+    if base == "hinge":
+        mix = dict(mix=number) if setting == "mix" else {}
+        return lambda logits, worst, label: _linf.hinge(worst, **mix)
+    return partial(sortnet.LOSSES[base], lam=number if setting == "lam" else lam)
 
 
 def _check_chain(golden, label):
@@ -67,33 +81,32 @@ def _check_chain(golden, label):
     (value, worst), grad = jax.value_and_grad(loss, has_aux=True)(f)
     close(worst, golden["f_worst"], 1e-6)  # stored in float32
     close(value, golden["f_mixture_value"], 1e-7)
-    np.testing.assert_allclose(grad, golden["f_mixture_grad"], atol=1e-7)
+    close(grad, golden["f_mixture_grad"], 1e-7)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "file", golden_files("linf", "schedule_*.npz"), ids=lambda f: f.stem
-)
+@pytest.mark.golden("linf")
+@golden_each("linf", "schedule_*.npz")
 def test_schedules_of_the_configs_are_the_originals(x64, file):
     golden = Golden(file)
     columns, per_epoch = golden["columns"].tolist(), int(golden["batches_per_epoch"])
     for name in [n for n in golden if n not in ("columns", "batches_per_epoch")]:
-        folder, row = PRESETS[name]
-        file = CONFIGS / folder / "cifar10.py"
-        config = runpy.run_path(str(file))["get_config"](row)
+        config = preset(name)
         method = config.method
         run = Run(per_epoch, config.data.epochs * per_epoch, 50_000)
-        assert per_epoch == config.data.epoch_images // config.data.batch
         rate = optax.cosine_decay_schedule(config.optim.lr, run.total_steps)
         factor = config.optim.factors.get("scale", 1.0)
         for line in golden[name]:
             expected = dict(zip(columns, line, strict=True))
             step = int(expected["epoch"]) * per_epoch + int(expected["batch"])
             r = _linf.ratio(step, run, method.p_start, method.p_end)
-            np.testing.assert_allclose(rate(step), expected["lr"], rtol=1e-9)
-            if name != "icml_hinge_800":  # there the scalar is fixed and has no rate
+            # near its end the rate is a difference of two ones
+            tolerance = dict(rtol=1e-9, atol=4 * np.finfo(float).eps * config.optim.lr)
+            np.testing.assert_allclose(rate(step), expected["lr"], **tolerance)
+            if config.model.get(
+                "learn_scale", True
+            ):  # else the scalar is fixed and has no rate
                 scalar = factor * rate(step)
-                np.testing.assert_allclose(scalar, expected["lr_scalar"], rtol=1e-9)
+                np.testing.assert_allclose(scalar, expected["lr_scalar"], **tolerance)
             phase = _linf.phase_of(step, run, method.p_start, method.p_end)
             p = {"p8": 8, "general": float(_linf.p_schedule(r)), "inf": np.inf}[phase]
             np.testing.assert_allclose(p, expected["p"], rtol=1e-9)
@@ -110,10 +123,8 @@ def test_schedules_of_the_configs_are_the_originals(x64, file):
     assert not golden.unread()
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "file", golden_files("linf", "optimizer_*.npz"), ids=lambda f: f.stem
-)
+@pytest.mark.golden("linf")
+@golden_each("linf", "optimizer_*.npz")
 def test_optimizers_are_the_originals(x64, file):
     """The second row of AdamW's arrays decays, the first does not: two groups by name."""
     golden = Golden(file)
@@ -145,6 +156,12 @@ def test_optimizers_are_the_originals(x64, file):
         found = np.stack([params[name] for name in names])
         close(found if decays else found[0], expected, 1e-12)
     assert not golden.unread()
+
+
+@pytest.mark.parametrize("name", ["cifar_8_255", "icml_hinge_800", "cifar8_255_mlp"])
+def test_an_epoch_of_the_configs_has_the_originals_batches(name):
+    config = preset(name)
+    assert config.data.epoch_images // config.data.batch == 98
 
 
 def test_p_rises_without_a_jump_and_its_programs_follow_the_marks():

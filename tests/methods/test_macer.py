@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, golden_each
+from scipy.special import ndtri, softmax
+from scipy.stats import norm
 from smoothing_step import check_gradients, network
 
 from jaxcert.errors import InputError
@@ -15,16 +17,15 @@ from jaxcert.methods import macer
 from jaxcert.models import small_cnn
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("lbd", [0, 12])
-def test_step_is_the_original(x64, lbd):
-    golden = Golden(golden_files("smoothing", f"loss_macer_lbd{lbd}.npz")[0])
-    model, params, state = network()
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_macer_*.npz")
+def test_step_is_the_original(x64, file):
+    golden = Golden(file)
+    model, params, state = network(golden["x"])
     x = golden["x"].transpose(0, 2, 3, 1)
     draws = golden["noise_std_normal"].transpose(0, 2, 3, 1)
     draws = draws.reshape(len(x), int(golden["m"]), *x.shape[1:]).swapaxes(0, 1)
     options = {k: float(golden[k]) for k in ("sigma", "lbd", "beta", "gamma")}
-    assert options["lbd"] == lbd
 
     def step(params):
         noise = options["sigma"] * draws
@@ -38,12 +39,10 @@ def test_step_is_the_original(x64, lbd):
     check_gradients(golden, grads, after)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "path", golden_files("smoothing", "macer_logits_*.npz"), ids=lambda p: p.stem[13:]
-)
-def test_terms_are_the_original(x64, path):
-    golden = Golden(path)
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "macer_logits_*.npz")
+def test_terms_are_the_original(x64, file):
+    golden = Golden(file)
     logits = golden["logits"].swapaxes(0, 1)
     options = {k: float(golden[k]) for k in ("sigma", "beta", "gamma")}
 
@@ -53,13 +52,42 @@ def test_terms_are_the_original(x64, path):
 
     loss, grad = jax.jit(jax.value_and_grad(value))(logits)
     assert grad.dtype == golden["logits"].dtype
-    single = grad.dtype == np.float32
-    rtol, atol = (1e-4, 1e-6) if single else (1e-9, 1e-11)
-    np.testing.assert_allclose(loss, golden["loss"], rtol=rtol)
-    np.testing.assert_allclose(
-        grad.swapaxes(0, 1), golden["grad"], rtol=rtol, atol=atol
-    )
+    known, uncertain, rounding = _certainty(golden)
+    error = np.abs(grad.swapaxes(0, 1) - golden["grad"]).max((1, 2))
+    size = np.abs(golden["grad"]).max((1, 2))
+    relative = 1e-4 if grad.dtype == np.float32 else 1e-9
+    assert (error <= (relative + uncertain) * size + rounding)[known].all()
+    if known.all():
+        hinge = golden["lbd"] * golden["sigma"] / 2 * uncertain.mean()
+        assert abs(loss - golden["loss"]) <= relative * golden["loss"] + hinge
+    assert np.isfinite(loss) and np.isfinite(grad).all()
     assert golden.unread() == []
+
+
+def _certainty(golden):
+    """By image: whether rounding leaves no doubt that it counts or does not; the relative
+    and the absolute error that rounding leaves to its gradient.
+
+    A probability p loses some eps (a softmax, a sum and a quotient: four). Then
+    z = Phi^-1(p) moves by dz = eps / phi(z), and 1 / phi(z) in the gradient by |z| dz of
+    itself; and where p is near 1 there is nothing but eps in the 1 - p of the softmax.
+    """
+    eps = 4 * np.finfo(golden["logits"].dtype).eps
+    batch, m, _ = golden["logits"].shape
+    beta, gamma = float(golden["beta"]), float(golden["gamma"])
+    p = np.sort(softmax(beta * golden["logits"].astype(np.float64), -1).mean(1), -1)
+    first, second = np.minimum(p[:, -1], 1 - 1e-16), p[:, -2]
+    z = ndtri(first)
+    dz = eps / norm.pdf(z)
+    certain = 1 - p[:, -1] < eps / 64  # 1 in this type, so dropped
+    gap = z - ndtri(second) - gamma
+    known = certain | ((1 - first > 4 * eps) & (np.abs(gap) > 4 * dz))
+    steep = first / norm.pdf(z) + second / norm.pdf(ndtri(second))
+    steep = np.where(
+        certain | (gap > 0), 0, golden["lbd"] * golden["sigma"] / 2 * steep
+    )
+    rounding = eps * (1 + beta * steep) / (batch * m)
+    return known, np.where(certain | (gap > 0), 0, z * dz), rounding
 
 
 def test_certain_image_has_neither_value_nor_gradient_of_the_hinge():

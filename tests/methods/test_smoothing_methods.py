@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_each
 from smoothing_step import check_gradients, network
 
 from jaxcert.errors import InputError
@@ -15,11 +15,7 @@ from jaxcert.interfaces import Model, Run
 from jaxcert.methods import _smoothing, consistency, smoothadv, smoothmix, stability
 
 RUN = Run(steps_per_epoch=5, total_steps=100, data_size=40)
-RTOL, ATOL = 1e-9, 1e-11
-
-
-def load(name: str) -> Golden:
-    return Golden(golden_files("smoothing", f"{name}.npz")[0])
+RTOL = 1e-9
 
 
 def nhwc(array):
@@ -40,7 +36,7 @@ def check_step(golden, objective, attack=lambda *inputs: (), attacked=()):
     """Loss, gradients and BatchNorm statistics of objective(model, params, state, image,
     label, noise), and the images of attack(logits, image, label, noise), called `attacked`
     in the file, are the recorded ones; no other array is left."""
-    model, params, state = network()
+    model, params, state = network(golden["x"])
     inputs = nhwc(golden["x"]), golden["y"], noise_of(golden)
 
     @jax.jit
@@ -53,28 +49,27 @@ def check_step(golden, objective, attack=lambda *inputs: (), attacked=()):
 
     (loss, (after, metrics)), grads, moved = step(params)
     for ours, name in zip(moved, attacked, strict=True):
-        np.testing.assert_allclose(ours, nhwc(golden[name]), rtol=RTOL, atol=ATOL)
+        close(ours, nhwc(golden[name]))
     np.testing.assert_allclose(loss, golden["loss"], rtol=RTOL)
     assert metrics["loss"] == loss
     check_gradients(golden, grads, after)
 
 
-@pytest.mark.golden
-def test_stability_is_the_original(x64):
-    golden = load("loss_stability")
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_stability*.npz")
+def test_stability_is_the_original(x64, file):
+    golden = Golden(file)
     lbd = golden["lbd"]
     check_step(golden, lambda *a: stability.objective(*a, lbd=lbd))
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "name", ["pgd_m1", "pgd_m4", "pgd_m4_nograd", "ddn_m1", "ddn_m4"]
-)
-def test_smoothadv_is_the_original(x64, name):
-    golden = load(f"loss_smoothadv_{name}")
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_smoothadv_*.npz")
+def test_smoothadv_is_the_original(x64, file):
+    golden, name = Golden(file), file.stem.removeprefix("loss_smoothadv_")
     nan = np.full(nhwc(golden["x"]).shape, np.nan)  # no gradient is zero here
     given = dict(
-        attack="gradient_free" if name.endswith("nograd") else name[:3],
+        attack="gradient_free" if "nograd" in name else name.split("_")[0],
         eps=golden["max_norm"],
         steps=int(golden["steps"]),
     )
@@ -88,17 +83,15 @@ def test_smoothadv_is_the_original(x64, name):
     )
 
 
-@pytest.mark.golden
-def test_consistency_is_the_original(x64):
-    golden = load("loss_consistency")
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_consistency*.npz")
+def test_consistency_is_the_original(x64, file):
+    """With and without the attack of SmoothAdv."""
+    golden = Golden(file)
     weights = dict(lbd=golden["lbd"], eta=golden["eta"])
-    check_step(golden, lambda *a: consistency.objective(*a, **weights))
-
-
-@pytest.mark.golden
-def test_consistency_with_smoothadv_is_the_original(x64):
-    golden = load("loss_consistency_smoothadv")
-    weights = dict(lbd=golden["lbd"], eta=golden["eta"])
+    if "x_adv" not in golden:
+        check_step(golden, lambda *a: consistency.objective(*a, **weights))
+        return
     given = dict(eps=golden["max_norm"], steps=int(golden["steps"]))
 
     def attack(*inputs):
@@ -114,10 +107,11 @@ def test_consistency_with_smoothadv_is_the_original(x64):
     check_step(golden, objective, attack, ["x_adv"])
 
 
-@pytest.mark.golden
-def test_consistency_regularizers_are_the_originals(x64):
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "consistency_logits*.npz")
+def test_consistency_regularizers_are_the_originals(x64, file):
     """Their xent and kl are ours at eta = lbd and eta = 0."""
-    golden = load("consistency_logits")
+    golden = Golden(file)
     lbd, eta = golden["lbd"], golden["eta"]
     m, count, classes = golden["logits"].shape
 
@@ -130,7 +124,7 @@ def test_consistency_regularizers_are_the_originals(x64):
     for name, weight in (("default", eta), ("xent", lbd), ("kl", 0.0)):
         loss, grad = regularizer(golden["logits"], weight)
         np.testing.assert_allclose(loss, golden[f"loss_{name}"], rtol=RTOL)
-        np.testing.assert_allclose(grad, golden[f"grad_{name}"], rtol=RTOL, atol=ATOL)
+        close(grad, golden[f"grad_{name}"])
 
     def distance(logits):
         flat = logits.reshape(m * count, classes)
@@ -138,15 +132,15 @@ def test_consistency_regularizers_are_the_originals(x64):
 
     loss, grad = jax.value_and_grad(distance)(golden["logits"])
     np.testing.assert_allclose(loss, golden["loss_mse"], rtol=RTOL)
-    np.testing.assert_allclose(grad, golden["grad_mse"], rtol=RTOL, atol=ATOL)
+    close(grad, golden["grad_mse"])
     assert golden.unread() == []
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("mix_step", [0, 1])
-def test_smoothmix_is_the_original(x64, mix_step):
-    golden = load(f"loss_smoothmix_m{mix_step}")
-    assert golden["mix_step"] == mix_step
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_smoothmix_*.npz")
+def test_smoothmix_is_the_original(x64, file):
+    golden = Golden(file)
+    mix_step = int(golden["mix_step"])
     ramp, step_size = golden["warmup_v"], golden["alpha"]
     start_norm = golden["maxnorm_s"]
     np.testing.assert_allclose(ramp * step_size * mix_step, start_norm, rtol=RTOL)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Golden, golden_files
+from conftest import Golden, close, golden_each
 from scipy.special import ndtri
 from smoothing_step import check_gradients, network
 
@@ -24,19 +24,15 @@ from jaxcert.interfaces import Model, Run, TrainState
 from jaxcert.methods import gaussian, sun
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "path",
-    golden_files("smoothing", "loss_sun_sphere_*.npz"),
-    ids=lambda p: p.stem[16:],
-)
-def test_step_is_the_original(x64, path):
-    golden = Golden(path)
-    model, params, state = network()
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "loss_sun_sphere_*.npz")
+def test_step_is_the_original(x64, file):
+    golden = Golden(file)
+    model, params, state = network(golden["x"])
     x = golden["x"].transpose(0, 2, 3, 1)
     noise = golden["sigma"] * golden["noise_std_normal"].transpose(0, 1, 3, 4, 2)
     assert len(noise) == golden["m"]
-    norm = "linf" if "linf" in path.stem else "l2"
+    norm = "linf" if "linf" in file.stem else "l2"
 
     def step(params):
         moved = sun.attack(
@@ -57,7 +53,7 @@ def test_step_is_the_original(x64, path):
         jax.value_and_grad(step, has_aux=True)
     )(params)
     attacked = golden["adv_noise"].transpose(0, 1, 3, 4, 2)
-    np.testing.assert_allclose(moved, attacked, rtol=1e-9, atol=1e-11)
+    close(moved, attacked)
     for deltas, name in ((noise, "pred_before"), (moved, "pred_after")):
         logits = model.apply(params, state, (x + deltas).reshape(-1, *x.shape[1:]))[0]
         predicted = logits.argmax(-1).reshape(deltas.shape[:2])
@@ -67,24 +63,30 @@ def test_step_is_the_original(x64, path):
     check_gradients(golden, grads, after)
 
 
-@pytest.mark.golden
-def test_weights_are_those_of_the_code_and_not_the_printed_ones():
-    golden = Golden(golden_files("smoothing", "sun_reweighting.npz")[0])
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "sun_reweighting*.npz")
+def test_weights_are_those_of_the_code_and_not_the_printed_ones(monkeypatch, file):
+    golden = Golden(file)
     count, n = golden["count"], int(golden["n"])
+    monkeypatch.setattr(sun, "ALPHA", float(golden["alpha"]))
     ours = sun.weight(count, n)
     np.testing.assert_allclose(ours, golden["weight_code"], rtol=1e-9)
     relative = ours / ours.min()
     np.testing.assert_allclose(relative, golden["weight_code_normalised"], rtol=1e-9)
-    # the printed formula with 12 of 16 as its reference, instead of p = 0.75
-    np.testing.assert_allclose(
-        relative, golden["weight_paper_with_reference_count12"], rtol=1e-9
-    )
     lower = clopper_pearson_lower(count, n, sun.ALPHA)
-    assert golden["alpha"] == sun.ALPHA
     np.testing.assert_allclose(lower, golden["lower"], rtol=1e-9)
+    # the printed formula with a share of 3/4 as its reference, instead of p = 3/4
+    prefix = "weight_paper_with_reference_count"
+    for name in [name for name in golden if name.startswith(prefix)]:
+        assert int(name.removeprefix(prefix)) == 3 * n // 4
+        np.testing.assert_allclose(relative, golden[name], rtol=1e-9)
     printed = np.maximum(1, ndtri(lower) / ndtri(0.75))
     np.testing.assert_allclose(printed, golden["weight_paper_literal"], rtol=1e-9)
     assert golden.unread() == []
+
+
+def test_votes_are_bounded_at_the_level_of_the_official_code():
+    assert sun.ALPHA == 0.1
 
 
 N, BATCH, SIGMA = 10, 4, 0.5

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import Golden, close, golden_each
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
@@ -15,15 +17,9 @@ from jaxcert.methods import _linf, linf_dist, sortnet
 from jaxcert.models import dist_net
 from jaxcert.nn.norm_dist import MeanShift
 from jaxcert.torch_import.dist_net import convert_state_dict
-from tests.conftest import Golden, close, golden_files
+from tests.ops.test_norm_dist import group_of, power
 
 RUN = Run(1, 1, 1)
-
-
-def files(pattern):
-    return pytest.mark.parametrize(
-        "file", golden_files("linf", pattern), ids=lambda f: f.stem
-    )
 
 
 def names_of(golden, prefix):
@@ -50,6 +46,7 @@ def opened(file):
         rho=float(golden["rho"]) if "rho" in golden else 0.0,
         mean=tuple(golden["mean"].tolist()),
         std=float(golden["std"]),
+        group=group_of(golden["mask_hidden1"]) if "mask_hidden1" in golden else 32,
         **facts,
     )
     image = golden["pixels"].astype(np.float64).transpose(0, 2, 3, 1)
@@ -61,17 +58,18 @@ def state_of(golden, trees, prefix):
 
 
 def kept_of(golden):
-    """Masks (B, width), equal within groups of 32 -> the tuple that training takes."""
+    """Masks (B, width), equal within groups -> the tuple that training takes."""
     kept = []
-    for name in sorted(n for n in golden if n.startswith("mask_hidden")):
-        groups = [mask[0] for mask in np.array_split(golden[name], [32])]
+    for i in range(1, 1 + sum(n.startswith("mask_hidden") for n in golden)):
+        mask = golden[f"mask_hidden{i}"]
+        groups = mask[:: group_of(golden["mask_hidden1"])]
         kept.append(jnp.asarray([np.flatnonzero(mask) for mask in groups], jnp.int32))
     return tuple(kept) or None
 
 
 @pytest.mark.slow
-@pytest.mark.golden
-@files("net_*.npz")
+@pytest.mark.golden("linf")
+@golden_each("linf", "net_*.npz")
 def test_training_is_the_originals_in_value_gradient_and_running_means(x64, file):
     golden, model, params, image, trees = opened(file)
     state, label = state_of(golden, trees, "buffer0_"), golden["targets"]
@@ -82,16 +80,18 @@ def test_training_is_the_originals_in_value_gradient_and_running_means(x64, file
     )
     objective = _linf.ce_hinge if "head" in params else _linf.mixture
 
-    def loss(params, p):
+    def loss(params, *, p):
         (logits, worst), after = model.apply(
             params, state, image, train=True, p=p, kept=kept, label=label, eps=eps
         )
         return objective(logits, worst, label, lam=lam), (logits, worst, after)
 
-    run = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
-    for p in sorted({n.split("_")[1] for n in golden if n.startswith("train_p")}):
-        number = None if p == "pinf" else int(p[1:])
-        (value, (logits, worst, after)), grads = run(params, number)
+    prefixes = {re.match(r"train_(p(?:inf|\d+(?:_\d+)?))_", n) for n in golden} - {None}
+    for p in sorted({match[1] for match in prefixes}):
+        number = power(p[1:])  # infinity, a whole number or another
+        number = None if p == "pinf" else int(number) if number % 1 == 0 else number
+        of_p = jax.jit(jax.value_and_grad(partial(loss, p=number), has_aux=True))
+        (value, (logits, worst, after)), grads = of_p(params)
         close(value, golden[f"train_{p}_loss"], 1e-7)
         close(logits, golden[f"train_{p}_logits"], 1e-7)
         close(worst, golden[f"train_{p}_worst"], 1e-7)
@@ -103,18 +103,20 @@ def test_training_is_the_originals_in_value_gradient_and_running_means(x64, file
     for name in ("x", "q"):
         golden.get(name) is not None and golden[name]
     assert not golden.unread(
-        "eval_", "eps8_", "reestimate_split", "eps_test_pixel", "pgd"
+        "eval_", "eps", "reestimate_split", "eps_test_pixel", "pgd"
     )
 
 
-@pytest.mark.golden
-@files("net_*.npz")
+@pytest.mark.golden("linf")
+@golden_each("linf", "net_*.npz")
 def test_evaluation_bounds_and_radii_are_the_originals(x64, file):
     golden, model, params, image, trees = opened(file)
     label, scale = golden["targets"], np.asarray(params["scale"])
     for prefix in sorted({n[: n.index("eval_")] for n in golden if "eval_" in n}):
         state = state_of(golden, trees, f"{prefix}eval_buffer_")
-        eps = 8 / 255 if prefix else float(golden["eps_test_pixel"])
+        eps = float(golden["eps_test_pixel"])
+        if prefix:  # eps8_eval_: at 8 / 255
+            eps = power(prefix.removeprefix("eps").removesuffix("_")) / 255
         expected = {
             n: golden[f"{prefix}eval_{n}"] for n in names_of(golden, f"{prefix}eval_")
         }
@@ -152,8 +154,8 @@ def test_evaluation_bounds_and_radii_are_the_originals(x64, file):
         )
 
 
-@pytest.mark.golden
-@files("net_sort*.npz")
+@pytest.mark.golden("linf")
+@golden_each("linf", "net_sort*.npz")
 def test_means_are_re_estimated_as_the_original_does(x64, file):
     golden, model, params, image, trees = opened(file)
     state, split = state_of(golden, trees, "buffer0_"), int(golden["reestimate_split"])
@@ -164,8 +166,8 @@ def test_means_are_re_estimated_as_the_original_does(x64, file):
     jax.tree.map(partial(close, tolerance=2e-7), state, expected)
 
 
-@pytest.mark.golden
-@files("mean_shift*.npz")
+@pytest.mark.golden("linf")
+@golden_each("linf", "mean_shift*.npz")
 def test_mean_shift_is_the_originals(x64, file):
     golden = Golden(file)
     y, g, mask = (golden[n] for n in ("y", "g", "mask_out"))
@@ -199,10 +201,10 @@ def test_mean_shift_is_the_originals(x64, file):
         }
         if train:
             close(mean, golden[after[prefix]], 2e-7)
-    for k, name in enumerate(sorted(n for n in golden if n.startswith("reest_batch"))):
+    for k in range(sum(n.startswith("reest_batch") for n in golden)):
         _, after = layer.apply(
             before,
-            golden[name],
+            golden[f"reest_batch{k}"],
             train=True,
             momentum=1 / (k + 1),
             mutable=["mean_shift"],

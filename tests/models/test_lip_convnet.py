@@ -110,7 +110,7 @@ def test_every_size_of_the_network_is_that_of_the_arrays(stages, channels, block
 
 
 @pytest.mark.slow
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 @pytest.mark.parametrize("pattern", ["lipconvnet_*.npz", "lipresnet_*.npz"])
 def test_whole_network_equals_the_original(x64, pattern):
     for path in golden_files("lipschitz_l2", pattern):
@@ -139,7 +139,10 @@ def test_whole_network_equals_the_original(x64, pattern):
         close(cert, g["train_cert"], 1e-8)
         close(value, g[gamma_name], 1e-8)
         norms = [np.linalg.norm(grads[m][leaf]) for m, leaf in order]
-        np.testing.assert_allclose(norms, g["grad_l2_norms"], rtol=1e-8, atol=1e-12)
+        # a gradient that cancels keeps what the largest one loses
+        expected = g["grad_l2_norms"]
+        lost = 1e-12 * expected.max()
+        np.testing.assert_allclose(norms, expected, rtol=1e-8, atol=lost)
         ours = np.asarray(grads["conv1_0"]["kernel"]).transpose(3, 2, 0, 1)
         close(ours, g["g_first"], 1e-8)
 

@@ -19,6 +19,7 @@ from jaxcert.nn import cholesky
 from jaxcert.nn.activations import maxmin
 from jaxcert.nn.liresnet import Blocks, Power
 from jaxcert.ops import margins
+from tests.models.test_liresnet import steps_of
 
 TINY = dict(
     image_shape=(8, 8, 1), num_classes=4, depth=2, width=8, dense=8, dense_depth=2
@@ -43,7 +44,7 @@ def same(found, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_layers_are_the_originals(x64):
     for path in golden_files("lipschitz_l2", "liresnet_pp_layers*.npz"):
         g = Golden(path)
@@ -98,13 +99,14 @@ def _check_blocks(g):
         )
         return found.prod()
 
-    for steps in (1, 10, 500):
+    for steps in steps_of(g, "conv_pi_k"):
         close(norm(params, steps), g[f"conv_pi_k{steps}"])
-    slope = jax.jit(jax.grad(lambda params: norm(params, 10)))(params)["kernel"]
-    close(slope, ohwi(g["conv_pi_k10_gweights"]))
+    for steps in steps_of(g, "conv_pi_k", "_gweights"):
+        slope = jax.jit(jax.grad(lambda params, n=steps: norm(params, n)))(params)
+        close(slope["kernel"], ohwi(g[f"conv_pi_k{steps}_gweights"]))
     bounds = np.array([f() for f in blocks(1).apply(variables, method="bounds")])
     true = g["conv_true_norms"]
-    assert (bounds >= true * (1 - 1e-14)).all() and (bounds <= true * (1 + 1e-6)).all()
+    assert (bounds >= true * (1 - 1e-13)).all() and (bounds <= true * (1 + 1e-6)).all()
 
 
 def _check_dense_stack(g):
@@ -157,12 +159,14 @@ def _check_neck(g):
 
 
 @pytest.mark.slow
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_network_loss_and_gradients_are_the_originals(x64):
     for path in golden_files("lipschitz_l2", "liresnet_pp_tiny*.npz"):
         g = Golden(path)
         depth, width, dense, dense_depth = (int(n) for n in g["meta"])
         model = liresnet_pp.make(
+            image_shape=(*g["x_u8"].shape[2:], g["x_u8"].shape[1]),
+            num_classes=len(g["p.head.bias"]),
             depth=depth,
             width=width,
             dense=dense,
@@ -199,12 +203,14 @@ def test_network_loss_and_gradients_are_the_originals(x64):
         # the original starts each evaluation from ones again, ours from the carried vector
         start = jax.tree.map(jnp.ones_like, state["power"])
         pairwise, _ = model.lipschitz(params, {**state, "power": start})
-        close(_below_head(params, pairwise), g["sub_lipschitz_eval"], 1e-3)
-        radius = margins.radius(logits, pairwise, logits.argmax(1))
-        close(radius, g["eval_radius"], 1e-3)
         bound = model.lipschitz_bound(params, state)
         ratio = _below_head(params, bound.pairwise) / float(g["sub_lipschitz_eval"])
         assert 1 <= ratio <= 1.02
+        # both estimates are below the norm by some times what theirs lacks of the proven one
+        tolerance = 1e-4 + 10 * (ratio - 1)
+        close(_below_head(params, pairwise), g["sub_lipschitz_eval"], tolerance)
+        radius = margins.radius(logits, pairwise, logits.argmax(1))
+        close(radius, g["eval_radius"], tolerance)
         assert not g.unread()
 
 

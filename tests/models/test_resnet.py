@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import Golden, close, golden_files
+from conftest import Golden, close, golden_each
 from flax import linen as nn
 from torch_names import generated, resnet_place, tensor, to_trees
 
@@ -37,12 +37,10 @@ def _loss(model, params, state, x, y):
     return -picked.mean(), (logits, state)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "path", golden_files("smoothing", "cifar_resnet*.npz"), ids=lambda p: p.stem
-)
-def test_resnet_is_the_original(path, x64, monkeypatch):
-    golden = Golden(path)
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "cifar_resnet*.npz")
+def test_resnet_is_the_original(file, x64, monkeypatch):
+    golden = Golden(file)
     if "names" in golden:
         weights = generated(golden["names"], golden["shapes"], golden["seed"])
         first = list(weights.values())[: len(golden["checksum"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from conftest import Golden, close, golden_files
+from conftest import Golden, close, golden_each, golden_files
 from torch_names import generated, plain_place, tensor, to_trees
 
 from jaxcert.errors import InputError
@@ -18,10 +18,12 @@ def _nhwc(x):
     return np.asarray(x, np.float64).transpose(0, 2, 3, 1)
 
 
-@pytest.mark.golden
-def test_small_cnn_is_the_original(x64):
-    weights = Golden(golden_files("smoothing", "tinynet.npz")[0])
-    golden = Golden(golden_files("smoothing", "tinynet_forward.npz")[0])
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "tinynet*_forward*.npz")
+def test_small_cnn_is_the_original(x64, file):
+    files = golden_files("smoothing", "tinynet*.npz")
+    weights = Golden(next(path for path in files if "forward" not in path.stem))
+    golden = Golden(file)
     x = _nhwc(golden["x"])
     model = small_cnn.make(
         num_classes=len(weights["fc.bias"]),
@@ -32,10 +34,10 @@ def test_small_cnn_is_the_original(x64):
     )
     params, state = to_trees(weights, plain_place)
     logits, same = jax.jit(model.apply)(params, state, x)
-    np.testing.assert_allclose(logits, golden["logits_eval"], rtol=1e-9, atol=1e-11)
+    close(logits, golden["logits_eval"])
     jax.tree.map(np.testing.assert_array_equal, same, state)
     logits, after = jax.jit(lambda x: model.apply(params, state, x, train=True))(x)
-    np.testing.assert_allclose(logits, golden["logits_train"], rtol=1e-9, atol=1e-11)
+    close(logits, golden["logits_train"])
     for name in golden:
         if name.startswith("after/"):
             ours = tensor(params, after, name[6:], plain_place, golden[name].ndim)
@@ -43,12 +45,10 @@ def test_small_cnn_is_the_original(x64):
     assert golden.unread("y") == []
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "path", golden_files("smoothing", "lenet*_generated.npz"), ids=lambda p: p.stem
-)
-def test_lenet_is_the_original(path, x64):
-    golden = Golden(path)
+@pytest.mark.golden("smoothing")
+@golden_each("smoothing", "lenet*.npz")
+def test_lenet_is_the_original(file, x64):
+    golden = Golden(file)
     weights = generated(golden["names"], golden["shapes"], golden["seed"])
     sums = [w.sum(dtype=np.float64) for w in weights.values()]
     np.testing.assert_allclose(

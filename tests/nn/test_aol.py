@@ -11,7 +11,7 @@ from conftest import Golden, close, golden_files
 from jaxcert.nn import aol
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_rescaled_kernel_equals_the_original_in_value_and_gradient(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):
         g = Golden(path)

@@ -21,7 +21,7 @@ def turned(weight):
 
 
 @pytest.mark.slow
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_convolution_equals_the_original(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):
         g = Golden(path)

@@ -14,7 +14,7 @@ from jaxcert.nn import cayley, lot
 from jaxcert.ops import linalg
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_dense_equals_the_original(x64):
     for path in golden_files("lipschitz_l2", "heads_certificates_cr*.npz"):
         g = Golden(path)
@@ -36,7 +36,7 @@ def test_dense_equals_the_original(x64):
 
 
 @pytest.mark.slow
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_convolution_equals_the_original(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):
         g = Golden(path)

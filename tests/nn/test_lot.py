@@ -20,7 +20,7 @@ def nhwc(x):
     return jnp.asarray(np.moveaxis(x, 1, -1))
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_layers_equal_the_original_in_value_gradient_and_spectrum(x64):
     for path in golden_files("lipschitz_l2", "lot_conv*.npz"):
         g = Golden(path)
@@ -70,15 +70,22 @@ def _full_spectrum(half, m):
     return np.concatenate([half, rest], 1).reshape(m * m, *half.shape[2:])
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_dense_equals_the_one_by_one_layer_of_the_original(x64):
     for path in golden_files("lipschitz_l2", "lot_conv*.npz"):
         g = Golden(path)
-        params = {"kernel": jnp.asarray(g["lin_weight"].transpose(2, 3, 1, 0))}
-        params["bias"] = jnp.asarray(g["lin_bias"])
-        x = jnp.asarray(g["lin_x"][:, :, 0, 0])
-        layer = lot.Dense(len(g["lin_weight"]))
-        close(layer.apply({"params": params}, x), g["lin_y"][:, :, 0, 0])
+        cases = [
+            name.removesuffix("_meta")
+            for name in g
+            if name.endswith("_meta") and (g[name][2:] == 1).all()
+        ]
+        assert cases  # of kernel, stride and side 1
+        for case in cases:
+            weight = jnp.asarray(g[f"{case}_weight"].transpose(2, 3, 1, 0))
+            params = {"kernel": weight, "bias": jnp.asarray(g[f"{case}_bias"])}
+            x = jnp.asarray(g[f"{case}_x"][:, :, 0, 0])
+            layer = lot.Dense(weight.shape[-1])
+            close(layer.apply({"params": params}, x), g[f"{case}_y"][:, :, 0, 0])
 
 
 @pytest.mark.parametrize("c_in,c_out,k,stride,n", [(3, 4, 3, 1, 5), (2, 8, 3, 2, 6)])

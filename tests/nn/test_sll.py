@@ -11,7 +11,7 @@ from conftest import Golden, close, golden_files
 from jaxcert.nn import cpl, liresnet, sll
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_residual_layer_equals_the_original_in_value_and_gradients(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):
         g = Golden(path)
@@ -19,7 +19,8 @@ def test_residual_layer_equals_the_original_in_value_and_gradients(x64):
         kernel = jnp.asarray(g["sll_kernel"].transpose(2, 3, 1, 0))
         bias = jnp.asarray(g["sll_bias"].reshape(-1))
         # q cancels in the original: no gradient, and the same output as for q = 1
-        assert np.abs(g["sll_g_q"]).max() < 1e-14 < np.abs(g["sll_q"]).max()
+        rounding = 1e-12 * np.abs(g["sll_g_kernel"]).max()
+        assert np.abs(g["sll_g_q"]).max() <= rounding and g["sll_q"].any()
 
         def layer(x, kernel, bias):
             t = sll.multipliers(kernel, jnp.zeros(kernel.shape[3]))

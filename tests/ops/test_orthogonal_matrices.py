@@ -12,7 +12,7 @@ from jaxcert.ops import linalg
 from jaxcert.ops.linalg import Pair
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_cholesky_is_the_originals_in_value_and_gradient(x64):
     for path in golden_files("lipschitz_l2", "liresnet_pp_layers*.npz"):
         g = Golden(path)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import Golden, close, golden_each
 
 from jaxcert.errors import InputError
 from jaxcert.ops.norm_dist import norm_dist
 from jaxcert.ops.sort_neuron import sort_neuron, sort_neuron_bounds
-from tests.conftest import Golden, close, golden_files
 
 
 def pulled(x, w, g, rho, terms):
@@ -25,8 +25,8 @@ def pulled(x, w, g, rho, terms):
     return jax.jit(both)(x, w, g)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("file", golden_files("linf", "sort_neuron*.npz"), ids=str)
+@pytest.mark.golden("linf")
+@golden_each("linf", "sort_neuron*.npz")
 @pytest.mark.parametrize(
     "dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"]
 )
@@ -47,8 +47,8 @@ def test_value_and_gradients_are_the_originals(x64, file, dtype):
     assert dtype == "float32" or not golden.unread()
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("file", golden_files("linf", "bounds*.npz"), ids=str)
+@pytest.mark.golden("linf")
+@golden_each("linf", "bounds*.npz")
 def test_interval_bounds_are_the_originals(x64, file):
     golden = Golden(file)
     box = [golden[name].astype(np.float64) for name in ("lower", "upper")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import jax
@@ -124,23 +125,29 @@ def test_convolutions_without_outputs_or_inputs_are_refused(k, side, padding):
         spectral.conv_bound(np.ones((k, k, 1, 1)), side, padding=padding)
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_bounds_lie_between_the_norm_and_gram_iteration(x64):
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):
         g = Golden(path)
         kernel, side = g["gram_kernel"].transpose(2, 3, 1, 0), int(g["gram_n"])
         zero_padded = float(g["gram_true_zero"])
-        tight = spectral.conv_bound(kernel, side, padding=1)
+        padding = len(kernel) // 2
+        tight = spectral.conv_bound(kernel, side, padding=padding)
         assert zero_padded * (1 - 1e-12) <= tight <= zero_padded * (1 + 1e-6)
-        loose = spectral.conv_bound(kernel, side, padding=1, tight=False)
-        assert tight <= loose <= g["gram_circular_big_k8"] * 1.01
+        loose = spectral.conv_bound(kernel, side, padding=padding, tight=False)
+        assert tight <= loose
+        # theirs is of a torus of n + 2, ours of any larger one
+        for name in [n for n in g if n.startswith("gram_circular_big_k")]:
+            assert zero_padded <= g[name] * (1 + 1e-9)
         # a torus of exactly the image, as if its borders were full of zeros
-        band = spectral.Band(kernel.transpose(0, 1, 3, 2), 1, side - 1, side - 1)
+        taps, reach = kernel.transpose(0, 1, 3, 2), side - padding
+        band = spectral.Band(taps, padding, reach, reach)
         circular = spectral.torus_bound(band)
         assert np.isclose(circular, g["gram_true_circular"], rtol=1e-9)
         matrix = spectral.norm_bound(g["gram_dense"])
         assert np.isclose(matrix, g["gram_dense_true"], rtol=1e-9)
-        for steps in (1, 2, 4, 8):
-            assert circular <= g[f"gram_circular_k{steps}"] * (1 + 1e-9)
-            if steps != 2:
-                assert matrix <= g[f"gram_dense_k{steps}"] * (1 + 1e-9)
+        for name in g:
+            if re.fullmatch(r"gram_circular_k\d+", name):
+                assert circular <= g[name] * (1 + 1e-9)
+            if re.fullmatch(r"gram_dense_k\d+", name):
+                assert matrix <= g[name] * (1 + 1e-9)

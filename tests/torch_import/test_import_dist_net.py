@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import ROOT, assert_words, end
+from conftest import Golden, close, golden_each
 
 from jaxcert import certify, import_torch, records, train
 from jaxcert import config as configs
@@ -18,7 +19,6 @@ from jaxcert.errors import InputError
 from jaxcert.models import dist_net
 from jaxcert.torch_import.arrays import read
 from jaxcert.torch_import.dist_net import convert_state_dict
-from tests.conftest import Golden, close, golden_files
 
 SHAPE = (2, 3, 2)  # H, W, C: all orders of it differ
 MEAN, STD = (0.3, 0.6), 0.37
@@ -102,10 +102,8 @@ def test_facts_are_read_off_the_arrays():
     assert facts == dict(depth=5, width=7, num_classes=4, hidden=5, learn_scale=False)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "file", golden_files("linf", "net_*.npz"), ids=lambda f: f.stem
-)
+@pytest.mark.golden("linf")
+@golden_each("linf", "net_*.npz")
 def test_reference_is_the_original(x64, file):
     """On networks that the originals have trained and evaluated themselves."""
     golden = Golden(file)

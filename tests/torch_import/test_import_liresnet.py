@@ -18,6 +18,7 @@ from jaxcert.errors import InputError
 from jaxcert.models import bronet, liresnet, liresnet_pp
 from jaxcert.torch_import import liresnet as from_liresnet
 from jaxcert.torch_import import liresnet_pp as from_liresnet_pp
+from tests.models.test_liresnet import steps_of
 
 SHAPE = (8, 8, 2)
 CONVERT = {
@@ -207,19 +208,20 @@ def golden(name):
         yield g, arrays, np.moveaxis(pixels, 1, -1)
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_liresnet_is_the_original(x64):
     for g, arrays, image in golden("liresnet_v1_tiny*.npz"):
+        steps, _ = steps_of(g, "sub_lipschitz_")
         model, params, state = imported(
-            "liresnet", arrays, image.shape[1:], power_steps=10
+            "liresnet", arrays, image.shape[1:], power_steps=steps
         )
         close(jax.jit(model.apply)(params, state, image)[0], g["logits"], 1e-8)
         close(reference("liresnet", arrays, image), g["logits"], 1e-8)
         pairwise, _ = model.lipschitz(params, state, train=True)
-        close(below_head(params, pairwise), g["sub_lipschitz_10"], 1e-8)
+        close(below_head(params, pairwise), g[f"sub_lipschitz_{steps}"], 1e-8)
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_liresnet_pp_is_the_original(x64):
     for g, arrays, image in golden("liresnet_pp_tiny*.npz"):
         depth, width = (int(n) for n in g["meta"][:2])
@@ -238,7 +240,7 @@ def test_liresnet_pp_is_the_original(x64):
         close(reference("liresnet_pp", arrays, image), g["eval_logits"], 1e-8)
 
 
-@pytest.mark.golden
+@pytest.mark.golden("lipschitz_l2")
 def test_reflected_blocks_of_the_reference_are_the_originals():
     for path in golden_files("lipschitz_l2", "later_layers*.npz"):
         g = Golden(path)

@@ -11,6 +11,7 @@ import numpy as np
 import originals
 import pytest
 from command_line import assert_words, end
+from conftest import Golden, close, golden_files
 from torch_names import generated, resnet_place, to_trees
 
 from jaxcert import config as configs
@@ -24,24 +25,34 @@ from jaxcert.models import resnet
 from jaxcert.torch_import import lenet
 from jaxcert.torch_import.resnet import convert_resnet50, convert_state_dict
 from jaxcert.training import checkpoint, sharding
-from tests.conftest import Golden, close, golden_files
 
 RESNET = dict(name="resnet", depth=8, image_shape=(32, 32, 3))
+RESNETS = golden_files("smoothing", "cifar_resnet*.npz")
+LENETS = golden_files("smoothing", "lenet*.npz")
 
 
-def golden(name):
-    return Golden(golden_files("smoothing", f"{name}.npz")[0])
-
-
-def weights_of(name):
+def weights_of(file):
     """(state dict as its file would be, images [B,H,W,C], logits)"""
-    found = golden(name)
+    found = Golden(file)
     if "names" in found:
         arrays = generated(found["names"], found["shapes"], found["seed"])
     else:
         arrays = {name: found[name] for name in found if name.startswith("1.")}
     x = found["x"].astype(np.float64).transpose(0, 2, 3, 1)
     return arrays, x, found["logits_eval"]
+
+
+def model_of(arrays, image):
+    """The section of a config, read off the arrays."""
+    arrays = {name.removeprefix("1."): array for name, array in arrays.items()}
+    facts = dict(image_shape=image.shape[1:])
+    if "fc.bias" not in arrays:
+        return dict(name="lenet", num_classes=len(arrays["fc2.bias"]), **facts)
+    blocks = {name.split(".")[1] for name in arrays if name.startswith("layer1.")}
+    facts |= dict(depth=6 * len(blocks) + 2, width=len(arrays["conv1.weight"]))
+    # all are of the normalisation of CIFAR-10, whatever their classes
+    facts |= dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+    return dict(name="resnet", num_classes=len(arrays["fc.bias"]), **facts)
 
 
 def settings(workdir, **model):
@@ -52,20 +63,14 @@ def settings(workdir, **model):
     return config
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize(
-    "name,model",
-    [
-        ("cifar_resnet8", RESNET),
-        ("cifar_resnet110_generated", dict(name="resnet")),
-        ("lenet_generated", dict(name="lenet")),
-    ],
-)
+@pytest.mark.golden("smoothing")
+@pytest.mark.parametrize("file", [*RESNETS, *LENETS], ids=lambda file: file.stem)
 def test_imported_network_gives_the_originals_logits(
-    x64, strict_shapes, tmp_path, monkeypatch, name, model
+    x64, strict_shapes, tmp_path, monkeypatch, file
 ):
     monkeypatch.setattr(resnet, "_unrolls", lambda: False)  # compiles in a second
-    arrays, image, logits = weights_of(name)
+    arrays, image, logits = weights_of(file)
+    model = model_of(arrays, image)
     path, workdir = tmp_path / "model.npz", tmp_path / "new"
     np.savez(path, **arrays)
     network = import_torch.import_torch(path, settings(tmp_path, **model), workdir)
@@ -85,18 +90,26 @@ WRAPPED = {  # names of the network, and of a part in front of it
 }
 
 
-@pytest.mark.golden
+@pytest.mark.golden("smoothing")
+@pytest.mark.parametrize(
+    "file",
+    [file for file in RESNETS if "generated" not in file.stem],
+    ids=lambda file: file.stem,
+)
 @pytest.mark.parametrize("prefix,empty", WRAPPED.values(), ids=WRAPPED)
-def test_names_are_those_behind_any_wrapping(prefix, empty):
-    arrays = weights_of("cifar_resnet8")[0]
+def test_names_are_those_behind_any_wrapping(file, prefix, empty):
+    arrays, image, _ = weights_of(file)
     assert any(name.endswith("num_batches_tracked") for name in arrays)
     given = {prefix + name.removeprefix("1."): a for name, a in arrays.items()}
     given |= dict.fromkeys(empty, np.empty(0))
-    params, state, facts = convert_state_dict(given, (32, 32, 3))
+    params, state, facts = convert_state_dict(given, image.shape[1:])
+    expected_facts = model_of(arrays, image)
     arrays = {n: a for n, a in arrays.items() if "num_batches" not in n}
     expected = to_trees(arrays, resnet_place)
     jax.tree.map(np.testing.assert_array_equal, (params, state), expected)
-    assert facts == dict(depth=8, width=16, num_classes=10, shortcut="conv")
+    for name in ("name", "image_shape", "mean", "std"):
+        expected_facts.pop(name)
+    assert facts == expected_facts | {"shortcut": "conv"}  # its downsample.0
 
 
 def test_a_normalisation_with_tensors_is_not_passed_over():
