@@ -255,6 +255,13 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             f"{path} is neither a record nor a table of locuslab/smoothing: its first line "
             f"lacks {', '.join(missing)}; {_what_it_is(names)}name another file."
         )
+    others = [name for name in names if "radius" in name.lower()]
+    if others and "radius" not in names:
+        raise InputError(
+            f"{path}, line 1 has {others[0]} and lacks radius, so that it is no table of "
+            "PREDICT: rename the column of the certified radii radius, and add a column norm "
+            "if they are not in l2."
+        )
     votes = [name for name in VOTES if name in names]
     if votes and "radius" not in names:
         raise InputError(

@@ -339,6 +339,8 @@ def test_tampered_votes_are_named(loaded, end, fault):
     [
         ("idx\tlabel\tp1\tp2\tcorrect\ttime", "lacks predict; name another file"),
         ("idx\tlabel\tradius", "lacks predict; name another file"),
+        (HEAD.replace("radius", "radius_linf"), "has radius_linf and lacks radius, so"),
+        (HEAD.replace("radius", "Certified Radius"), "rename the column of the"),
         ("idx\tlabel\tpredict", r"lacks radius .of CERTIFY. or correct"),
         (
             "record,method,norm,sigma",
