@@ -327,12 +327,15 @@ def _data_at_hand(name: str, split: str, dir: str, pad: int):
 def _check_data(path: str | Path, c: Certificates) -> None:
     """Raises InputError for a record of other images or labels than those of its data set,
     where that is at hand."""
-    config = c.header.get("config")
-    data = config.get("data") if isinstance(config, dict) else None
-    if not isinstance(data, dict) or "data_digest" not in c.header:
-        return
-    asked = data.get("name"), c.header.get("split"), data.get("dir"), data.get("pad")
-    if tuple(map(type, asked)) != (str, str, str, int):
+    config = _section(c.header, "config")
+    data, certify = _section(config, "data"), _section(config, "certify")
+    asked = (
+        data.get("name", c.header.get("dataset")),
+        c.header.get("split", certify.get("split")),
+        data["dir"] if type(data.get("dir")) is str else "",
+        data["pad"] if type(data.get("pad")) is int else 0,
+    )
+    if tuple(map(type, asked[:2])) != (str, str):
         return
     found = _data_at_hand(*asked)
     if found is None:
@@ -341,12 +344,17 @@ def _check_data(path: str | Path, c: Certificates) -> None:
 
     source, digest = found
     check_rows(c, source, _file(path))
-    if digest != c.header["data_digest"]:
+    if digest != c.header.get("data_digest", digest):
         raise InputError(
             f"{_file(path)} has data_digest {c.header['data_digest']}, and that of "
             f"{source.name} here is {digest}: restore the file, or give it the data that it "
             "was made with."
         )
+
+
+def _section(of: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = of.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _check_names(option: str, given: Iterable[str], names: Sequence[str]) -> None:

@@ -314,7 +314,8 @@ def _interval(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
         sure = least > least_sure
         largest = np.where(sure, tried, 0.0).max(1, initial=0.0)
         proven = np.where(np.isnan(least).all(1), proven, largest)
-        before = np.column_stack([at_image, least[:, :-1]])
+        # of the image and of every smaller box that was looked at
+        before = np.fmin.accumulate(np.column_stack([at_image, least[:, :-1]]), axis=1)
         fits &= ~(least > before + most_wrong).any(1)
     holds = fits & (radius <= proven) & ((radius == 0) | np.isin(radius, tried))
     return np.where(fits, proven, 0.0), holds

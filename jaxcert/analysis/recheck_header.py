@@ -41,6 +41,10 @@ _CERTIFICATES = {
 }
 """Certificates whose method has another name."""
 _DETERMINISTIC = ("lipschitz", "interval")
+_CHOSEN = ("alpha", "sigma", "norm", "noise", "procedure", "n", "n0")
+"""What a config chooses of smoothing."""
+_DEFAULTS = {"norm": "l2", "noise": "gaussian"}
+"""What a re-check takes where a header does not say."""
 
 
 def check(c: Certificates) -> None:
@@ -58,9 +62,9 @@ def notes(c: Certificates) -> list[str]:
     on a request that is not known. Of rows that were never in a file there is none."""
     if c.header.get("format") is None:
         return []
-    requests = c.header.get("requests", [None])
+    requests = c.header.get("requests") or [None]
     known = [r for r in requests if r is not None]
-    found = []
+    found = _not_compared(c.header)
     if known:
         asked = _asked(known, c)
         done = int(np.isin(asked, c.index).sum())
@@ -82,6 +86,39 @@ def notes(c: Certificates) -> list[str]:
     return found
 
 
+def _not_compared(header: dict[str, Any]) -> list[str]:
+    """Sentences on what the header alone says, where a part of it that says so as well is
+    missing."""
+    method, config = header.get("method"), _dict(header.get("config"))
+    certify = _dict(config.get("certify"))
+    model = _dict(header.get("model")) or _dict(config.get("model"))
+    found, unknown = [], str(model.get("name")) not in NORMS
+    name = _dict(header.get("procedure")).get("name")
+    deterministic = method in _DETERMINISTIC or name in ("margin", "interval")
+    if deterministic and method != "diffusion_classifier" and unknown:
+        found.append(
+            "the record names no model whose norm is known: that its radii are of the norm "
+            f"{header.get('norm')} is not seen"
+        )
+    if not certify:
+        found.append(
+            "the record does not hold the config of its certificate: what its header says is "
+            "not compared with it"
+        )
+        return found
+    needed = {"smoothing": _CHOSEN, "interval": ("radii",)}.get(str(method), ())
+    left = [key for key in ("name", "split", "seed", *needed) if key not in certify]
+    left = [f"certify.{key}" for key in left]
+    left += [key for key in ("model", "precision") if key not in config]
+    left += ["data.name"] if "name" not in _dict(config.get("data")) else []
+    if left:
+        found.append(
+            f"the config in the record does not say {', '.join(left)}: what its header says "
+            "of that is not compared with it"
+        )
+    return found
+
+
 def _asked(requests: list[dict[str, int]], c: Certificates) -> np.ndarray:
     ranges = [range(r["start"], r["stop"], r["step"]) for r in requests]
     if sum(map(len, ranges)) > 10 * len(c.index) + 10**8:
@@ -98,7 +135,8 @@ def _faults(c: Certificates) -> Iterator[str]:
     header = c.header
     method, norm = header.get("method"), header.get("norm")
     procedure = _dict(header.get("procedure"))
-    model, config = _dict(header.get("model")), _dict(header.get("config"))
+    config = _dict(header.get("config"))
+    model = _dict(header.get("model")) or _dict(config.get("model"))
     name = str(procedure.get("name"))
     others = {p for found in _PROCEDURES.values() for p in found}
     if name in others - set(_PROCEDURES.get(str(method), others)):
@@ -117,6 +155,8 @@ def _faults(c: Certificates) -> Iterator[str]:
         values = getattr(c, column)
         if values is not None and classes is not None and values.shape[1] < classes:
             yield f"num_classes {classes} where rows have {column} of {values.shape[1]}"
+    if method == "interval" and any(r > 1 for r in _numbers(procedure.get("radii"))):
+        yield f"radii {_short(procedure['radii'])} where {method} tries those in (0, 1]"
     yield from _least_slack(method, procedure, model, header)
     yield from _against_config(c, model, config, procedure)
     yield from _outside(c)
@@ -124,19 +164,22 @@ def _faults(c: Certificates) -> Iterator[str]:
 
 def _least_slack(method, procedure, model, header) -> Iterator[str]:
     """`lipschitz.logit_slack` is at least 2^-30 of the largest constant times the diameter
-    of the box of pixels."""
+    of the box of pixels. The constant of a distance net, which no header of the interval
+    certificate has, counts as 1 at least."""
     shape, slack = model.get("image_shape"), procedure.get("logit_slack")
-    if method != "lipschitz" or not isinstance(shape, list | tuple):
+    if method not in _DETERMINISTIC or not isinstance(shape, list | tuple):
         return
     try:
         bound = np.asarray(header.get("pairwise_bound"), np.float64)
         if bound.ndim == 2:
             bound = bound[~np.eye(len(bound), dtype=bool)]
-        least = 2.0**-30 * bound.max() * math.sqrt(math.prod(shape)) * (1 - SAME)
+        constant = 1.0 if method == "interval" else bound.max()
+        least = 2.0**-30 * constant * math.sqrt(math.prod(shape)) * (1 - SAME)
     except (TypeError, ValueError, IndexError):
         return  # the re-check of the rows names it
     if not (isinstance(slack, int | float) and slack >= least):
-        yield f"logit_slack {slack} where its pairwise_bound asks for {least:.3g}"
+        of = "model" if method == "interval" else "pairwise_bound"
+        yield f"logit_slack {slack} where its {of} asks for {least:.3g}"
 
 
 def _against_config(c, model, config, procedure) -> Iterator[str]:
@@ -151,12 +194,15 @@ def _against_config(c, model, config, procedure) -> Iterator[str]:
     expected["model"] = config.get("model")
     data = _dict(config.get("data"))
     expected["dataset"] = data.get("name")
+    known = _DEFAULTS | header
     for key, value in expected.items():
-        if value is not None and key in header and not _same(header[key], value):
-            yield f"{key} {_short(header[key])} where its config has {_short(value)}"
+        if value is not None and not _same(known.get(key), value):
+            yield f"{key} {_short(known.get(key))} where its config has {_short(value)}"
     asked = dict(certify, name=certify.get("procedure"))
     if header.get("method") in ("lipschitz", "interval"):
         asked = {"radii": asked.get("radii")}
+    elif header.get("method") == "smoothing":
+        procedure = {"noise": _DEFAULTS["noise"]} | procedure
     for key, value in procedure.items():
         wanted = asked.get(key)
         if wanted is None:

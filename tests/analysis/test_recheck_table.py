@@ -148,7 +148,7 @@ def each(change):
 
 def without(head, rows):
     """The data set is not at hand."""
-    head["config"].pop("data")
+    head["dataset"] = head["config"]["data"]["name"] = "npz:elsewhere"
 
 
 def right(one):
@@ -168,6 +168,30 @@ def drop(*names):
             head.pop(name)
 
     return edit
+
+
+def dropped_from(where, *names):
+    def edit(head, rows):
+        place = head
+        for name in where.split("."):
+            place = place[name]
+        for name in names:
+            place.pop(name)
+
+    return edit
+
+
+def unseen_margin(head, rows):
+    rows[0]["least_margins"] = [None, 5.0]
+    rows[0]["radius"] = 0.2
+
+
+def radii_times_five(head, rows):
+    for place in (head["procedure"], head["config"]["certify"]):
+        place["radii"] = [5 * r for r in place["radii"]] + [1.5]
+    for one in rows:
+        one["radius"] *= 5
+        one["least_margins"].append(None)
 
 
 def last_gone(head, rows):
@@ -247,6 +271,12 @@ CASES = [
     ("an image that comes twice", S, row(index=2), "refused"),
     ("ten equal logits of 1e15 with a radius", L, equal_logits, "fails"),
     ("margins above the difference of the logits", INTERVAL, too_large_margin, "fails"),
+    (
+        "the same, without the margins of smaller radii",
+        INTERVAL,
+        unseen_margin,
+        "fails",
+    ),
     ("invented votes, with their radius", S, votes, "passes"),
     ("invented logits, with their radius", L, logits, "passes"),
     (
@@ -265,6 +295,21 @@ CASES = [
     ("norm of a Lipschitz network", L, put("", norm="linf"), "refused"),
     ("norm of a distance net", INTERVAL, put("", norm="l2"), "refused"),
     ("norm of smoothing", S, put("", norm="l1"), "refused"),
+    (
+        "norm of a Lipschitz network, and no model in the header",
+        L,
+        both(put("", norm="linf"), drop("model")),
+        "refused",
+    ),
+    (
+        "no model in the header or the config",
+        L,
+        both(drop("model"), dropped_from("config", "model")),
+        "noted",
+    ),
+    ("no config", S, drop("config"), "noted"),
+    ("no sigma in the config", S, dropped_from("config.certify", "sigma"), "noted"),
+    ("no method in the header", L, drop("method"), "refused"),
     ("method", L, put("", method="interval"), "refused"),
     ("alpha", S, put("", alpha=0.01), "refused"),
     ("alpha of a deterministic certificate", L, put("", alpha=0.001), "refused"),
@@ -273,11 +318,29 @@ CASES = [
     ("n", S, put("procedure", n=900), "refused"),
     ("n0", S, put("procedure", n0=10), "refused"),
     ("the noise", S, put("procedure", noise="uniform"), "refused"),
+    (
+        "no noise in the header, where the config has another than gaussian",
+        S,
+        both(dropped_from("procedure", "noise"), put("config.certify", noise="grid")),
+        "refused",
+    ),
     ("the procedure", S, put("procedure", name="predict"), "refused"),
     (
         "the radii that were tried",
         INTERVAL,
         put("procedure", radii=[0.1, 0.3]),
+        "refused",
+    ),
+    (
+        "radii above 1 that were tried, in the config as well",
+        INTERVAL,
+        radii_times_five,
+        "refused",
+    ),
+    (
+        "the slack of the logits of a distance net, to 0",
+        INTERVAL,
+        put("procedure", logit_slack=0.0),
         "refused",
     ),
     ("the slack of the logits, to 0", L, put("procedure", logit_slack=0.0), "refused"),
@@ -311,6 +374,12 @@ CASES = [
     ("a deleted row", S, last_gone, "noted"),
     ("a deleted row, and the request with it", S, slice_gone, "passes"),
     ("a deleted row of a record without requests", S, drop("requests"), "noted"),
+    (
+        "a deleted row, and no request left",
+        S,
+        both(last_gone, put("", requests=[])),
+        "noted",
+    ),
     ("a row that no request asks for", S, both(without, row(index=1)), "noted"),
     (
         "an index beyond the data set, which is not at hand",
@@ -319,6 +388,12 @@ CASES = [
         "refused",
     ),
     ("a label, where the data set is at hand", S, each(right), "refused"),
+    (
+        "the same, and no data digest",
+        S,
+        both(each(right), drop("data_digest")),
+        "refused",
+    ),
     ("a label, where it is not", S, both(without, each(right)), "passes"),
     (
         "the data digest, where the data set is at hand",

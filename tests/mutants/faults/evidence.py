@@ -52,6 +52,27 @@ FAULTS = [
         f"{RECHECK}::test_predict_and_certify_hold_for_the_asked_number_of_votes_only",
     ),
     (
+        "recheck: a margin is compared with that of the next smaller radius alone",
+        "analysis/recheck.py",
+        "np.fmin.accumulate(np.column_stack([at_image, least[:, :-1]]), axis=1)",
+        "np.where(True, np.column_stack([at_image, least[:, :-1]]), np.nan)",
+        f"{_MODIFIED}[the same, without the margins of smaller radii]",
+    ),
+    (
+        "recheck: an empty list of requests asks for nothing",
+        "analysis/recheck_header.py",
+        'c.header.get("requests") or [None]',
+        'c.header.get("requests", [None])',
+        f"{_MODIFIED}[a deleted row, and no request left]",
+    ),
+    (
+        "recheck: what the header leaves out is not compared with the config",
+        "analysis/recheck_header.py",
+        "if value is not None and not _same(known.get(key), value):",
+        "if value is not None and not _same(known.get(key, value), value):",
+        f"{_MODIFIED}[no method in the header]",
+    ),
+    (
         "recheck: radii that were not tried hold",
         "analysis/recheck.py",
         "proven, holds & np.isin(c.radius[rows], radii)",
@@ -152,15 +173,15 @@ FAULTS = [
     (
         "recheck header: any slack of the logits",
         "analysis/recheck_header.py",
-        "least = 2.0**-30 * bound.max()",
-        "least = 0.0 * bound.max()",
+        "least = 2.0**-30 * constant",
+        "least = 0.0 * constant",
         f"{_MODIFIED}[the slack of the logits, to 0]",
     ),
     (
         "recheck header: config is not compared",
         "analysis/recheck_header.py",
-        "and key in header and not _same(header[key], value)",
-        "and key in header and value == ()",
+        "if value is not None and not _same(known.get(key), value):",
+        "if value is not None and value == ():",
         f"{_MODIFIED}[alpha]",
     ),
     (
