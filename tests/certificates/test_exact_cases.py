@@ -113,6 +113,18 @@ def test_a_logit_that_is_not_finite_is_an_error(bad):
         assert rows.predicted.tolist() == [0, ERROR] and rows.radius[1] == 0
 
 
+def test_one_finite_logit_beside_an_infinite_one_is_none():
+    """The image is finite, its score overflows, and the other logit is 0."""
+    params = {"kernel": np.full(4, 1e308), "bias": np.float64(0)}
+    for certifier in (
+        lipschitz.make(linear("l2")._replace(params=params)),
+        interval.make(linear("linf")._replace(params=params), radii=(0.001,)),
+    ):
+        rows = certified(certifier, 2 * MIDDLE)
+        assert np.isinf(rows.logits[0, 0]) and rows.logits[0, 1] == 0
+        assert rows.predicted == [ERROR] and rows.radius == [0]
+
+
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 def test_weights_of_16_bits_are_refused(kind):
     network = linear("l2")
