@@ -83,7 +83,7 @@ def parse(
         parser.add_argument(
             "--tiny",
             action="store_true",
-            help="the config's tiny.certify: few images and samples",
+            help="few images and samples: the config's tiny.certify, or ten images",
         )
     if takes_radii:
         parser.add_argument(
@@ -119,7 +119,7 @@ def parse(
             path, other = args.config, configs.load(args.config)
             config.update(certify=other.certify, tiny=other.tiny)
         if takes_out and args.tiny:
-            config = _tiny_certificate(config, path)
+            config = _tiny_certificate(config)
     args.config = override(config, rest)
     if takes_radii and args.radii is not None:
         asked = any(word.startswith("--config.certify.procedure=") for word in rest)
@@ -141,17 +141,23 @@ def quiet() -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # its writers
 
 
-def _tiny_certificate(config: ConfigDict, path: str | Path) -> ConfigDict:
-    """The config with the `certify` of its `tiny`. Raises InputError if it has none."""
-    small = config.tiny.get("certify")
+def _tiny_certificate(config: ConfigDict) -> ConfigDict:
+    """The config with the `certify` of its `tiny`, or without one for ten images, with few
+    samples where it draws some."""
+    small = config.tiny.get("certify", ConfigDict()).to_dict()
     if not small:
-        raise InputError(
-            f"{path} has no tiny.certify: leave --tiny out, and give "
-            "--config.certify.stop=10 for ten images."
-        )
+        chosen = config.certify
+        small = {"stop": chosen.start + 10 * chosen.step}
+        small |= {key: n for key, n in _FEW.items() if key in chosen}
+        if chosen.stop:
+            small["stop"] = min(small["stop"], chosen.stop)
     with config.unlocked():
-        config.certify.update(small.to_dict())
+        config.certify.update(small)
     return config
+
+
+_FEW = {"n": 50, "n0": 10}
+"""Samples of a tiny certificate."""
 
 
 def override(config: ConfigDict, words: list[str]) -> ConfigDict:
