@@ -1,0 +1,64 @@
+"""Planted faults of the commands: (name, file, text, replacement, test)."""
+
+# ruff: noqa: E501
+
+FOLDER = "jaxcert"
+
+FAULTS = [
+    (
+        "cli: a named option of another certificate is kept",
+        "cli.py",
+        "k not in takes or takes[k] != had.get(k, takes[k])",
+        "k not in takes",
+        "tests/test_commands.py::test_another_certificate_starts_from_its_own_defaults",
+    ),
+    (
+        "cli: --tiny changes nothing",
+        "cli.py",
+        "config.certify.update(small.to_dict())",
+        "small.to_dict()",
+        "tests/test_commands.py::test_tiny_certification",
+    ),
+    (
+        "records: the header of another request stays",
+        "records.py",
+        "whole = 0  # a header alone",
+        "pass  # a header alone",
+        "tests/test_records.py::TestContinue::test_header_without_rows_makes_way",
+    ),
+    (
+        "terminal: a second Ctrl-C waits for C",
+        "terminal.py",
+        "while came < 2:",
+        "while came < 3:",
+        "tests/test_terminal.py::test_a_second_ctrl_c_ends_a_call_that_python_cannot_interrupt",
+    ),
+    (
+        "errors: an interrupt turned into another exception is a bug",
+        "errors.py",
+        "if terminal.interrupted():  # an import",
+        "if False:  # an import",
+        "tests/test_terminal.py::test_ctrl_c_while_a_command_runs",
+    ),
+    (
+        "errors: links out of a workdir are followed",
+        "errors.py",
+        "if os.path.commonpath((there, folder)) != folder:",
+        "if os.path.commonpath((there, folder)) == there:",
+        "tests/test_hostile_workdir.py::test_links_out_of_the_workdir_are_not_written_through",
+    ),
+    (
+        "report: a terminal obeys the names",
+        "report.py",
+        "repr(found[0])[1:-1], document)",
+        "found[0], document)",
+        "tests/test_hostile_workdir.py::test_text_of_a_record_is_text_in_every_format",
+    ),
+    (
+        "certify: negative radii pass",
+        "certify.py",
+        "if not 0 <= r < math.inf]",
+        "if not r < math.inf]",
+        "tests/test_commands.py::test_certify_refuses",
+    ),
+]
