@@ -125,7 +125,11 @@ def test_a_second_ctrl_c_ends_a_call_that_python_cannot_interrupt(tmp_path):
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
         process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    said = process.communicate()[1]
     assert process.returncode == 130 and terminal.INTERRUPTED in said
 
 
