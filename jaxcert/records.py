@@ -165,9 +165,8 @@ class Writer:
         faults = [(again, "an image that was there before")]
         for name in INTEGERS:
             value = np.asarray(getattr(rows, name))
-            faults.append(
-                (value != np.floor(value), f"a {name} that is no whole number")
-            )
+            whole = np.isfinite(value) & (value == np.floor(value))
+            faults.append((~whole, f"a {name} that is no whole number"))
         faults += records_check.faults(rows, self.header)
         if (found := records_check.first(faults)) is not None:
             row, what = found

@@ -657,6 +657,15 @@ class TestWriterAndReaderAgree:
             ):
                 writer.append(rows(4, label=np.array([1.5])))
 
+    @pytest.mark.parametrize("name", ["index", "label", "predicted", "n"])
+    @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+    def test_numbers_that_are_not_finite_are_refused(self, tmp_path, name, value):
+        with Writer(tmp_path / "c.jsonl", HEADER) as writer:
+            before = writer.path.read_text()
+            with pytest.raises(InputError, match=f"has a {name} that is no whole"):
+                writer.append(rows(4)._replace(**{name: np.array([value])}))
+            assert writer.path.read_text() == before
+
     def test_evidence_of_other_classes_takes_another_file(self, tmp_path):
         with Writer(tmp_path / "c.jsonl", dict(method="smoothing")) as writer:
             writer.append(rows(4))

@@ -199,6 +199,8 @@ def _best_text(entries: Sequence[Entry], width: int) -> list[str]:
     for i, (r, share) in enumerate(zip(radii, best.certified, strict=True)):
         if best.winner[i] >= 0:
             rows.append((radius_text(r), percent(share), best_name(names, best, i)))
+    if len(rows) == 1:  # no record certifies an image
+        return []
     head = (
         f"largest at each radius, in % of the {best.images:,} images that all records with "
         "radii have; (or ...): by the 95 % interval not told apart"

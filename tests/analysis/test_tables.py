@@ -418,6 +418,12 @@ def test_legend_names_stay_within_the_figure():
     assert 'width="417.6pt"' in svg, "nothing has widened it"
 
 
+def test_no_best_is_listed_where_nothing_is_certified():
+    entries = [entry("one", k=(0, 0)), entry("two", k=(0, 0))]
+    assert not entries[0].summary.certified.any()
+    assert "largest at each radius" not in tables.text(entries)
+
+
 def test_comparison_names_the_best_and_marks_the_worse():
     text = tables.text(against())
     block = text[text.index("largest at each radius,") :].splitlines()
