@@ -15,8 +15,8 @@ FAULTS = [
     (
         "cli: --tiny changes nothing",
         "cli.py",
-        "config.certify.update(small.to_dict())",
-        "small.to_dict()",
+        "config.certify.update(small)",
+        "dict(small)",
         "tests/test_commands.py::test_tiny_certification",
     ),
     (
