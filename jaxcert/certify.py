@@ -33,24 +33,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import jaxcert
+from jaxcert import certifiers, records
 from jaxcert import config as configs
-from jaxcert import records
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, exit_cleanly, interruptible, own_file
 from jaxcert.progress import Progress, clock
-
-SELECTION = (
-    "batch",
-    "split",
-    "start",
-    "stop",
-    "step",
-    "seed",
-    "radii",
-    "after_training",
-)
-"""Keys of config.certify that choose images and columns; the others go to the
-certificate (the radii as well, to one that tries them)."""
 
 _QUICK = 5.0
 """Seconds of sampling that an interruption may well lose."""
@@ -63,7 +50,7 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
     """
     path = Path(out) if out else own_file(workdir, "certificates.jsonl")
-    return run(config, workdir, path, certifier_of, what="certify")
+    return run(config, workdir, path, certifiers.certifier_of, what="certify")
 
 
 def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str):
@@ -83,7 +70,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     sources.check_model(
         source, image_shape=model.image_shape, num_classes=model.num_classes
     )
-    index = selected(chosen, len(source.label))
+    index = certifiers.selected(chosen, len(source.label))
     sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()
     best = config.checkpoint.best
@@ -196,24 +183,6 @@ def say_untried(header: dict, radii) -> None:
             print(f"plan: not tried: {named}, {why}", file=sys.stderr, flush=True)
 
 
-def certifier_of(config: ConfigDict, network, mesh):
-    """config.certify without the keys that choose images -> Certifier."""
-    from jaxcert import workdirs
-
-    keys = {k: v for k, v in config.certify.items() if k not in SELECTION}
-    others, digests = workdirs.open_all(keys.pop("networks", {}), mesh)
-    certifier = configs.build(
-        "certificates",
-        ConfigDict(keys),
-        needs=others,
-        network=network,
-        mesh=mesh,
-        radii=tuple(config.certify.radii),
-    )
-    header = certifier.header | ({"networks": digests} if digests else {})
-    return certifier._replace(header=header)
-
-
 def data_digest(source: Source) -> str:
     """Of the labels, and of the images where reading them all takes less than a
     second."""
@@ -260,33 +229,6 @@ def batches(
             size = largest
         elif quick:
             size = min(2 * size, largest)
-
-
-def selected(chosen: ConfigDict, size: int) -> list[int]:
-    """Positions that start, stop and step of config.certify name. Raises InputError for none,
-    and as `check_selection`."""
-    check_selection(chosen)
-    index = list(range(chosen.start, min(chosen.stop or size, size), chosen.step))
-    if not index:
-        raise InputError(
-            f"certify.start={chosen.start} and stop={chosen.stop} leave none of {size} images."
-        )
-    return index
-
-
-def check_selection(chosen: ConfigDict) -> None:
-    """Raises InputError for start, stop, step or batch that fit no data set, and for radii
-    that no column of a table can have."""
-    bad = [r for r in chosen.radii if not 0 <= r < math.inf]
-    if bad:
-        raise InputError(
-            f"certify.radii has {bad[0]}: give numbers from 0 up, such as (0.0, 0.25, 0.5)."
-        )
-    if chosen.batch < 1 or chosen.step < 1 or chosen.start < 0 or chosen.stop < 0:
-        raise InputError(
-            "certify.batch and certify.step must be at least 1, start and stop at least 0 "
-            f"(0: to the end), not {chosen.batch}, {chosen.step}, {chosen.start}, {chosen.stop}."
-        )
 
 
 def main(argv: list[str] | None = None) -> int:

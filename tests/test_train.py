@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcert import certify
+from jaxcert import certifiers, certify
 from jaxcert import config as configs
 from jaxcert import train as train_command
 from jaxcert.data import opened, sources
@@ -124,7 +124,7 @@ def test_evaluation_draws_what_the_certificate_draws_and_opens_images_once(
     tmp_path, monkeypatch
 ):
     keys, opened = [], []
-    certifier_of, open_source = certify.certifier_of, sources.open
+    certifier_of, open_source = certifiers.certifier_of, sources.open
 
     def noting_keys(*arguments):
         made = certifier_of(*arguments)
@@ -139,7 +139,7 @@ def test_evaluation_draws_what_the_certificate_draws_and_opens_images_once(
         opened.append((split, options["download"]))
         return open_source(name, split, **options)
 
-    monkeypatch.setattr(certify, "certifier_of", noting_keys)
+    monkeypatch.setattr(certifiers, "certifier_of", noting_keys)
     monkeypatch.setattr(sources, "open", noting_names)
     config = small()
     config.eval.every_epochs, config.data.download = 1, False
@@ -154,7 +154,7 @@ def test_evaluation_draws_what_the_certificate_draws_and_opens_images_once(
 
 def test_evaluation_that_is_refused_keeps_the_epochs(tmp_path, monkeypatch):
     """Whatever the look before the first step could not see."""
-    config, certifier_of, made = small(), certify.certifier_of, []
+    config, certifier_of, made = small(), certifiers.certifier_of, []
     config.eval.every_epochs, config.checkpoint.every_epochs = 2, 0
     config.eval.certify = dict(n0=10, n=20, stop=3)
 
@@ -165,7 +165,7 @@ def test_evaluation_that_is_refused_keeps_the_epochs(tmp_path, monkeypatch):
         return made[0]
 
     whole = train_command.train(config, tmp_path / "whole")
-    monkeypatch.setattr(certify, "certifier_of", refusing)
+    monkeypatch.setattr(certifiers, "certifier_of", refusing)
     run = tmp_path / "run"
     with pytest.raises(InputError, match="the evaluation is refused"):
         train_command.train(config, run)

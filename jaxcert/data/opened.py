@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from jaxcert.config import ConfigDict
 from jaxcert.data import generated as generated_sets
 from jaxcert.data import loader, mixture, sources
 from jaxcert.errors import InputError

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxcert import config as configs
 from jaxcert import random_keys, workdirs
+from jaxcert.config import ConfigDict
 from jaxcert.data import normalisation, opened, sources
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from jaxcert import certify, random_keys, records
+from jaxcert import certifiers, random_keys, records
 from jaxcert import config as configs
 from jaxcert.analysis import metrics
+from jaxcert.config import ConfigDict
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Model, Network, TrainState
@@ -67,13 +67,13 @@ def check(
     certificates = due(config)
     for each, due_splits in certificates:
         for split in due_splits:
-            certify.selected(each.certify, len(images[split].label))
-    certify.check_selection(config.certify)
+            certifiers.selected(each.certify, len(images[split].label))
+    certifiers.check_selection(config.certify)
     later = config.certify.name and not config.certify.after_training
     if later and _networks_are_there(config):
         certificates.append((config, ()))
     for each, _ in certificates:
-        certify.certifier_of(each, network, sharding.local_mesh())
+        certifiers.certifier_of(each, network, sharding.local_mesh())
     _check_numbers(config)
 
 
@@ -152,11 +152,11 @@ class Evaluations:
         cheap, due_splits = due(self._config)[0]
         chosen, value = cheap.certify, None
         key = jax.random.fold_in(random_keys.key(chosen.seed), configs.CERTIFY_STREAM)
-        certifier = certify.certifier_of(cheap, network, sharding.local_mesh())
+        certifier = certifiers.certifier_of(cheap, network, sharding.local_mesh())
         for split in due_splits:
             source = self._images[split]
             index = _spread(
-                certify.selected(chosen, len(source.label)), self._config.eval.images
+                certifiers.selected(chosen, len(source.label)), self._config.eval.images
             )
             cuts = range(chosen.batch, len(index), chosen.batch)
             parts = [

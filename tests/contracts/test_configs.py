@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from jaxcert import certify, generate, train
+from jaxcert import certifiers, certify, generate, train
 from jaxcert import config as configs
 from jaxcert.analysis.recheck import recheck
 from jaxcert.data import normalisation
@@ -107,12 +107,14 @@ def test_sections_have_the_keys_that_are_read(loaded):
             assert config.model.name == "edm_unet"
             continue
         make = importlib.import_module(f"jaxcert.certificates.{config.certify.name}")
-        chosen = {k: v for k, v in config.certify.items() if k not in certify.SELECTION}
+        chosen = {
+            k: v for k, v in config.certify.items() if k not in certifiers.SELECTION
+        }
         chosen.pop("name")
         known = {"network", "mesh", "radii", *chosen.pop("networks", {})}
         context = known & set(inspect.signature(make.make).parameters)
         _takes(make.make, chosen, *context)
-        assert set(certify.SELECTION) <= set(config.certify)
+        assert set(certifiers.SELECTION) <= set(config.certify)
 
 
 def _takes(function, section, *context):
