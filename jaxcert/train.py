@@ -175,7 +175,8 @@ def _interruptible():
 
 def refuse_another(workdir: Path, config: ConfigDict) -> int:
     """Epochs of the run in the workdir, which may get more; those of the config if there is
-    none. Raises InputError if it holds a run of another config, or of none that is known."""
+    none, or none that took a step. Raises InputError if it holds a run of another config, or
+    of none that is known."""
     if not (workdir / "config.json").exists():
         if any((workdir / "checkpoints").glob("[0-9]*")):
             raise InputError(
@@ -184,6 +185,10 @@ def refuse_another(workdir: Path, config: ConfigDict) -> int:
             )
         return config.data.epochs
     there = configs.read(workdir)
+    metrics = workdir / "metrics.jsonl"
+    trained = any((workdir / "checkpoints").glob("[0-9]*"))
+    if not trained and not (metrics.is_file() and metrics.stat().st_size):
+        return config.data.epochs  # nothing of that run would be lost
     before, after = there.data.epochs, config.data.epochs
     longer = type(before) is int and before < after
     different = configs.differences(there, config)

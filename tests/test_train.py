@@ -212,3 +212,15 @@ def test_averaged_weights_are_what_is_evaluated(tmp_path):
     for one, other in zip(saved, averaged, strict=True):
         np.testing.assert_array_equal(one, other)
     assert any((a != b).any() for a, b in zip(averaged, last, strict=True))
+
+
+def test_config_of_a_run_that_took_no_step_makes_way(tmp_path):
+    config, other = small(), small()
+    other.optim.lr = 0.5
+    configs.save(config, tmp_path / "config.json")
+    assert train_command.refuse_another(tmp_path, other) == other.data.epochs
+    (tmp_path / "metrics.jsonl").write_text("")
+    assert train_command.refuse_another(tmp_path, other) == other.data.epochs
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(InputError, match="different in optim.lr"):
+        train_command.refuse_another(tmp_path, other)
