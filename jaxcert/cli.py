@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -120,7 +121,10 @@ def parse(
             config.update(certify=other.certify, tiny=other.tiny)
         if takes_out and args.tiny:
             config = _tiny_certificate(config)
+    row = deepcopy(config)
     args.config = override(config, rest)
+    if needs == "config":
+        configs.without_reference(args.config, row)
     if takes_radii and args.radii is not None:
         asked = any(word.startswith("--config.certify.procedure=") for word in rest)
         _try_radii(args.config.certify, args.radii, asked)

@@ -83,8 +83,8 @@ def runs(
     for system, (count, share), factor, seed in itertools.product(
         systems, sorted(data), epochs, seeds
     ):
-        config = configs.load(system)
-        config = configs.tiny(config) if tiny else config
+        row = configs.load(system)
+        config = configs.tiny(row) if tiny else deepcopy(row)
         config = cli.override(config, words)
         config.seed = seed
         config.data.epochs = max(1, round(config.data.epochs * factor))
@@ -94,6 +94,7 @@ def runs(
         config.data.generated_count = count
         if count:
             config.data.generated_share = share
+        configs.without_reference(config, row)
         configs.check(config, system)
         mixed = f"{count}at{share:g}" if count else "none"
         name = f"{cli.system_name(system)}_{mixed}_{factor:g}x_seed{seed}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -231,3 +232,30 @@ def test_radii_option_of_the_interval_certificate_names_what_it_tries():
     certify = configs.ConfigDict(dict(name="lipschitz", radii=(0.0,)))
     with pytest.raises(InputError, match="lipschitz has all of them at once"):
         cli._try_radii(certify, "0.5", False)
+
+
+ROW = "configs/lot/cifar10.py:m,400,5m"
+
+
+@pytest.mark.parametrize("word", ["seed=3", "data.generated=x", "data.dir=x"])
+def test_published_numbers_stay_beside_what_the_paper_trained(word):
+    config = configs.load(ROW)
+    known = config.reference.to_dict()
+    row = deepcopy(config)
+    changed = cli.override(config, [f"--config.{word}"])
+    assert configs.without_reference(changed, row).reference.to_dict() == known
+    assert known["certified"] == 68.17
+
+
+@pytest.mark.parametrize("word", ["model.width=8", "data.epochs=2", "optim.lr=1.0"])
+def test_published_numbers_are_left_out_of_another_training(word):
+    config = configs.load(ROW)
+    row = deepcopy(config)
+    changed = cli.override(config, [f"--config.{word}"])
+    blank = configs.base().reference.to_dict()
+    assert configs.without_reference(changed, row).reference.to_dict() == blank
+    assert configs.tiny(row).reference.to_dict() == blank
+    own = cli.override(
+        deepcopy(row), [f"--config.{word}", "--config.reference.clean=9"]
+    )
+    assert configs.without_reference(own, row).reference.clean == 9.0
