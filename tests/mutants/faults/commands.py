@@ -56,7 +56,7 @@ FAULTS = [
     ),
     (
         "certify: negative radii pass",
-        "certify.py",
+        "certifiers.py",
         "if not 0 <= r < math.inf]",
         "if not r < math.inf]",
         "tests/test_commands.py::test_certify_refuses",
