@@ -262,6 +262,12 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             "PREDICT: rename the column of the certified radii radius, and add a column norm "
             "if they are not in l2."
         )
+    attacked = [n for n in names if "distance" in n.lower() or "attack" in n.lower()]
+    if attacked and "radius" not in names:
+        raise InputError(
+            f"{path}, line 1 has {attacked[0]} and lacks radius: it is a table of attacks, "
+            "which certifies nothing; name the one of the certification."
+        )
     votes = [name for name in VOTES if name in names]
     if votes and "radius" not in names:
         raise InputError(

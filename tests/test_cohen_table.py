@@ -341,6 +341,7 @@ def test_tampered_votes_are_named(loaded, end, fault):
         ("idx\tlabel\tradius", "lacks predict; name another file"),
         (HEAD.replace("radius", "radius_linf"), "has radius_linf and lacks radius, so"),
         (HEAD.replace("radius", "Certified Radius"), "rename the column of the"),
+        (HEAD.replace("radius", "distance"), "has distance and lacks radius: it is a"),
         ("idx\tlabel\tpredict", r"lacks radius .of CERTIFY. or correct"),
         (
             "record,method,norm,sigma",
