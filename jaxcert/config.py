@@ -168,7 +168,7 @@ def load(argument: str) -> ConfigDict:
     if os.path.lexists(path):
         check_file(path)
     if not Path(path).is_file():
-        raise InputError(f"no config file {path}: `ls configs/*/` lists them.")
+        raise InputError(f"no config file {path}: `ls configs/*` lists them.")
     try:
         namespace = runpy.run_path(path)
         if "get_config" not in namespace:
@@ -273,7 +273,8 @@ def read(workdir: str | Path) -> ConfigDict:
         return config
     except (ValueError, TypeError, AttributeError, RecursionError, MemoryError):
         raise InputError(
-            f"{path} is damaged: it is no config; restore it or train again."
+            f"{path} is damaged: it is no config; restore it, or train again into another "
+            "--workdir."
         ) from None
 
 

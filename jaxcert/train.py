@@ -238,7 +238,8 @@ class _Log:
         if totals.bad_step < done:
             raise InputError(
                 f"the loss or its gradient was not finite at step {int(totals.bad_step)}; the "
-                "last good checkpoint is kept: lower optim.lr or set optim.clip_norm."
+                "last good checkpoint is kept: train into another --workdir with a lower "
+                "optim.lr, or with optim.clip_norm."
             )
         if self.writer is None:
             return

@@ -123,6 +123,8 @@ _MNIST = {  # split -> its two files: stem, md5 packed (the download), md5 unpac
     ),
 }
 
+_AGAIN = "copy it again, or remove it, then it is downloaded"
+"""For a file that is downloaded where it is not there."""
 _LARGEST = 1 << 28
 """Bytes that an archive may unpack to; the published ones have up to 186 MB."""
 _SIZES = {"train": 50_000, "test": 10_000}  # of CIFAR
@@ -193,7 +195,7 @@ def read_mnist(split: str, *, folder: Path, fetch: bool) -> Arrays:
 def _missing(name: str, folder: Path, file: str) -> InputError:
     return InputError(
         f"no {name} is in {folder}: put {file} there, name its folder by --config.data.dir "
-        "or $JAXCERT_DATA, or leave --config.data.download on."
+        "or $JAXCERT_DATA, or fetch it by --config.data.download=True."
     )
 
 
@@ -239,9 +241,7 @@ def _tar_members(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
                 if name in names and member.isfile():
                     yield name, tar.extractfile(member).read()
     except Exception:  # a damaged table of contents can raise anything
-        raise InputError(
-            f"{path} is cut off or damaged: copy or download it again."
-        ) from None
+        raise InputError(f"{path} is cut off or damaged: {_AGAIN}.") from None
 
 
 def _records(data: bytes, what: str, name: str, kind: _Cifar) -> Arrays:
@@ -294,13 +294,11 @@ def _unzip(path: Path) -> bytes:
         with gzip.open(path) as file:
             data = file.read(_LARGEST + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(
-            f"{path} is cut off or damaged: copy or download it again."
-        ) from None
+        raise InputError(f"{path} is cut off or damaged: {_AGAIN}.") from None
     if len(data) > _LARGEST:
         raise InputError(
             f"{path} unpacks to more than {_LARGEST >> 20} MB, which no published archive "
-            "does: copy or download it again."
+            f"does: {_AGAIN}."
         )
     return data
 
@@ -308,8 +306,8 @@ def _unzip(path: Path) -> bytes:
 def _content(path: Path) -> bytes:
     if path.stat().st_size > _LARGEST:
         raise InputError(
-            f"{path} has more than {_LARGEST >> 20} MB, which no published file has: copy or "
-            "download it again."
+            f"{path} has more than {_LARGEST >> 20} MB, which no published file has: copy it "
+            "again."
         )
     return path.read_bytes()
 
@@ -318,10 +316,10 @@ def _idx(data: bytes, rank: int, path: Path) -> np.ndarray:
     """uint8 array of `rank` axes: magic 0x0000_08_rank, then the sizes, big-endian."""
     header = np.frombuffer(data[: 4 + 4 * rank], ">u4") if len(data) > 4 * rank else [0]
     if header[0] != 0x0800 + rank:
-        raise InputError(f"{path} is no idx file of MNIST: copy or download it again.")
+        raise InputError(f"{path} is no idx file of MNIST: {_AGAIN}.")
     shape = tuple(int(n) for n in header[1:])
     if len(data) != 4 + 4 * rank + math.prod(shape):
-        raise InputError(f"{path} is cut off: copy or download it again.")
+        raise InputError(f"{path} is cut off: {_AGAIN}.")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 

@@ -86,7 +86,10 @@ def size(path: str | Path) -> int:
     """Number of images of a set, without reading them. Raises as `open_generated`."""
     path = home(path)
     if (path / write.HEADER).is_file():
-        return write.read_header(path).get("count", 0)
+        header = write.read_header(path)
+        if not header["done"]:
+            raise _unfinished(path)
+        return header["count"]
     return len(open_generated(path).label)
 
 
@@ -152,9 +155,7 @@ def _folder(folder: Path) -> Source:
     loose = [] if ours else _npz_files(folder)
     header = {} if loose else write.read_header(folder)
     if header and not header["done"]:
-        raise InputError(
-            f"{folder} is not finished: run the command that writes it again, it continues."
-        )
+        raise _unfinished(folder)
     paths = loose or write.shards(folder, header)
     whole = sum(path.stat().st_size for path in paths) <= _WHOLE
     read = partial(shards.of_records, header=header) if header else shards.of_npz
@@ -172,10 +173,15 @@ def _folder(folder: Path) -> Source:
         line.update(len(found))
     size = sum(len(shard.label) for shard in found)
     if header and size != header["count"]:
-        fault = "is missing" if size < header["count"] else "is too many"
+        beyond = _beyond(found, header)
+        if beyond:
+            raise InputError(
+                f"{beyond} has images beyond the {header['count']:,} of {folder / write.HEADER}: "
+                "delete it, and run the command that wrote the folder again."
+            )
         raise InputError(
             f"{folder} holds {size:,} images, not the {header['count']:,} of its "
-            f"{write.HEADER}: a shard {fault}; run the command that wrote it again."
+            f"{write.HEADER}: a shard is missing; run the command that wrote it again."
         )
     label = np.concatenate([shard.label for shard in found])
     return Source(
@@ -184,6 +190,22 @@ def _folder(folder: Path) -> Source:
         header.get("num_classes") or int(label.max()) + 1,
         str(folder),
         tuple((shard.path.name, shard.digest) for shard in found),
+    )
+
+
+def _beyond(found: list[shards.Shard], header: dict) -> Path | None:
+    """The first shard that is not, or not all, among the images of a header."""
+    for place, shard in enumerate(found):
+        if write.number_of(shard.path) != place:  # one is missing before it
+            return None
+        if len(shard.label) > header["count"] - place * header["per_shard"]:
+            return shard.path
+    return None
+
+
+def _unfinished(folder: Path) -> InputError:
+    return InputError(
+        f"{folder} is not finished: run the command that writes it again, it continues."
     )
 
 

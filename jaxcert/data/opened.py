@@ -70,7 +70,7 @@ def open(config: ConfigDict, splits: Iterable[str] = ()) -> Data:
     if total > np.iinfo(np.int32).max:  # the type of the counter
         raise InputError(
             f"data.epochs and data.epoch_images make {total:,} steps, and 2**31 - 1 are the "
-            "most that can be counted: give fewer epochs."
+            "most that can be counted: give fewer of either."
         )
     run = Run(plan.steps_per_epoch, total, len(real.label))
 

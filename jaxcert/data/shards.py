@@ -239,6 +239,6 @@ def _allow(count: int, folder: Path) -> None:
     if hard != resource.RLIM_INFINITY and hard < count:
         raise InputError(
             f"{folder} has {count - _OTHER_FILES:,} shards, and a process may open {hard:,} "
-            f"files here: raise the limit to {count:,}, or write larger shards."
+            f"files here: raise the limit to {count:,} (`ulimit -n`)."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

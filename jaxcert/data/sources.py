@@ -125,10 +125,15 @@ def check_model(
     """Raises InputError unless images and labels are those a model takes; one of 0 classes
     takes no labels. It may have classes that the labels lack only where these are arrays
     (npz, npy), with a warning, and not if `exactly`."""
-    if tuple(source.image.shape[1:]) != tuple(image_shape):
+    shape = tuple(source.image.shape[1:])
+    if shape != tuple(image_shape):
+        side = image_shape[0]
+        padded = max(shape[:2]) <= side and tuple(image_shape) == (side, side, shape[2])
+        how = f", as by --config.data.pad={side}" if padded else ""
         raise InputError(
-            f"{source.name} has images of {_times(source.image.shape[1:])}, the model takes "
-            f"{_times(image_shape)}: set config.model.image_shape, or config.data.pad."
+            f"{source.name} has images of {_times(shape)}, the model takes "
+            f"{_times(image_shape)}: give images of that size{how}, or train with "
+            f"--config.model.image_shape='{str(shape).replace(' ', '')}'."
         )
     # the arrays of a part of a data set may lack the last classes
     partly = source.name.startswith(("npz:", "npy:"))

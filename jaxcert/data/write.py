@@ -129,7 +129,7 @@ class Writer:
         )
 
     def _continue(self) -> None:
-        found = read_header(self.folder)
+        found = self._found()
         if not found["done"] and not _shards(
             self.folder
         ):  # nothing is there to be kept
@@ -144,18 +144,34 @@ class Writer:
                 )
         per_shard = self.header["per_shard"]
         paths = shards(self.folder, found)
-        whole = [_number(path) for path in paths] == list(range(len(paths)))
+        if found["done"]:  # others are no part of them
+            paths = [p for p in paths if number_of(p) * per_shard < found["count"]]
+        whole = [number_of(path) for path in paths] == list(range(len(paths)))
         if found["done"] and whole and len(paths) == -(-found["count"] // per_shard):
             self.done, self.written = True, found["count"]
             return
         for number, path in enumerate(paths):
-            if _number(path) != number:  # one is missing: it comes next
+            if number_of(path) != number:  # one is missing: it comes next
                 break
             # Only the very last shard is shorter; then just the header was missing.
             if images_in(path, self.header) < per_shard:
                 path.unlink()
                 break
             self.written = (number + 1) * per_shard
+
+    def _found(self) -> dict[str, Any]:
+        """The header that is there; a damaged one is known by the names of its shards."""
+        try:
+            return read_header(self.folder)
+        except InputError:
+            names = [path.stem for path in _shards(self.folder)]
+            origin = _origin(self.header)
+            if names and all(name.endswith(f"-{origin}") for name in names):
+                return {**self.header, "done": False}
+        raise InputError(
+            f"{self.folder} has an {HEADER} or shards of other origin: name another folder by "
+            "--out."
+        )
 
     def _write_header(self, **more: Any) -> None:
         part = self.folder / (HEADER + ".part")
@@ -274,13 +290,13 @@ def shards(folder: Path, header: dict[str, Any]) -> list[Path]:
 
 
 def _shards(folder: Path) -> list[Path]:
-    found = (p for p in folder.glob(f"shard-*{SUFFIX}") if _number(p) is not None)
-    return sorted(found, key=lambda path: (_number(path), path.name))
+    found = (p for p in folder.glob(f"shard-*{SUFFIX}") if number_of(p) is not None)
+    return sorted(found, key=lambda path: (number_of(path), path.name))
 
 
-def _number(path: Path) -> int | None:
+def number_of(path: Path) -> int | None:
     """That of a shard; None for another file."""
-    match = re.fullmatch(r"shard-(\d{5,15})-.*", path.stem, re.ASCII)
+    match = re.fullmatch(r"shard-(\d{5}|[1-9]\d{5,14})-.*", path.stem, re.ASCII)
     return int(match[1]) if match else None
 
 
@@ -304,6 +320,11 @@ def read_header(folder: Path) -> dict[str, Any]:
         except (ValueError, RecursionError, MemoryError):  # deep brackets
             pass
     if not _is_header(header):
+        if os.path.lexists(folder / HEADER) or _shards(folder):
+            raise InputError(
+                f"{folder} has no {HEADER} of ours, or a damaged one: restore it, or run the "
+                "command that wrote the folder again."
+            )
         raise InputError(
             f"{folder} has no {HEADER} of ours and no npz files: it is no folder of generated "
             "images; write one by `python -m jaxcert.generate` or `convert`."

@@ -180,7 +180,7 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
         ).meta
         expected, shapes = meta["digest"].get(item), meta["shapes"].get(item)
     except Exception as error:  # orbax raises plain Exceptions for files cut off
-        raise _damaged(where, error) from error
+        raise _damaged(manager, step, error) from error
     if expected is None:
         raise InputError(
             f"{where} is of an imported network and has no {item} to continue from: name "
@@ -188,7 +188,7 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
         )
     wanted = _shapes(like)
     if not isinstance(shapes, dict):
-        raise _damaged(where, "it does not say its shapes")
+        raise _damaged(manager, step, "it does not say its shapes")
     if shapes != wanted:
         names = sorted(shapes.keys() | wanted.keys())
         name = next(n for n in names if shapes.get(n) != wanted.get(n))
@@ -209,9 +209,9 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
         if _shapes(stored.tree) != wanted:  # what they take in memory is known by these
             raise TypeError
     except Exception as error:
-        raise _damaged(where, error) from error
+        raise _damaged(manager, step, error) from error
     if types.keys() != like.keys():
-        raise _damaged(where, "its arrays are others than it says")
+        raise _damaged(manager, step, "its arrays are others than it says")
     for name, leaf in like.items():
         _check_type(where, item, name, types[name], np.dtype(leaf.dtype))
     everywhere = sharding.replicated(mesh)
@@ -223,9 +223,9 @@ def _restore(manager, step, item, like, mesh) -> tuple[dict[str, jax.Array], str
         args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)})
         restored = manager.restore(step, args=args)[item]
     except Exception as error:
-        raise _damaged(where, error) from error
+        raise _damaged(manager, step, error) from error
     if digest(sharding.to_host(restored)) != expected:
-        raise _damaged(where, "its digest differs")
+        raise _damaged(manager, step, "its digest differs")
     return restored, expected
 
 
@@ -261,10 +261,15 @@ def _disk_errors(path: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(path)) from None
 
 
-def _damaged(where: str, error: Any) -> InputError:
+def _damaged(manager: Any, step: int, error: Any) -> InputError:
     what = error if isinstance(error, str) else type(error).__name__
+    where = f"checkpoint {manager.directory / str(step)} is damaged ({what})"
+    if len(manager.all_steps()) > 1:
+        return InputError(
+            f"{where}: delete it to go on from another one that is there."
+        )
     return InputError(
-        f"{where} is damaged ({what}): delete it to go on from the one before."
+        f"{where} and there is no other: restore it, or begin again in another --workdir."
     )
 
 

@@ -43,10 +43,14 @@ def check_memory(
         shape = " x ".join(map(str, image.shape))
         most = (memory - held) // each * len(devices)
         many = f", {copies:,} noisy copies each," if copies > 1 else ""
+        advice = f"give a data.batch well below {most:,}"
+        if most <= len(devices):
+            fewer = " or fewer copies (config.method.m)" if copies > 1 else ""
+            advice = f"give smaller images{fewer}"
         raise InputError(
             f"data.batch {batch:,} of images of {shape}{many} takes {_gb(images)} on each device, "
-            f"beside {_gb(held)} of the network, and a device has {_gb(memory)}: give a "
-            f"data.batch well below {most:,}."
+            f"beside {_gb(held)} of the network, and a device has {_gb(memory)}: "
+            f"{advice}."
         )
 
 

@@ -201,8 +201,8 @@ def averaging(
         raise InputError(f"ema is a decay from 0 (off) to below 1, not {decay}.")
     if not 0 <= halflife < math.inf or (decay and halflife):
         raise InputError(
-            f"ema_halflife is {halflife:g} images and ema {decay:g}: give one of them, and 0 "
-            "for the other."
+            f"ema_halflife is {halflife:g} images and ema {decay:g}: give 0 or more images, "
+            "and 0 for one of the two."
         )
     if decay:
         return lambda step: jnp.asarray(decay)

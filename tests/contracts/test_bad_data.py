@@ -150,7 +150,7 @@ ARCHIVES = {
     "missing": (lambda p: None, "put cifar-10-binary.tar.gz there"),
     "no archive": (
         lambda p: p.write_bytes(b"no"),
-        "damaged: copy or download it again",
+        "damaged: copy it again, or remove it",
     ),
     "cut off": (
         lambda p: (cifar(p), p.write_bytes(p.read_bytes()[:200])),
@@ -182,4 +182,4 @@ def test_damaged_gzip_of_mnist_is_refused(ends, tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
     more = [*COLOURS, f"--config.data.dir={tmp_path}", "--config.data.name=mnist"]
     status, said = _train_on(ends, tmp_path, *more)
-    assert status == 2 and "is cut off or damaged: copy or download" in said
+    assert status == 2 and "is cut off or damaged: copy it again" in said

@@ -99,5 +99,5 @@ def test_steps_that_cannot_be_counted_are_refused():
     config = small(batch=1000, epochs=2**31 - 1, epoch_images=1000)
     assert opened.open(config).run.total_steps == 2**31 - 1
     config.data.epochs += 1
-    with pytest.raises(InputError, match="give fewer epochs"):
+    with pytest.raises(InputError, match="give fewer of either"):
         opened.open(config)

@@ -435,7 +435,7 @@ def test_a_shard_too_many_and_classes_that_are_not_known(tmp_path):
     header = write.read_header(tmp_path)
     path = tmp_path / write.HEADER
     path.write_text(json.dumps(header | {"count": 136}))
-    _refused(tmp_path, "holds 200 images, not the 136", "a shard is too many")
+    _refused(tmp_path, "shard-00002", "has images beyond the 136", "delete it")
     for shard in write.shards(tmp_path, header):
         other = header | {"num_classes": 0}
         origin = write._origin(other)
