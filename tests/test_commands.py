@@ -334,7 +334,7 @@ def test_altered_checkpoint_is_refused(ends, run, tmp_path):
     out = tmp_path / "new.jsonl"
     status, said = ends(certify, "--workdir", tmp_path / "run", "--out", out)
     assert status == 2
-    assert "checkpoints/3 is damaged" in said and "delete it" in said
+    assert "checkpoints/3 is damaged" in said and "there is no other: restore" in said
 
 
 @pytest.mark.parametrize("line", ["{}", '{"index": 3}', "0\t1\t2", '{"format": "x"}'])
