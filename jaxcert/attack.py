@@ -87,8 +87,8 @@ def attacker_of(
             "one: attack a network that certify.name=lipschitz takes, such as lip_convnet."
         )
     name = name or DEFAULT[model.norm]
-    if name not in metrics.ATTACKS:
-        raise InputError(f"--attack is {' or '.join(metrics.ATTACKS)}, not {name!r}.")
+    if name not in records.ATTACKS:
+        raise InputError(f"--attack is {' or '.join(records.ATTACKS)}, not {name!r}.")
     radii = sorted({float(r) for r in config.certify.radii if r > 0})
     if steps < 1 or not radii:
         raise InputError(
@@ -210,7 +210,7 @@ def audit(workdir: str | Path, attacks: records.Certificates) -> list[Path]:
             continue
         found = records.load(path)
         same = ("checkpoint", "norm", "dataset", "split")
-        if found.header.get("method") in metrics.ATTACKS or any(
+        if found.header.get("method") in records.ATTACKS or any(
             found.header.get(name) != attacks.header[name] for name in same
         ):
             continue

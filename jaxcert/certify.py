@@ -204,7 +204,7 @@ def check_rows(rows: records.Certificates, source: Source, path: Path) -> None:
         raise InputError(
             f"{path}, line {at + 2} is of image {rows.index[at]} with label "
             f"{rows.label[at]}, which is not among the {size} of {source.name}: delete "
-            "that line or name another file with --out."
+            "that line or name another file with --out of `python -m jaxcert.certify`."
         )
 
 

@@ -33,6 +33,8 @@ except ImportError:  # Windows: files are not locked there
     fcntl = None
 
 ABSTAIN, ERROR = -1, -2
+ATTACKS = ("pgd", "apgd")
+"""Methods whose records hold distances that attacks found, no certificates."""
 
 IDENTITY = (
     "method norm alpha sigma procedure dataset split data_digest num_classes model "
@@ -263,7 +265,7 @@ class Writer:
                         f"{self.path} holds certificates with {key} "
                         f"{records_check.short(found.get(key))}, this run asks for "
                         f"{records_check.short(wanted.get(key))}: name another file with --out of "
-                        "`python -m jaxcert.certify`, or delete this one."
+                        f"`python -m jaxcert.{_command(self.header)}`, or delete this one."
                     )
 
     def _append(self, lines: Sequence[str]) -> None:
@@ -333,6 +335,11 @@ def _begins_as_header(path: Path) -> bool:
     with open(path, "rb") as file:
         data = file.read(len(start))
     return start.startswith(data)
+
+
+def _command(header: dict[str, Any]) -> str:
+    """Which of the commands writes such a record."""
+    return "attack" if header.get("method") in ATTACKS else "certify"
 
 
 def _close(one: Any, other: Any) -> bool:

@@ -124,7 +124,7 @@ def _header(path: Path, line: bytes) -> dict[str, Any]:
     except _NO_ROW:
         raise InputError(
             f"{path}, line 1 is not the header of a record: restore it, or name "
-            "another file with --out."
+            "another file with --out of `python -m jaxcert.certify`."
         ) from None
     return header
 
@@ -145,7 +145,8 @@ def _columns(
             except _NO_ROW:
                 raise InputError(
                     f"{path}, line {number} is not a certificate: delete that line (its "
-                    "image is certified again) or name another file with --out."
+                    "image is certified again) or name another file with --out of "
+                    "`python -m jaxcert.certify`."
                 ) from None
         raise
     for row in rows:
@@ -230,8 +231,8 @@ def _joined(path: Path, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndar
 
 def _unequal(path: Path, name: str) -> InputError:
     return InputError(
-        f"{path}: the rows' {name} differ in length or type: delete the file and "
-        "certify again."
+        f"{path}: the rows' {name} differ in length or type: restore the file, or certify "
+        "again into another one with --out."
     )
 
 

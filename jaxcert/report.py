@@ -27,13 +27,13 @@ from jaxcert.analysis import compare, configured, spreadsheet, tables, told
 from jaxcert.analysis import study as studies
 from jaxcert.analysis.facts import Entry, distinct
 from jaxcert.analysis.latex import latex
-from jaxcert.analysis.metrics import ATTACKS, summary
+from jaxcert.analysis.metrics import summary
 from jaxcert.analysis.recheck import Recheck
 from jaxcert.analysis.study_runs import TEST, TRAIN, Run, read
 from jaxcert.analysis.told import Told
 from jaxcert.cli import parse_radii
 from jaxcert.errors import InputError, exit_cleanly, is_stream, own_file
-from jaxcert.records import Certificates
+from jaxcert.records import ATTACKS, Certificates
 
 RECORD = "certificates.jsonl"
 
@@ -198,7 +198,7 @@ def _run_study(options: argparse.Namespace, radii: Sequence[float] | None) -> No
     for run in runs:
         for split, name in (("test", TEST), ("train", TRAIN)):
             if (c := getattr(run, split)) is not None:
-                _fail_if_exceeding(told.recheck_told(c), Path(run.name) / name)
+                _fail_if_exceeding(told.recheck_told(c), Path(run.name) / name, c)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -219,7 +219,7 @@ def _run(options: argparse.Namespace) -> None:
             _replace(path, render(found, form))
             print(f"wrote {path}", file=sys.stderr)
     for entry, path in zip(found, options.paths, strict=True):
-        _fail_if_exceeding(entry.recheck, _file(path))
+        _fail_if_exceeding(entry.recheck, _file(path), entry.certificates)
 
 
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)"
@@ -399,13 +399,22 @@ def _name(path: Path) -> str:
     return path.stem if known else path.name
 
 
-def _fail_if_exceeding(check: Recheck, file: Path) -> None:
+def _fail_if_exceeding(check: Recheck, file: Path, c: Certificates) -> None:
     failing = check.failing
     if not len(failing):
         return
+    more = ", ..." if len(failing) > 5 else ""
+    if (
+        c.header.get("format") == "tsv"
+    ):  # where comments and blank lines may stand between
+        images = ", ".join(str(i) for i in c.index[failing[:5]])
+        raise InputError(
+            f"error: {len(failing)} radii exceed their evidence in {file}: correct what "
+            f"--sigma, --alpha and --n say of it, or delete the lines of the images ({images}"
+            f"{more})."
+        )
     # a row at position i stands in line i + 2, below the header
     lines = ", ".join(str(i + 2) for i in failing[:5])
-    more = ", ..." if len(failing) > 5 else ""
     raise InputError(
         f"error: {len(failing)} radii exceed their evidence in {file}: delete "
         f"those lines ({lines}{more}) and run jaxcert.certify again, or name another "

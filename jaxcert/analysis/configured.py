@@ -63,13 +63,19 @@ def reference(config: dict[str, Any]) -> Reference | None:
 
 def radii_of(path: str | Path, config: dict[str, Any], c: Certificates) -> list[float]:
     radii: list[float] = []
-    for section in (config.get("certify"), c.header.get("procedure")):
+    sections = {
+        "its config": (config.get("certify"), "give others with --radii"),
+        "its procedure": (
+            c.header.get("procedure"),
+            "certify into another file with --out",
+        ),
+    }
+    for where, (section, advice) in sections.items():
         given = section.get("radii") if isinstance(section, dict) else None
         given = () if given is None else given
         if not isinstance(given, list | tuple) or not all(map(_is_radius, given)):
             raise InputError(
-                f"{path} names radii in its config that are no numbers from 0 up: give "
-                "others with --radii."
+                f"{path} names radii in {where} that are no numbers from 0 up: {advice}."
             )
         radii += given
     return radii

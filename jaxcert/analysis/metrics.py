@@ -26,9 +26,6 @@ from scipy import special
 from jaxcert.certificates import statistics
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
-ATTACKS = ("pgd", "apgd")
-"""Methods whose records hold distances that attacks found, no certificates."""
-
 
 class Summary(NamedTuple):
     """One record in numbers; shares are of all N images, R the radii asked for."""

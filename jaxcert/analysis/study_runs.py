@@ -15,9 +15,9 @@ from jaxcert import records
 from jaxcert.analysis.facts import (
     Reference,
 )
-from jaxcert.analysis.metrics import ATTACKS, certifies
+from jaxcert.analysis.metrics import certifies
 from jaxcert.errors import InputError
-from jaxcert.records import Certificates
+from jaxcert.records import ATTACKS, Certificates
 
 TEST, TRAIN = "certificates.jsonl", "train.jsonl"
 

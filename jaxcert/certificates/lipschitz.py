@@ -55,8 +55,8 @@ def make(
         raise InputError(f"certify.bound is tight or torus, not {bound!r}.")
     if model.lipschitz_bound is None:
         raise InputError(
-            "the lipschitz certificate needs a Lipschitz network, as lip_convnet; others are "
-            "certified by smoothing."
+            "the lipschitz certificate needs a Lipschitz network, as lip_convnet; other "
+            "classifiers are certified by smoothing."
         )
     params, state = evaluated(network, mesh)
     with jax.enable_x64(True):

@@ -51,7 +51,10 @@ _DOWN, _UP = 1 - 1e-14, 1 + 1e-14
 def scale(noise: str, sigma: float) -> float:
     """b of uniform and Laplace noise, a float32 number, as what is drawn must be what is
     claimed; else sigma."""
-    return float(np.float32(_SCALE[noise] * sigma)) if noise in _SCALE else sigma
+    if noise not in _SCALE:
+        return sigma
+    with np.errstate(over="ignore"):  # to inf, which is refused
+        return float(np.float32(_SCALE[noise] * sigma))
 
 
 def check(noise: str, norm: str) -> None:

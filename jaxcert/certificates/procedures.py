@@ -305,6 +305,36 @@ class _Walk:
         )
 
 
+def tail_if_all_agree(name: str, n: int, alpha: float, bound: str) -> float:
+    """The 1 - p that n votes for one class prove."""
+    if name == "sequence":
+        looks = sequential.looks(n)
+        lower = sequence_lower(np.array([looks]), looks, alpha, bound)
+        return 1 - float(lower[0])
+    return float(statistics.upper_tail(n, n, alpha))
+
+
+def too_few(
+    name: str, n: int, alpha: float, bound: str, radius_of: RadiusOf, radii
+) -> str:
+    """The sentence on n votes that certify nothing, even if all agree; radii, rising: those
+    that procedure 'radii' tries."""
+    reach = float(radius_of(tail_if_all_agree(name, 100_000, alpha, bound)))
+    enough = statistics.min_n_for_any_radius(alpha)
+    if name == "radii":
+        smaller = ", or smaller radii" if n >= enough and radii[0] > 0 else ""
+        return (
+            f"n {n} samples certify none of the radii at alpha {alpha}, even if all agree: "
+            f"take more{smaller} (100000 reach nearly {reach:.3g})."
+        )
+    while not radius_of(tail_if_all_agree(name, enough, alpha, bound)) > 0:
+        enough += 1  # of a sequence, whose bound is wider
+    return (
+        f"n {n} samples certify no radius at alpha {alpha}, even if all agree: take more, at "
+        f"least {enough} (100000 reach {reach:.3g})."
+    )
+
+
 def check_bound(bound: str) -> None:
     """Raises InputError for an unknown one."""
     if bound not in ("union", "mixture"):

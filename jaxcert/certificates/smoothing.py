@@ -77,7 +77,13 @@ def make(
     chunk: int = 0,
     mesh: Mesh | None = None,
 ) -> Certifier:
-    """The certifier of a classifier, of images in [0, 1]; arguments as in `certifier`."""
+    """The certifier of a classifier, of images in [0, 1]; arguments as in `certifier`.
+    Raises InputError for a denoiser too."""
+    if network.model.unconditional is not None:
+        raise InputError(
+            "this certificate is of a classifier, and the network is a denoiser: give "
+            "certify.name=noised_diffusion_classifier, or the workdir of a classifier."
+        )
     inner = certifier(
         _network_vote(network.model, network),
         num_classes=network.model.num_classes,
@@ -145,7 +151,10 @@ def certifier(
     norms.check(noise, norm)
     sigma = _drawn(sigma)
     if not math.isfinite(norms.scale(noise, sigma)):
-        raise InputError(f"sigma {sigma:g} is no noise that float32 images can carry.")
+        raise InputError(
+            f"sigma {sigma:g} is no noise that float32 images can carry: give its std in "
+            "pixels of [0, 1]."
+        )
     _check(n0, n, alpha, procedure, chunk)
     procedures.check_rho(rho)
     procedures.check_bound(bound)
@@ -254,7 +263,7 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
                 f"{statistics.min_n_for_any_radius(alpha)}."
             )
         return functools.partial(procedures.predict, n=n, alpha=alpha), dict(n=n), 0.0
-    looks = sequential.looks(n)
+    looks, values = sequential.looks(n), ()
     details = dict(n0=n0, n=n)
     options = dict(n0=n0, alpha=alpha)
     if name == "certify":
@@ -282,11 +291,7 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
             values = values[: possible[-1] + 1]
             options |= dict(p0=p0[: len(values)], values=values)
         details |= dict(radii=list(values), looks=list(looks))
-    if name == "sequence":
-        all_agree = np.array([looks])
-        tail = 1 - procedures.sequence_lower(all_agree, looks, alpha, bound)[0]
-    else:
-        tail = statistics.upper_tail(n, n, alpha)
+    tail = procedures.tail_if_all_agree(name, n, alpha, bound)
     largest, ends = float(radius_of(tail)), law.get("least_tail", 0.0)
     if tail < ends and (name != "radii" or max(radii) > largest):
         warnings.warn(
@@ -298,7 +303,7 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
     if name == "radii":
         largest = values[-1] if len(possible) else 0.0
     if largest == 0 and not (name == "radii" and len(possible)):
-        raise InputError(_too_few(name, n, alpha, radius_of))
+        raise InputError(procedures.too_few(name, n, alpha, bound, radius_of, values))
     return functools.partial(getattr(procedures, name), **options), details, largest
 
 
@@ -307,20 +312,6 @@ def farthest(*, noise: str, **law) -> float:
     norms.radius."""
     law |= dict(least_tail=noises.least_tail(noise))
     return float(norms.radius(0.0, noise=noise, **law))
-
-
-def _too_few(name: str, n: int, alpha: float, radius_of) -> str:
-    reach = float(radius_of(statistics.upper_tail(100_000, 100_000, alpha)))
-    if name == "radii":
-        return (
-            f"n {n} samples certify none of the radii at alpha {alpha}, even if all agree: "
-            f"take more, or smaller radii (100000 reach {reach:.3g})."
-        )
-    enough = statistics.min_n_for_any_radius(alpha)
-    return (
-        f"n {n} samples certify no radius at alpha {alpha}, even if all agree: take more, at "
-        f"least {enough} (100000 reach {reach:.3g})."
-    )
 
 
 def _rising(radii) -> tuple[float, ...]:

@@ -97,6 +97,7 @@ def schedule(
         levels = np.append(np.linspace(*ends, steps) ** rho, 0.0)
     if not (np.isfinite(levels).all() and (np.diff(levels) < 0).all()):
         raise InputError(
-            f"rho {rho:g} leaves no levels that fall: give 7, or about that."
+            f"{steps} levels from {sigma_max} to {sigma_min} do not fall with rho {rho:g}: "
+            "give rho of about 7, and sigmas far enough apart."
         )
     return levels

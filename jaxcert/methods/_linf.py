@@ -126,7 +126,7 @@ def method_of(
             f"method.p_start and p_end are epochs with 0 <= p_start <= p_end, not {p_start} "
             f"and {p_end}."
         )
-    if lam < 0 or (lam > 0 and not lam_end > 0):
+    if not 0 <= lam < math.inf or (lam > 0 and not 0 < lam_end < math.inf):
         raise InputError(
             f"method.lam falls log-linearly to lam_end: both above 0, or lam = 0, not {lam} "
             f"and {lam_end}."

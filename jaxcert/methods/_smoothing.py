@@ -8,8 +8,11 @@ with noise 0 first, so BatchNorm sees the statistics of all copies.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,12 +132,12 @@ def first_votes(
     rows = records.load(path)
     wrong = _wrong(rows, size, num_classes)
     if wrong:
-        raise InputError(f"first votes {path} {wrong}: {_command(path, 'FILE')}.")
+        raise InputError(f"first votes {path} {wrong}: {_command(path)}.")
     voted = (rows.counts.sum(1) > 0).sum()
     if voted < size:
         raise InputError(
             f"first votes {path} are of {voted:,} of {size:,} training images: "
-            f"{_command(path, path)}."
+            f"{_command(path, path, rows.header)}."
         )
     order = np.argsort(rows.index)
     return (rows.counts / rows.n[:, None])[order], rows.label[order]
@@ -152,9 +155,26 @@ def _wrong(rows: records.Certificates, size: int, num_classes: int) -> str | Non
     return None
 
 
-def _command(path: str, out: str) -> str:
+def _command(
+    path: str, out: str = "FILE", header: Mapping[str, Any] = MappingProxyType({})
+) -> str:
+    """header: of a record that is to be completed, by the settings that it was begun with."""
+    options = {"procedure": "predict", "n": 10_000}
+    begun = header.get("config")
+    begun = begun.get("certify") if isinstance(begun, dict) else None
+    if begun and begun.get("procedure") in ("predict", "certify"):
+        options = {k: begun[k] for k in _VOTES if begun.get(k) not in (None, "")}
+    elif header:  # it cannot be continued by these settings
+        out = "FILE"
+    # a config may certify a part of the images
+    options = {"split": "train", "start": 0, "stop": 0, "step": 1} | options
+    given = " ".join(f"--config.certify.{k}={v}" for k, v in options.items())
+    new = "" if out != "FILE" else " and name FILE"
     return (
-        f"run `python -m jaxcert.certify --workdir {Path(path).parent} "
-        "--config.certify.split=train --config.certify.procedure=predict "
-        f"--config.certify.n=10000 --out {out}` with the first model"
+        f"run `python -m jaxcert.certify --workdir {shlex.quote(str(Path(path).parent))} "
+        f"{given} --out {shlex.quote(str(out))}` with the first model{new}"
     )
+
+
+_VOTES = ("procedure", "n", "n0", "alpha", "sigma", "noise", "norm", "seed")
+"""Settings of a certificate that people change and that a record must share."""

@@ -276,7 +276,7 @@ def _check(module: EDMUNet, image_shape: tuple[int, ...]) -> None:
     if not (0 <= module.dropout < 1 and 0 <= module.label_dropout < 1):
         raise InputError(
             f"dropout {module.dropout} and label_dropout {module.label_dropout}: give "
-            "probabilities below 1."
+            "probabilities from 0 to below 1."
         )
     _check_levels(module, image_shape)
 
@@ -284,10 +284,11 @@ def _check(module: EDMUNet, image_shape: tuple[int, ...]) -> None:
 def _check_levels(module: EDMUNet, image_shape: tuple[int, ...]) -> None:
     side, factor = image_shape[0], 2 ** (len(module.multipliers) - 1)
     if image_shape[1] != side or side % factor:
+        fewer = ", or give fewer multipliers" if image_shape[1] == side else ""
         raise InputError(
             f"images of {side}x{image_shape[1]} cannot be halved to "
             f"{len(module.multipliers)} levels: pad them to a square whose side is a "
-            f"multiple of {factor}, or give fewer multipliers."
+            f"multiple of {factor}{fewer}."
         )
     widths = {side >> i: module.width * m for i, m in enumerate(module.multipliers)}
     for resolution in module.attention:

@@ -90,7 +90,8 @@ def make(
         importlib.import_module(f"jaxcert.nn.{conv}").Conv  # noqa: B018
     except (ModuleNotFoundError, AttributeError):
         raise InputError(
-            f"no orthogonal layer is called {conv!r} in jaxcert/nn."
+            f"no orthogonal layer is called {conv!r} in jaxcert/nn: give the name of a file "
+            "there that has Conv, such as lot."
         ) from None
     module = LipConvNet(
         conv=conv,

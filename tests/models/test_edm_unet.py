@@ -311,7 +311,7 @@ REFUSED = [
     (dict(multipliers=()), "make no U-Net"),
     (dict(blocks=0), "make no U-Net"),
     (dict(num_classes=-1), "make no U-Net"),
-    (dict(dropout=1.0), "probabilities below 1"),
+    (dict(dropout=1.0), "probabilities from 0 to below 1"),
 ]
 
 
