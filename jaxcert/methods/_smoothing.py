@@ -167,7 +167,7 @@ def _command(
     elif header:  # it cannot be continued by these settings
         out = "FILE"
     # a config may certify a part of the images
-    options = {"split": "train", "start": 0, "stop": 0, "step": 1} | options
+    options = {"start": 0, "stop": 0, "step": 1, "split": "train"} | options
     given = " ".join(f"--config.certify.{k}={v}" for k, v in options.items())
     new = "" if out != "FILE" else " and name FILE"
     return (

@@ -140,7 +140,8 @@ def test_missing_record_is_told_with_the_command_that_makes_it():
     method = catrs.make(model, RUN, sigma=0.25, soft_labels=SOFT)
     with pytest.raises(
         InputError,
-        match="--workdir runs/first --config.certify.split=train --config.certify."
+        match="--workdir runs/first --config.certify.start=0 --config.certify.stop=0 "
+        "--config.certify.step=1 --config.certify.split=train --config.certify."
         f"procedure=predict --config.certify.n=10000 --out {SOFT}`",
     ):
         method.init_extra()
