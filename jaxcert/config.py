@@ -406,7 +406,7 @@ def call(
     if unknown:
         raise InputError(
             f"{what} has no key {unknown[0]!r} but {', '.join(known) or 'none at all'}: "
-            "change the config file."
+            "leave it out."
         )
     missing = [k for k in known if parameters[k].default is _NONE and k not in section]
     kinds = get_type_hints(function)

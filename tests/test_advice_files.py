@@ -42,12 +42,14 @@ from jaxcert.data.augment import augment
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run, TrainState
 from jaxcert.training import limits, optim, processes
+from jaxcert.training.sharding import data_mesh
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*differs from the published file")
 
 IMAGE = np.random.default_rng(0).integers(2, 256, (12, 8, 8, 1), np.uint8)
 LABEL = np.arange(12) % 10
 UNIT = IMAGE / np.float32(255)
+PIXELS = IMAGE.tobytes()
 
 
 def refused(call, words):
@@ -86,6 +88,13 @@ def source(image=IMAGE, label=LABEL, num_classes=10):
 
 def together(batch=4, devices=1, **given):
     loader.check(source(), source(**given), batch, devices=devices)
+
+
+def placed(placement):
+    plan = mixture.make(12, 0, batch=4)
+    loader.batches(
+        source(), None, plan, 0, mesh=data_mesh(), total=1, placement=placement
+    )
 
 
 def optimizer(total=8, epoch=4, **given):
@@ -195,6 +204,7 @@ SETTINGS = [
     ("of the same shape", together, dict(image=IMAGE[:, 1:]), {}),
     ("shape and kind", together, dict(image=UNIT), {}),
     ("images made for x", together, dict(num_classes=9), {}),
+    ("'host' or 'device'", placed, "x", "device"),
     ("lr > 0", optimizer, dict(lr=0.0), dict(lr=1e-3)),
     (
         "clip_norm and factors >= 0",
@@ -379,6 +389,11 @@ NPZ = {
         lambda p: saved(p, IMAGE % 2),
         lambda p: saved(p, (IMAGE % 2).astype(np.float32)),
     ),
+    "damaged": (
+        "damaged or cut off in image.npy: copy it again",
+        lambda p: p.write_bytes(p.read_bytes().replace(PIXELS, PIXELS[::-1])),
+        saved,
+    ),
     "circle": (
         "in a circle: name another file",
         lambda p: (p.unlink(), p.symlink_to(p)),
@@ -539,6 +554,16 @@ def test_pictures(tmp_path, words, damage, mend):
     opening()
 
 
+def test_a_picture_of_too_many_pixels(tmp_path, monkeypatch):
+    picture(tmp_path / "train/a/0.png", IMAGE[0, :4, :4, 0])
+    picture(tmp_path / "train/a/1.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    opening = partial(sources.open, f"folder:{tmp_path}", "train")
+    refused(opening, "no image of a data set has: remove it")
+    (tmp_path / "train/a/1.png").unlink()
+    assert opening().image.shape == (1, 4, 4, 1)
+
+
 def test_pictures_that_memory_cannot_hold(tmp_path, monkeypatch):
     for number in range(3):
         picture(tmp_path / f"train/a/{number}.png")
@@ -558,9 +583,11 @@ BINARY = {f"data_batch_{i}.bin": RECORDS.tobytes() for i in range(1, 6)}
 DIGITS = np.zeros((3, 28, 28), np.uint8)
 
 
-def cifar(path, **changed):
+def cifar(path, without="", **changed):
     with tarfile.open(path, "w:gz") as tar:
         for name, data in (BINARY | changed).items():
+            if name == without:
+                continue
             info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
@@ -648,6 +675,16 @@ ARCHIVES = {
         "no whole number of records: copy it again",
         lambda p: cifar(p, **{"data_batch_3.bin": RECORDS.tobytes()[1:]}),
     ),
+    "a batch missing": (
+        "cifar10",
+        "has no data_batch_1.bin: it is cut off; copy it again",
+        lambda p: cifar(p, without="data_batch_1.bin"),
+    ),
+    "too large": (
+        "mnist",
+        "no published file has: copy it again",
+        lambda p: p.with_suffix("").write_bytes(bytes(1 << 18)),
+    ),
     "too few images": (
         "cifar10",
         "cut off; copy it again",
@@ -682,6 +719,7 @@ def test_damaged_archives(tmp_path, small, server, monkeypatch, name, words, dam
         path.unlink()
         opening()
         damage(path)
+    path.with_suffix("").unlink(missing_ok=True)  # unpacked, where that is the fault
     good(path)
     opening(download=False)
 
@@ -1008,7 +1046,7 @@ def test_parts_of_a_config(tmp_path):
         configs.build("methods", section, needs=needs, model=None, run=Run(1, 1, 1))
 
     refused(partial(asked, name="lot", networks=["x"]), "leave it out of networks")
-    refused(partial(asked, name="lot", x=1), "has no key 'x' but .*change the config")
+    refused(partial(asked, name="lot", x=1), "has no key 'x' but .*leave it out")
     refused(partial(asked, name="x"), "there are .*lot")
     asked(name="gaussian", sigma=0.25)
     said = refused(partial(asked, name="gaussian"), "needs the key 'sigma': give it in")

@@ -112,9 +112,10 @@ NETWORKS = {  # converter, names and shapes, image shape, axes that follow from 
 }
 
 
-def network(name):
+def network(name, shape=None):
     """(state dict, convert of one argument, axes that follow from the images)"""
     convert, shapes_of, image_shape, axes = NETWORKS[name]
+    image_shape = shape or image_shape
     state = originals.drawn(shapes_of(image_shape))
     for leaf in state:
         if leaf.endswith("running_var"):
