@@ -889,6 +889,14 @@ def test_shards(tmp_path, words, damage, advised):
     np.testing.assert_array_equal(after.label, before.label)
 
 
+def test_a_shard_too_many_does_not_become_one_of_the_set(tmp_path):
+    path, out = saved(tmp_path / "a.npz"), tmp_path / "out"
+    write.convert(path, out, **SMALL)
+    one_more(out)
+    assert write.convert(path, out, **SMALL) == 12
+    assert write.read_header(out)["count"] == 12
+
+
 def test_a_set_that_is_not_finished_has_no_size(tmp_path):
     out = tmp_path / "out"
     write.convert(saved(tmp_path / "a.npz"), out, **SMALL)
