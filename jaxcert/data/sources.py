@@ -121,19 +121,22 @@ def check_model(
     image_shape: tuple[int, int, int],
     num_classes: int,
     exactly: bool = False,
+    split: str = "",
 ) -> None:
     """Raises InputError unless images and labels are those a model takes; one of 0 classes
     takes no labels. It may have classes that the labels lack only where these are arrays
-    (npz, npy), with a warning, and not if `exactly`."""
+    (npz, npy), with a warning, and not if `exactly`. split: that of the source, where the
+    training images are of the model's shape."""
     shape = tuple(source.image.shape[1:])
     if shape != tuple(image_shape):
         side = image_shape[0]
         padded = max(shape[:2]) <= side and tuple(image_shape) == (side, side, shape[2])
         how = f", as by --config.data.pad={side}" if padded else ""
+        train = f", or train with --config.model.image_shape='{str(shape).replace(' ', '')}'"
         raise InputError(
-            f"{source.name} has images of {_times(shape)}, the model takes "
-            f"{_times(image_shape)}: give images of that size{how}, or train with "
-            f"--config.model.image_shape='{str(shape).replace(' ', '')}'."
+            f"{source.name} has {split and split + ' '}images of {_times(shape)}, the model "
+            f"takes {_times(image_shape)}: give images of that size{how}"
+            f"{'' if split else train}."
         )
     # the arrays of a part of a data set may lack the last classes
     partly = source.name.startswith(("npz:", "npy:"))

@@ -54,9 +54,16 @@ def make(
     check_sizes(image_shape, num_classes, width)
     side, columns, channels = image_shape
     if not isinstance(stages, int) or side != columns or side != 2**stages:
+        fits = max(1, (max(side, columns) - 1).bit_length())
+        advice = f"set config.model.stages={fits}"
+        if not side == columns == 2**fits:
+            advice += (
+                f" and config.model.image_shape={2**fits},{2**fits},{channels}, with "
+                f"config.data.pad={2**fits}"
+            )
         raise InputError(
             f"lip_convnet with {stages} stages halves the side to 1 and needs images of "
-            f"{2**stages}x{2**stages}, not {side}x{columns}: set model.stages or pad the images."
+            f"{2**stages}x{2**stages}, not {side}x{columns}: {advice}."
         )
     if len(mean) != channels:
         raise InputError(f"model.mean has {len(mean)} values for {channels} channels.")

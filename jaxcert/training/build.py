@@ -70,6 +70,7 @@ def build(config: ConfigDict) -> Built:
             num_classes=model.num_classes,
             exactly=model.unconditional is not None,  # of no other can it sample
         )
+    _check_later(config, model)
     keys = config.method.to_dict()
     others, _ = workdirs.open_all(keys.pop("networks", {}), mesh)
     method = configs.build(
@@ -142,6 +143,30 @@ def _check_augmentation(move: Callable, image: jax.ShapeDtypeStruct) -> None:
         "real": jax.ShapeDtypeStruct((1,), bool),
     }
     jax.eval_shape(move, random_keys.key(0), batch)
+
+
+def _check_later(config: ConfigDict, model: Model) -> None:
+    """Raises InputError for images of one's own that the model does not take, and that are
+    certified by another command than this. Those that are missing or damaged can wait: what
+    is trained is not lost by them."""
+    data, split = config.data, config.certify.split
+    own = data.name.startswith(("npz:", "npy:", "folder:"))
+    if (
+        not own
+        or not config.certify.name
+        or split in ("train", *evaluation.splits(config))
+    ):
+        return
+    try:
+        source = sources.open(data.name, split, pad=data.pad)
+    except (InputError, OSError):
+        return
+    sources.check_model(
+        source,
+        image_shape=model.image_shape,
+        num_classes=model.num_classes,
+        split=split,
+    )
 
 
 def _check_start(config: ConfigDict, model: Model, network: Network) -> None:

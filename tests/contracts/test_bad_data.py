@@ -47,6 +47,22 @@ def test_images_that_cannot_be_used_are_refused(ends, tmp_path, changed, words):
     assert_words(words, said)
 
 
+@pytest.mark.parametrize("after_training", [True, False])
+def test_test_images_of_another_size_are_refused_before_training(
+    ends, tmp_path, after_training
+):
+    np.savez(tmp_path / "train.npz", image=IMAGE, label=LABEL)
+    np.savez(tmp_path / "test.npz", image=IMAGE[:, :4], label=LABEL)
+    status, said = _train_on(
+        ends,
+        tmp_path,
+        f"--config.data.name=npz:{tmp_path}",
+        f"--config.certify.after_training={after_training}",
+    )
+    assert status == 2
+    assert_words("images of 4 x 8 x 1, the model takes 8 x 8 x 1", said)
+
+
 def _train_on(ends, tmp_path, *more):
     workdir = tmp_path / "new"
     end = ends(train, "--config", CONFIG, "--tiny", "--workdir", workdir, *more)

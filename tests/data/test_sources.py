@@ -196,5 +196,7 @@ def test_a_model_of_another_shape_or_fewer_classes_is_refused():
     sources.check_model(source, image_shape=(8, 8, 1), num_classes=10)
     with pytest.raises(InputError, match="8 x 8 x 1, the model takes 32 x 32 x 3"):
         sources.check_model(source, image_shape=(32, 32, 3), num_classes=10)
+    with pytest.raises(InputError, match="has test .* give images of that size.$"):
+        sources.check_model(source, image_shape=(4, 4, 1), num_classes=10, split="test")
     with pytest.raises(InputError, match="10 classes, the model 4"):
         sources.check_model(source, image_shape=(8, 8, 1), num_classes=4)

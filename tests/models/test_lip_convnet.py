@@ -216,3 +216,20 @@ def test_layers_of_equal_shape_are_orthogonalised_together(monkeypatch):
     assert len(shapes) == 4  # and the head
     monkeypatch.setattr(layer, "orthogonal_kernels", lambda convs, dtype: {})
     np.testing.assert_allclose(together, logits(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shape,advice",
+    [
+        ((16, 16, 3), "set config.model.stages=4."),
+        (
+            (12, 9, 3),
+            "stages=4 and config.model.image_shape=16,16,3, with config.data.pad=16.",
+        ),
+    ],
+)
+def test_advice_for_another_size_names_the_stages(shape, advice):
+    with pytest.raises(InputError) as raised:
+        lip_convnet.make(image_shape=shape, num_classes=3, width=2, stages=3)
+    assert str(raised.value).endswith(advice)
+    lip_convnet.make(image_shape=(16, 16, 3), num_classes=3, width=2, stages=4)
