@@ -832,6 +832,18 @@ def shard(folder, number):
     return next(folder.glob(f"shard-{number:05d}-*"))
 
 
+def mislabelled(folder):
+    """The last shard, with a label that its header has not."""
+    name = shard(folder, 2).name
+    header = write.read_header(folder)
+    other = folder.parent / "other"
+    keys = ("image_shape", "num_classes", "request", "per_record", "per_shard")
+    writer = write.Writer(other, **{key: header[key] for key in keys})
+    writer.append(IMAGE[:11], np.full(11, 99))
+    writer.close()
+    (folder / name).write_bytes((other / name).read_bytes())
+
+
 def one_more(folder):
     first = shard(folder, 0)
     (folder / first.name.replace("00000", "00003")).write_bytes(first.read_bytes())
@@ -859,6 +871,7 @@ SHARDS = {
     "the last missing": ("is missing; run", lambda f: shard(f, 2).unlink(), nothing),
     "one damaged": ("delete it and run", lambda f: cut(shard(f, 1)), deleted),
     "the last damaged": ("delete it and run", lambda f: cut(shard(f, 2)), deleted),
+    "a label of no class": ("delete it and run", mislabelled, deleted),
     "one too many": ("delete it, and run", one_more, deleted),
     "one with too many": (
         "delete it, and run",

@@ -84,6 +84,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_nothing(server, tmp_path):
     with pytest.raises(InputError, match=f"md5 {MD5}, not 0123"):
         fetch(f"{server.url}/ranges", tmp_path / "file", md5="0123")
     assert not list(tmp_path.iterdir())
+    assert fetch(f"{server.url}/ranges", tmp_path / "file", md5=MD5).is_file()
 
 
 @pytest.mark.parametrize("url", ["{}/nothing", "http://127.0.0.1:1/x"])

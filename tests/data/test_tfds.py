@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,3 +72,63 @@ def test_without_tensorflow_datasets_the_extra_is_named(prepared, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(InputError, match=r"pip install 'jaxcert\[tfds\]'"):
         sources.open("tfds:tiny_pictures", "train", dir=prepared)
+
+
+class Records(list):
+    def __getitems__(self, rows):
+        return [self[row] for row in rows]
+
+
+def picture(side, label=0):
+    return {"image": np.full((side, side, 1), 9, np.uint8), "label": label}
+
+
+CLASSES = tfds.features.ClassLabel(num_classes=3)
+SETS = {  # features, what there is by split, words
+    "no class": (
+        {"image": None, "objects": None},
+        {"train": [picture(4)]},
+        "the features image, objects: give a data set with `image` and a class `label`",
+    ),
+    "sizes": (
+        {"image": None, "label": CLASSES},
+        {"train": [picture(4), picture(5)]},
+        "give a data set of one size",
+    ),
+    "splits": (
+        {"image": None, "label": CLASSES},
+        {"validation": [picture(4)]},
+        "has no split 'train': it has validation",
+    ),
+}
+
+
+@pytest.mark.parametrize("features,records,words", SETS.values(), ids=SETS)
+def test_a_data_set_of_another_kind(prepared, monkeypatch, features, records, words):
+    """And the one that is advised, with labelled images of one size."""
+
+    def as_data_source(split):
+        if split not in records:
+            raise ValueError
+        return Records(records[split])
+
+    info = SimpleNamespace(features=features, splits=records)
+    builder = SimpleNamespace(as_data_source=as_data_source, info=info)
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds, "builder", lambda name, data_dir: builder)
+        with pytest.raises(InputError, match=words):
+            sources.open("tfds:x", "train")
+        features, records = {"image": None, "label": CLASSES}, {"train": [picture(4)]}
+        info.features = features
+        assert sources.open("tfds:x", "train").num_classes == 3
+    assert sources.open("tfds:tiny_pictures", "train", dir=prepared).num_classes == 3
+
+
+def test_a_prepared_data_set_is_found_where_its_folder_is_given(prepared, tmp_path):
+    """`give its folder by --config.data.dir`, `check the name and --config.data.dir`."""
+    name = "tfds:tiny_pictures"
+    with pytest.raises(InputError, match="give its folder by --config.data.dir"):
+        sources.open(name, "train", dir=str(tmp_path))
+    with pytest.raises(InputError, match="check the name and --config.data.dir"):
+        sources.open(f"{name}x", "train", dir=prepared)
+    assert len(sources.open(name, "train", dir=prepared).label) == 20

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 import tomllib
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from test_wrapping import NETWORKS, network
 from jaxcert import config as configs
 from jaxcert.errors import InputError
 from jaxcert.import_torch import import_torch, network_of
-from jaxcert.torch_import import arrays
+from jaxcert.torch_import import arrays, state_dict
 
 ROOT = Path(__file__).parents[2]
 
@@ -209,3 +211,73 @@ def test_a_workdir_with_checkpoints(tmp_path):
     other = configs.ConfigDict(config.to_dict() | dict(seed=1))
     refused(partial(train.refuse_another, two, other), "name another --workdir")
     train.refuse_another(tmp_path / "three", other)
+
+
+class Tensor:
+    """One of torch, of a type that numpy may lack or not, on a device of its own or not."""
+
+    def __init__(self, array, readable=True):
+        self._array, self._readable = array, readable
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        if not self._readable:
+            raise TypeError
+        return self._array
+
+    def numpy(self):
+        return np.asarray(self)
+
+
+def test_tensors_on_the_cpu_are_read():
+    state, convert, _ = network("lenet")
+
+    def held(readable):
+        return {name: Tensor(array, readable) for name, array in state.items()}
+
+    refused(
+        partial(convert, held(False)),
+        r"give the state_dict\(\) of the model in float32",
+    )
+    convert(held(True))
+
+
+def test_the_code_that_exports_a_pickle(tmp_path, monkeypatch):
+    """With a stand-in for torch; test_import_dist_net.py has it with torch itself."""
+    state, convert, _ = network("lenet")
+    (tmp_path / "model.pth").write_bytes(b"\x80\x04}.")
+    said = refused(partial(arrays.read, tmp_path / "model.pth"), "export it once")
+    tensors = {name: Tensor(array) for name, array in state.items()}
+    files = {"model.pth": {"state_dict": tensors}}
+    torch = SimpleNamespace(load=lambda path, map_location: files[path])
+    monkeypatch.chdir(tmp_path)
+    code = said.partition("where torch is, by ")[2].partition(", where other files")[0]
+    eval(code, {"np": np, "torch": torch})
+    found = arrays.read(tmp_path / "model.npz")
+    assert found.keys() == state.keys()
+    convert(found)
+
+
+def test_safetensors_of_types_that_numpy_lacks(tmp_path):
+    save = pytest.importorskip("safetensors.numpy").save_file
+    path = tmp_path / "a.safetensors"
+
+    def written(kind, size):
+        header = {"w": {"dtype": kind, "shape": [2], "data_offsets": [0, 2 * size]}}
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(2 * size))
+        return path.read_bytes()
+
+    def read():  # with ml_dtypes numpy has them, and they are refused by their type
+        state_dict._check_values("w", arrays.read(path)["w"])
+
+    written("BF16", 2)
+    refused(read, "w has values of .*: export the float32 ones")
+    whole = written("F32", 4)
+    read()
+    path.write_bytes(whole[:-1])
+    refused(
+        partial(arrays.read, path), "no safetensors file, or cut off: copy it again"
+    )
+    save({"w": np.zeros(2, np.float32)}, path)
+    assert arrays.read(path)["w"].shape == (2,)
