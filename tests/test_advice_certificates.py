@@ -783,13 +783,13 @@ MADE = [
     ("3 with a hidden head", dist, dict(hidden=4), dict(hidden=4, depth=3)),
     ("group of at least 1", dist, dict(group=0), dict(group=1)),
     (
-        "set model.stages",
+        "set config.model.stages=4[.]",
         convnet,
         dict(image_shape=(16, 16, 1)),
         dict(image_shape=(16, 16, 1), stages=4),
     ),
     (
-        "needs images of 8x8.*pad the images",
+        "stages=3 and config.model.image_shape=8,8,1, with config.data.pad=8",
         convnet,
         dict(image_shape=(7, 7, 1)),
         dict(image_shape=(8, 8, 1)),
