@@ -272,9 +272,9 @@ def read(workdir: str | Path) -> ConfigDict:
             config.certify = _SMOOTHING | config.certify.to_dict()
         return config
     except (ValueError, TypeError, AttributeError, RecursionError, MemoryError):
+        fault = f"{path} is damaged: it is no config"
         raise InputError(
-            f"{path} is damaged: it is no config; restore it, or train again into another "
-            "--workdir."
+            f"{fault}; restore it, or train again into another --workdir."
         ) from None
 
 
@@ -404,10 +404,8 @@ def call(
     known = [k for k in parameters if k not in context]
     unknown = [key for key in section if key not in known]
     if unknown:
-        raise InputError(
-            f"{what} has no key {unknown[0]!r} but {', '.join(known) or 'none at all'}: "
-            "leave it out."
-        )
+        there = ", ".join(known) or "none at all"
+        raise InputError(f"{what} has no key {unknown[0]!r} but {there}: leave it out.")
     missing = [k for k in known if parameters[k].default is _NONE and k not in section]
     kinds = get_type_hints(function)
     for key in missing[:1]:
