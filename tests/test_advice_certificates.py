@@ -62,6 +62,7 @@ from jaxcert.models import (
     resnet50,
     small_cnn,
 )
+from jaxcert.nn import lot as lot_layer
 from jaxcert.ops import images, norm_dist, sort_neuron, spectral
 
 SHAPE, CLASSES = (8, 8, 1), 3
@@ -128,8 +129,8 @@ def of(make, **settings):
 
     def call(on="cnn", **given):
         for name in ("classifier", "unconditional", "denoiser"):
-            if isinstance(given.get(name), str):
-                given[name] = network(given[name])
+            if isinstance(named := given.get(name), str | tuple):
+                given[name] = network(*([named] if isinstance(named, str) else named))
         on = network(on) if isinstance(on, str) else network(*on)
         return make(on, **settings | given)
 
@@ -414,6 +415,12 @@ DENOISED = [
         "holds a denoiser: name a classifier",
         noised,
         HYBRID | dict(classifier="edm"),
+        HYBRID | CNN,
+    ),
+    (
+        "networks.classifier has a parameter that is not finite",
+        noised,
+        HYBRID | dict(classifier=("cnn", np.nan)),
         HYBRID | CNN,
     ),
     ("c must be 0 or more", noised, dict(c=-1.0), dict(c=0.0)),
@@ -1000,6 +1007,12 @@ PARTS = [
         by(sort_neuron.sort_neuron, x=EYE, w=EYE),
         dict(rho=1.0),
         dict(rho=0.5),
+    ),
+    (
+        "halves images of even sides, not 7x8: pad them",
+        lot_layer.space_to_depth,
+        dict(x=np.zeros((1, 7, 8, 1))),
+        dict(x=np.zeros((1, 8, 8, 1))),
     ),
     (
         "num_terms must be at least 1",

@@ -4,8 +4,10 @@ ends in the sentence, what it advises does not."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 
 import jax
 import numpy as np
@@ -73,6 +75,11 @@ TABLES = [
         "restore the column radius",
         [VOTES.replace("radius ", ""), VOTED],
         [VOTES, VOTED],
+    ),
+    (
+        "name the one of the certification",
+        ["idx label predict correct time attack", "0 1 1 1 0:00:01 pgd"],
+        [HEAD, ROW],
     ),
     ("leave one such column", [f"{HEAD} label", f"{ROW} 1"], [HEAD, ROW]),
     (
@@ -383,8 +390,70 @@ def test_lines_are_restored_or_deleted(ends, run, tmp_path):
             lines = good
         path.write_text("\n".join(lines) + "\n")
         assert ends(report, path)[0] == 0
-    path.write_bytes(b"\xff\xfe\x00{")
-    assert "name another file" in ends(report, path)[1]
+    for data in (b"\xff\xff\xff", good[0].encode() + b"\n\xff\n"):
+        path.write_bytes(data)
+        assert "is not text: name another file" in ends(report, path)[1]
+    assert ends(report, run)[0] == 0
+
+
+def test_a_record_that_is_written_or_not_begun(ends, run, tmp_path):
+    """`wait for it, or name another file`, `finish jaxcert.certify`."""
+    path, good = tmp_path / "c.jsonl", (run / report.RECORD).read_text().splitlines()
+    path.write_text(good[0] + "\n")
+    status, said = ends(report, path)
+    assert status == 2 and "finish `jaxcert.certify`" in said
+    command = ["--workdir", run, "--config.certify.stop=1", "--out"]
+    with records.Writer(path, json.loads(good[0])):
+        status, said = ends(certify, *command, path)
+        assert status == 2 and "wait for it, or name another file with --out" in said
+        assert ends(certify, *command, tmp_path / "other.jsonl")[0] == 0
+    assert ends(certify, *command, path)[0] == 0
+    assert ends(report, path)[0] == 0
+
+
+def test_what_stands_beside_a_record(ends, run, tmp_path):
+    """Gradient norms, the reference of a config, data, and links."""
+    path, good = tmp_path / "run", (run / report.RECORD).read_text()
+    shutil.copytree(run, path)
+    norms = path / "gradient_norms.json"
+    for way_out in (
+        norms.unlink,
+        lambda: gradient_norms.main([f"--workdir={path}", "--images=2"]),
+    ):
+        norms.write_text("{}")
+        status, said = ends(report, path)
+        assert status == 2 and "run it again, or delete it" in said
+        way_out()
+        assert ends(report, path)[0] == 0
+    for value, expected in (("x", 2), (70.0, 0)):
+        reference = dict(clean=value, certified=50.0, radius=0.25, paper="A")
+        changed(run, path / report.RECORD, head={"config.reference": reference})
+        status, said = ends(report, path)
+        assert status == expected, said
+        assert not expected or "must be numbers, correct them there" in said
+    changed(run, path / report.RECORD, head={"data_digest": "0" * 16})
+    status, said = ends(report, path)
+    assert status == 2 and "restore the file, or give it the data" in said
+    (path / report.RECORD).write_text(good)
+    assert ends(report, path)[0] == 0
+    (path / "report.html").unlink()
+    (path / "report.html").symlink_to(tmp_path / "elsewhere.html")
+    status, said = ends(report, path)
+    assert status == 2 and "remove the link" in said
+    (path / "report.html").unlink()
+    assert ends(report, path)[0] == 0
+
+
+def test_files_that_are_none(ends, run, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name, said in (
+        ("fifo", "name a regular file"),
+        ("circle", "name another file"),
+    ):
+        status, sentence = ends(report, tmp_path / name)
+        assert status == 2 and said in sentence
+    assert ends(report, run / report.RECORD)[0] == 0
 
 
 def rows(*index, **changes):
@@ -619,6 +688,15 @@ COMMANDS = [
     ),
     ("such as 100, not", attack, f"{ATTACKED} --steps=x", ATTACKED),
 ]
+
+
+def test_attacks_are_printed_by_their_own_command(ends, networks, tmp_path):
+    words = f"--workdir={networks['lires']} --config.certify.stop=1 --steps=1"
+    path = tmp_path / "attacks.jsonl"
+    assert ends(attack, *words.split(), f"--out={path}")[0] == 0
+    status, said = ends(report, path)
+    assert status == 2 and "`jaxcert.attack` prints them" in said
+    assert ends(attack, *words.split(), f"--out={path}")[0] == 0
 
 
 def last_of_each(words):
