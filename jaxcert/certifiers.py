@@ -54,8 +54,10 @@ def selected(chosen: ConfigDict, size: int) -> list[int]:
 
 
 def check_selection(chosen: ConfigDict) -> None:
-    """Raises InputError for start, stop, step or batch that fit no data set, and for radii
-    that no column of a table can have."""
+    """Raises InputError for split, start, stop, step or batch that fit no data set, and for
+    radii that no column of a table can have."""
+    if chosen.split not in ("train", "test"):
+        raise InputError(f"certify.split is {chosen.split!r}: give 'train' or 'test'.")
     bad = [r for r in chosen.radii if not 0 <= r < math.inf]
     if bad:
         raise InputError(

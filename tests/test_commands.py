@@ -643,6 +643,22 @@ def test_train_refuses_before_any_work(ends, tmp_path, argument, words):
     assert not workdir.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["certify.split=valid"], "give 'train' or 'test'"),
+        (["certify.start=9", "certify.stop=9"], "stop=9 leave no image: give a larger"),
+    ],
+)
+def test_train_refuses_images_of_a_later_certificate(ends, tmp_path, arguments, words):
+    workdir = tmp_path / "new"
+    more = [f"--config.{word}" for word in ["certify.after_training=False", *arguments]]
+    status, said = ends(train, "--config", CONFIG, *more, "--workdir", workdir)
+    assert status == 2
+    assert_words(words, said)
+    assert not workdir.exists()
+
+
 DAMAGE = {
     "no keys": (dict(certify={}), "lacks the key certify.after_training"),
     "no name": (dict(model={}), "lacks the key model.name"),

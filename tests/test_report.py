@@ -59,6 +59,20 @@ def test_workdir_prints_text_and_writes_its_page(tmp_path, capsys):
     assert (path / "report.csv").read_text().startswith("record,")
 
 
+@pytest.mark.parametrize(
+    "rows,words",
+    [(0, "No image has a prediction"), (1, "The one prediction and its radius follow")],
+)
+def test_sentence_on_the_evidence_fits_few_rows(tmp_path, capsys, rows, words):
+    path = workdir(tmp_path / "run") / report.RECORD
+    header, *lines = path.read_text().splitlines(keepends=True)
+    predicted = [line for line in lines if '"predicted": -1' not in line]
+    abstained = [line for line in lines if '"predicted": -1' in line]
+    path.write_text("".join([header, *predicted[:rows], *abstained]))
+    assert report.main([str(path)]) == 0
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
 def test_gradient_norms_of_the_same_checkpoint_are_reported(tmp_path):
     path = workdir(tmp_path / "run")
     digest = records.load(path / "certificates.jsonl").header.get("checkpoint")

@@ -166,10 +166,16 @@ def evidence(entry: Entry) -> str:
         return f"Radii were not re-checked: {recheck.reason}."
     if recheck.holds:
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in recheck.notes)
+        if not recheck.checked:
+            return (
+                f"No image has a prediction whose evidence could be re-checked.{notes}"
+            )
+        what = f"All {recheck.checked} predictions and radii follow"
+        if recheck.checked == 1:
+            what = "The one prediction and its radius follow"
         return (
-            f"All {recheck.checked} predictions and radii follow from the evidence in the "
-            "record; whether it is the network's own cannot be seen without the network."
-            + notes
+            f"{what} from the evidence in the record; whether it is the network's own cannot "
+            f"be seen without the network.{notes}"
         )
     images = ", ".join(str(int(c.index[i])) for i in recheck.failing[:5])
     more = ", ..." if len(recheck.failing) > 5 else ""

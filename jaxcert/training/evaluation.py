@@ -68,7 +68,13 @@ def check(
     for each, due_splits in certificates:
         for split in due_splits:
             certifiers.selected(each.certify, len(images[split].label))
-    certifiers.check_selection(config.certify)
+    chosen = config.certify
+    certifiers.check_selection(chosen)
+    if chosen.stop and chosen.start >= chosen.stop:
+        raise InputError(
+            f"certify.start={chosen.start} and stop={chosen.stop} leave no image: give a "
+            "larger stop, or 0 (to the end)."
+        )
     later = config.certify.name and not config.certify.after_training
     if later and _networks_are_there(config):
         certificates.append((config, ()))
