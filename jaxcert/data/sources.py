@@ -97,6 +97,10 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
         )
     if not len(label):
         raise InputError(f"{name} has no images: give at least one.")
+    if 0 in image.shape:
+        raise InputError(
+            f"{name} has images of {_times(image.shape[1:])}, without a pixel: give larger ones."
+        )
     if label.dtype.kind not in "iu":
         raise InputError(f"{name} has {label.dtype} labels: give whole numbers.")
     low, high = int(label.min()), int(label.max())

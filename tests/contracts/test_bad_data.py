@@ -30,6 +30,7 @@ DATA = {
     "nan": (dict(image=IMAGE * np.nan), "pixel nan in image 0"),
     "wide integers": (dict(image=IMAGE.astype(int)), "int64 images: give uint8"),
     "no images": (dict(image=IMAGE[:0], label=LABEL[:0]), "no images: give at least"),
+    "no pixels": (dict(image=IMAGE[:, :0]), "images of 0 x 8 x 1, without a pixel"),
     "other size": (
         dict(image=IMAGE[:, :4]),
         "images of 4 x 8 x 1, the model takes 8 x",
