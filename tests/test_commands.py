@@ -72,7 +72,7 @@ TRAIN = {
     "half a tuple": ("--config.model.std=(1,", "type tuple, such as"),
     "unknown model": ("--config.model.name=resnt", "'resnt'; there are .*resnet"),
     "unknown method": ("--config.method.name=x", "'x'; there are .*gaussian"),
-    "keys of another": ("--config.method.name=lot", "no key 'm' but gamma: change the"),
+    "keys of another": ("--config.method.name=lot", "no key 'm' but gamma: leave it"),
     "no width": ("--config.model.width=0", "width 0 make no network"),
     "no shape": ("--config.model.image_shape=(8,8)", r"\(8, 8\), .* give \(H,W,C\)"),
     "few classes": (
