@@ -252,7 +252,7 @@ def test_another_certificate_starts_from_its_own_defaults(capsys):
 def test_tiny_certification(ends, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     config = configs.read(run)
-    config.certify.n = 100_000_000
+    config.certify.update(n=200, stop=3)
     config.tiny.certify = dict(n=20, stop=2)
     configs.save(config, tmp_path / "run" / "config.json")
     out = tmp_path / "new.jsonl"
