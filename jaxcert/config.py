@@ -51,8 +51,9 @@ _WITHOUT = dict(
 )
 """What sections had in older versions without saying so."""
 CERTIFY_STREAM = 0xCE27
-"""Folded into the key of certify.seed: apart from all that training draws from at the same
-seed."""
+EVALUATE_STREAM = 0xE7A1
+"""Folded into the key of certify.seed: apart from all that training draws from, and from each
+other. A checkpoint that evaluations chose depends on their noise, not on the certificate's."""
 
 
 def base() -> ConfigDict:

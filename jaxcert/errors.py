@@ -141,10 +141,8 @@ def _sentence(error: BaseException) -> tuple[str, int] | None:
     """What to say of an exception, and the exit status; None for a bug."""
     if isinstance(error, InputError):
         return str(error), 2
-    if isinstance(
-        error, BrokenPipeError
-    ):  # `... | head`: nobody reads on, nothing is wrong
-        return "", 1
+    if isinstance(error, BrokenPipeError):
+        return "", 1  # `... | head`: nobody reads on, nothing is wrong
     if isinstance(error, OSError):
         sentence = _of_the_system(error)
         return None if sentence is None else (sentence, 1)

@@ -404,9 +404,8 @@ def _fail_if_exceeding(check: Recheck, file: Path, c: Certificates) -> None:
     if not len(failing):
         return
     more = ", ..." if len(failing) > 5 else ""
-    if (
-        c.header.get("format") == "tsv"
-    ):  # where comments and blank lines may stand between
+    if c.header.get("format") == "tsv":
+        # comments and blank lines may stand between its rows
         images = ", ".join(str(i) for i in c.index[failing[:5]])
         raise InputError(
             f"error: {len(failing)} radii exceed their evidence in {file}: correct what "

@@ -45,9 +45,8 @@ def note(handler: object) -> None:
 
 
 def raise_once(number: int, frame: FrameType | None) -> None:
-    while (
-        frame is not None
-    ):  # modules in C do not bear an exception while they are imported
+    while frame is not None:
+        # modules in C do not bear an exception while they are imported
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             end_at_once()
         frame = frame.f_back

@@ -1,5 +1,5 @@
-"""What a run's config and workdir say beside its record: radii, published numbers, gradient
-norms."""
+"""Reads what a run's config and workdir say beside its record: radii, published numbers,
+gradient norms."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _is_radius(value: Any) -> bool:
 
 
 def usual_radii(certificates: Sequence[Certificates]) -> list[float]:
-    """Of the literature: smoothing 0, 0.25, ...; l2 0, 36/255, ...; linf 0, 1/255,
+    """Return the radii of the literature: smoothing 0, 0.25, ...; l2 0, 36/255, ...; linf 0, 1/255,
     2/255, 4/255, ..."""
     largest = max(float(c.radius.max()) for c in certificates)
     header = certificates[0].header

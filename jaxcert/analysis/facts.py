@@ -1,4 +1,4 @@
-"""What a report says of one record: numbers as text, and sentences.
+"""Formats what a report says of one record: numbers as text, and sentences.
 
 Shares are printed in percent with one binomial standard error, so that nobody reads a
 difference into noise: with 500 images one standard error is up to 2.2 points. Where that
@@ -187,7 +187,7 @@ def evidence(entry: Entry) -> str:
 
 
 def changed_votes(entry: Entry) -> str:
-    """What bfloat16 did to the votes of the selection."""
+    """Return a sentence on how often bfloat16 changed a vote of the selection."""
     n0 = entry.certificates.header["procedure"]["n0"]
     return (
         f"bfloat16 changed {100 * entry.summary.changed:.2g} % of n0 votes per image (at "
@@ -196,7 +196,7 @@ def changed_votes(entry: Entry) -> str:
 
 
 def average_radius(entry: Entry) -> str:
-    """ACR with what must be read beside it."""
+    """Return the average certified radius, with what must be read beside it."""
     s = entry.summary
     text = f"{s.acr:.3f}"
     if round(s.acr_error, 3) > 0:
@@ -215,7 +215,7 @@ def average_radius(entry: Entry) -> str:
 
 
 _OF_GRID = "each the largest tried that holds"
-"""What the radii of a record are that tried some."""
+"""Said of the radii of a record that tried some radii alone."""
 
 
 def first_positive(s: Summary) -> int | None:
@@ -225,7 +225,7 @@ def first_positive(s: Summary) -> int | None:
 
 
 def mean_and_median(entry: Entry) -> str:
-    """Of the radii of the correct images."""
+    """Return mean and median radius of the correct images, as text."""
     s = entry.summary
     if math.isnan(s.mean_radius):
         return "no image is correct"

@@ -42,9 +42,9 @@ _CERTIFICATES = {
 """Certificates whose method has another name."""
 _DETERMINISTIC = ("lipschitz", "interval")
 _CHOSEN = ("alpha", "sigma", "norm", "noise", "procedure", "n", "n0")
-"""What a config chooses of smoothing."""
+"""The keys of a smoothing certificate that a config chooses."""
 _DEFAULTS = {"norm": "l2", "noise": "gaussian"}
-"""What a re-check takes where a header does not say."""
+"""The values that a re-check takes where a header does not state them."""
 
 
 def check(c: Certificates) -> None:

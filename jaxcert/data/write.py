@@ -130,9 +130,8 @@ class Writer:
 
     def _continue(self) -> None:
         found = self._found()
-        if not found["done"] and not _shards(
-            self.folder
-        ):  # nothing is there to be kept
+        if not found["done"] and not _shards(self.folder):
+            # nothing is there to be kept
             self._write_header(done=False)
             return
         there, here = _flat(found), _flat(self.header)

@@ -157,7 +157,7 @@ class Evaluations:
         start = time.monotonic()
         cheap, due_splits = due(self._config)[0]
         chosen, value = cheap.certify, None
-        key = jax.random.fold_in(random_keys.key(chosen.seed), configs.CERTIFY_STREAM)
+        key = jax.random.fold_in(random_keys.key(chosen.seed), configs.EVALUATE_STREAM)
         certifier = certifiers.certifier_of(cheap, network, sharding.local_mesh())
         for split in due_splits:
             source = self._images[split]

@@ -16,6 +16,14 @@ FAULTS = [
         "tests/data/test_opened.py::test_training_never_sees_what_is_held_out",
     ),
     (
+        "runs: evaluations that choose draw the certificate's noise",
+        "training/evaluation.py",
+        "configs.EVALUATE_STREAM",
+        "configs.CERTIFY_STREAM",
+        "tests/test_train.py::"
+        "test_evaluations_draw_other_noise_than_the_certificate_and_open_images_once",
+    ),
+    (
         "runs: the worst checkpoint is the best",
         "training/checkpoint.py",
         "key=lambda step: (-values[step], step)",
