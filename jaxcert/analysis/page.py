@@ -326,10 +326,10 @@ def _request(entry: Entry) -> dict[str, str]:
     c = entry.certificates
     header = c.header
     facts = {"procedure": describe(header)}
-    known = "method alpha sigma procedure format pairwise_bound config".split()
+    known = "method alpha sigma procedure format pairwise_bound config images".split()
     first = ("norm", "dataset", "split", "num_classes", "checkpoint")
     for key in (*first, *(k for k in header if k not in (*first, *known))):
-        if header.get(key) is not None:
+        if header.get(key) not in (None, ""):
             facts[key.replace("_", " ")] = _plain(header[key])
     facts["images"] = f"{len(c.index):,}"
     if c.n.max() > 1:

@@ -353,6 +353,13 @@ def test_page_states_what_was_certified(pages):
     assert "deterministic" in pages[2] and "36/255" in pages[2]
 
 
+def test_page_leaves_out_what_is_empty():
+    e = entry()
+    header = e.certificates.header | {"xla_flags": "", "host": "x86_64"}
+    text = page([e._replace(certificates=e.certificates._replace(header=header))])
+    assert "x86_64" in text and "xla flags" not in text
+
+
 def test_page_of_failing_evidence_says_so_in_its_colour():
     e = entry()
     e.certificates.radius[2] += 0.1
