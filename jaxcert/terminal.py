@@ -21,6 +21,8 @@ STATUS = 128 + signal.SIGINT
 
 _came = False
 """Whether a first Ctrl-C has raised KeyboardInterrupt."""
+_ending = threading.Lock()
+"""Held by the thread that ends the process, for ever."""
 
 
 def begin() -> None:
@@ -33,8 +35,11 @@ def begin() -> None:
 
 
 def end_at_once(*_: object) -> None:
-    with suppress(OSError):
-        os.write(2, f"\njaxcert: {INTERRUPTED}\n".encode())
+    """End the process with one sentence: of the handler and the thread of `_watch`, which may
+    both come here for one Ctrl-C, the first says it."""
+    if _ending.acquire(timeout=1):
+        with suppress(OSError):
+            os.write(2, f"\njaxcert: {INTERRUPTED}\n".encode())
     os._exit(STATUS)
 
 
