@@ -35,7 +35,7 @@ from jaxcert.analysis.metrics import (
 from jaxcert.analysis.tables import (
     short_names,
 )
-from jaxcert.certificates import statistics
+from jaxcert.certificates import norms, statistics
 from jaxcert.records import Certificates
 
 _INK = "#010203"  # stands for currentColor
@@ -164,15 +164,16 @@ def _probability_curves(names, records, values_of, survival, symbol: str) -> str
     return _svg(figure, panels[0], len(names) > 1)
 
 
-def radius_theory(settings: Sequence[tuple[float, float, int]]) -> str:
+def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
     """What a vote probability is worth: left the radius sigma Phi^-1(p), right its slope
     sigma / phi(Phi^-1(p)), to the largest p that n votes can prove at alpha (the dot).
 
-    settings: (sigma, alpha, n). This is Figure 2 of Sun et al. (2024).
+    settings: (sigma, alpha, n, least_tail of the noise). This is Figure 2 of Sun et al.
+    (2024).
     """
     figure, (left, right) = _figure(2)
-    for i, (sigma, alpha, n) in enumerate(settings):
-        most = float(statistics.clopper_pearson_lower(n, n, alpha))
+    for i, (sigma, alpha, n, least) in enumerate(settings):
+        most = 1 - float(norms.shown(statistics.upper_tail(n, n, alpha), least))
         p = 1 - np.geomspace(0.5, 1 - most, _POINTS)
         hue, dash = _style(i)
         style = dict(color=hue, linestyle=dash, linewidth=2)

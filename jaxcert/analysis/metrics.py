@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from jaxcert.certificates import statistics
+from jaxcert.certificates import norms, statistics
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 
@@ -339,22 +339,23 @@ def acr_share(c: Certificates, *, p: float = 0.99) -> float | None:
 
 def trivial_acr(c: Certificates) -> float | None:
     """ACR of a classifier that always answers these labels' most frequent class (Sun et
-    al., Theorem 1); None as in `Summary`."""
+    al., Theorem 1), as far as the record's noise shows it; None as in `Summary`."""
     known = certify_numbers(c)
-    return None if known is None else statistics.trivial_acr(_largest_share(c), *known)
+    if known is None:
+        return None
+    return statistics.trivial_acr(_largest_share(c), *known, least_tail(c))
 
 
 def trivial_n(c: Certificates) -> float | None:
     """Samples from which that classifier has a larger ACR than this record; inf where a
-    float64 cannot hold their number, None as in `Summary`."""
+    float64 cannot hold their number or noise does not show so much, None as in `Summary`."""
     known = certify_numbers(c)
     if known is None:
         return None
     _, alpha, sigma = known
-    share, mean = _largest_share(c), acr(c)
-    if special.log_ndtr(mean / (share * sigma)) == 0:
-        return float("inf")
-    return statistics.smallest_n_above(mean, share, sigma, alpha)
+    given = acr(c), _largest_share(c), sigma, alpha
+    n = statistics.smallest_n_above(*given)
+    return n if n == np.inf else statistics.smallest_n_above(*given, least_tail(c, n))
 
 
 def changed_share(c: Certificates) -> float | None:
@@ -414,13 +415,25 @@ def _is_gaussian(c: Certificates) -> bool:
 
 def certify_numbers(c: Certificates) -> tuple[int, float, float] | None:
     """(n, alpha, sigma) of CERTIFY with Gaussian noise: all votes agreeing gives the radius
-    `statistics.max_radius` there, other procedures stop earlier or prove less."""
+    `statistics.max_radius` there, or what drawn noise shows (`least_tail`); other
+    procedures stop earlier or prove less."""
     sigma, alpha, n = c.header.get("sigma"), c.header.get("alpha"), int(c.n.max())
     procedure = c.header.get("procedure")
     name = procedure.get("name") if isinstance(procedure, dict) else "certify"
     if not (sigma and alpha and n and _is_gaussian(c) and name == "certify"):
         return None
     return n, alpha, sigma
+
+
+def least_tail(c: Certificates, n: int | None = None) -> float:
+    """What `norms` calls so, of the record's noise at its own or another n; 0 for tables,
+    whose noise others drew."""
+    if c.header.get("format") == "tsv":
+        return 0.0
+    procedure = c.header.get("procedure")
+    stated = procedure.get("least_tail") if isinstance(procedure, dict) else None
+    n = int(c.n.max()) if n is None else n
+    return norms.least_of(noise_of(c), n, c.header["alpha"], stated or 0.0)
 
 
 def _largest_share(c: Certificates) -> float:

@@ -40,6 +40,7 @@ from jaxcert.analysis.figures import (
 from jaxcert.analysis.metrics import (
     certifies,
     certify_numbers,
+    least_tail,
     per_class,
     states,
     tried,
@@ -209,8 +210,11 @@ def _difference(entry: Entry, i: int) -> str:
 
 
 def _theory(entries: Sequence[Entry]) -> list[str]:
-    known = [certify_numbers(e.certificates) for e in entries]
-    settings = {(float(f"{s:.6g}"), a, n) for n, a, s in filter(None, known)}
+    settings = set()
+    for c in (e.certificates for e in entries):
+        if known := certify_numbers(c):
+            n, alpha, sigma = known
+            settings.add((float(f"{sigma:.6g}"), alpha, n, least_tail(c)))
     if not settings:
         return []
     caption = (

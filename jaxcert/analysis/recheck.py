@@ -244,8 +244,7 @@ def _law(c: Certificates) -> dict[str, Any]:
     least = _number(c, "least_tail", procedure) if "least_tail" in procedure else 0.0
     alpha = max(_number(c, "alpha", c.header), 1e-300)
     n = _number(c, "n", procedure) if "n" in procedure else c.n.max(initial=1)
-    if noise != "grid" and norms.is_told(norms.LEAST_TAIL, n, alpha):
-        least = max(least, norms.LEAST_TAIL)  # version 0.1 did not know
+    least = norms.least_of(noise, n, alpha, least)
     sigma = _number(c, "sigma", c.header)
     return dict(noise=noise, norm=norm, sigma=sigma, d=d, least_tail=least)
 

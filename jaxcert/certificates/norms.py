@@ -119,6 +119,14 @@ def is_told(least_tail: float, n: int, alpha: float) -> bool:
     return n * least_tail > min(1.0, -math.log(alpha))
 
 
+def least_of(noise: str, n: int, alpha: float, stated: float = 0.0) -> float:
+    """The `least_tail` under which a record of n votes stands that states this one, or
+    none: version 0.1 did not know."""
+    if noise != "grid" and is_told(LEAST_TAIL, n, alpha):
+        return max(stated, LEAST_TAIL)
+    return stated
+
+
 def shown(tail: ArrayLike, least_tail: float) -> np.ndarray:
     """The tail of exact noise that a tail of drawn noise proves."""
     tail = np.asarray(tail, np.float64) + least_tail / 4

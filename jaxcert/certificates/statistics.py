@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from jaxcert.certificates import norms
 from jaxcert.errors import InputError
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -52,22 +53,27 @@ def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.nd
 
 
 def smoothing_radius(
-    k: ArrayLike, n: ArrayLike, alpha: ArrayLike, sigma: ArrayLike
+    k: ArrayLike,
+    n: ArrayLike,
+    alpha: ArrayLike,
+    sigma: ArrayLike,
+    least_tail: float = 0.0,
 ) -> np.ndarray:
     """sigma * Phi^-1(p_lower) rounded down, in the units of sigma; 0 where p_lower <=
-    1/2.
+    1/2. least_tail: of the noise (`norms`), 0 where it is exact.
 
     Computed from the upper tail 1 - p_lower, which stays accurate where p_lower is
     nearly 1 (there 1e-9 in p_lower can be the whole of 1 - p_lower).
     """
-    tail = upper_tail(k, n, alpha)
-    quantile = np.where(tail < 0.5, -special.ndtri(np.minimum(tail, 0.5)), 0.0)
-    return np.asarray(sigma, np.float64) * quantile * (1 - 1e-14)
+    law = dict(noise="gaussian", norm="l2", d=1, sigma=np.asarray(sigma, np.float64))
+    return norms.radius(upper_tail(k, n, alpha), **law, least_tail=least_tail)
 
 
-def max_radius(n: ArrayLike, alpha: ArrayLike, sigma: ArrayLike) -> np.ndarray:
+def max_radius(
+    n: ArrayLike, alpha: ArrayLike, sigma: ArrayLike, least_tail: float = 0.0
+) -> np.ndarray:
     """Radius if all n votes agree: no image can get more."""
-    return smoothing_radius(n, n, alpha, sigma)
+    return smoothing_radius(n, n, alpha, sigma, least_tail)
 
 
 def min_n_for_any_radius(alpha: float) -> int:
@@ -130,23 +136,32 @@ def radius_sensitivity(p: ArrayLike, sigma: ArrayLike) -> np.ndarray:
     return np.asarray(sigma) * math.sqrt(2 * math.pi) * np.exp(z * z / 2)
 
 
-def trivial_acr(share: float, n: int, alpha: float, sigma: float) -> float:
+def trivial_acr(
+    share: float, n: int, alpha: float, sigma: float, least_tail: float = 0.0
+) -> float:
     """Average certified radius of a CONSTANT classifier (Sun et al., Theorem 1).
 
     It always votes for the most frequent class, which `share` of the images have, and
     so gets the largest radius on those.
     """
-    return float(share * max_radius(n, alpha, sigma))
+    return float(share * max_radius(n, alpha, sigma, least_tail))
 
 
-def smallest_n_above(acr: float, share: float, sigma: float, alpha: float) -> int:
+def smallest_n_above(
+    acr: float, share: float, sigma: float, alpha: float, least_tail: float = 0.0
+) -> float:
     """Samples with which that constant classifier has a larger average radius than
-    `acr`.
+    `acr`; inf where a float64 cannot hold their number, or the noise does not show so much.
 
     floor(ln alpha / ln Phi(acr / (share sigma))) + 1. The paper prints the ratio upside
     down, which gives 2 whatever the numbers.
     """
-    log_p = special.log_ndtr(acr / (share * sigma))
+    z = acr / (share * sigma)
+    log_p, tail = special.log_ndtr(z), special.ndtr(-z)
+    if log_p == 0 or tail <= least_tail:
+        return math.inf
+    if least_tail:  # by a quarter of it tails are raised
+        log_p = math.log1p(least_tail / 4 - tail)
     return math.floor(math.log(alpha) / log_p) + 1
 
 

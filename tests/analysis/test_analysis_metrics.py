@@ -10,7 +10,7 @@ import pytest
 from conftest import golden_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from jaxcert import records
 from jaxcert.analysis import metrics
@@ -154,6 +154,30 @@ def test_trivial_classifier_has_the_largest_radius_on_one_class():
     radius = 0.5 * stats.norm.ppf(0.001 ** (1 / 1000))
     assert metrics.trivial_acr(MIXED) == pytest.approx(radius / 2, rel=1e-9)
     assert metrics.trivial_acr(MIXED._replace(header={})) is None
+
+
+def test_trivial_classifier_is_certified_as_far_as_noise_shows_it():
+    """From 10^6 votes on float32 noise shows 1 - p = -ln(alpha) / n + 1e-6 / 4, 1e-6 at
+    least."""
+    rows = [(0, 0, 2.5), (0, 0, 2.5), (1, 1, 2.5), (1, 1, 2.5)]
+    c = certificates(rows, sigma=0.5, alpha=0.001)
+    for noise, ends in (("gaussian", True), ("grid", False)):
+        header = c.header | dict(procedure=dict(name="certify", noise=noise))
+        many = c._replace(header=header, n=np.full(4, 10**8))
+        tail = 1e-6 if ends else -np.expm1(np.log(0.001) / 1e8)
+        exact = -0.25 * special.ndtri(tail)
+        assert metrics.trivial_acr(many) == pytest.approx(exact, rel=1e-9)
+        # 2.5 of half of the images is 10 sigma, more than float32 noise shows
+        assert (metrics.trivial_n(many) == np.inf) == ends
+        near = many._replace(radius=np.full(4, 1.16))  # 4.64 sigma of half of them
+        n = metrics.trivial_n(near)
+        needed = special.ndtr(-4.64) - (2.5e-7 if ends else 0)
+        assert n == pytest.approx(-np.log(0.001) / needed, rel=1e-5)
+        assert metrics.trivial_acr(near._replace(n=np.full(4, n))) > 1.16
+        assert metrics.trivial_acr(near._replace(n=np.full(4, n - 1))) <= 1.16
+    table = many._replace(header=c.header | dict(format="tsv"))  # others drew it
+    exact = -0.25 * special.ndtri(-np.expm1(np.log(0.001) / 1e8))
+    assert metrics.trivial_acr(table) == pytest.approx(exact, rel=1e-9)
 
 
 def test_standard_error_is_two_points_with_five_hundred_images():

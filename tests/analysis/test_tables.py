@@ -21,7 +21,7 @@ from jaxcert.analysis.facts import (
 )
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import interval, per_class, summary
-from jaxcert.analysis.page import page
+from jaxcert.analysis.page import _theory, page
 from jaxcert.analysis.recheck import recheck
 from jaxcert.errors import InputError
 
@@ -374,12 +374,26 @@ def test_figures_are_svg_that_follows_the_page():
         figures.radius_curves(names, both),
         figures.p_lower_curves(names, both),
         figures.difference_curves(names, both, [None, 0]),
-        figures.radius_theory([(0.25, 0.001, 100), (0.5, 0.001, 100_000)]),
+        figures.radius_theory([(0.25, 0.001, 100, 0.0), (0.5, 0.001, 10**8, 1e-6)]),
         figures.class_bars("a", c, RADII),
     ]
     for svg in drawn:
         assert ElementTree.fromstring(svg).tag.endswith("svg")
         assert "currentColor" in svg and figures._INK not in svg
+
+
+@pytest.mark.parametrize("noise, reach", [("gaussian", "4.75"), ("grid", "5.27")])
+def test_theory_ends_where_the_noise_does(monkeypatch, noise, reach):
+    told = []
+    monkeypatch.setattr(
+        figures.Axes, "annotate", lambda _, text, *a, **k: told.append(text)
+    )
+    c = entry().certificates
+    procedure = dict(name="certify", noise=noise)
+    header = c.header | dict(sigma=1.0, alpha=0.001, procedure=procedure)
+    many = c._replace(header=header, n=np.full(len(c.n), 10**8))
+    _theory([entry()._replace(certificates=many)])
+    assert told[0] == reach  # of the radius; then of its slope
 
 
 def test_equal_records_give_equal_figures():

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import special
 
 from jaxcert.certificates import norms
 from jaxcert.errors import InputError
@@ -45,6 +46,26 @@ def test_closed_forms():
     ]:
         found = norms.radius(tail, noise=noise, norm=norm, **law)
         np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("noise, norm", PAIRS)
+def test_a_radius_is_below_its_exact_value_and_p_needed_above(noise, norm):
+    """Closed forms in float64, right to a few units in their last place; radii are rounded
+    by more."""
+    law = dict(noise=noise, norm=norm, sigma=0.5, d=4)
+    b, tail = norms.scale(noise, 0.5), np.geomspace(1e-9, 0.49, 300)
+    r = {
+        ("uniform", "l1"): 2 * b * (0.5 - tail),
+        ("uniform", "linf"): -2 * b * np.expm1(np.log(0.5 + tail) / 4),
+        ("laplace", "l1"): -b * np.log(2 * tail),
+    }.get((noise, norm), -0.5 * special.ndtri(tail) / (2 if norm == "linf" else 1))
+    found = norms.radius(tail, **law)
+    assert (found < r).all()
+    np.testing.assert_allclose(found, r, rtol=1e-13)
+    # a p that is rounded up proves what is asked for, but for the rounding of the radius
+    needed = norms.p_needed(r, **law)
+    assert (needed > 1 - tail).all()
+    np.testing.assert_allclose(needed, 1 - tail, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import compares
+from tests.mutants.__main__ import compares, run_tests
 from tests.mutants.faults import FAULTS
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +57,19 @@ def test_names_of_faults_differ():
 )
 def test_errors_of_another_kind_are_no_comparison(message, counts):
     assert compares(message) == counts
+
+
+def test_only_a_comparison_of_values_in_a_test_counts(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "library.py").write_text("def f(x):\n    assert x == 2\n")
+    (tmp_path / "tests" / "test_it.py").write_text(
+        "import library, numpy as np\n"
+        "def test_value():\n    assert np.ones(2).sum() == 3\n"
+        "def test_array():\n    np.testing.assert_allclose(np.ones(2), [1, 2])\n"
+        "def test_shape():\n    assert np.ones(2).shape == (3,)\n"
+        "def test_shapes():\n    np.testing.assert_array_equal(np.ones(2), np.ones(3))\n"
+        "def test_library():\n    library.f(1)\n"
+    )
+    status, messages = run_tests(tmp_path, ("tests/test_it.py",))
+    assert status == 1
+    assert [compares(m) for m in messages] == [True, True, False, False, False]
