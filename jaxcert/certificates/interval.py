@@ -62,7 +62,7 @@ def make(
             y = jnp.argmax(logits, 1)
             own = np.arange(model.num_classes) == np.asarray(y)[:rows, None]
             for j, r in enumerate(tried):
-                found = _margins(model.interval_margins, params, state, images, y, r)
+                found = margins_of(model.interval_margins, params, state, images, y, r)
                 least = np.where(own, np.inf, np.asarray(found)[:rows]).min(1)
                 evidence[:, j] = least
                 holds = (least > 2 * slack) & finite  # false for NaN
@@ -93,7 +93,9 @@ def make(
 
 
 @partial(jax.jit, static_argnums=0)
-def _margins(interval_margins, params, state, image, label, eps):
+def margins_of(interval_margins, params, state, image, label, eps):
+    """Lower bounds [B,K] of z_label - z_j in the box of valid pixels around images [B,H,W,C];
+    eps in pixels, the box rounded outwards."""
     lower = jnp.maximum(jnp.nextafter(image - eps, -jnp.inf), 0)
     upper = jnp.minimum(jnp.nextafter(image + eps, jnp.inf), 1)
     return interval_margins(params, state, lower, upper, label)

@@ -88,6 +88,29 @@ def counter(
     return count
 
 
+def lower(vote, noise, image, *, num_classes: int, chunk: int, mesh: Mesh):
+    """The program of `counter`, not compiled yet; vote, noise and image [H,W,C] may be shapes,
+    and the devices of the mesh need not be there."""
+
+    def shapes(spec, *trees):
+        place = NamedSharding(mesh, spec)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), trees
+        )
+
+    key = jax.eval_shape(lambda: random_keys.key(0))
+    index = jax.ShapeDtypeStruct((_SLOTS,), jnp.uint32)
+    images = jax.ShapeDtypeStruct((_SLOTS, *image.shape), image.dtype)
+    pieces = jax.ShapeDtypeStruct((mesh.shape["data"], _SLOTS), jnp.int32)
+    return _count.lower(
+        *shapes(P(), vote, noise, key, index, images),
+        *shapes(P("data"), pieces, pieces),
+        num_classes=num_classes,
+        chunk=chunk,
+        mesh=mesh,
+    )
+
+
 def _calls(size: np.ndarray) -> Iterator[slice]:
     """Pieces of one call each."""
     start, total = 0, 0

@@ -190,8 +190,7 @@ def _on_device(
 
     @partial(jax.jit, out_shardings=sharding)
     def gather(image: Any, label: Any, source: Any, index: Any) -> Batch:
-        at = index + source.astype(jnp.int32) * len(real.label)
-        return _batch(image[at], label[at], source == 0, index)
+        return gathered(image, label, source, index, real=len(real.label))
 
     def send(x: np.ndarray) -> jax.Array:
         own = _own_slots(x)
@@ -200,6 +199,13 @@ def _on_device(
     for step in steps:
         source, index = planned(step)
         yield gather(image, label, send(source), send(index.astype(np.int32)))
+
+
+def gathered(image: Any, label: Any, source: Any, index: Any, *, real: int) -> Batch:
+    """The batch of the images number `index` [B] of the set `source` [B], 0: real, 1: generated,
+    out of arrays that hold the images of both, the `real` real ones first."""
+    at = index + source.astype(jnp.int32) * real
+    return _batch(image[at], label[at], source == 0, index)
 
 
 def _batch(image: Any, label: Any, real: Any, index: Any) -> Batch:

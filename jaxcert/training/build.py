@@ -25,6 +25,7 @@ from jaxcert.interfaces import (
     Model,
     Network,
     PyTree,
+    Run,
     TrainState,
 )
 from jaxcert.training import evaluation, limits, optim, sharding, step
@@ -71,29 +72,15 @@ def build(config: ConfigDict) -> Built:
             exactly=model.unconditional is not None,  # of no other can it sample
         )
     _check_later(config, model)
-    keys = config.method.to_dict()
-    others, _ = workdirs.open_all(keys.pop("networks", {}), mesh)
-    method = configs.build(
-        "methods", ConfigDict(keys), needs=others, model=model, run=data.run
-    )
-    tx = configs.call(optim.make, config.optim, what="optim", run=data.run)
-    ema = optim.averaging(
-        config.ema,
-        config.ema_halflife,
-        batch=config.data.batch,
-        accumulate=config.optim.accumulate,
-    )
-    move = partial(augment, **config.data.augment)
+    others, _ = workdirs.open_all(config.method.get("networks", {}), mesh)
+    built = assemble(config, model, data.run, mesh, networks=others)
     image = jax.ShapeDtypeStruct(model.image_shape, data.images["train"].image.dtype)
-    _check_augmentation(move, image)
+    _check_augmentation(built.move, image)
     start = workdirs.open_network(config.init, mesh)[0] if config.init else None
     if start:
         _check_start(config, model, start)
-    built = Built(data, model, method, tx, ema, move, start, None, mesh)
-    extra = jax.eval_shape(method.init_extra)
-    built = built._replace(
-        state=jax.eval_shape(partial(_initial, built), random_keys.key(0), extra)
-    )
+    built = built._replace(data=data, start=start)
+    built = built._replace(state=shapes(built, jax.eval_shape(built.method.init_extra)))
     limits.check_memory(
         built.state,
         batch=config.data.batch,
@@ -103,6 +90,37 @@ def build(config: ConfigDict) -> Built:
     )
     evaluation.check(config, data.images, model, built.state)
     return built
+
+
+def assemble(
+    config: ConfigDict,
+    model: Model,
+    run: Run,
+    mesh: Mesh,
+    *,
+    networks: dict[str, Network],
+) -> Built:
+    """The parts of a run that no data and no file make: `data`, `start` and `state` are None.
+    networks: those that the method asks for. Raises InputError."""
+    keys = config.method.to_dict()
+    keys.pop("networks", None)
+    method = configs.build(
+        "methods", ConfigDict(keys), needs=networks, model=model, run=run
+    )
+    tx = configs.call(optim.make, config.optim, what="optim", run=run)
+    ema = optim.averaging(
+        config.ema,
+        config.ema_halflife,
+        batch=config.data.batch,
+        accumulate=config.optim.accumulate,
+    )
+    move = partial(augment, **config.data.augment)
+    return Built(None, model, method, tx, ema, move, None, None, mesh)
+
+
+def shapes(built: Built, extra: PyTree) -> TrainState:
+    """The shapes of the state of a run whose method has tables like `extra`."""
+    return jax.eval_shape(partial(_initial, built), random_keys.key(0), extra)
 
 
 def initial_state(built: Built, key: Key) -> TrainState:

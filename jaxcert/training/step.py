@@ -70,7 +70,8 @@ def compile(
 
     totals None: start new ones. `phase` is static: each name compiles its own step. ema:
     step -> decay of the averaged weights per optimizer step, which comes every
-    `accumulate` micro-batches; None: there are none.
+    `accumulate` micro-batches; None: there are none. `step.lower` takes a state, a batch and
+    a key, or their shapes, and the phase, and gives the program that is not compiled yet.
     """
     everywhere = sharding.replicated(mesh)
 
@@ -118,15 +119,26 @@ def compile(
 
     empty: dict[str | None, Totals] = {}
 
-    def run(state, totals, batch, key, *, phase=None):
+    def start(state, batch, key, phase):
         if phase not in empty:
             shapes = jax.eval_shape(
                 lambda *a: step(*a, phase)[1], state, _empty({}), batch, key
             )
             empty[phase] = _empty(shapes.sums)
-        totals = totals or sharding.replicate(empty[phase], mesh)
+        return empty[phase]
+
+    def run(state, totals, batch, key, *, phase=None):
+        totals = totals or sharding.replicate(start(state, batch, key, phase), mesh)
         return jitted(state, totals, batch, key, phase)
 
+    def lower(state, batch, key, *, phase=None):
+        totals = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+            start(state, batch, key, phase),
+        )
+        return jitted.lower(state, totals, batch, key, phase)
+
+    run.lower = lower
     return run
 
 

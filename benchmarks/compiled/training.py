@@ -1,0 +1,81 @@
+"""Training steps, built by training.build as a training builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import floors
+from benchmarks.compiled import shapes, target
+from benchmarks.compiled.programs import Built
+from jaxcert.interfaces import Network, Run
+from jaxcert.training import build as builds
+
+_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "npy:data/imagenet64": 1_281_167}
+"""Of the real training set"""
+
+
+def build(
+    devices: int,
+    *,
+    config: str,
+    words: str,
+    phase: str | None = None,
+    batch: int = 0,
+    first_votes: bool = False,
+    denoiser: str = "",
+) -> Built:
+    """phase: of the step; None: that of the last one. batch: if not the config's. first_votes:
+    the method has the votes of a first model. denoiser: words of edm/cifar10, of the method
+    that wants one."""
+    given = shapes.load(config, words)
+    if batch:
+        given.data.batch = batch
+    size = given.data.batch
+    count = _IMAGES[given.data.name]
+    steps = (given.data.epoch_images or count) // size
+    run = Run(steps, steps * given.data.epochs, count)
+    model = shapes.model_of(given)
+    networks, extra = {}, None
+    if denoiser:
+        networks["denoiser"], extra = _denoiser(denoiser)
+    made = builds.assemble(given, model, run, target.mesh(devices), networks=networks)
+    if first_votes:
+        extra = {"soft_labels": shapes.Shape((count, model.num_classes), jnp.float32)}
+    if extra is None:
+        extra = jax.eval_shape(made.method.init_extra)
+    state = target.on(builds.shapes(made, extra), devices)
+    data = {
+        "image": shapes.images(model, size, jnp.uint8),
+        "label": shapes.Shape((size,), jnp.int32),
+        "real": shapes.Shape((size,), bool),
+        "index": shapes.Shape((size,), jnp.int32),
+    }
+    phase = phase or made.method.phase(run.total_steps - 1)
+    lowered = builds.compiled(made, given).lower(
+        state,
+        target.on(data, devices, split=True),
+        shapes.key(devices),
+        phase=phase,
+    )
+    shape = dict(batch=size, image=list(model.image_shape), phase=phase)
+    if given.method.get("m"):
+        shape["copies"] = given.method.m
+    floor = _floor(given, size // devices)
+    return Built(lowered, size // devices, shape, floor)
+
+
+def _floor(config: Any, images: int) -> float | None:
+    if config.model.name != "resnet" or config.method.name != "gaussian":
+        return None
+    itemsize = 2 if config.model.dtype == "bfloat16" else 4
+    return floors.train(config.model.depth, images, itemsize=itemsize)[1]
+
+
+def _denoiser(words: str) -> tuple[Network, Callable]:
+    model = shapes.model_of(shapes.load("edm/cifar10", words))
+    params, state = shapes.network(model)
+    return Network(model, params, state), {"denoiser": (params, state)}
