@@ -298,7 +298,7 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
             f"{law['noise']} noise of float32 shows no 1 - p below {ends:g}, so radii end at "
             f"{largest:.4g} though {n} samples could prove more: certify.noise=grid has no "
             "such end.",
-            stacklevel=5,
+            stacklevel=4,
         )
     if name == "radii":
         largest = values[-1] if len(possible) else 0.0

@@ -87,6 +87,21 @@ def test_a_lipschitz_radius_grants_the_forward_pass_twice_its_slack():
         np.testing.assert_allclose(rows.radius, (bias - 2 * found) / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "norm, state",
+    [
+        ("l2", {"batch_stats": {"mean": np.full(4, 2.0**29)}}),
+        ("linf", {"mean_shift": {"mean": np.array([0.0, -(2.0**31)])}}),
+    ],
+)
+def test_running_means_that_are_large_count_in_the_slack(norm, state):
+    """2^-40 of what they add: the norm 2^30 at each of 4 pixels, or the largest; times the
+    constant 2."""
+    network = linear(norm)._replace(state=state)
+    slack = lipschitz.make(network).header["procedure"]["logit_slack"]
+    np.testing.assert_allclose(slack, 2 * 2.0**-40 * 2.0**31, rtol=1e-3)
+
+
 def test_logits_are_those_of_float64():
     """Of weights and pixels that no float32 holds."""
     weights = np.array([0.1, 0.7, -0.3, 0.3])

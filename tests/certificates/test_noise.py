@@ -218,6 +218,16 @@ def test_what_cannot_be_drawn_exactly_is_no_vote():
         assert not one
 
 
+def test_one_pixel_that_cannot_be_drawn_is_enough():
+    lower, upper = noise._thresholds(SIGMA)
+    inside = np.array([[2**31], [2**31]], np.uint32)
+    gap = lower[:, 400:401]
+    image = jnp.zeros((2, 1, 1))
+    for second, drawn in ((inside, True), (gap, False)):
+        bits = jnp.asarray(np.concatenate([inside, second], 1)).reshape(2, 2, 1, 1)
+        assert _with_bits(lower, upper, bits, image) == drawn
+
+
 def _with_bits(lower, upper, bits, image):
     original = jax.random.bits
     try:

@@ -212,6 +212,18 @@ def test_constant_of_one_logit_is_reached():
 
 
 @pytest.mark.parametrize("cap", [1.0, 0.04])
+def test_terms_through_the_noise_are_reached(cap):
+    """Errors that jump between 0 and the cap where the noisy image crosses a line, of one
+    class up and of the other down; so many dimensions that the direct term is nothing."""
+    s, step = 0.1, 1e-6
+    flat = dict(weights=[1.0], sigma=[2 * s], dims=10**16, cap=cap)
+    up, down = (cap * ndtr(np.array([0, sign * step]) / s) for sign in (1, -1))
+    margin, one = np.diff(up - down)[0] / step, np.diff(up)[0] / step
+    np.testing.assert_allclose(lipschitz.lipschitz_margin(**flat), margin, rtol=1e-6)
+    np.testing.assert_allclose(lipschitz.lipschitz_logit(**flat), one, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cap", [1.0, 0.04])
 def test_direct_terms_are_reached(cap):
     """Denoised images that do not depend on the noise, one as much darker than the image
     as the other is brighter."""
@@ -252,6 +264,14 @@ def test_float32_errors_stay_within_the_rounding(dims):
     assert u.shape == (40,)
     assert (np.abs(u - exact) <= lipschitz.rounding(dims) * u).all()
     assert lipschitz.rounding(dims) < 1e-5
+
+
+def test_rounding_counts_every_operation_of_rows_and_of_their_sum():
+    """dims = 3,072 are 55 rows of 56 and some: 55 sums within, 55 of them, and 8 others,
+    each 2^-24."""
+    for dims, operations in ((4, 1 + 1 + 8), (3072, 55 + 55 + 8), (3137, 56 + 56 + 8)):
+        found = lipschitz.rounding(dims)
+        assert operations * 2.0**-24 < found < operations * 2.0**-24 * (1 + 1e-4)
 
 
 def test_samples_lie_within_their_bound_and_below_the_exact_margins():

@@ -252,6 +252,36 @@ def test_interval_contains_every_image_of_the_box_and_never_says_less(x64, chang
         assert (bound >= lipschitz - 1e-12)[others].all()
 
 
+def test_a_negative_scale_turns_the_bounds_of_plain_nets_and_ends_those_of_hybrids(x64):
+    """A learnt scale may be of any sign; at the image itself bounds are its margins."""
+    draw = np.random.default_rng(0)
+    image = draw.uniform(size=(5, 4, 4, 1))
+    low, high = np.maximum(image - 0.2, 0), np.minimum(image + 0.2, 1)
+    for changes in ({}, {"hidden": 5}):
+        model = small(**changes)
+        params, state = jax.jit(model.init)(jax.random.key(1))
+        params = params | {"scale": jnp.float64(-0.7)}
+        apply, bounds = jax.jit(model.apply), jax.jit(model.interval_margins)
+        label = np.asarray(apply(params, state, image)[0].argmax(1))
+
+        def margins(x, apply=apply, params=params, state=state, label=label):
+            z = np.asarray(apply(params, state, x)[0])
+            return np.take_along_axis(z, label[:, None], 1) - z
+
+        found = np.asarray(bounds(params, state, low, high, label))
+        pairwise = model.lipschitz_bound(params, state).pairwise
+        if changes:
+            assert np.isnan(found).all()
+            assert (pairwise >= 0).all() and pairwise[0, 1] > 0
+            continue
+        np.testing.assert_allclose(pairwise, 2 * 0.7 / 0.2009, rtol=1e-9)
+        for _ in range(20):
+            x = low + draw.uniform(size=low.shape).round() * (high - low)
+            assert (margins(x) >= found - 1e-12).all()
+        at = bounds(params, state, image, image, label)
+        np.testing.assert_allclose(at, margins(image), atol=1e-12)
+
+
 def test_identity_start_copies_inputs():
     model = small(width=20, identity=10.0)
     params, state = model.init(jax.random.key(0))

@@ -192,6 +192,26 @@ def test_lipschitz_constant_holds_between_random_pairs():
     assert (jnp.abs(difference) <= gap[:, None, None] * pairwise + 1e-5).all()
 
 
+def test_growth_counts_what_the_steps_of_residual_layers_make_of_a_bias(x64):
+    """A bias adds 4 sqrt(t) of its norm at most, t = 1 / sum |K K^T| of a small kernel."""
+    model = lip_convnet.make(
+        image_shape=(2, 2, 1),
+        stages=1,
+        blocks=1,
+        width=2,
+        num_classes=3,
+        conv="sll",
+        mean=(0.5,),
+        std=0.5,
+    )
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    kernel = params["conv1_0"]["kernel"]
+    params["conv1_0"]["kernel"] = 0.01 * np.eye(*kernel.shape[2:])[None, None]
+    state = jax.jit(model.prepare)(params, state)
+    bound = model.lipschitz_bound(params, state)
+    assert bound.growth >= 4 / 0.01 > 100 * bound.pairwise.max()
+
+
 def test_layers_of_equal_shape_are_orthogonalised_together(monkeypatch):
     """Kernels computed at once give the network that each layer's own kernel gives."""
     sizes = dict(stages=1, width=2, blocks=4, image_shape=(2, 2, 1), num_classes=3)

@@ -7,6 +7,10 @@ FOLDER = "jaxcert"
 _METRICS = "tests/analysis/test_analysis_metrics.py"
 _TRIVIAL = f"{_METRICS}::test_trivial_classifier_is_certified_as_far_as_noise_shows_it"
 _ROUNDED = "tests/certificates/test_norms.py::test_a_radius_is_below_its_exact_value_and_p_needed_above"
+_NEGATIVE = "tests/models/test_dist_net.py::test_a_negative_scale_turns_the_bounds_of_plain_nets_and_ends_those_of_hybrids"
+_EXACT = "tests/certificates/test_exact_cases.py"
+_MEANS = f"{_EXACT}::test_running_means_that_are_large_count_in_the_slack"
+_NOISY = "tests/diffusion/test_diffusion_lipschitz.py::test_terms_through_the_noise_are_reached"
 
 FAULTS = [
     (
@@ -50,5 +54,75 @@ FAULTS = [
         "_DOWN, _UP = 1 - 1e-14, 1 + 1e-14",
         "_DOWN, _UP = 1 + 1e-14, 1 + 1e-14",
         _ROUNDED,
+    ),
+    (
+        "dist_net: bounds keep their sides under a negative scale",
+        "models/dist_net.py",
+        "low, high = jnp.minimum(low, high), jnp.maximum(low, high)",
+        "low, high = low + 0 * high, high + 0 * low",
+        _NEGATIVE,
+    ),
+    (
+        "dist_net: a hybrid has bounds under a negative scale",
+        "models/dist_net.py",
+        "jnp.where(scale >= 0, scale, jnp.nan)",
+        "jnp.where(scale >= 0, scale, scale)",
+        _NEGATIVE,
+    ),
+    (
+        "dist_net: a negative scale makes a negative constant",
+        "models/dist_net.py",
+        "factor = abs(float(self._scale(np.zeros(()))))",
+        "factor = 1.0 * (float(self._scale(np.zeros(()))))",
+        _NEGATIVE,
+    ),
+    (
+        "noise: one pixel that is drawn is enough",
+        "certificates/noise.py",
+        "sure.all()",
+        "sure.any()",
+        "tests/certificates/test_noise.py::test_one_pixel_that_cannot_be_drawn_is_enough",
+    ),
+    (
+        "lipschitz: running means of a batch are forgotten",
+        "certificates/lipschitz.py",
+        'state.get("batch_stats", {}))',
+        'state.get("batch_stats", {}) and {})',
+        f"{_MEANS}[l2-state0]",
+    ),
+    (
+        "lipschitz: running means of a shift are forgotten",
+        "certificates/lipschitz.py",
+        "for a in jax.tree.leaves((params, state)))",
+        "for a in jax.tree.leaves((params, {})))",
+        f"{_MEANS}[linf-state1]",
+    ),
+    (
+        "lip_convnet: gains of biases are forgotten",
+        "models/lip_convnet.py",
+        "max([1.0, *gains])",
+        "max([1.0, *gains[:0]])",
+        "tests/models/test_lip_convnet.py::test_growth_counts_what_the_steps_of_residual_layers_make_of_a_bias",
+    ),
+    (
+        "dc: half of the roundings",
+        "diffusion/lipschitz.py",
+        "(2 * (_side(dims) - 1) + 8) * 2.0**-24",
+        "(1 * (_side(dims) - 1) + 8) * 2.0**-24",
+        "tests/diffusion/test_diffusion_lipschitz.py::test_rounding_counts_every_operation_of_rows_and_of_their_sum",
+    ),
+    (
+        "dc: the cap counts twice in the term through the noise",
+        "diffusion/lipschitz.py",
+        "noisy = c * math.sqrt(2 / math.pi) /",
+        "noisy = c * c * math.sqrt(2 / math.pi) /",
+        f"{_NOISY}[0.04]",
+    ),
+    (
+        "dc: the cap of one logit counts twice",
+        "diffusion/lipschitz.py",
+        "noisy = c / (math.sqrt(2 * math.pi)",
+        "noisy = c * c / (math.sqrt(2 * math.pi)",
+        f"{_NOISY}[0.04]",
     ),
 ]
