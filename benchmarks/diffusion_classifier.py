@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import sampler, weights
-from benchmarks.suite import Job, Row
+from benchmarks.suite import Job, Program, Row
 
 SIGMA_TAU = 0.5
 
@@ -49,15 +49,8 @@ def jaxcert(row: Row, device: str) -> Job:
     import jax.numpy as jnp
 
     from jaxcert.diffusion import classifiers, racing
-    from jaxcert.import_torch import network_of
 
-    shape, side = row.shape, row.shape["side"]
-    network = network_of(
-        sampler.state_dict(shape),
-        "edm_unet",
-        image_shape=(side, side, 3),
-        dtype=row.dtype,
-    )
+    shape, network = row.shape, sampler.network(row)
     known, parameters = law(shape), (network.params, network.state)
     x, noise = jax.device_put(given(shape))
 
@@ -88,9 +81,12 @@ def jaxcert(row: Row, device: str) -> Job:
     def run():
         return jax.block_until_ready(call(*parameters, x, noise))
 
+    def program():
+        return Program(call, (*parameters, x, noise), loops=0 if shape["race"] else 1)
+
     if shape["race"]:
-        return Job(run)
-    return Job(run, lambda reference: dict(logits=np.asarray(run())))
+        return Job(run, program=program)
+    return Job(run, lambda reference: dict(logits=np.asarray(run())), program)
 
 
 def _row(sizes, votes: int, levels: int, dtype: str, *, race: bool = False) -> Row:

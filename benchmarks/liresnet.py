@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import floors, weights
-from benchmarks.suite import Job, Row
+from benchmarks import floors, training, weights
+from benchmarks.suite import Job, Program, Row
 
 RATE, DECAY, CLIP = 1e-3, 1e-4, 3.0
 EPS = 36 / 255
@@ -43,26 +43,28 @@ def jaxcert(row: Row, device: str) -> Job:
     import jax
     import optax
 
-    train, fresh = trainer(row.shape)
-    carried = [fresh(), None]
+    train, fresh, fixed = trainer(row.shape)
+    carried = [fresh()]
 
     def run():
-        carried[:] = jax.block_until_ready(train(*carried))
+        carried[0] = jax.block_until_ready(train(*carried[0], *fixed))
 
     def output(reference):
-        state, totals = train(fresh(), None)
+        state, totals = train(*fresh(), *fixed)
         ends = _ends(state.params)
         gradients = _ends(optax.tree.get(state.opt_state, "mu"))
-        _, after = train(state, None)
-        losses = dict(loss=totals.sums["loss"], next_loss=after.sums["loss"])
+        first = np.array(totals.sums["loss"])
+        _, after = train(state, totals, *fixed)
+        losses = dict(loss=first, next_loss=after.sums["loss"] - first)
         found = dict(**losses, norms=[np.linalg.norm(k) for k in ends.values()])
         return {name: np.asarray(a) for name, a in {**found, **gradients}.items()}
 
-    return Job(run, output)
+    return Job(run, output, lambda: Program(train, (*fresh(), *fixed)))
 
 
 def trainer(shape: dict[str, Any]):
-    """(train, fresh): the library's step, train(state, totals), and a first state."""
+    """(train, fresh, fixed): the library's step, train(state, totals, *fixed), jitted, and
+    what gives a first state and totals."""
     import jax
 
     from jaxcert.interfaces import Run, TrainState
@@ -98,9 +100,10 @@ def trainer(shape: dict[str, Any]):
         params, state = parameters(shape)
         start = jax.jit(tx.init)(params)
         first = TrainState(np.zeros((), np.int32), params, state, (), start, None)
-        return sharding.replicate(first, mesh)
+        first = sharding.replicate(first, mesh)
+        return first, training.totals(one_step, mesh, first, batch, key)
 
-    return (lambda state, totals: one_step(state, totals, batch, key)), fresh
+    return training.program(one_step, mesh), fresh, (batch, key)
 
 
 def parameters(shape: dict[str, Any]) -> tuple[Any, Any]:

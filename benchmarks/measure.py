@@ -8,6 +8,7 @@ seconds on a GPU.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import numpy as np
 from benchmarks import processes
 from benchmarks.floors import Ceilings, seconds
 from benchmarks.processes import Failed, Worker
-from benchmarks.suite import Row, relative_error
+from benchmarks.suite import Cell, Row, label, relative_error
 
 ROUNDS = dict(cpu=(7, 11), gpu=(5, 10))
 SHORTEST = dict(cpu=0.3, gpu=0.2)
@@ -30,7 +31,7 @@ def row(
     row: Row,
     workers: list[Worker],
     *,
-    cell: str,
+    cell: Cell,
     device: str,
     soft: float,
     deadline: float,
@@ -46,7 +47,8 @@ def row(
     the rounds that a valid row needs are run, after `deadline` none.
     """
     result: dict[str, Any] = dict(
-        cell=cell,
+        cell=cell.name,
+        label=label(cell, row),
         workload=row.workload,
         shape=row.shape,
         dtype=row.dtype,
@@ -70,9 +72,14 @@ def row(
 
 def _build(result, row, workers, cell, *, device, deadline) -> list[Worker]:
     built = []
+    request = dict(do="build", cell=list(cell), row=row._asdict(), device=device)
+    if device == "gpu":  # all at the same time: it has cores for that
+        for worker in workers:
+            with contextlib.suppress(Failed):  # which receiving tells
+                processes.send(worker, **request)
     for worker in workers:
-        request = dict(do="build", cell=cell, row=row._asdict(), device=device)
-        answer = _try(result, worker, workers[0], deadline, **request)
+        sent = {} if device == "gpu" else request
+        answer = _try(result, worker, workers[0], deadline, **sent)
         if answer:
             result["sides"][worker.side] = dict(compile_s=answer["compile_s"])
             built.append(worker)
@@ -179,9 +186,11 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _try(result, worker, first, deadline, **request) -> dict[str, Any] | None:
-    """A peer's failure is noted; the reference's is raised."""
+    """A peer's failure is noted; the reference's is raised. No request: that was sent."""
     try:
-        return processes.ask(worker, deadline=deadline, **request)
+        if request:
+            processes.send(worker, **request)
+        return processes.receive(worker, deadline=deadline)
     except Failed as error:
         if worker is first:
             raise

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks import weights
-from benchmarks.suite import Job, Row
+from benchmarks.suite import Job, Program, Row
 
 CHAIN = 64  # elementwise operations between a read and a write
 REPEATS = 10  # calls queued before the wait, so that dispatching costs nothing
@@ -38,13 +38,13 @@ def rows(device: str, tiny: bool) -> list[Row]:
 
 
 def jaxcert(row: Row, device: str) -> Job:
-    build: dict[str, Callable[[Row], Callable]] = {
+    build: dict[str, Callable[[Row], Job]] = {
         "copy": _copy,
         "product": _product,
         "elementwise": _elementwise,
         "empty dispatch": _dispatch,
     }
-    return Job(build[row.workload](row))
+    return build[row.workload](row)
 
 
 def _row(workload: str, dtype: str, shape: dict, **figures: float) -> Row:
@@ -55,7 +55,7 @@ def _dtype(kind: str) -> str:
     return "bfloat16" if kind == "bfloat16" else "float32"
 
 
-def _copy(row: Row) -> Callable:
+def _copy(row: Row) -> Job:
     import jax
     import jax.numpy as jnp
 
@@ -64,7 +64,7 @@ def _copy(row: Row) -> Callable:
     return _queued(compiled, x)
 
 
-def _product(row: Row) -> Callable:
+def _product(row: Row) -> Job:
     import jax
     import jax.numpy as jnp
 
@@ -82,7 +82,7 @@ def _product(row: Row) -> Callable:
     return _queued(compiled, a, b)
 
 
-def _elementwise(row: Row) -> Callable:
+def _elementwise(row: Row) -> Job:
     """A chain that no compiler can shorten: its constants are arguments."""
     import jax
     import jax.numpy as jnp
@@ -102,16 +102,16 @@ def _elementwise(row: Row) -> Callable:
     return _queued(compiled, x, constants)
 
 
-def _queued(compiled: Callable, *arguments) -> Callable:
+def _queued(compiled: Callable, *arguments) -> Job:
     def run():
         for _ in range(REPEATS):
             out = compiled(*arguments)
         return out.block_until_ready()
 
-    return run
+    return Job(run, program=lambda: Program(compiled, arguments))
 
 
-def _dispatch(row: Row) -> Callable:
+def _dispatch(row: Row) -> Job:
     """A scalar program, many times: one after another, or each waited for."""
     import jax
     import jax.numpy as jnp
@@ -127,4 +127,4 @@ def _dispatch(row: Row) -> Callable:
                 x.block_until_ready()
         return x.block_until_ready()
 
-    return run
+    return Job(run, program=lambda: Program(compiled, (jnp.zeros(()),)))

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import floors, weights
-from benchmarks.suite import SIDES, Job, Row
+from benchmarks import floors, training, weights
+from benchmarks.suite import SIDES, Job, Program, Row
 
 LAYERS = ((32, 32), (64, 16), (128, 8))  # channels, side
 
@@ -108,19 +108,22 @@ def _layer(shape: dict[str, Any]) -> Job:
         q = lot.orthogonal_kernel(kernel, n, polar=polar)
         return lot.conv(x, q, kernel_size=3)
 
+    @jax.jit
     def compute(kernel, x, out):
-        if shape["pass"] == "forward":
-            return dict(y=forward(kernel, x))
-        y, pull = jax.vjp(forward, kernel, x)
-        dkernel, dx = pull(out)
-        return dict(y=y, dx=dx, dkernel=dkernel)
+        with jax.default_matmul_precision("highest"):
+            if shape["pass"] == "forward":
+                return dict(y=forward(kernel, x))
+            y, pull = jax.vjp(forward, kernel, x)
+            dkernel, dx = pull(out)
+            return dict(y=y, dx=dx, dkernel=dkernel)
 
     def run():
-        with jax.default_matmul_precision("highest"):
-            return jax.block_until_ready(compiled(kernel, x, out))
+        return jax.block_until_ready(compute(kernel, x, out))
 
-    compiled = jax.jit(compute)
-    return Job(run, lambda reference: {k: np.asarray(v) for k, v in run().items()})
+    def output(reference):
+        return {name: np.asarray(a) for name, a in run().items()}
+
+    return Job(run, output, lambda: Program(compute, (kernel, x, out)))
 
 
 def _network(shape: dict[str, Any]) -> Job:
@@ -152,6 +155,7 @@ def _network(shape: dict[str, Any]) -> Job:
     batch = sharding.replicate(batch, mesh)
     train = step.compile(loss, tx, augment=lambda key, batch: batch, mesh=mesh)
     key = jax.random.key(0)
+    whole = training.program(train, mesh, precision="highest")
 
     def fresh():
         raw = weights.lot(layers_of(shape))
@@ -159,24 +163,21 @@ def _network(shape: dict[str, Any]) -> Job:
         params = {n: a._asdict() for n, a in zip(names, raw, strict=True)}
         start = jax.jit(tx.init)(params)
         state = TrainState(np.zeros((), np.int32), params, {}, (), start, None)
-        return sharding.replicate(state, mesh)
+        state = sharding.replicate(state, mesh)
+        return state, training.totals(train, mesh, state, batch, key)
 
-    def advance(state, totals):
-        with jax.default_matmul_precision("highest"):
-            return jax.block_until_ready(train(state, totals, batch, key))
-
-    carried = [fresh(), None]
+    carried = [fresh()]
 
     def run():
-        carried[:] = advance(*carried)
+        carried[0] = jax.block_until_ready(whole(*carried[0], batch, key))
 
     def output(reference):
-        state, totals = advance(fresh(), None)
+        state, totals = whole(*fresh(), batch, key)
         first, last = (state.params[_names(shape)[i]]["kernel"] for i in (0, -1))
         found = dict(loss=totals.sums["loss"], first=first, last=last)
         return {name: np.asarray(a) for name, a in found.items()}
 
-    return Job(run, output)
+    return Job(run, output, lambda: Program(whole, (*fresh(), batch, key)))
 
 
 def _names(shape: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +31,18 @@ class Worker(NamedTuple):
     buffer: bytearray
 
 
-def start(side: str, *, device: str, core: int | None, folder: Path) -> Worker:
-    """One side in a process; on a CPU pinned to `core` and single-threaded.
+def start(
+    side: str,
+    *,
+    device: str,
+    core: int | None,
+    folder: Path,
+    cache: Path | None = None,
+) -> Worker:
+    """One side in a process; on a CPU pinned to `core`, if any, and single-threaded.
 
-    `side`: peer, strong, or anything that begins with jaxcert.
+    side: peer, strong, or anything that begins with jaxcert. folder: of its log. cache:
+    compiled programs are kept there and taken from there.
     """
     env = {**os.environ, "PYTHONPATH": _path()}
     if device == "cpu":
@@ -49,8 +59,15 @@ def start(side: str, *, device: str, core: int | None, folder: Path) -> Worker:
             JAX_PLATFORMS="cuda,cpu",
             XLA_PYTHON_CLIENT_PREALLOCATE="false",
             XLA_PYTHON_CLIENT_MEM_FRACTION=".4",
-            JAX_COMPILATION_CACHE_DIR=str(folder.parent / "cache"),
+        )
+    if cache is not None:
+        env |= dict(
+            JAX_COMPILATION_CACHE_DIR=str(cache / "jax"),
             JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+            JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+            TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor"),
+            TRITON_CACHE_DIR=str(cache / "triton"),
+            TORCH_EXTENSIONS_DIR=str(cache / "extensions"),
         )
     with open(folder / f"{side}.log", "ab") as log:
         process = subprocess.Popen(
@@ -104,9 +121,71 @@ def stop(worker: Worker) -> None:
     """End the worker and what it started (loader processes share its session)."""
     if worker.process.poll() is None:  # else its id may be another's by now
         os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver
+            worker.process.wait(timeout=5)
     worker.process.stdin.close()
     worker.process.stdout.close()
+
+
+class Task(NamedTuple):
+    """A request that any worker of a side can answer."""
+
+    key: str
+    side: str
+    request: dict[str, Any]
+
+
+def each(
+    tasks: list[Task],
+    *,
+    start: Callable[[str, int], Worker],
+    count: int,
+    deadline: float,
+    done: Callable[[str, dict[str, Any] | Exception], None],
+) -> None:
+    """Answers of tasks, begun in their order by `count` workers at the same time.
+
+    start: (side, number of a worker) -> Worker. done: key, and the answer or why there is
+    none: Failed, or at the deadline Overrun, also for those that were not begun.
+    """
+    waiting, busy, idle = list(tasks), {}, []
+    free = list(range(count))
+
+    def leave(worker: Worker) -> None:
+        stop(worker)
+        free.append(busy.pop(worker.process.pid)[2])
+
+    try:
+        while waiting or busy:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            while waiting and free:
+                task, number = waiting.pop(0), free.pop(0)
+                same = [w for w in idle if w.side == task.side]
+                worker = same[0] if same else start(task.side, number)
+                idle = [w for w in idle if w is not worker]
+                busy[worker.process.pid] = worker, task, number
+                with contextlib.suppress(Failed):  # which receiving tells
+                    send(worker, **task.request)
+            workers = {w.process.stdout.fileno(): w for w, _, _ in busy.values()}
+            for fd in select.select(list(workers), [], [], left)[0]:
+                worker = workers[fd]
+                key = busy[worker.process.pid][1].key
+                try:
+                    answer = receive(worker, deadline=deadline)
+                except (Failed, Overrun) as error:
+                    done(key, error)
+                    leave(worker)
+                    continue
+                done(key, answer)
+                free.append(busy.pop(worker.process.pid)[2])
+                idle.append(worker)
+        for key in [t.key for _, t, _ in busy.values()] + [t.key for t in waiting]:
+            done(key, Overrun(key))
+    finally:
+        for worker in [*idle, *(w for w, _, _ in busy.values())]:
+            stop(worker)
 
 
 def _path() -> str:

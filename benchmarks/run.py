@@ -1,18 +1,17 @@
-"""Run the benchmark suite: one table, one JSON file.
+"""Run the benchmark suite on a CPU: one table, one JSON file.
 
-python -m benchmarks.run --device cpu|gpu --budget 540 --out FILE
+python -m benchmarks.run --budget 540 --out FILE
 
 Cells run in the order of their value, each within its time box; one that overruns is
 ended, marked, and the next one starts. FILE is rewritten after every stage of a row, so
-a run that is cut leaves a valid file. On a CPU all sides are pinned to one core. The run
-is void if the same version timed twice differs by more than 3% in the median, or the
-machine is loaded; it is written all the same.
+a run that is cut leaves a valid file. All sides are pinned to one core. The run is void
+if the same version timed twice differs by more than 3% in the median, or the machine is
+loaded; it is written all the same. On a GPU: benchmarks.campaign.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import json
 import os
@@ -25,7 +24,7 @@ from typing import Any
 
 from benchmarks import floors, measure, processes, table
 from benchmarks.processes import Failed, Overrun, Worker
-from benchmarks.suite import PLAN, Cell, Row
+from benchmarks.suite import PLAN, Cell, Row, label
 
 VOID_STATUS = 3
 _SAME_LIBRARY = {"strong": "peer", "jaxcert-again": "jaxcert"}
@@ -34,7 +33,6 @@ _SAME_LIBRARY = {"strong": "peer", "jaxcert-again": "jaxcert"}
 def main(argv: list[str] | None = None) -> int:
     options = _options(argv)
     result = run(
-        device=options.device,
         cells=options.cells.split(",") if options.cells else [c.name for c in PLAN],
         budget=options.budget,
         out=Path(options.out),
@@ -45,31 +43,31 @@ def main(argv: list[str] | None = None) -> int:
     if result["void"]:
         print(f"this run is VOID and must not be quoted: {result['void']}")
         return VOID_STATUS
-    return 1 if _faults(result) else 0
+    return 1 if faults(result) else 0
 
 
 def run(
-    *, device: str, cells: list[str], budget: float, out: Path, tiny: bool = False
+    *, cells: list[str], budget: float, out: Path, tiny: bool = False
 ) -> dict[str, Any]:
     """Run the named cells for at most `budget` seconds; the JSON that is in `out`."""
     end = time.monotonic() + budget
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f"{out.stem}.work"
     folder.mkdir(exist_ok=True)
-    result = _header(device, tiny, budget)
-    team = Team(device, folder, tiny=tiny)
+    result = header("cpu", tiny=tiny) | dict(budget=budget)
+    team = Team("cpu", folder, tiny=tiny)
     chosen = set(cells) if tiny else {*cells, "aa"}
     try:
         for cell in (c for c in PLAN if c.name in chosen):
             if not tiny:
                 team.stop()  # fresh processes: peak memory is the cell's own
-            deadline = min(end, time.monotonic() + cell.box[device])
-            _cell(cell, result, team, deadline=deadline, tiny=tiny, out=out)
+            deadline = min(end, time.monotonic() + cell.box)
+            _cell(cell, result, team, deadline=deadline, out=out)
     finally:
         team.stop()
-    result["void"] = "" if tiny else _void(result)
-    _write(result, out)
-    if not _faults(result):
+    result["void"] = "" if tiny else void(result)
+    write(result, out)
+    if not faults(result):
         shutil.rmtree(folder)  # the workers' logs
     return result
 
@@ -80,8 +78,11 @@ class Team:
     In a tiny run, where no time counts, sides of one library share a process.
     """
 
-    def __init__(self, device: str, folder: Path, *, tiny: bool):
+    def __init__(
+        self, device: str, folder: Path, *, tiny: bool, cache: Path | None = None
+    ):
         self.device, self.folder, self.tiny = device, folder, tiny
+        self.cache = cache
         pinned = device == "cpu" and not tiny
         self.core = max(os.sched_getaffinity(0)) if pinned else None
         self.workers: dict[str, Worker] = {}
@@ -90,15 +91,16 @@ class Team:
         self, sides: tuple[str, ...], result: dict[str, Any], *, deadline: float
     ) -> list[Worker]:
         """Workers of these sides, started if need be; they import at the same time."""
+        for side, worker in list(self.workers.items()):
+            if worker.process.poll() is not None:
+                processes.stop(self.workers.pop(side))
         new = [side for side in sides if side not in self.workers]
         for side in new:
             shared = _SAME_LIBRARY.get(side) if self.tiny else None
             if shared in self.workers:
                 worker = self.workers[shared]._replace(side=side)
             else:
-                worker = processes.start(
-                    side, device=self.device, core=self.core, folder=self.folder
-                )
+                worker = self.start(side)
             self.workers[side] = worker
             processes.send(worker, do="hello", device=self.device)
         for side in new:
@@ -115,6 +117,16 @@ class Team:
         failed = result["skipped"]
         return [self.workers[side] for side in sides if side not in failed]
 
+    def start(self, side: str, number: int | None = None) -> Worker:
+        """One more; a numbered one is for compiling and takes any core."""
+        return processes.start(
+            side,
+            device=self.device,
+            core=self.core if number is None else None,
+            folder=self.folder,
+            cache=self.cache,
+        )
+
     def stop(self) -> None:
         for worker in self.workers.values():
             processes.stop(worker)
@@ -122,52 +134,59 @@ class Team:
 
 
 def _cell(
+    cell: Cell, result: dict[str, Any], team: Team, *, deadline: float, out: Path
+) -> None:
+    rows = cell.module().rows("cpu", team.tiny)
+    for left, row in zip(range(len(rows), 0, -1), rows, strict=True):
+        started = time.monotonic()
+        if started >= deadline:
+            result["skipped"][label(cell, row)] = "no time left"
+            write(result, out)
+            continue
+        soft = started + (deadline - started) / left
+        attempt(cell, row, result, team, soft=soft, deadline=deadline, out=out)
+
+
+def attempt(
     cell: Cell,
+    row: Row,
     result: dict[str, Any],
     team: Team,
     *,
+    soft: float,
     deadline: float,
-    tiny: bool,
     out: Path,
 ) -> None:
-    module = importlib.import_module(f"benchmarks.{cell.name}")
-    device = result["device"]
-    rows = module.rows(device, tiny)
-    for left, row in zip(range(len(rows), 0, -1), rows, strict=True):
-        place = len(result["rows"])
+    """Measure a row into the last of result["rows"], or say in result["skipped"] why not.
+    A team in which something failed or hung is ended."""
+    place, name = len(result["rows"]), label(cell, row)
 
-        def save(entry: dict[str, Any], place: int = place) -> None:
-            result["rows"][place:] = [entry]
-            _against_need(result)
-            result["load"] = max(result["load"], os.getloadavg()[0])
-            _write(result, out)
+    def save(entry: dict[str, Any]) -> None:
+        result["rows"][place:] = [entry]
+        _against_need(result)
+        result["load"] = max(result["load"], os.getloadavg()[0])
+        write(result, out)
 
-        label = f"{cell.name}: {row.workload} {row.shape}"
-        started = time.monotonic()
-        if started >= deadline:
-            result["skipped"][label] = "no time left"
-            _write(result, out)
-            continue
-        try:
-            workers = team.get(_sides(row), result, deadline=deadline)
-            measure.row(
-                row,
-                workers,
-                cell=cell.name,
-                device=device,
-                soft=started + (deadline - started) / left,
-                deadline=deadline,
-                folder=team.folder,
-                tiny=tiny,
-                ceilings=_ceilings(result),
-                save=save,
-            )
-        except (Overrun, Failed) as error:
-            team.stop()
-            _mark(result, place, label, error)
-            _write(result, out)
-        status = result["rows"][place]["status"] if place < len(result["rows"]) else ""
-        print(f"{label}: {status} {time.monotonic() - started:.0f} s", flush=True)
+    started = time.monotonic()
+    try:
+        measure.row(
+            row,
+            team.get(_sides(row), result, deadline=deadline),
+            cell=cell,
+            device=team.device,
+            soft=soft,
+            deadline=deadline,
+            folder=team.folder,
+            tiny=team.tiny,
+            ceilings=ceilings(result),
+            save=save,
+        )
+    except (Overrun, Failed) as error:
+        team.stop()
+        _mark(result, place, name, error)
+        write(result, out)
+    status = result["rows"][place]["status"] if place < len(result["rows"]) else ""
+    print(f"{name}: {status} {time.monotonic() - started:.0f} s", flush=True)
 
 
 def _sides(row: Row) -> tuple[str, ...]:
@@ -175,24 +194,24 @@ def _sides(row: Row) -> tuple[str, ...]:
     return tuple(s for s in row.sides if torch or s.startswith("jaxcert"))
 
 
-def _mark(result: dict[str, Any], place: int, label: str, error: Exception) -> None:
+def _mark(result: dict[str, Any], place: int, name: str, error: Exception) -> None:
     """A row that ran over its box stays `cut`; one that failed says why."""
     if isinstance(error, Overrun):
         if place >= len(result["rows"]):
-            result["skipped"][label] = "no time left"
+            result["skipped"][name] = "no time left"
     elif place < len(result["rows"]):
         result["rows"][place]["status"] = f"failed: {error}"
     else:
-        result["skipped"][label] = f"failed: {error}"
+        result["skipped"][name] = f"failed: {error}"
 
 
-def _faults(result: dict[str, Any]) -> list[str]:
+def faults(result: dict[str, Any]) -> list[str]:
     """What failed or computed something else; running out of time is no fault."""
     states = [*(row["status"] for row in result["rows"]), *result["skipped"].values()]
     return [s for s in states if s not in ("ok", "cut", "no time left")]
 
 
-def _ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
+def ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
     """On a GPU those that this run measured, else the H200's; none on a CPU."""
     if result["device"] == "cpu":
         return None
@@ -214,7 +233,7 @@ def _against_need(result: dict[str, Any]) -> None:
             row["over_need"] = row["items_per_s"] / rates["train_step"]
 
 
-def _void(result: dict[str, Any]) -> str:
+def void(result: dict[str, Any]) -> str:
     """Why the run must not be quoted; empty if it may."""
     faults = []
     if result["device"] == "cpu" and result["load"] > result["cores"] + 1:
@@ -230,13 +249,13 @@ def _void(result: dict[str, Any]) -> str:
     return "; ".join(faults)
 
 
-def _header(device: str, tiny: bool, budget: float) -> dict[str, Any]:
+def header(device: str, *, tiny: bool) -> dict[str, Any]:
+    """Of a result without rows: what is run where, from which commit."""
     return dict(
         format="jaxcert-benchmarks-1",
         device=device,
         device_name="unknown",
         tiny=tiny,
-        budget=budget,
         commit=_commit(),
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         cores=len(os.sched_getaffinity(0)),
@@ -278,7 +297,7 @@ def _commit() -> str:
         return "unknown"
 
 
-def _write(result: dict[str, Any], out: Path) -> None:
+def write(result: dict[str, Any], out: Path) -> None:
     """Whole or not at all, whatever kills the run."""
     part = out.with_name(out.name + ".part")
     part.write_text(json.dumps(_rounded(result), indent=1) + "\n")
@@ -300,7 +319,6 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = ",".join(c.name for c in PLAN)
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--budget", type=float, default=540, help="seconds in all")
     parser.add_argument("--out", required=True, help="JSON file of the results")
     parser.add_argument(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import weights
-from benchmarks.suite import Job, Row
+from benchmarks.suite import Job, Program, Row
 
 CLASSES = 10
 SIGMA_MAX, SIGMA_MIN, RHO = 80.0, 0.002, 7.0
@@ -63,6 +63,24 @@ def state_dict(shape: dict[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
+def network(row: Row):
+    """The denoiser with the weights of `state_dict`, as interfaces.Network. It is made
+    without jaxcert.config, whose ml_collections a machine may not have."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcert.interfaces import Network
+    from jaxcert.models import edm_unet
+    from jaxcert.torch_import import edm_unet as names
+
+    image_shape = (row.shape["side"], row.shape["side"], 3)
+    params, state, known = names.convert_state_dict(state_dict(row.shape), image_shape)
+    model = edm_unet.make(image_shape=image_shape, dtype=row.dtype, **known)
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    cast = jax.tree.map(lambda s, a: jnp.asarray(a, s.dtype), like, (params, state))
+    return Network(model, *cast)
+
+
 def batch(shape: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Noisy images [B,H,W,3] in [-1, 1] and noise, sigma [B], label [B]."""
     count, side = shape["batch"], shape["side"]
@@ -81,17 +99,13 @@ def jaxcert(row: Row, device: str) -> Job:
     import jax.numpy as jnp
 
     from jaxcert.diffusion import edm, sampler
-    from jaxcert.import_torch import network_of
 
-    shape, side = row.shape, row.shape["side"]
-    network = network_of(
-        state_dict(shape), "edm_unet", image_shape=(side, side, 3), dtype=row.dtype
-    )
+    shape, denoiser = row.shape, network(row)
     x, sigma, label = jax.device_put(batch(shape))
-    parameters = network.params, network.state
+    parameters = denoiser.params, denoiser.state
 
     def denoise(params, state, x, sigma):
-        return network.model.apply(params, state, x, sigma=sigma, label=label)[0]
+        return denoiser.model.apply(params, state, x, sigma=sigma, label=label)[0]
 
     def sample(params, state, start):
         def at(x, level):
@@ -103,7 +117,7 @@ def jaxcert(row: Row, device: str) -> Job:
         return sampler.heun(at, start, levels)
 
     if shape.get("train"):
-        call, given = jax.jit(_training_step(network.model)), (x, sigma, label)
+        call, given = jax.jit(_training_step(denoiser.model)), (x, sigma, label)
     elif shape["steps"]:
         call, given = jax.jit(sample), (jax.device_put(latent(shape)),)
     else:
@@ -112,9 +126,12 @@ def jaxcert(row: Row, device: str) -> Job:
     def run():
         return jax.block_until_ready(call(*parameters, *given))
 
+    def program():
+        return Program(call, (*parameters, *given))
+
     if shape.get("train"):
-        return Job(run)
-    return Job(run, lambda reference: dict(image=np.asarray(run())))
+        return Job(run, program=program)
+    return Job(run, lambda reference: dict(image=np.asarray(run())), program)
 
 
 def _training_step(model):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import floors, weights
-from benchmarks.suite import Job, Row
+from benchmarks.suite import Job, Row, first_call
 
 
 def rows(device: str, tiny: bool) -> list[Row]:
@@ -28,6 +28,8 @@ def image_of(shape: dict[str, Any]) -> np.ndarray:
 def jaxcert(row: Row, device: str) -> Job:
     import jax
 
+    from jaxcert.certificates import voting
+
     image, index = image_of(row.shape), iter(range(1 << 30))
     certifier, logits = _classifier(row)
     key = jax.random.key(0)
@@ -42,7 +44,13 @@ def jaxcert(row: Row, device: str) -> Job:
         share = certify().counts[0] / row.shape["n"]
         return dict(input_noisy=noisy, logits=np.asarray(logits(noisy)), share=share)
 
-    return Job(certify, output if logits else None)
+    def program():
+        # both the votes that select and those that count are calls of it
+        call = first_call(voting, "_count", certify)
+        chunk, n0, n = call.static["chunk"], row.shape["n0"], row.shape["n"]
+        return call._replace(loops=-(-n0 // chunk) - (-n // chunk))
+
+    return Job(certify, output if logits else None, program)
 
 
 def _row(depth: int, side: int, n: int, dtype: str) -> Row:

@@ -1,7 +1,8 @@
-"""What a cell consists of, and the plan of a run: cells by value, each with a time box."""
+"""What a cell consists of, and the plan of a run: cells by value, each with a time box on a CPU."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,6 +29,16 @@ class Row(NamedTuple):
     sides: tuple[str, ...] = SIDES
 
 
+class Program(NamedTuple):
+    """A jitted function and what a job calls it with."""
+
+    jitted: Any
+    args: tuple
+    static: dict[str, Any] = {}
+    loops: int = 1
+    """How often the loop whose length is an argument runs; 0: that depends on numbers."""
+
+
 class Job(NamedTuple):
     """A workload built on one side."""
 
@@ -36,27 +47,62 @@ class Job(NamedTuple):
     output: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     """reference -> outputs to compare. The reference is what jaxcert's side returned
     ({} on that side itself); its keys that start with `input_` are inputs."""
+    program: Callable[[], Program] | None = None
+    """what jaxcert's side compiles for `run`, if that takes long; nothing is run"""
 
 
 class Cell(NamedTuple):
     name: str
+    """a file here, or the name of a module"""
     peers: str | None
     """file in peers/"""
-    box: dict[str, float]
-    """seconds per device; the cell is cut there"""
+    box: float
+    """seconds of a run on a CPU; the cell is cut there"""
+
+    def module(self):
+        return importlib.import_module(
+            self.name if "." in self.name else f"benchmarks.{self.name}"
+        )
+
+
+def label(cell: Cell, row: Row) -> str:
+    """The name of a row, in results and where a row is skipped."""
+    sizes = " ".join(f"{k}={v}" for k, v in row.shape.items())
+    return f"{cell.name}: {row.workload} {sizes} {row.dtype}"
+
+
+def first_call(module: Any, name: str, run: Callable[[], Any]) -> Program:
+    """What `run` calls the jitted function `module.name` with first; that call and what
+    comes after it are not made."""
+
+    class Called(Exception):
+        pass
+
+    def note(*args, **static):
+        raise Called(args, static)
+
+    jitted = getattr(module, name)
+    setattr(module, name, note)
+    try:
+        run()
+    except Called as call:
+        return Program(jitted, *call.args)
+    finally:
+        setattr(module, name, jitted)
+    raise AssertionError(f"{name} was not called")
 
 
 PLAN = (
-    Cell("micro", None, dict(cpu=25, gpu=30)),
-    Cell("aa", None, dict(cpu=25, gpu=20)),
-    Cell("smoothing", "smoothing_torch", dict(cpu=80, gpu=75)),
-    Cell("norm_dist", "norm_dist_torch", dict(cpu=85, gpu=95)),
-    Cell("orthogonal_conv", "lot_torch", dict(cpu=118, gpu=70)),
-    Cell("liresnet", "liresnet_torch", dict(cpu=60, gpu=55)),
-    Cell("train_step", "train_torch", dict(cpu=45, gpu=60)),
-    Cell("sampler", "sampler_torch", dict(cpu=35, gpu=60)),
-    Cell("diffusion_classifier", "diffusion_classifier_torch", dict(cpu=47, gpu=45)),
-    Cell("input", None, dict(cpu=20, gpu=30)),
+    Cell("micro", None, 25),
+    Cell("aa", None, 25),
+    Cell("smoothing", "smoothing_torch", 80),
+    Cell("norm_dist", "norm_dist_torch", 85),
+    Cell("orthogonal_conv", "lot_torch", 118),
+    Cell("liresnet", "liresnet_torch", 60),
+    Cell("train_step", "train_torch", 45),
+    Cell("sampler", "sampler_torch", 35),
+    Cell("diffusion_classifier", "diffusion_classifier_torch", 47),
+    Cell("input", None, 20),
 )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import floors, weights
-from benchmarks.suite import Job, Row
+from benchmarks import floors, training, weights
+from benchmarks.suite import Job, Program, Row
 
 RATE, MOMENTUM, DECAY = 0.1, 0.9, 1e-4
 
@@ -71,7 +71,11 @@ def jaxcert(row: Row, device: str) -> Job:
         loss = np.asarray(totals.sums["loss"])
         return dict(**inputs, **found, loss=loss, var=np.asarray(running))
 
-    return Job(run, output)
+    def program():
+        args = (*fresh(*tree), data, plan, shape["steps"], key)
+        return Program(train, args, loops=shape["steps"])
+
+    return Job(run, output, program)
 
 
 def _row(*, dtype: str, **shape: int) -> Row:
@@ -114,11 +118,12 @@ def _trainer(model, shape: dict[str, Any]):
         run, schedule="constant", lr=RATE, momentum=MOMENTUM, weight_decay=DECAY
     )
     moves = dict(crop=4, flip=True) if shape["steps"] > 1 else {}
+    mesh = sharding.data_mesh()
     one_step = step.compile(
         method,
         tx,
         augment=functools.partial(augment, **moves),
-        mesh=sharding.data_mesh(),
+        mesh=mesh,
     )
 
     def batch_of(data, chosen):
@@ -126,23 +131,22 @@ def _trainer(model, shape: dict[str, Any]):
         return dict(image=data[0][chosen], label=data[1][chosen], real=real)
 
     def fresh(params, model_state):
-        tree = jax.device_put((params, model_state))
-        zero = jax.device_put(np.int32(0))
-        state = TrainState(zero, tree[0], tree[1], (), jax.jit(tx.init)(tree[0]), None)
-        batch = batch_of(*jax.device_put((_example(shape), np.arange(shape["batch"]))))
-        shapes = jax.eval_shape(
-            lambda *a: one_step(*a)[1], state, None, batch, jax.random.key(0)
-        )
-        zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-        return state, jax.device_put(zeros._replace(bad_step=np.int32(step.NEVER)))
+        start = jax.jit(tx.init)(params)
+        state = TrainState(np.int32(0), params, model_state, (), start, None)
+        state = sharding.replicate(state, mesh)
+        batch = batch_of(_example(shape), np.arange(shape["batch"]))
+        return state, training.totals(one_step, mesh, state, batch, jax.random.key(0))
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    donated = dict(donate_argnums=(0, 1), out_shardings=sharding.replicated(mesh))
+
+    @functools.partial(jax.jit, **donated)
     def epoch(state, totals, data, plan, steps, key):
         def body(i, carry):
             return one_step(*carry, batch_of(data, plan[i]), key)
 
         return jax.lax.fori_loop(0, steps, body, (state, totals))
 
+    @functools.partial(jax.jit, **donated)
     def single(state, totals, data, plan, steps, key):
         return one_step(state, totals, batch_of(data, plan[0]), key)
 

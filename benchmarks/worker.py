@@ -1,15 +1,20 @@
 """A process that runs one side of a comparison: `python -m benchmarks.worker`.
 
 Reads a JSON request per line and answers with a JSON line: `hello`, `build`, `output`,
-`time`. Anything a library prints goes to stderr, so answers stay readable.
+`time`, and for a campaign `warm` and `smoke`. Anything a library prints goes to stderr, so
+answers stay readable. It ends with the process that started it, whatever it is at.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import importlib
 import json
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -17,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.suite import PLAN, Job, Row
+from benchmarks.suite import Cell, Job, Row
 
 
 def main() -> None:
+    _end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     jobs: dict[str, Job] = {}
@@ -33,6 +39,13 @@ def main() -> None:
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _end_with_parent() -> None:
+    """On Linux: a worker that is left behind would hold the device and a core."""
+    parent_death = 1  # PR_SET_PDEATHSIG
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(parent_death, signal.SIGKILL)
 
 
 def _hello(jobs: dict[str, Job], *, side: str, device: str) -> dict[str, Any]:
@@ -60,19 +73,62 @@ def _hello(jobs: dict[str, Job], *, side: str, device: str) -> dict[str, Any]:
 
 
 def _build(
-    jobs: dict[str, Job], *, side: str, cell: str, row: dict[str, Any], device: str
+    jobs: dict[str, Job], *, side: str, cell: list, row: dict[str, Any], device: str
 ) -> dict[str, Any]:
     """Build a job and run it once: compilation and the first call."""
     jobs.pop(side, None)
+    _free(side, device)
     start = time.perf_counter()
-    if side.startswith("jaxcert"):
-        make = importlib.import_module(f"benchmarks.{cell}").jaxcert
-    else:
-        peers = next(c.peers for c in PLAN if c.name == cell)
-        make = getattr(importlib.import_module(f"benchmarks.peers.{peers}"), side)
-    jobs[side] = make(Row(**row), device)
+    jobs[side] = _job(side, cell, row, device)
     jobs[side].run()
     return dict(compile_s=time.perf_counter() - start)
+
+
+def _warm(
+    jobs: dict[str, Job], *, side: str, cell: list, row: dict[str, Any], device: str
+) -> dict[str, float]:
+    """Compile what a job needs into the persistent caches. On jaxcert's side nothing of
+    it runs; elsewhere it runs once. Seconds of all before compilation, and of that."""
+    start = time.perf_counter()
+    job = _job(side, cell, row, device)
+    if not side.startswith("jaxcert"):
+        job.run()
+        return dict(trace_s=0.0, compile_s=time.perf_counter() - start)
+    lowered = None
+    if job.program:
+        program = job.program()
+        lowered = program.jitted.lower(*program.args, **program.static)
+    middle = time.perf_counter()
+    if lowered:
+        lowered.compile()
+    return dict(trace_s=middle - start, compile_s=time.perf_counter() - middle)
+
+
+def _smoke(
+    jobs: dict[str, Job], *, side: str, module: str, check: str, tiny: bool
+) -> dict[str, Any]:
+    """What a check of `module.CHECKS` finds: error and tolerance by name."""
+    return dict(errors=importlib.import_module(module).CHECKS[check](tiny))
+
+
+def _job(side: str, cell: list, row: dict[str, Any], device: str) -> Job:
+    whole = Cell(*cell)
+    if side.startswith("jaxcert"):
+        module, name = whole.module(), "jaxcert"
+    else:
+        module = importlib.import_module(f"benchmarks.peers.{whole.peers}")
+        name = side
+    return getattr(module, name)(Row(**row), device)
+
+
+def _free(side: str, device: str) -> None:
+    """Give back what the job before held: other processes share the device's memory."""
+    gc.collect()
+    if device == "gpu" and not side.startswith("jaxcert"):
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _output(
@@ -114,7 +170,9 @@ def _peak(side: str, device: str) -> int:
     return int(torch.cuda.max_memory_allocated())
 
 
-_ACTIONS = dict(hello=_hello, build=_build, output=_output, time=_time)
+_ACTIONS = dict(
+    hello=_hello, build=_build, output=_output, time=_time, warm=_warm, smoke=_smoke
+)
 
 if __name__ == "__main__":
     main()
