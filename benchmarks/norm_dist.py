@@ -24,7 +24,9 @@ SEED = 20  # no two inputs tie for a maximum in these rows: peers differ there
 def rows(device: str, tiny: bool) -> list[Row]:
     if device == "cpu" and not tiny:
         layer = dict(inputs=1024, outputs=1024, batch=64)
-        return [_row(layer, p, which) for p in POWERS for which in ("step", "forward")]
+        return [
+            row_of(layer, p, which) for p in POWERS for which in ("step", "forward")
+        ]
     net = dict(inputs=3072, width=5120, depth=6, batch=512)
     layer = dict(inputs=5120, outputs=5120, batch=512)
     if tiny:
@@ -33,9 +35,9 @@ def rows(device: str, tiny: bool) -> list[Row]:
     found = []
     for shape, which in ((net, "step"), (layer, "step"), (layer, "forward")):
         for p in POWERS:
-            found.append(_row(shape, p, which, device=device))
+            found.append(row_of(shape, p, which, device=device))
             if device == "gpu":
-                found.append(_row(shape, p, which, "mosaic_gpu", device=device))
+                found.append(row_of(shape, p, which, "mosaic_gpu", device=device))
     return found
 
 
@@ -106,7 +108,7 @@ def named(y: np.ndarray, gradients: list[np.ndarray]) -> dict[str, np.ndarray]:
     return dict(y=y, first=gradients[0], last=gradients[-1])
 
 
-def _row(
+def row_of(
     shape: dict[str, Any],
     p: str | int | float,
     which: str,

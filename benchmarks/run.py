@@ -158,7 +158,7 @@ def attempt(
     out: Path,
 ) -> None:
     """Measure a row into the last of result["rows"], or say in result["skipped"] why not.
-    A team in which something failed or hung is ended."""
+    A team in which something failed or hung is ended, and the row says where."""
     place, name = len(result["rows"]), label(cell, row)
 
     def save(entry: dict[str, Any]) -> None:
@@ -171,7 +171,7 @@ def attempt(
     try:
         measure.row(
             row,
-            team.get(_sides(row), result, deadline=deadline),
+            team.get(sides(row), result, deadline=deadline),
             cell=cell,
             device=team.device,
             soft=soft,
@@ -189,16 +189,19 @@ def attempt(
     print(f"{name}: {status} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _sides(row: Row) -> tuple[str, ...]:
+def sides(row: Row) -> tuple[str, ...]:
     torch = importlib.util.find_spec("torch") is not None
     return tuple(s for s in row.sides if torch or s.startswith("jaxcert"))
 
 
 def _mark(result: dict[str, Any], place: int, name: str, error: Exception) -> None:
-    """A row that ran over its box stays `cut`; one that failed says why."""
+    """A row that ran over its box stays `cut`, and names the side that did not answer;
+    one that failed says why."""
     if isinstance(error, Overrun):
-        if place >= len(result["rows"]):
-            result["skipped"][name] = "no time left"
+        if place < len(result["rows"]):
+            result["rows"][place]["why"] = f"{error} did not answer and was ended"
+        else:
+            result["skipped"][name] = f"no time left: {error} did not start"
     elif place < len(result["rows"]):
         result["rows"][place]["status"] = f"failed: {error}"
     else:
@@ -208,7 +211,8 @@ def _mark(result: dict[str, Any], place: int, name: str, error: Exception) -> No
 def faults(result: dict[str, Any]) -> list[str]:
     """What failed or computed something else; running out of time is no fault."""
     states = [*(row["status"] for row in result["rows"]), *result["skipped"].values()]
-    return [s for s in states if s not in ("ok", "cut", "no time left")]
+    expected = ("ok", "cut", "no time left")
+    return [s for s in states if not s.startswith(expected)]
 
 
 def ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
@@ -300,16 +304,16 @@ def _commit() -> str:
 def write(result: dict[str, Any], out: Path) -> None:
     """Whole or not at all, whatever kills the run."""
     part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(_rounded(result), indent=1) + "\n")
+    part.write_text(json.dumps(rounded(result), indent=1) + "\n")
     os.replace(part, out)
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, list) else value
+        return {k: rounded(v) for k, v in value.items()}
+    return [rounded(v) for v in value] if isinstance(value, list) else value
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

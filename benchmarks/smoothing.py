@@ -12,12 +12,20 @@ from benchmarks.suite import Job, Row, first_call
 
 def rows(device: str, tiny: bool) -> list[Row]:
     if tiny:
-        return [_row(8, 8, 20, "float32"), _noise_row(8, 20)]
+        wide = _imagenet_row(20, stages=(2,), side=16, dtype="float32")
+        return [row_of(8, 8, 20, "float32"), wide, _noise_row(8, 20)]
     if device == "cpu":
-        large, small = (_row(depth, 32, 100, "float32") for depth in (110, 20))
+        large, small = (row_of(depth, 32, 100, "float32") for depth in (110, 20))
         return [large, small, _noise_row(32, 100)]
-    low, exact = (_row(110, 32, 100_000, d) for d in ("bfloat16", "float32"))
-    return [low, exact, _imagenet_row(10_000), _noise_row(32, 100_000)]
+    low, exact = (row_of(110, 32, 100_000, d) for d in ("bfloat16", "float32"))
+    compiled = low._replace(
+        workload=low.workload + ", torch.compile",
+        shape={**low.shape, "strong": "torch.compile"},
+        sides=("jaxcert", "strong"),
+        warm=("jaxcert", "strong"),
+    )
+    wide = _imagenet_row(10_000, stages=(3, 4, 6, 3), side=224, dtype="bfloat16")
+    return [low, wide, compiled, exact, _noise_row(32, 100_000)]
 
 
 def image_of(shape: dict[str, Any]) -> np.ndarray:
@@ -53,7 +61,7 @@ def jaxcert(row: Row, device: str) -> Job:
     return Job(certify, output if logits else None, program)
 
 
-def _row(depth: int, side: int, n: int, dtype: str) -> Row:
+def row_of(depth: int, side: int, n: int, dtype: str) -> Row:
     flops, n_bytes = floors.certify(
         depth, n + 100, itemsize=2 if dtype == "bfloat16" else 4, side=side
     )
@@ -71,18 +79,20 @@ def _row(depth: int, side: int, n: int, dtype: str) -> Row:
     )
 
 
-def _imagenet_row(n: int) -> Row:
-    shape = dict(stages=(3, 4, 6, 3), side=224, n0=100, n=n, sigma=0.25)
-    flops, n_bytes = floors.certify_imagenet(shape["stages"], n + 100, itemsize=2)
-    return Row(
-        "CERTIFY ResNet-50",
-        shape,
-        "bfloat16",
+def _imagenet_row(n: int, *, stages: tuple[int, ...], side: int, dtype: str) -> Row:
+    """The strong peer is compiled: channels last alone is a third slower."""
+    shape = dict(
+        stages=stages, side=side, n0=100, n=n, sigma=0.25, strong="torch.compile"
+    )
+    row = row_of(20, 32, n, dtype)
+    low = dtype == "bfloat16"
+    flops, n_bytes = floors.certify_imagenet(stages, n + 100, itemsize=2 if low else 4)
+    return row._replace(
+        workload="CERTIFY ResNet-50, torch.compile",
+        shape=shape,
         flops=flops,
         bytes=n_bytes,
-        rate="bfloat16",
-        items=n + 100,
-        sides=("jaxcert",),
+        warm=("jaxcert", "strong"),
     )
 
 
@@ -95,9 +105,9 @@ def _noise_row(side: int, n: int) -> Row:
 
 def _classifier(row: Row):
     """(certifier, logits or None)"""
-    if "depth" in row.shape:
-        return _network(row)
-    return (_imagenet(row) if "stages" in row.shape else _noise_only(row)), None
+    if "depth" not in row.shape and "stages" not in row.shape:
+        return _noise_only(row), None
+    return _network(row)
 
 
 def _network(row: Row):
@@ -105,28 +115,22 @@ def _network(row: Row):
 
     from jaxcert.certificates import smoothing
     from jaxcert.interfaces import Network
-    from jaxcert.models import resnet
+    from jaxcert.models import resnet, resnet50
 
-    depth, side = row.shape["depth"], row.shape["side"]
-    model = resnet.make(depth=depth, image_shape=(side, side, 3), dtype=row.dtype)
-    params, state = jax.device_put(weights.resnet_tree(*weights.resnet(depth)))
+    given = dict(image_shape=(row.shape["side"], row.shape["side"], 3), dtype=row.dtype)
+    if "depth" in row.shape:
+        depth = row.shape["depth"]
+        model = resnet.make(depth=depth, **given)
+        tree = weights.resnet_tree(*weights.resnet(depth))
+    else:
+        stages = tuple(row.shape["stages"])
+        channels = dict(mean=weights.MEAN, std=weights.STD)
+        model = resnet50.make(stages, **channels, **given)
+        tree = weights.resnet50_tree(*weights.resnet50(stages), stages)
+    params, state = jax.device_put(tree)
     certifier = smoothing.make(Network(model, params, state), **_numbers(row))
     state = jax.jit(model.prepare)(params, state)  # as the certifier reads it
     return certifier, jax.jit(lambda x: model.apply(params, state, x)[0])
-
-
-def _imagenet(row: Row):
-    """Certifier of a bottleneck ResNet as it is before training."""
-    import jax
-
-    from jaxcert.certificates import smoothing
-    from jaxcert.interfaces import Network
-    from jaxcert.models import resnet50
-
-    side, stages = row.shape["side"], tuple(row.shape["stages"])
-    model = resnet50.make(stages, image_shape=(side, side, 3), dtype=row.dtype)
-    params, state = jax.jit(model.init)(jax.random.key(0))
-    return smoothing.make(Network(model, params, state), **_numbers(row))
 
 
 def _noise_only(row: Row):

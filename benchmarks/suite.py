@@ -27,6 +27,8 @@ class Row(NamedTuple):
     items: float = 0.0
     """images, samples or dispatches per call: gives items per second"""
     sides: tuple[str, ...] = SIDES
+    warm: tuple[str, ...] = SIDES[:1]
+    """those that compile for long, which a campaign has done before"""
 
 
 class Program(NamedTuple):

@@ -26,22 +26,25 @@ HEAD = (
 
 
 def text(result: dict[str, Any]) -> str:
-    """Markdown: what ran, then one line per row. A ratio below 1: jaxcert is ahead."""
+    """Markdown: what ran, then one line per row. A ratio below 1: jaxcert is ahead.
+    `/ estimate`: seconds over those that the compiled program lets expect, if known."""
+    estimated = any("estimate" in row for row in result["rows"])
+    head = HEAD[:-1] + ("/ estimate",) * estimated + HEAD[-1:]
     lines = [
         f"{result['device_name']} ({result['device']}), commit {result['commit']}, "
         f"load {result['load']:.1f} on {result['cores']} cores. Medians; ratio of "
         f"{'CPU' if result['device'] == 'cpu' else 'wall'} seconds [min, max]. "
         + (f"VOID: {result['void']}" if result["void"] else ""),
         "",
-        _line(HEAD),
-        _line(["---"] * len(HEAD)),
+        _line(head),
+        _line(["---"] * len(head)),
     ]
-    lines += [_line(_cells(row)) for row in result["rows"]]
+    lines += [_line(_cells(row, estimated)) for row in result["rows"]]
     lines += [f"{name}: {why}" for name, why in result["skipped"].items()]
     return "\n".join(lines)
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], estimated: bool) -> list[str]:
     sides = row["sides"]
     times = [_seconds(sides.get(s, {}).get("wall")) for s in SIDES]
     if "jaxcert-again" in sides:
@@ -60,7 +63,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['floor']['fraction']:.2f}" if "floor" in row else "",
         _rate(row),
         f"{max(errors):.0e}" if errors else "",
-        row["status"] + flags,
+        *[f"{row['estimate']['ratio']:.2f}" if "estimate" in row else ""] * estimated,
+        row["status"] + flags + (f": {row['why']}" if "why" in row else ""),
     ]
 
 

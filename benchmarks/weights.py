@@ -36,10 +36,20 @@ def resnet(depth: int, *, classes: int = 10) -> tuple[list[ConvNorm], Affine]:
     Branches are damped so that 54 blocks of random weights keep the activations' size
     and noise changes the class.
     """
-    rng = np.random.default_rng(depth)
-    damping = ((depth - 2) / 2) ** -0.5  # of as many blocks
-    layers = []
-    for c in floors.resnet_convs(depth):
+    blocks, head = (depth - 2) // 2, (64, classes)
+    return _resnet(floors.resnet_convs(depth), blocks=blocks, head=head, seed=depth)
+
+
+def resnet50(stages: tuple[int, ...]) -> tuple[list[ConvNorm], Affine]:
+    """The same of a bottleneck ResNet, in the order of floors.imagenet_convs."""
+    convs, blocks = floors.imagenet_convs(stages), sum(stages)
+    head = (convs[-1].c_out, 1000)
+    return _resnet(convs, blocks=blocks, head=head, seed=blocks)
+
+
+def _resnet(convs, *, blocks: int, head: tuple[int, int], seed: int):
+    rng, damping, layers = np.random.default_rng(seed), blocks**-0.5, []
+    for c in convs:
         std = np.sqrt(2 / (c.kernel**2 * c.c_in))
         layers.append(
             ConvNorm(
@@ -50,7 +60,8 @@ def resnet(depth: int, *, classes: int = 10) -> tuple[list[ConvNorm], Affine]:
                 var=_near(rng, 1.0, c.c_out),
             )
         )
-    return layers, Affine(_normal(rng, 64, classes) / 8, _normal(rng, classes))
+    kernel = _normal(rng, *head) / np.float32(head[0] ** 0.5)
+    return layers, Affine(kernel, _normal(rng, head[1]))
 
 
 def lot(layers: list[floors.Torus]) -> list[Affine]:
@@ -121,13 +132,29 @@ def normal(*shape: int, seed: int) -> np.ndarray:
 
 def resnet_tree(layers: list[ConvNorm], head: Affine) -> tuple[Any, Any]:
     """(params, state) of jaxcert.models.resnet; equal blocks are stacked."""
+    same, first = ("conv1", "conv2"), ("conv1", "shortcut", "conv2")
+    per_stage = (len(layers) - 3) // 6  # a stem and two shortcuts, three stages
+    stages = [[f, *[same] * (per_stage - 1)] for f in (same, first, first)]
+    return _tree(layers, head, stages)
+
+
+def resnet50_tree(
+    layers: list[ConvNorm], head: Affine, stages: tuple[int, ...]
+) -> tuple[Any, Any]:
+    """(params, state) of jaxcert.models.resnet50."""
+    same = ("conv1", "conv2", "conv3")
+    first = ("conv1", "conv2", "shortcut", "conv3")
+    return _tree(layers, head, [[first, *[same] * (n - 1)] for n in stages])
+
+
+def _tree(layers, head, stages: list[list[tuple[str, ...]]]) -> tuple[Any, Any]:
+    """stages: of every stage and block the names of its layers in their order."""
     rest = iter(layers)
     stem = next(rest)
     params = {"stem": {"kernel": stem.kernel}, "stem_bn": _scale(stem)}
     stats = {"stem_bn": _running(stem)}
-    per_stage = (len(layers) - 3) // 6  # a stem and two shortcuts, three stages
-    for stage in (1, 2, 3):
-        blocks = [_block(rest, stage > 1 and i == 0) for i in range(per_stage)]
+    for stage, names in enumerate(stages, 1):
+        blocks = [_block(rest, block) for block in names]
         params[f"stage{stage}_first"], stats[f"stage{stage}_first"] = blocks[0]
         if blocks[1:]:
             params[f"stage{stage}_rest"], stats[f"stage{stage}_rest"] = _stack(
@@ -137,9 +164,8 @@ def resnet_tree(layers: list[ConvNorm], head: Affine) -> tuple[Any, Any]:
     return params, {"batch_stats": stats}
 
 
-def _block(layers, has_shortcut: bool) -> tuple[dict, dict]:
-    names = ["conv1", "shortcut", "conv2"] if has_shortcut else ["conv1", "conv2"]
-    norms = dict(conv1="bn1", conv2="bn2", shortcut="shortcut_bn")
+def _block(layers, names: tuple[str, ...]) -> tuple[dict, dict]:
+    norms = dict(conv1="bn1", conv2="bn2", conv3="bn3", shortcut="shortcut_bn")
     params, stats = {}, {}
     for name in names:
         layer = next(layers)

@@ -1,6 +1,8 @@
-"""CIFAR ResNet in PyTorch, with the weights of benchmarks.weights."""
+"""ResNets in PyTorch, with the weights of benchmarks.weights."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,22 +46,26 @@ class Block(nn.Module):
         return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
-class ResNet(nn.Module):
+class Bottleneck(nn.Module):
+    def __init__(self, layers: list[weights.ConvNorm], stride: int):
+        super().__init__()
+        self.first = ConvNorm(layers[0], 1)
+        self.second = ConvNorm(layers[1], stride)
+        self.third = ConvNorm(layers[-1], 1)
+        self.shortcut = ConvNorm(layers[2], stride) if len(layers) == 4 else None
+
+    def forward(self, x):
+        y = F.relu(self.first(x), inplace=True)
+        y = self.third(F.relu(self.second(y), inplace=True))
+        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class Normalised(nn.Module):
     """Input [B,3,H,W] in [0, 1]. The published normalisation layer builds its mean and
     deviation anew as whole batches in every call."""
 
-    def __init__(self, depth: int):
+    def __init__(self, head: weights.Affine):
         super().__init__()
-        layers, head = weights.resnet(depth)
-        rest = iter(layers)
-        self.stem = ConvNorm(next(rest), 1)
-        blocks = []
-        for stage in range(3):
-            for i in range((depth - 2) // 6):
-                changes = stage > 0 and i == 0
-                own = [next(rest) for _ in range(3 if changes else 2)]
-                blocks.append(Block(own, 2 if changes else 1))
-        self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(*head.kernel.shape)
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(head.kernel).T)
@@ -70,10 +76,6 @@ class ResNet(nn.Module):
     def forward(self, x):
         return self.after_normalisation(self._normalise(x))
 
-    def after_normalisation(self, x):
-        x = self.blocks(F.relu(self.stem(x)))
-        return self.head(F.avg_pool2d(x, x.shape[-1]).flatten(1))
-
     def _normalise(self, x):
         b, _, h, w = x.shape
         mean, std = (
@@ -82,10 +84,57 @@ class ResNet(nn.Module):
         return (x - mean) / std
 
 
-def folded(depth: int, where: str, dtype: torch.dtype):
+class ResNet50(Normalised):
+    """Bottleneck blocks; stages: how many of them in each."""
+
+    def __init__(self, stages: tuple[int, ...]):
+        layers, head = weights.resnet50(stages)
+        super().__init__(head)
+        rest, blocks = iter(layers), []
+        self.stem = ConvNorm(next(rest), 2)
+        for stage, count in enumerate(stages):
+            for i in range(count):
+                own = [next(rest) for _ in range(4 if i == 0 else 3)]
+                blocks.append(Bottleneck(own, 2 if stage > 0 and i == 0 else 1))
+        self.blocks = nn.Sequential(*blocks)
+
+    def after_normalisation(self, x):
+        x = F.max_pool2d(F.relu(self.stem(x)), 3, 2, 1)
+        return self.head(self.blocks(x).mean((2, 3)))
+
+
+class ResNet(Normalised):
+    """Of CIFAR-10."""
+
+    def __init__(self, depth: int):
+        layers, head = weights.resnet(depth)
+        super().__init__(head)
+        rest = iter(layers)
+        self.stem = ConvNorm(next(rest), 1)
+        blocks = []
+        for stage in range(3):
+            for i in range((depth - 2) // 6):
+                changes = stage > 0 and i == 0
+                own = [next(rest) for _ in range(3 if changes else 2)]
+                blocks.append(Block(own, 2 if changes else 1))
+        self.blocks = nn.Sequential(*blocks)
+
+    def after_normalisation(self, x):
+        x = self.blocks(F.relu(self.stem(x)))
+        return self.head(F.avg_pool2d(x, x.shape[-1]).flatten(1))
+
+
+def network(shape: dict[str, Any]) -> Normalised:
+    """Of a row's shape."""
+    if "depth" in shape:
+        return ResNet(shape["depth"])
+    return ResNet50(tuple(shape["stages"]))
+
+
+def folded(model: Normalised, where: str, dtype: torch.dtype):
     """Inference function without batch normalisations, channels last; noise and
     normalisation stay float32."""
-    model = ResNet(depth).eval()
+    model = model.eval()
     for module in list(model.modules()):
         if isinstance(module, ConvNorm):
             module.fold()

@@ -2,32 +2,33 @@
 
 `peer`: as the published code, a Python loop over batches, predictions copied to the host
 and counted there, one by one. `strong`: batch normalisation folded, channels last,
-counting on the device; on a GPU the row's bfloat16 and one CUDA graph per batch.
+counting on the device; on a GPU the row's bfloat16 and one CUDA graph per batch, or, where
+the row says so, noise, network and counting as one program of torch.compile.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.stats import beta, norm
 
-from benchmarks.peers.resnet_torch import ResNet, folded, nchw
+from benchmarks.peers.resnet_torch import folded, nchw, network
 from benchmarks.suite import Job, Row
 
-CLASSES = 10
 Count = Callable[[int], np.ndarray]  # samples -> votes [K]
 
 
 def peer(row: Row, device: str) -> Job:
     where = "cuda" if device == "gpu" else "cpu"
-    model = ResNet(row.shape["depth"]).eval().to(where)
+    model = network(row.shape).eval().to(where)
     image = _image(row, where)
-    batch = 1000
+    batch, classes = 1000, model.head.out_features
 
     def count(samples: int) -> np.ndarray:
-        votes = np.zeros(CLASSES, int)
+        votes = np.zeros(classes, int)
         with torch.no_grad():
             while samples > 0:
                 size = min(batch, samples)
@@ -44,17 +45,25 @@ def peer(row: Row, device: str) -> Job:
 def strong(row: Row, device: str) -> Job:
     where = "cuda" if device == "gpu" else "cpu"
     low = row.dtype == "bfloat16" and where == "cuda"
-    logits = folded(row.shape["depth"], where, torch.bfloat16 if low else torch.float32)
-    image = _image(row, where)
-    size = 4000 if where == "cuda" else 1000
+    model = network(row.shape)
+    logits = folded(model, where, torch.bfloat16 if low else torch.float32)
+    image, numbers = _image(row, where), model.head.out_features
+    size = 4000 if where == "cuda" and image.shape[-1] <= 32 else 1000
+    classes = torch.arange(numbers, device=where)
 
     @torch.no_grad()
     def votes_of(samples: int) -> torch.Tensor:
         noise = torch.randn(samples, *image.shape[1:], device=where)
         found = logits(image + row.shape["sigma"] * noise).argmax(1)
-        return torch.bincount(found, minlength=CLASSES)
+        return (found[:, None] == classes).sum(0)  # bincount cannot be captured
 
-    whole = _graphed(row, logits, image, size) if where == "cuda" else None
+    if row.shape.get("strong") == "torch.compile":
+        # on a CPU it wants a C++ compiler: there the program is only captured
+        backend = "inductor" if where == "cuda" else "eager"
+        compiled = torch.compile(votes_of, dynamic=False, backend=backend)
+        whole = functools.partial(compiled, size)
+    else:
+        whole = _graphed(votes_of, size) if where == "cuda" else None
 
     def count(samples: int) -> np.ndarray:
         parts = [whole() if whole else votes_of(size) for _ in range(samples // size)]
@@ -65,25 +74,17 @@ def strong(row: Row, device: str) -> Job:
     return _job(row, where, logits, count)
 
 
-def _graphed(row: Row, logits, image, size: int) -> Callable[[], torch.Tensor]:
+def _graphed(votes_of, size: int) -> Callable[[], torch.Tensor]:
     """One batch of noise, forward pass and count as a CUDA graph."""
-    classes = torch.arange(CLASSES, device="cuda")
-
-    @torch.no_grad()
-    def once() -> torch.Tensor:
-        noise = torch.randn(size, *image.shape[1:], device="cuda")
-        found = logits(image + row.shape["sigma"] * noise).argmax(1)
-        return (found[:, None] == classes).sum(0)  # bincount cannot be captured
-
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
-            once()
+            votes_of(size)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        votes = once()
+        votes = votes_of(size)
 
     def replay() -> torch.Tensor:
         graph.replay()

@@ -61,17 +61,16 @@ def test_cells_run_and_all_sides_agree(tmp_path, cells):
 def test_a_run_without_time_leaves_a_valid_file(tmp_path):
     done, result = benchmark(tmp_path, "--budget", "0.5", "--cells", "micro,aa")
     assert done.returncode == 0
-    states = [row["status"] for row in result["rows"]] + list(
-        result["skipped"].values()
-    )
-    assert set(states) <= {"cut", "no time left"} and len(states) > 2
+    states = [row["status"] for row in result["rows"]]
+    states += result["skipped"].values()
+    assert all(s.startswith(("cut", "no time left")) for s in states)
+    assert len(states) > 2
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     assert table.text(result)
 
 
 def test_the_plan_fits_its_budget():
-    for device in ("cpu", "gpu"):
-        assert sum(cell.box[device] for cell in suite.PLAN) <= 540
+    assert sum(cell.box for cell in suite.PLAN) <= 540
 
 
 def test_distances_on_a_gpu_come_by_xla_and_by_the_kernels():
@@ -89,15 +88,17 @@ def test_certification_of_an_imagenet_network_runs():
     row = next(r for r in smoothing.rows("gpu", tiny=False) if "stages" in r.shape)
     small = {**row.shape, "stages": (1,), "side": 8, "n": 20}
     job = smoothing.jaxcert(row._replace(shape=small, dtype="float32"), "cpu")
+    program = job.program()
+    assert program.static["chunk"] == 20 and program.loops == 6  # of 100 and 20 samples
     assert job.run().counts.sum() == 20
 
 
 def test_steps_of_liresnet_on_a_gpu_lower_without_one(monkeypatch):
     rows = liresnet.rows("gpu", tiny=False)
     assert [row.shape["power_steps"] for row in rows] == [10, 10, 2]
-    train, fresh = liresnet.trainer(rows[0].shape)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    traced = jax.jit(lambda state: train(state, None)).trace(fresh())
+    program = liresnet.jaxcert(rows[0], "gpu").program()
+    traced = program.jitted.trace(*program.args)
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("stablehlo.convolution") < 40  # the 12 blocks are a loop
 
@@ -143,10 +144,10 @@ def test_a_run_is_void_when_the_same_version_differs_or_the_machine_is_loaded():
         rows = [dict(cell="aa", ratio=again)]
         return dict(device="cpu", rows=rows, load=load, cores=2)
 
-    assert run._void(result(1.02, 2.5)) == ""
-    assert "twice gave 1.040" in run._void(result(1.04, 2.5))
-    assert "load average 3.5" in run._void(result(1.0, 3.5))
-    assert "not timed twice" in run._void({**result(1.0, 2.5), "rows": []})
+    assert run.void(result(1.02, 2.5)) == ""
+    assert "twice gave 1.040" in run.void(result(1.04, 2.5))
+    assert "load average 3.5" in run.void(result(1.0, 3.5))
+    assert "not timed twice" in run.void({**result(1.0, 2.5), "rows": []})
 
 
 def test_the_ratio_is_the_median_over_rounds_of_the_same_round():
