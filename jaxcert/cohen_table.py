@@ -116,13 +116,14 @@ def write(c: Certificates) -> str:
     words = _words(c.header)
     names = [column for column in COLUMNS if certifies or column != "radius"]
     lines = ["\t".join([*names, *VOTES * votes, *words])]
+    correct = c.correct  # of all rows, each time it is asked for
     for i in np.argsort(c.index, kind="stable"):
         fields = [
             int(c.index[i]),
             int(c.label[i]),
             max(int(c.predicted[i]), _ABSTAINS),
             *[repr(float(c.radius[i]))] * certifies,
-            int(c.correct[i]),
+            int(correct[i]),
             _clock(float(c.seconds[i])),
         ]
         if votes:

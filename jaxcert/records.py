@@ -232,14 +232,13 @@ class Writer:
         """Write the header, or go on below the rows there are. Whose file it is comes
         first: nothing of another's is changed."""
         size, whole, complete = records_read.end_of_whole_lines(self.path)
-        kept = load(self.path) if whole else None
+        kept, self._widths = _without_evidence(self.path) if whole else (None, {})
         if kept is not None and not len(kept.index):
             whole = 0  # a header alone: there is nothing to keep, and this request's goes there
         elif kept is not None:
             self._compare(kept.header)
-            self._widths = records_check.widths(kept._asdict())
             self._largest = int(max(kept.label.max(), kept.predicted.max()))
-            self.kept = kept._replace(**dict.fromkeys(ROW_FIELDS))
+            self.kept = kept
             self.done = set(kept.index.tolist())
             known = kept.header.get("requests", [None])
             self._asks = [r for r in self.header.get("requests", []) if r not in known]
@@ -306,6 +305,25 @@ def load(path: str | Path) -> Certificates:
         raise InputError(f"{path} is empty: delete it and certify again.")
     columns, header = cohen_table.read(path, lines)
     return Certificates(**columns, header=header)
+
+
+def _without_evidence(path: Path) -> tuple[Certificates, dict[str, int]]:
+    """As `load`, with the evidence looked at and let go; and the `widths` that it had."""
+    widths: dict[str, int] = {}
+
+    def look(header: dict[str, Any], columns: dict[str, np.ndarray], first: int):
+        for name, width in records_check.widths(columns).items():
+            if widths.setdefault(name, width) != width:
+                raise records_read.unequal(path, name)
+        _check(path, Certificates(**columns, header=header), first)
+
+    if not records_read.is_record(path):
+        c = load(path)
+        widths |= records_check.widths(c._asdict())
+        return c._replace(**dict.fromkeys(ROW_FIELDS)), widths
+    header, columns = records_read.read(path, look)
+    c = Certificates(**columns, header=header)
+    return _check(path, c, widths=widths), widths
 
 
 def concatenate(parts: Iterable[Certificates]) -> Certificates:
@@ -375,13 +393,17 @@ def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
         yield row
 
 
-def _check(path: Path, c: Certificates) -> Certificates:
-    """Refuse rows that contradict themselves: they were not written by a certifier."""
+def _check(
+    path: Path, c: Certificates, first: int = 2, widths: dict[str, int] | None = None
+) -> Certificates:
+    """Refuse rows that contradict themselves: they were not written by a certifier. The
+    first stands in line `first`; widths as in `records_check.faults`."""
     records_check.check_header(path, c.header)
-    if (found := records_check.first(records_check.faults(c, c.header))) is not None:
+    faults = records_check.faults(c, c.header, widths)
+    if (found := records_check.first(faults)) is not None:
         row, what = found
         raise InputError(
-            f"{path}, line {row + 2} (image {int(c.index[row])}) has {what}: delete "
+            f"{path}, line {row + first} (image {int(c.index[row])}) has {what}: delete "
             "that line and certify the image again."
         )
     return c

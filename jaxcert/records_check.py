@@ -29,8 +29,11 @@ def first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
     return None
 
 
-def faults(c: Any, header: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
-    """(bool [N], what is wrong with these rows) of everything that no row may have."""
+def faults(
+    c: Any, header: dict[str, Any], found: dict[str, int] | None = None
+) -> list[tuple[np.ndarray, str]]:
+    """(bool [N], what is wrong with these rows) of everything that no row may have; found:
+    `widths` of their evidence, where it is not among them."""
     duplicate = np.ones(len(c.index), bool)
     duplicate[np.unique(c.index, return_index=True)[1]] = False
     no_radius = ~np.isfinite(c.radius) | (c.radius < 0)
@@ -54,7 +57,7 @@ def faults(c: Any, header: dict[str, Any]) -> list[tuple[np.ndarray, str]]:
             column = column.reshape(len(c.index), -1)
             extra = (column > c.n[:, None]).any(1) if name == "agreeing" else False
             faults.append((extra | (column < -1).any(1), f"{name} that are no votes"))
-    found = widths(c._asdict())
+    found = widths(c._asdict()) if found is None else found
     known = [found[name] for name in OF_CLASSES if name in found]
     for classes in [header.get("num_classes"), *known]:
         if classes is not None:

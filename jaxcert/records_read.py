@@ -1,15 +1,15 @@
 """Reads the file of a certificate record line by line into typed columns.
 
-A file of a million rows takes little more memory than its columns: lines become Python
-objects a few thousand at a time. Which rows there can be is in `INTEGERS`, `FLOATS` and
-`ROW_FIELDS`; what the columns mean is said in `records.Certificates`.
+A file of a million rows takes little more memory than the columns that are kept: lines
+become Python objects a few thousand at a time. Which rows there can be is in `INTEGERS`,
+`FLOATS` and `ROW_FIELDS`; what the columns mean is said in `records.Certificates`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,14 @@ def end_of_whole_lines(path: Path) -> tuple[int, int, bool]:
     return size, size - len(line), True
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(
+    path: Path,
+    look: Callable[[dict[str, Any], dict[str, np.ndarray], int], None] = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(header, columns named as in `records.Certificates`) of a record file.
+
+    look(header, columns, first): is shown the columns of some thousand lines at a time, of
+    which line `first` is the first; then only those that every row has are kept.
 
     A last line that was cut off is left out. `requests` of rows stand in the header's.
     Raises InputError naming file, line and fault.
@@ -98,7 +104,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         while lines := list(islice(file, _LINES)):
             if not lines[-1].endswith(b"\n") and not _is_json(lines[-1]):
                 lines.pop()
-            parts.append(_columns(path, lines, first, asked))
+            columns = _columns(path, lines, first, asked)
+            if look is not None:
+                look(header, columns, first)
+                columns = {name: columns[name] for name in (*INTEGERS, *FLOATS)}
+            parts.append(columns)
             first += len(lines)
     if asked:
         known = header.get("requests", [None])
@@ -196,7 +206,7 @@ def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
         if votes and not np.array_equal(given, np.floor(given)):
             raise ValueError
     except (ValueError, TypeError, OverflowError):
-        raise _unequal(path, name) from None
+        raise unequal(path, name) from None
     dtype = np.int64 if votes else np.float64
     if len(given) == len(values):
         return given.astype(dtype)
@@ -212,24 +222,25 @@ def _missing(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _joined(path: Path, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The columns of all parts, each freed as it is joined."""
+    """The columns of all parts, each freed as it is copied: no column is there twice."""
     sizes = [len(part["index"]) for part in parts]
+    begins = np.cumsum([0, *sizes[:-1]])
     columns = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         found = [part.pop(name, None) for part in parts]
-        widths = {v.shape[1:] for v in found if v is not None}
-        if len(widths) > 1:
-            raise _unequal(path, name)
-        (width,) = widths
-        found = [
-            _missing(name, (size, *width)) if v is None else v
-            for v, size in zip(found, sizes, strict=True)
-        ]
-        columns[name] = np.concatenate(found)
+        like = next(v for v in found if v is not None)
+        if any(v is not None and v.shape[1:] != like.shape[1:] for v in found):
+            raise unequal(path, name)
+        columns[name] = np.empty((sum(sizes), *like.shape[1:]), like.dtype)
+        for i, (begin, size) in enumerate(zip(begins, sizes, strict=True)):
+            part, found[i] = found[i], None
+            if part is None:
+                part = _missing(name, (size, *like.shape[1:]))
+            columns[name][begin : begin + size] = part
     return columns
 
 
-def _unequal(path: Path, name: str) -> InputError:
+def unequal(path: Path, name: str) -> InputError:
     return InputError(
         f"{path}: the rows' {name} differ in length or type: restore the file, or certify "
         "again into another one with --out."

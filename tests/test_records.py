@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -316,12 +317,54 @@ class TestChunks:
         with pytest.raises(InputError, match="line 7 is not a certificate"):
             records.load(edited(path, 7, label=1.5))
 
-    def test_widths_of_different_chunks_are_compared(self, tmp_path):
+    @pytest.mark.parametrize("read", [records.load, lambda path: Writer(path, HEADER)])
+    def test_widths_of_different_chunks_are_compared(self, tmp_path, read):
         path = written(tmp_path / "c.jsonl", *range(8))
         for line in range(5, 10):
             edited(path, line, counts=[1, 2])
         with pytest.raises(InputError, match="counts differ in length"):
-            records.load(path)
+            read(path)
+
+    FAULTS = {  # lines that are changed -> what is said of line 8
+        "a p_lower that is no share": {8: dict(p_lower=1.5)},
+        "more votes than samples": {8: dict(counts=[1, 2, 98])},
+        "an image that was there before": {8: dict(index=0)},
+        # the chunk of lines 8 to 10 has no evidence that says how many classes there are
+        "a class above 2": {
+            8: dict(counts=None, label=3),
+            9: dict(counts=None),
+            10: dict(counts=None),
+        },
+    }
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    @pytest.mark.parametrize("read", ["load", "append"])
+    def test_a_fault_of_any_chunk_is_named_with_its_line(self, tmp_path, read, fault):
+        header = {k: v for k, v in HEADER.items() if k != "num_classes"}
+        path = written(tmp_path / "c.jsonl", *range(9), header=header)
+        for line, changed in self.FAULTS[fault].items():
+            edited(path, line, **changed)
+        before = path.read_text()
+        with pytest.raises(InputError, match=f"line 8 .image .. has {fault}"):
+            records.load(path) if read == "load" else Writer(path, header)
+        assert path.read_text() == before
+
+    def test_to_append_no_evidence_is_kept_in_memory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(records_read, "_LINES", 100)
+        size, classes = 3000, 100
+        header = HEADER | dict(num_classes=classes)
+        counts = np.tile([97, *[0] * (classes - 1)], (size, 1))
+        path = tmp_path / "c.jsonl"
+        with Writer(path, header) as writer:
+            writer.append(rows(*range(size), counts=counts))
+
+        tracemalloc.start()
+        try:
+            with Writer(path, header) as writer:
+                assert len(writer.kept.index) == len(writer.done) == size
+            assert tracemalloc.get_traced_memory()[1] < counts.nbytes / 2
+        finally:
+            tracemalloc.stop()
 
     def test_untried_margins_are_null(self, tmp_path):
         least = np.array([[0.5, 0.1], [0.2, np.nan], [np.nan, np.nan]])
@@ -602,7 +645,7 @@ def some_rows(draw) -> Certificates:
     )
     evidence = dict(
         counts=np.repeat(votes, size, 0) * draw(maybe(st.just(1), st.just(-1))),
-        p_lower=column(st.floats(0, 1), odd, float),
+        p_lower=column(st.floats(0, 1), st.sampled_from([np.nan, 2.0, -1.0]), float),
         agreeing=column(st.integers(0, 90), st.sampled_from([-2, 2**40]), int)[:, None],
         logits=np.full((size, classes), draw(maybe(st.floats(-9, 9), odd))),
         distance=column(st.floats(0, 1), odd, float),
@@ -665,6 +708,12 @@ class TestWriterAndReaderAgree:
             with pytest.raises(InputError, match=f"has a {name} that is no whole"):
                 writer.append(rows(4)._replace(**{name: np.array([value])}))
             assert writer.path.read_text() == before
+
+    def test_a_p_lower_that_is_not_finite_is_refused(self, tmp_path):
+        """The file would lack it, so that the reader could not."""
+        with Writer(tmp_path / "c.jsonl", HEADER) as writer:
+            with pytest.raises(InputError, match="image 4 has a p_lower that is no"):
+                writer.append(rows(4, p_lower=np.array([np.inf])))
 
     def test_evidence_of_other_classes_takes_another_file(self, tmp_path):
         with Writer(tmp_path / "c.jsonl", dict(method="smoothing")) as writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from jaxcert import records
+from jaxcert.analysis import recheck as module
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import norms, procedures, statistics
 from jaxcert.errors import InputError
@@ -482,3 +484,33 @@ def test_damaged_headers_are_named(name, changes, fault):
     header = c.header | dict(procedure=c.header["procedure"] | changes)
     with pytest.raises(InputError, match=fault):
         recheck(c._replace(header=header))
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 11])
+@pytest.mark.parametrize("make", [smoothed, lipschitz])
+def test_rows_are_compared_in_blocks_as_all_at_once(monkeypatch, make, size):
+    rng = np.random.default_rng(size)
+    given = (
+        rng.integers(600, N, size) if make is smoothed else rng.normal(size=(size, 4))
+    )
+    c = make(given)
+    c.radius[2::4] += 0.5
+    c.predicted[1::5] = ERROR
+    whole = recheck(c)
+    monkeypatch.setattr(module, "_ROWS", 3)
+    blocks = recheck(c)
+    wrong = np.arange(2, size, 4)
+    assert blocks.failing.tolist() == [i for i in wrong if i % 5 != 1]
+    assert blocks.failing.tolist() == whole.failing.tolist()
+    np.testing.assert_array_equal(blocks.proven, whole.proven)
+
+
+def test_evidence_is_copied_some_rows_at_a_time(monkeypatch):
+    monkeypatch.setattr(module, "_ROWS", 1000)
+    c = lipschitz(np.random.default_rng(0).normal(size=(20_000, 20)))
+    tracemalloc.start()
+    try:
+        assert recheck(c).holds
+        assert tracemalloc.get_traced_memory()[1] < c.logits.nbytes
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,68 @@
+"""Faults of what reads records of a million rows in parts."""
+
+from __future__ import annotations
+
+FOLDER = "jaxcert"
+
+_CHUNKS = "tests/test_records.py::TestChunks"
+_ANY_CHUNK = f"{_CHUNKS}::test_a_fault_of_any_chunk_is_named_with_its_line"
+_RECHECK = "tests/analysis/test_recheck.py"
+
+FAULTS = [
+    (
+        "records: faults of later chunks are those of the first lines",
+        "records.py",
+        "Certificates(**columns, header=header), first)",
+        "Certificates(**columns, header=header))",
+        f"{_ANY_CHUNK}[append-more votes than samples]",
+    ),
+    (
+        "records: evidence of rows that are kept is not looked at",
+        "records.py",
+        "        _check(path, Certificates(**columns, header=header), first)",
+        "        pass",
+        f"{_ANY_CHUNK}[append-a p_lower that is no share]",
+    ),
+    (
+        "records: an image of two chunks is kept twice",
+        "records.py",
+        "return _check(path, c, widths=widths), widths",
+        "return c, widths",
+        f"{_ANY_CHUNK}[append-an image that was there before]",
+    ),
+    (
+        "records: classes are those of the chunk",
+        "records_check.py",
+        "widths(c._asdict()) if found is None else found",
+        "widths(c._asdict())",
+        f"{_ANY_CHUNK}[append-a class above 2]",
+    ),
+    (
+        "records_read: evidence is kept to append",
+        "records_read.py",
+        "columns = {name: columns[name] for name in (*INTEGERS, *FLOATS)}",
+        "columns = dict(columns)",
+        f"{_CHUNKS}::test_to_append_no_evidence_is_kept_in_memory",
+    ),
+    (
+        "recheck: blocks after the first are not compared",
+        "analysis/recheck.py",
+        "range(0, max(len(rows), 1), _ROWS)",
+        "range(0, 1, _ROWS)",
+        f"{_RECHECK}::test_rows_are_compared_in_blocks_as_all_at_once",
+    ),
+    (
+        "recheck: all rows are copied at once",
+        "analysis/recheck.py",
+        "part = slice(begin, begin + _ROWS)",
+        "part = slice(None)",
+        f"{_RECHECK}::test_evidence_is_copied_some_rows_at_a_time",
+    ),
+    (
+        "tables: which rows are correct is computed for each",
+        "cohen_table.py",
+        "int(correct[i]),",
+        "int(c.correct[i]),",
+        "tests/test_cohen_table.py::TestWritten::test_which_rows_are_correct_is_computed_once",
+    ),
+]
