@@ -56,6 +56,8 @@ from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 _LEAST_SIGMA = 1e-6
 """Below, noise falls between two neighbouring float32 pixels and is lost."""
+_SMALL = 64 * 64 * 3
+"""Numbers of an image of which a forward pass takes 4000 on an accelerator."""
 _TIMED = 0.3
 """Seconds of votes that a plan measures the speed with."""
 
@@ -99,7 +101,7 @@ def make(
         bound=bound,
         noise=noise,
         norm=norm,
-        chunk=chunk,
+        chunk=chunk or _chunk_of(network.model.image_shape),
         mesh=mesh,
     )
     return _inputs.inside(inner)
@@ -397,6 +399,13 @@ def _check_image(image: np.ndarray, shape, noise: str, warned: set) -> None:
 def _default_chunk() -> int:
     """On a CPU the activations of a forward pass should stay in the cache."""
     return 20 if jax.default_backend() == "cpu" else 1000
+
+
+def _chunk_of(image_shape: tuple[int, ...]) -> int:
+    """For networks of small images four times as many fill an accelerator better: of
+    ResNet-110 in bfloat16 4000 take 0.4 GB."""
+    small = math.prod(image_shape) <= _SMALL
+    return 4000 if small and jax.default_backend() != "cpu" else _default_chunk()
 
 
 def _drawn(sigma: float) -> float:

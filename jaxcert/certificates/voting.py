@@ -134,7 +134,7 @@ def _count(
 
         def add_chunk(c, counts):
             t = c * chunk + jnp.arange(chunk)
-            slot = jnp.minimum(jnp.searchsorted(ends, t, side="right"), _SLOTS - 1)
+            slot = jnp.minimum((ends[:, None] <= t).sum(0), _SLOTS - 1)
             keys = jax.vmap(functools.partial(_sample_keys, key))(
                 index[slot], t + first[slot]
             )

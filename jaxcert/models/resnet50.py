@@ -13,7 +13,7 @@ Input is in [0, 1], images of 224x224 that were resized to 256 and cut out in th
 the normalisation by `mean` and `std` is the first layer. With the defaults there are
 25,557,032 parameters.
 
-As in models/resnet.py the equal blocks of a stage have stacked weights and are scanned.
+As in models/resnet.py the equal blocks of a stage have stacked weights.
 """
 
 from __future__ import annotations

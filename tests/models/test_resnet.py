@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +48,9 @@ def test_resnet_is_the_original(file, x64, monkeypatch):
         first = list(weights.values())[: len(golden["checksum"])]
         sums = [w.sum(dtype=np.float64) for w in first]
         np.testing.assert_allclose(sums, golden["checksum"], rtol=1e-9)
-        monkeypatch.setattr(resnet, "_unrolls", lambda: False)  # compiles in a second
+        monkeypatch.setattr(
+            resnet, "_form", lambda block: "loop"
+        )  # compiles in a second
     else:
         weights = {
             name: golden[name]
@@ -83,6 +87,10 @@ def _shapes(model):
 
 def _weights(model):
     """Ordinary weights by numpy: compiling jax's draws takes seconds per network."""
+    return _drawn(_shapes(model))
+
+
+def _drawn(shapes):
     random = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -91,7 +99,7 @@ def _weights(model):
             return z * np.sqrt(2 / np.prod(leaf.shape[-4:-1])).astype(np.float32)
         return 1 + 0.1 * np.abs(z)
 
-    return jax.tree_util.tree_map_with_path(draw, _shapes(model))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def _tiny(depth=20, dtype="float32"):
@@ -107,8 +115,8 @@ def test_depth_110_has_1730714_parameters():
 
 class _TwoBlocks(nn.Module):
     @nn.compact
-    def __call__(self, x):
-        x = resnet.repeat(resnet.Block(8, name="block"), x, False, times=2)
+    def __call__(self, x, train=False):
+        x = resnet.repeat(resnet.Block(8, name="block"), x, train, times=2)
         return dense(5, inputs=8, dtype=x.dtype, name="head")(x)
 
 
@@ -127,17 +135,33 @@ def test_weights_are_drawn_as_in_the_original():
 
 
 def test_loop_over_blocks_is_the_unrolled_network(monkeypatch):
-    model = _tiny()
-    params, state = _weights(model)
-    x = np.random.default_rng(1).random((3, 8, 8, 1), np.float32)
-    outputs = []
-    for unrolls in (True, False):
-        monkeypatch.setattr(resnet, "_unrolls", lambda unrolls=unrolls: unrolls)
-        outputs.append(jax.jit(lambda x: model.apply(params, state, x, train=True))(x))
-    # one float32 rounding per layer, of numbers up to 10
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *outputs
-    )
+    """Output, statistics, gradients and what is prepared, of float32."""
+    x = np.random.default_rng(1).random((3, 4, 4, 8), np.float32)
+    module, outputs = _TwoBlocks(), []
+    state = _drawn(jax.eval_shape(module.init, jax.random.key(0), x))
+    params = state.pop("params")
+    for form in ("slices", "unrolled", "loop"):
+        monkeypatch.setattr(resnet, "_form", lambda block, form=form: form)
+
+        def loss(params, train, mutable):
+            variables = {"params": params, **state}
+            y, after = module.apply(variables, x, train, mutable=mutable)
+            return (y**2).sum(), (y, after)
+
+        def both(params, loss=loss):
+            take = jax.value_and_grad(loss, has_aux=True)
+            return take(params, True, ["batch_stats"]), loss(
+                params, False, ["prepared"]
+            )
+
+        outputs += jax.jit(both)(params)
+    assert outputs[1][1][1]["prepared"]["block"]["bn2"]["kernel"].shape[0] == 2
+    for step, prepared in (outputs[2:4], outputs[4:]):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+            (step, prepared),
+            tuple(outputs[:2]),
+        )
 
 
 def test_bfloat16_stays_inside_and_close():
@@ -155,7 +179,7 @@ def test_bfloat16_stays_inside_and_close():
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-12)])
 def test_prepared_network_is_the_network(dtype, tolerance, x64, monkeypatch):
-    monkeypatch.setattr(resnet, "_unrolls", lambda: False)  # compiles faster
+    monkeypatch.setattr(resnet, "_form", lambda block: "loop")  # compiles faster
     # 8 and 16 channels are arranged as pairs of pixels, 32 for Winograd's filtering
     model = resnet.make(14, width=8, image_shape=(16, 16, 1), mean=(0.3,), std=(0.4,))
     params, state = jax.tree.map(lambda a: a.astype(dtype), _weights(model))
@@ -178,10 +202,12 @@ def test_depth_110_in_bfloat16_lowers_for_a_gpu_without_normalisations(monkeypat
     traced = jax.jit(lambda *a: model.apply(*a)[0]).trace(params, state, x)
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     convolutions = [line for line in text.splitlines() if "convolution(" in line]
-    # stem, three first blocks with two shortcuts, three loops of two
+    # stem, three first blocks with two shortcuts, the three that are called 17 times
     assert len(convolutions) == 1 + 3 * 2 + 2 + 3 * 2
     assert all(line.endswith("xbf16>") for line in convolutions)
-    assert "rsqrt" not in text and "x3x3x16x16xbf16" not in text.split("while")[0]
+    assert len(re.findall(r"call @one_block(_\d+)?\(", text)) == 3 * 17
+    # a loop over blocks copies the activation once a block
+    assert "rsqrt" not in text and "while" not in text
 
 
 def _digits(dtype):

@@ -79,7 +79,7 @@ def logits_of(state, image):
 
 @pytest.mark.parametrize("option,shortcut", [("A", "pad"), ("B", "conv")])
 def test_imported_network_is_the_original(x64, monkeypatch, option, shortcut):
-    monkeypatch.setattr(resnet, "_unrolls", lambda: False)
+    monkeypatch.setattr(resnet, "_form", lambda block: "loop")
     state = state_dict(option)
     prefixed = {f"module.{name}": array for name, array in state.items()}
     network = network_of(
