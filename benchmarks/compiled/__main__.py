@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         target.check()
         results.compile_all(wanted, result, out, jobs=options.jobs, keep=options.keep)
     if options.table:
-        Path(options.table).write_text(table.text(result) + "\n")
+        table.write(Path(options.table), result)
     rows = {row["program"]: row for row in result["rows"]}
     if options.update_budgets:
         budgets.lower(rows[name] for name in wanted if rows[name]["status"] == "ok")
@@ -67,7 +67,11 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     add("programs", nargs="*", metavar="PROGRAM", help="such as certify_resnet110@8")
     add("--list", action="store_true", help="names and what they are")
     add("--out", metavar="FILE", help="JSON; default benchmarks/results/DATE-...")
-    add("--table", metavar="FILE.md", help="write the rows as a table as well")
+    add(
+        "--table",
+        metavar="FILE.md",
+        help="a table as well, between its marks where the file has them",
+    )
     add("--jobs", type=int, default=1, help="programs compiled at a time (1)")
     add("--keep", metavar="FOLDER", help="put the compiled texts there")
     add(

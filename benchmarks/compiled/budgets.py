@@ -2,7 +2,8 @@
 
     kernels, bytes_per_item, temp_bytes, copy_bytes, collectives
     slower_flops    FLOPs of products in units slower than the one that they are meant for
-    targets         what was aimed at, where it is not what is there
+    compile_cpu_s   twice is granted: CPUs differ
+    targets         what is aimed at
     missed          why a target is not reached
 
 Nothing may go to the host. `lower` only lowers: to raise a number, edit the file and say why.
@@ -17,6 +18,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name("budgets.json")
 SLACK = 1.02
+GRANTED = {"compile_cpu_s": 2.0}
 FIELDS = (
     "kernels",
     "bytes_per_item",
@@ -24,40 +26,52 @@ FIELDS = (
     "copy_bytes",
     "collectives",
     "slower_flops",
+    "compile_cpu_s",
 )
 
 
 def read() -> dict[str, dict[str, Any]]:
+    """Program -> its budget."""
     return json.loads(FILE.read_text())
 
 
 def exceeded(row: dict[str, Any]) -> list[str]:
     """A sentence for everything in which a row is over its budget."""
+    name = row["program"]
     if row["status"] != "ok":
-        return [f"{row['program']} does not compile: {row['status']}"]
-    name, found = row["program"], amounts(row)
-    budget = read().get(name)
-    if budget is None:
-        return [f"{name} has no budget: --update-budgets gives it one"]
+        return [f"{name} does not compile: {row['status']} {row['source']}".strip()]
+    budget, found = read().get(name, {}), amounts(row)
+    if any(field not in budget for field in FIELDS):
+        return [f"{name} has no budget: --update-budgets gives it one."]
     over = [
-        f"{name}: {field} {found[field]:.6g} is over its budget of {budget[field]:.6g}"
+        f"{name}: {field} {found[field]:.6g} is over its budget of {budget[field]:.6g}."
         for field in FIELDS
-        if found[field] > budget[field]
+        if found[field] > budget[field] * GRANTED.get(field, 1)
     ]
-    over += [f"{name} goes to the host: {what}" for what in row["host_transfers"]]
-    return over
+    return over + [
+        f"{name} goes to the host: {what}." for what in row["host_transfers"]
+    ]
 
 
 def lower(rows: Iterable[dict[str, Any]]) -> None:
     """Budgets of these rows become what was found plus the slack, where that is less."""
-    there = read() if FILE.exists() else {}
+    there = read()
     for row in rows:
         old = there.get(row["program"], {})
-        new = {k: round(v * SLACK) for k, v in amounts(row).items()}
-        there[row["program"]] = old | {
+        new = {field: round(SLACK * v) for field, v in amounts(row).items()}
+        budget = {
             field: min(new[field], old.get(field, new[field])) for field in FIELDS
         }
+        there[row["program"]] = old | budget
     FILE.write_text(json.dumps(dict(sorted(there.items())), indent=1) + "\n")
+
+
+def unexplained(budget: dict[str, Any]) -> list[str]:
+    """Targets that the budget is above, where nothing says why."""
+    if budget.get("missed"):
+        return []
+    targets = budget.get("targets", {})
+    return [f for f, most in targets.items() if budget.get(f, most) > SLACK * most]
 
 
 def amounts(row: dict[str, Any]) -> dict[str, float]:

@@ -7,7 +7,7 @@ Facts of the text, each multiplied by how often its loops run:
                 taken as found in the L2 cache
     flops       of products by the unit that computes them (bf16, tf32, f32, f64), and
                 instructions of the vector and special units
-    copies      bytes of kernels that copy, transpose or join arrays and compute nothing
+    copies      bytes of kernels that copy, join or transpose arrays
 
 An estimate is the sum over kernels of the largest of arithmetic / rate, bytes / bandwidth
 and a launch. No kernel was timed and none was tuned.
@@ -77,7 +77,8 @@ _MOVES = {
 }
 """Operations without arithmetic."""
 _COPIES = {"copy", "copy-start", "transpose", "concatenate", "pad", "reverse"}
-"""A kernel of moves alone, with one of these, is a copy; slices of a loop's stack are not."""
+"""A kernel of moves alone, with one of these, is a copy; slices of a loop's stack are not.
+So is a fusion around a transposition."""
 _NO_ARITHMETIC = _MOVES | _NO_KERNEL | {"iota", "bitcast-convert", "gather", "scatter"}
 _SPECIAL = {
     "exponential": 1,
@@ -292,7 +293,8 @@ class _Counter:
                 read=read,
                 written=written,
                 work=self._work(computation, op),
-                is_copy=self._is_copy(op),
+                # what reads little is a fill
+                is_copy=self._is_copy(op) and 2 * read >= written,
                 result=op.text,
                 source=source,
                 asked=op.quoted("op_name"),
@@ -357,6 +359,8 @@ class _Counter:
     def _is_copy(self, op: Operation) -> bool:
         if op.code not in _FUSIONS:
             return op.code in _COPIES
+        if "transpose" in op.name:  # XLA names a fusion by what decides its speed
+            return True
         inside = self.program.computations[op.named("calls")].values()
         # scalars are the arithmetic of addresses
         codes = {o.code for o in inside if _largest(o) > 1}

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 FORMAT = "jaxcert-compiled-1"
 LIMIT = 3600
 """Seconds after which a compilation is ended."""
+CHILD = (sys.executable, "-m", "benchmarks.compiled.child")
 _NOT_OURS = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_ENABLE_X64")
 """Variables that would change what is compiled."""
 
@@ -134,13 +135,7 @@ class _Child:
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.compiled.child",
-                    name,
-                    str(self.out),
-                ],
+                [*CHILD, name, str(self.out)],
                 cwd=ROOT,
                 env=kept | target.ENVIRONMENT,
                 stdout=log,

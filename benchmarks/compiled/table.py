@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 HEAD = (
@@ -17,6 +18,20 @@ HEAD = (
     "compile CPU s",
     "estimate ms",
 )
+
+
+BEGIN, END = "<!-- compiled: begin -->", "<!-- compiled: end -->"
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """The table into the file, between the two marks where it has them."""
+    old = path.read_text() if path.exists() else ""
+    before, mark, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    new = text(result) + "\n"
+    if mark and end:
+        new = f"{before}{BEGIN}\n{new}{END}{after}"
+    path.write_text(new)
 
 
 def text(result: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,10 +10,14 @@ import jax.numpy as jnp
 from benchmarks import floors
 from benchmarks.compiled import shapes, target
 from benchmarks.compiled.programs import Built
-from jaxcert.interfaces import Network, Run
+from jaxcert.interfaces import Network, PyTree, Run
 from jaxcert.training import build as builds
 
-_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "npy:data/imagenet64": 1_281_167}
+_IMAGES = {
+    "cifar10": 50_000,
+    "npy:data/imagenet": 1_281_167,
+    "npy:data/imagenet64": 1_281_167,
+}
 """Of the real training set"""
 
 
@@ -75,7 +78,7 @@ def _floor(config: Any, images: int) -> float | None:
     return floors.train(config.model.depth, images, itemsize=itemsize)[1]
 
 
-def _denoiser(words: str) -> tuple[Network, Callable]:
+def _denoiser(words: str) -> tuple[Network, PyTree]:
     model = shapes.model_of(shapes.load("edm/cifar10", words))
     params, state = shapes.network(model)
     return Network(model, params, state), {"denoiser": (params, state)}

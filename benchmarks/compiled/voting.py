@@ -87,6 +87,6 @@ def _base(kind: str, search: str, classes: int) -> diffusion.Base:
 def _floor(model, samples: int) -> float:
     itemsize = 2 if model.dtype == "bfloat16" else 4
     if model.name == "resnet50":
-        stages = tuple(model.stages)
+        stages = tuple(model.get("stages", (3, 4, 6, 3)))
         return floors.certify_imagenet(stages, samples, itemsize=itemsize)[1]
     return floors.certify(model.depth, samples, itemsize=itemsize)[1]

@@ -71,7 +71,8 @@ def compile(
     totals None: start new ones. `phase` is static: each name compiles its own step. ema:
     step -> decay of the averaged weights per optimizer step, which comes every
     `accumulate` micro-batches; None: there are none. `step.lower` takes a state, a batch and
-    a key, or their shapes, and the phase, and gives the program that is not compiled yet.
+    a key, or their shapes, the phase and, if not for the devices of the mesh, the platforms,
+    and gives the program that is not compiled yet.
     """
     everywhere = sharding.replicated(mesh)
 
@@ -131,12 +132,13 @@ def compile(
         totals = totals or sharding.replicate(start(state, batch, key, phase), mesh)
         return jitted(state, totals, batch, key, phase)
 
-    def lower(state, batch, key, *, phase=None):
+    def lower(state, batch, key, *, phase=None, platforms=None):
         totals = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
             start(state, batch, key, phase),
         )
-        return jitted.lower(state, totals, batch, key, phase)
+        traced = jitted.trace(state, totals, batch, key, phase)
+        return traced.lower(lowering_platforms=platforms)
 
     run.lower = lower
     return run
