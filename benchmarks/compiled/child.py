@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compiled import count, hlo, programs, target
+from benchmarks.compiled import count, hlo, products, programs, target
 
 _FRAME = re.compile(r'File "(?:[^"]*/)?((?:jaxcert|benchmarks)/[^"]+)", line (\d+)')
 
@@ -61,7 +61,7 @@ def row(name: str, *, keep: Path | None = None) -> dict[str, Any]:
 
 def slower(flops: dict[str, float], unit: str) -> float:
     """FLOPs of products in units slower than the one they are meant for."""
-    units = count.PRODUCTS[count.PRODUCTS.index(unit) + 1 :]
+    units = products.UNITS[products.UNITS.index(unit) + 1 :]
     return sum(flops.get(u, 0) for u in units)
 
 

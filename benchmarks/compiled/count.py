@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from benchmarks import floors
+from benchmarks.compiled import products
 from benchmarks.compiled.hlo import Array, Operation, Program, Source
 
 LAUNCH = 3e-6
@@ -39,9 +40,6 @@ RATES = {
     "special": _H200.rates["special"],
 }
 """FLOP/s of products by unit, instructions/s of the others."""
-PRODUCTS = ("f8", "f16", "bf16", "tf32", "f32", "f64")
-"""Units of products, the fastest first."""
-
 _FUSIONS = ("fusion", "fusion-start")
 _NO_KERNEL = {
     "parameter",
@@ -132,7 +130,7 @@ class Kernel(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        arithmetic = sum(self.work[unit] / RATES[unit] for unit in PRODUCTS)
+        arithmetic = sum(self.work[unit] / RATES[unit] for unit in products.UNITS)
         others = (self.work[u] / RATES[u] for u in ("vector", "vector64", "special"))
         return max(LAUNCH, arithmetic, self.bytes / _H200.bandwidth, *others)
 
@@ -194,7 +192,7 @@ def _heaviest(kernels: list[Kernel], most: int) -> list[dict[str, Any]]:
             operation=asked[-80:],
             times=sum(k.times for k in group),
             bytes=sum(k.bytes * k.times for k in group),
-            flops=sum(k.work[u] * k.times for k in group for u in PRODUCTS),
+            flops=sum(k.work[u] * k.times for k in group for u in products.UNITS),
             estimate_s=sum(k.seconds * k.times for k in group),
         )
         for (kind, result, source, asked), group in groups.items()
@@ -380,11 +378,11 @@ class _Counter:
             return self._works[name]
         operands = self.program.operands(computation, op)
         if op.code in ("dot", "convolution"):
-            return _product(op, operands)
+            return products.flops(op, operands)
         if op.code == "custom-call":
             target = op.quoted("custom_call_target")
             if "$conv" in target or "gemm" in target or "matmul" in target:
-                return _product(op, operands)
+                return products.flops(op, operands)
             return Counter()
         if op.code in _NO_ARITHMETIC or op.code.endswith(("-start", "-done")):
             return Counter()
@@ -422,76 +420,3 @@ def _written(there: dict[str, Operation], op: Operation) -> int:
     if inner.code == "scatter":
         return there[inner.operands[-1]].bytes
     return op.bytes
-
-
-def _product(op: Operation, operands: list[Operation]) -> Counter:
-    """FLOPs of a matrix product or a convolution, by unit."""
-    arrays = [o.result[0] for o in operands]
-    if not arrays:
-        return Counter()
-    target = op.quoted("custom_call_target")
-    is_convolution = op.code == "convolution" or "$conv" in target
-    flops = (
-        _convolution(op, arrays, target) if is_convolution else _contraction(op, arrays)
-    )
-    unit, times = _unit(op, arrays[0].dtype)
-    complex_products = 4 if arrays[0].dtype in ("c64", "c128") else 1
-    return Counter({unit: flops * times * complex_products})
-
-
-def _contraction(op: Operation, arrays: list[Array]) -> int:
-    """2 m n k: dimensions stand in the attributes of a dot, in the JSON of a library call."""
-    found = re.search(r"\blhs_contracting_dims=\{([\d,]*)\}", op.attributes)
-    found = found or re.search(
-        r'"lhs_contracting_dimensions":\[([^\]]*)\]', op.attributes
-    )
-    if not found:
-        return 0
-    dims = [int(d) for d in re.findall(r"\d+", found[1])]
-    return 2 * op.result[0].elements * math.prod(arrays[0].shape[d] for d in dims)
-
-
-def _convolution(op: Operation, arrays: list[Array], target: str) -> int:
-    """2 x outputs of the forward convolution x inputs of one output."""
-    labels = re.search(r"\bdim_labels=(\w+)_(\w+)->(\w+)", op.attributes)
-    if not labels:
-        return 0
-    result = op.result[0]
-    if "BackwardFilter" in target:
-        kernel, output = result, arrays[1]
-    elif "BackwardInput" in target:
-        kernel, output = arrays[1], arrays[0]
-    else:
-        kernel, output = arrays[1], result
-    size = re.search(r"\bwindow=\{[^}]*\bsize=([\dx]+)", op.attributes)
-    taps = math.prod(int(n) for n in size[1].split("x")) if size else 1
-    holes = re.search(r"\bwindow=\{[^}]*\blhs_dilate=([\dx]+)", op.attributes)
-    zeros = math.prod(int(n) for n in holes[1].split("x")) if holes else 1
-    return 2 * output.elements * kernel.shape[labels[2].index("i")] * taps // zeros
-
-
-def _unit(op: Operation, dtype: str) -> tuple[str, int]:
-    """(unit, products that it does for one) of operands of this type. Float32 goes to the
-    tensor cores as TF32 unless the highest precision, or an algorithm, says otherwise."""
-    if dtype in ("bf16", "f16"):
-        return dtype, 1
-    if dtype.startswith("f8"):
-        return "f8", 1
-    if dtype in ("f64", "c128"):
-        return "f64", 1
-    if dtype not in ("f32", "c64"):
-        return "f32", 1
-    said = re.search(r'\balgorithm[="]+:?"?((?:dot|ALG_DOT)_\w+)', op.attributes)
-    algorithm = said[1].lower() if said else ""
-    several = re.search(r"_x(\d)$", algorithm)
-    times = int(several[1]) if several else 1
-    for name in ("tf32", "bf16"):
-        if f"dot_{name}_" in algorithm:
-            return name, times
-    highest = re.search(
-        r'operand_precision=\{[^}]*highest|"operand_precision":\[[^\]]*HIGHEST',
-        op.attributes,
-    )
-    if highest or "dot_f32_f32" in algorithm:
-        return "f32", 1
-    return "tf32", 1

@@ -40,7 +40,7 @@ LIMITS = {
     "train_gaussian@8": dict(collectives=230),
 }
 """What the repaired forms are meant to take."""
-HALVED = ("train_smoothadv", "train_catrs", "train_macer")
+HALVED = ("train_smoothadv", "train_catrs", "train_macer", "train_sun")
 """Of whose first forms half the kernels and 0.76 of the bytes are aimed at."""
 
 

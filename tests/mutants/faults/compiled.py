@@ -31,7 +31,7 @@ FAULTS = [
     ),
     (
         "compiled: float32 of highest precision as TF32",
-        "count.py",
+        "products.py",
         'if highest or "dot_f32_f32" in algorithm:',
         'if "dot_f32_f32" in algorithm:',
         f"{_COUNT}::test_products_are_counted_by_the_unit_that_computes_them",
