@@ -15,7 +15,6 @@ and a launch. No kernel was timed and none was tuned.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
