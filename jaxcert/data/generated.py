@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -152,7 +153,15 @@ def _npz(path: Path) -> Source:
 def _folder(folder: Path) -> Source:
     """The shards of a folder, in order, as one set."""
     ours = (folder / write.HEADER).exists() or any(folder.glob(f"*{write.SUFFIX}"))
-    loose = [] if ours else _npz_files(folder)
+    loose = _npz_files(folder)
+    if ours and loose:  # such as the file that was converted
+        print(
+            f"warning: {loose[0]} is not read, because shards of jaxcert.generate or "
+            "jaxcert.convert lie beside it",
+            file=sys.stderr,
+            flush=True,
+        )
+        loose = []
     header = {} if loose else write.read_header(folder)
     if header and not header["done"]:
         raise _unfinished(folder)

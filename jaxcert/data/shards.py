@@ -174,12 +174,10 @@ def of_records(path: Path, header: dict[str, Any], *, whole: bool) -> Shard:
             raise ValueError
     label = np.concatenate(label).astype(np.int32)
     low, high = label.min(), label.max()
-    classes = header["num_classes"] or high + 1  # 0: it is not known
-    if low < 0 or high >= classes:
-        raise InputError(
-            f"{path} has the label {low if low < 0 else high}, outside 0..{classes - 1}: "
-            f"{_AGAIN}."
-        )
+    classes = header["num_classes"]  # 0: it is not known
+    if low < 0 or (classes and high >= classes):
+        label, known = (low, "below 0") if low < 0 else (high, f"above {classes - 1}")
+        raise InputError(f"{path} has the label {label}, {known}: {_AGAIN}.")
     return Shard(path, shape, begin, label, digest.hexdigest()[:16], True)
 
 

@@ -105,9 +105,9 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
         raise InputError(f"{name} has {label.dtype} labels: give whole numbers.")
     low, high = int(label.min()), int(label.max())
     if low < 0 or (num_classes and high >= num_classes):
+        known = f"in 0..{num_classes - 1}" if num_classes else "from 0 up"
         raise InputError(
-            f"{name} has the label {low if low < 0 else high}: give labels in "
-            f"0..{(num_classes or high + 1) - 1}."
+            f"{name} has the label {low if low < 0 else high}: give labels {known}."
         )
     if high >= _MOST_CLASSES:
         raise InputError(

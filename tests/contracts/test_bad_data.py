@@ -22,7 +22,7 @@ def ends(capsys):
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
 LABEL = np.arange(40) % 10
 DATA = {
-    "label below": (dict(label=LABEL - 1), "label -1: give labels in"),
+    "label below": (dict(label=LABEL - 1), "label -1: give labels"),
     "label above": (dict(label=LABEL + 1), "11 classes, the model 10"),
     "labels that are floats": (dict(label=LABEL / 2), "float64 labels: give whole"),
     "few labels": (dict(label=LABEL[:5]), "give one label per image"),

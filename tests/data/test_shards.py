@@ -263,7 +263,7 @@ def test_faults_of_written_shards_name_the_file(tmp_path, monkeypatch):
     others = dict(per_record=8, per_shard=64)
     for name, shape, classes, words in (
         ("shape", (4, 5, 1), 10, ["damaged"]),
-        ("labels", (4, 4, 1), 11, ["the label 10, outside 0..9"]),
+        ("labels", (4, 4, 1), 11, ["the label 10, above 9"]),
     ):
         folder = tmp_path / name
         _written(folder, shape, count=200, classes=classes, **others)
@@ -276,6 +276,22 @@ def test_faults_of_written_shards_name_the_file(tmp_path, monkeypatch):
     _refused(tmp_path / "set", "holds 136 images, not the 200", "a shard is missing")
     (tmp_path / "gone").rename(paths[1])
     assert len(open_generated(tmp_path / "set").label) == 200
+
+
+def test_npz_files_beside_written_shards_are_told(tmp_path, capsys):
+    """A run on the shards alone would miss their images without a word."""
+    image, label = _written(tmp_path, (4, 4, 3), count=20)
+    assert len(open_generated(tmp_path).label) == 20
+    assert "warning" not in capsys.readouterr().err
+    np.savez(tmp_path / "more.npz", image=image, label=label)
+    assert len(open_generated(tmp_path).label) == 20
+    assert "more.npz is not read" in capsys.readouterr().err
+
+
+def test_labels_below_0_of_classes_that_are_not_known(tmp_path):
+    image, label = _images(20, (4, 4, 3))
+    np.savez(tmp_path / "one.npz", image=image, label=np.full_like(label, -1))
+    _refused(tmp_path / "one.npz", "label -1: give labels from 0 up")
 
 
 def test_a_label_of_no_class_names_its_shard(tmp_path):

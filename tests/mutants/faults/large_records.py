@@ -1,4 +1,4 @@
-"""Faults of what reads records of a million rows in parts."""
+"""Faults of what reads large files: records in parts, folders of shards."""
 
 from __future__ import annotations
 
@@ -64,5 +64,19 @@ FAULTS = [
         "int(correct[i]),",
         "int(c.correct[i]),",
         "tests/test_cohen_table.py::TestWritten::test_which_rows_are_correct_is_computed_once",
+    ),
+    (
+        "generated: npz files beside shards are passed over",
+        "data/generated.py",
+        "if ours and loose:",
+        "if ours and loose[1:]:",
+        "tests/data/test_shards.py::test_npz_files_beside_written_shards_are_told",
+    ),
+    (
+        "sources: labels of classes that are not known are to be in 0..-1",
+        "data/sources.py",
+        'f"in 0..{num_classes - 1}" if num_classes else "from 0 up"',
+        'f"in 0..{num_classes - 1}"',
+        "tests/data/test_shards.py::test_labels_below_0_of_classes_that_are_not_known",
     ),
 ]

@@ -45,8 +45,8 @@ FAULTS = [
     (
         "shards: labels of records are not looked at",
         "shards.py",
-        "if low < 0 or high >= classes:",
-        "if low < 0 or high < 0 * classes:",
+        "if low < 0 or (classes and high >= classes):",
+        "if low < 0 or (classes and high < 0 * classes):",
         f"{_TESTS}::test_faults_of_written_shards_name_the_file",
     ),
     (
