@@ -9,8 +9,8 @@ a_(1) >= a_(2) >= ... the sorted values |x_i - w_io|. The weights sum to one, so
 1-Lipschitz in l_inf for every K. rho = 0 is the l_inf distance. (The original code calls
 1 - rho "dropout": the probability to KEEP an input.) K = 10 in every published network.
 
-The K largest values are kept sorted while a loop goes over the inputs: nothing of size
-B x O x D exists.
+On a CPU the K largest values are kept sorted while a loop goes over the inputs, elsewhere
+each of them is a reduction of its own (`norm_dist.form`): nothing of size B x O x D exists.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ import numpy as np
 from jax import lax
 
 from jaxcert.errors import InputError
-from jaxcert.ops.norm_dist import xla
+from jaxcert.ops.norm_dist import direct, form, xla
 
 Array = jax.Array
 
 
-@partial(jax.jit, static_argnames=("rho", "num_terms"))
 def sort_neuron(x: Array, w: Array, *, rho: float, num_terms: int = 10) -> Array:
     """x [B,D], w [D,O] -> [B,O], in the type of x.
 
@@ -36,22 +35,31 @@ def sort_neuron(x: Array, w: Array, *, rho: float, num_terms: int = 10) -> Array
     Raises InputError for rho outside [0, 1) or num_terms < 1.
     """
     c = _coefficients(rho, num_terms, len(w))
-    return _neuron(c, x, w.astype(x.dtype))
+    return _neuron((form(), c), x, w.astype(x.dtype))
 
 
-@partial(jax.jit, static_argnames=("rho", "num_terms"))
 def sort_neuron_bounds(
     lower: Array, upper: Array, w: Array, *, rho: float, num_terms: int = 10
 ) -> tuple[Array, Array]:
     """Bounds of the neuron over the box [lower, upper], both [B,D]: ([B,O], [B,O]). Exact
     at every output by itself, because y grows with each |x_i - w_io|."""
     c = _coefficients(rho, num_terms, len(w))
-    none = [jnp.full((len(lower), w.shape[1]), -1, lower.dtype)] * len(c)
+    return _bounds(form(), c, lower, upper, w)
 
-    def update(carry, i, near, far):
-        return _insert(carry[0], near), _insert(carry[1], far)
 
-    near, far = xla.sweep_box(update, (none, none), lower, upper, w)
+@partial(jax.jit, static_argnums=(0, 1))
+def _bounds(form: str, c: tuple[float, ...], lower: Array, upper: Array, w: Array):
+    if form == "direct":
+        rows, columns = direct.box_rows(lower, upper, w)
+        found = direct.largest(direct.box_term, 2, len(c), rows, columns)
+        near, far = ([values[k][0] for values in found] for k in (0, 2))
+    else:
+        none = [jnp.full((len(lower), w.shape[1]), -1, lower.dtype)] * len(c)
+
+        def update(carry, i, near, far):
+            return _insert(carry[0], near), _insert(carry[1], far)
+
+        near, far = xla.sweep_box(update, (none, none), lower, upper, w)
     low, high = xla.ordered(_weighted(c, near), _weighted(c, far))
     poison = (0 * lower + 0 * upper).sum(1, keepdims=True) + (0 * w).sum(0)
     return low + poison, high + poison
@@ -66,35 +74,57 @@ def _coefficients(rho: float, num_terms: int, inputs: int) -> tuple[float, ...]:
     return tuple((c / c.sum())[c > 0].tolist())
 
 
+@partial(jax.jit, static_argnums=0)
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _neuron(c: tuple[float, ...], x: Array, w: Array) -> Array:
+def _neuron(how: tuple[str, tuple[float, ...]], x: Array, w: Array) -> Array:
+    form, c = how
     rows = x.T[:, None]
-    none = [jnp.full((1, len(x), w.shape[1]), -1, x.dtype)] * len(c)
-    best = xla.sweep(lambda values, i, d: _insert(values, d), none, rows, w, unroll=1)
+    if form == "direct":
+        best, _ = _largest(x, w, len(c))
+    else:
+        none = [jnp.full((1, len(x), w.shape[1]), -1, x.dtype)] * len(c)
+        best = xla.sweep(lambda v, i, d: _insert(v, d), none, rows, w, unroll=1)
     return xla.poisoned(_weighted(c, best), rows, w)[0]
 
 
-def _fwd(c, x, w):
+def _fwd(how, x, w):
+    form, c = how
     rows = x.T[:, None]
-    shape = (1, len(x), w.shape[1])
-    none = [jnp.full(shape, -1, x.dtype)] * len(c)
-    zero = [jnp.zeros(shape, jnp.int32)] * len(c)
+    if form == "direct":
+        best, index = _largest(x, w, len(c))
+    else:
+        shape = (1, len(x), w.shape[1])
+        none = [jnp.full(shape, -1, x.dtype)] * len(c)
+        zero = [jnp.zeros(shape, jnp.int32)] * len(c)
 
-    def update(carry, i, d):
-        return _insert_indexed(*carry, d, i)
+        def update(carry, i, d):
+            return _insert_indexed(*carry, d, i)
 
-    best, index = xla.sweep(update, (none, zero), rows, w, unroll=1)
+        best, index = xla.sweep(update, (none, zero), rows, w, unroll=1)
     y = xla.poisoned(_weighted(c, best), rows, w)[0]
     return y, (x, w, index)
 
 
-def _bwd(c, saved, g):
+def _largest(x: Array, w: Array, count: int) -> tuple[list[Array], list[Array]]:
+    found = direct.largest(direct.distance, 1, count, [x[None]], [w.T[None]])
+    return tuple(zip(*found, strict=True))
+
+
+def _bwd(how, saved, g):
+    form, c = how
     x, w, index = saved
 
-    def add(carry, term):
-        weight, at = term
+    def signed(at, weight):
         right = jnp.take_along_axis(x[None], at, 2) >= w[at, jnp.arange(w.shape[1])]
-        more = xla.scatter(at, weight * jnp.where(right, g, -g), len(w))
+        return weight * jnp.where(right, g, -g)
+
+    if form == "direct":
+        v = [signed(at, weight) for at, weight in zip(index, c, strict=True)]
+        gx, gw = direct.scatter(jnp.stack(index, -1), jnp.stack(v, -1), len(w))
+        return gx[0], gw
+
+    def add(carry, term):
+        more = xla.scatter(term[1], signed(term[1], term[0]), len(w))
         return jax.tree.map(jnp.add, carry, more), None
 
     zeros = jnp.zeros_like(x.T)[:, None], jnp.zeros_like(w)
@@ -103,7 +133,7 @@ def _bwd(c, saved, g):
     return gx[:, 0].T, gw
 
 
-_neuron.defvjp(_fwd, _bwd)
+_neuron.__wrapped__.defvjp(_fwd, _bwd)
 
 
 def _insert(values: list[Array], d: Array) -> list[Array]:
@@ -117,11 +147,16 @@ def _insert(values: list[Array], d: Array) -> list[Array]:
 
 
 def _insert_indexed(values, indices, d, i):
-    after = []
+    """The same with the inputs, in the order of the inputs where values are equal: d goes
+    behind those it equals, and all that it passes move on, equal or not."""
+    after, passed, before = [], False, (d, i)
     for value, index in zip(values, indices, strict=True):
-        larger = d > value  # strictly: of equal values the first input comes first
-        after.append((jnp.where(larger, d, value), jnp.where(larger, i, index)))
-        d, i = jnp.where(larger, value, d), jnp.where(larger, index, i)
+        larger = d > value  # so at all that follow
+        new = [jnp.where(passed, b, a) for b, a in zip(before, (d, i), strict=True)]
+        after.append(
+            (jnp.where(larger, new[0], value), jnp.where(larger, new[1], index))
+        )
+        passed, before = larger, (value, index)
     return [value for value, _ in after], [index for _, index in after]
 
 

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from jaxcert.errors import InputError
 from jaxcert.ops.dispatch import over_shards
-from jaxcert.ops.norm_dist import xla
+from jaxcert.ops.norm_dist import direct, xla
 
 Array = jax.Array
 IMPLEMENTATIONS = ("xla", "mosaic_gpu", "mosaic_gpu_interpret")
@@ -52,8 +52,8 @@ def norm_dist(
     kept: int32 [S,k], the inputs that each of S groups of `group` consecutive images sees
     (the last one may be smaller): y is over these alone, without rescaling. With random
     subsets at p = infinity its expectation is the sort neuron (Zhang et al. 2022, SortNet).
-    implementation: None (xla) | xla | mosaic_gpu | mosaic_gpu_interpret, kernels for dense
-    float32 inputs.
+    implementation: None (xla) | xla, the `form` of this device | mosaic_gpu |
+    mosaic_gpu_interpret, kernels for dense float32 inputs.
 
     Raises InputError for p < 1, shapes that do not fit, or a kernel that cannot do this.
     """
@@ -73,7 +73,7 @@ def norm_dist(
         how = dict(kept=kept, group=group, implementation=implementation)
         return norm_dist(x.astype(jnp.float32), w, p, **how).astype(x.dtype)
     static = p if p is None or isinstance(p, int) else "traced"
-    how = _How(static, implementation.endswith("interpret") if kernels else None)
+    how = _How(static, implementation if kernels else form())
     power = p if static == "traced" else jnp.zeros((), x.dtype)
     batch = len(x)
     groups, size = (1, batch) if kept is None else (len(kept), group)
@@ -83,10 +83,23 @@ def norm_dist(
     return y.reshape(-1, w.shape[1])[:batch]
 
 
-@jax.jit
+def form() -> str:
+    """Which program distances and sort neurons become on the device in use: 'loop' (`xla`)
+    on a CPU, 'direct' elsewhere. A GPU would need thousands of kernels for a loop over the
+    inputs, a CPU several times as long for broadcast differences."""
+    return "loop" if jax.default_backend() == "cpu" else "direct"
+
+
 def norm_dist_bounds(lower: Array, upper: Array, w: Array) -> tuple[Array, Array]:
     """Smallest and largest p = infinity distance over the box [lower, upper], both [B,D]:
     ([B,O], [B,O]). Exact up to rounding."""
+    return _bounds(form(), lower, upper, w)
+
+
+@partial(jax.jit, static_argnums=0)
+def _bounds(form: str, lower: Array, upper: Array, w: Array) -> tuple[Array, Array]:
+    if form == "direct":
+        return xla.ordered(*direct.box(lower, upper, w))
 
     def update(carry, i, near, far):
         return jnp.maximum(carry[0], near), jnp.maximum(carry[1], far)
@@ -98,8 +111,12 @@ def norm_dist_bounds(lower: Array, upper: Array, w: Array) -> tuple[Array, Array
 class _How(NamedTuple):
     p: int | str | None
     """None: infinity; int: multiplied powers; 'traced'"""
-    interpret: bool | None
-    """None: xla; else kernels, interpreted or not"""
+    form: str
+    """loop | direct | mosaic_gpu | mosaic_gpu_interpret"""
+
+    @property
+    def interpret(self) -> bool:
+        return self.form == "mosaic_gpu_interpret"
 
 
 def _checked(x, w, p, kept, group):
@@ -138,29 +155,40 @@ def _distance(how: _How, x, w, p, kept):
     """x [S,b,D], w [D,O] -> [S,b,O]"""
     if how.p is not None:
         return _forward(how, x, w, p, kept)[0]
+    if how.form == "direct":
+        return direct.maximum(x, w, kept)
     rows = _rows(x, kept)
-    if how.interpret is None:
+    if how.form == "loop":
         return xla.maximum(rows, w, _columns(kept))
     return _kernels().forward(rows[:, 0], w, None, interpret=how.interpret)[None]
 
 
 def _forward(how: _How, x, w, p, kept):
     """y, and what the backward pass needs besides: the index of the maximum."""
-    rows = _rows(x, kept)
     if how.p is None:
-        if how.interpret is not None:
-            y, index = _kernels().forward_index(rows[:, 0], w, interpret=how.interpret)
-            return y[None], index[None]
+        return _forward_index(how, x, w, kept)
+    scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
+    x, w = x * scale, w * scale
+    if how.form == "direct":
+        y = direct.power_sum(x, w, power, kept)
+    elif how.form == "loop":
+        y = xla.power_sum(_rows(x, kept), w, power, _columns(kept))
+    else:
+        rows = _rows(x, kept)[:, 0]
+        y = _kernels().forward(rows, w, power, interpret=how.interpret)[None]
+    return y / scale, None
+
+
+def _forward_index(how: _How, x, w, kept):
+    if how.form == "direct":
+        return direct.maximum_and_index(x, w, kept)
+    rows = _rows(x, kept)
+    if how.form == "loop":
         y, at = xla.maximum_and_index(rows, w, _columns(kept))
         groups = jnp.arange(len(x))[:, None, None]
         return y, at if kept is None else kept[groups, at]
-    scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
-    rows, scaled = rows * scale, w * scale
-    if how.interpret is None:
-        y = xla.power_sum(rows, scaled, power, _columns(kept))
-    else:
-        y = _kernels().forward(rows[:, 0], scaled, power, interpret=how.interpret)[None]
-    return y / scale, None
+    y, index = _kernels().forward_index(rows[:, 0], w, interpret=how.interpret)
+    return y[None], index[None]
 
 
 def _fwd(how: _How, x, w, p, kept):
@@ -177,25 +205,35 @@ def _bwd(how: _How, saved, g):
 
 def _cotangents(how: _How, x, y, g, index, kept, w, p):
     """gx [S,b,D], gw [D,O]"""
+    if how.p is None:
+        return _cotangents_inf(how, x, g, index, w)
+    scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
+    x, w, y = x * scale, w * scale, y * scale
+    if how.form == "direct":
+        return direct.gradients(x, w, y, g, power, kept)
     rows = x.transpose(2, 0, 1)
-    if how.p is None and how.interpret is None:
+    if how.form == "loop":
+        seen = None if kept is None else _as_mask(kept, len(w))
+        gx, gw = xla.gradients(rows, w, y, g, power, seen)
+    else:
+        gx, gw = _kernels().backward(
+            rows[:, 0], w, y[0], g[0], power, interpret=how.interpret
+        )
+    return gx.reshape(rows.shape).transpose(1, 2, 0), gw
+
+
+def _cotangents_inf(how: _How, x, g, index, w):
+    rows = x.transpose(2, 0, 1)
+    if how.form in ("loop", "direct"):
         right = jnp.take_along_axis(x, index, 2) >= w[index, jnp.arange(w.shape[1])]
-        gx, gw = xla.scatter(index, jnp.where(right, g, -g), len(w))
-    elif how.p is None:
+        v = jnp.where(right, g, -g)
+        if how.form == "direct":
+            return direct.scatter(index, v, len(w))
+        gx, gw = xla.scatter(index, v, len(w))
+    else:
         gx, gw = _kernels().backward_inf(
             rows[:, 0], w, index[0], g[0], interpret=how.interpret
         )
-    else:
-        scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
-        inputs = rows * scale, w * scale, y * scale
-        if how.interpret is None:
-            seen = None if kept is None else _as_mask(kept, len(w))
-            gx, gw = xla.gradients(*inputs, g, power, seen)
-        else:
-            near, points, far = inputs
-            gx, gw = _kernels().backward(
-                near[:, 0], points, far[0], g[0], power, interpret=how.interpret
-            )
     return gx.reshape(rows.shape).transpose(1, 2, 0), gw
 
 

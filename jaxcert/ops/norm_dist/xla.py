@@ -1,4 +1,4 @@
-"""Distances as loops over the inputs: right everywhere, and what kernels are checked by.
+"""Distances as loops over the inputs: the form for a CPU, and what others are checked by.
 
 Everything is input-major: x [D,S,b] (S groups of b images), w [D,O]. One iteration takes
 one input i, a row of x and a row of w, and updates all S x b x O outputs, so nothing of size
@@ -17,6 +17,7 @@ p t^9 exp(-p t) |binom(f, 9)| / f < 2e-8: less than the rounding of r^p itself, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -100,14 +101,14 @@ def power_sum(x: Array, w: Array, p: int | Array, kept: Array | None = None) -> 
     zero = _full(x, w, 0.0)
     if isinstance(p, int):
         total = sweep(lambda a, i, d: a + lax.integer_pow(d, p), zero, x, w, kept)
-        return _root(total, p)
+        return root(total, p)
     m = maximum(x, w, kept)
     scale = jnp.where(m > 0, 1 / m, 0)
 
     def add(power):
         return sweep(lambda a, i, d: a + power(d * scale), zero, x, w, kept)
 
-    return m * _root(_with_power(p, add, x.dtype), p)
+    return m * root(_with_power(p, add, x.dtype), p)
 
 
 def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
@@ -117,21 +118,25 @@ def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
     sum over images. `kept` is bool [D,S] here: all inputs are visited and those not kept
     count nothing, so both sums have a fixed order and need no scatter.
     """
+    walk = partial(_walk, x, w, kept)
     if isinstance(p, int):
-        return _multiplied_gradients(x, w, y, g, p, kept)
-    scale = jnp.where(y > 0, 1 / y, 0)
-
-    def walk(power):
-        def term(d):
-            return power(jnp.abs(d) * scale) * jnp.where(d >= 0, g, -g)
-
-        return _walk(term, x, w, kept)
-
-    return _with_power(p - 1, walk, x.dtype)
+        return multiplied_gradients(walk, y, g, p)
+    return _with_power(p - 1, partial(general_gradients, walk, y, g), x.dtype)
 
 
-def _multiplied_gradients(x, w, y, g, p: int, kept: Array | None):
-    """Powers of y leave the loop: g sign(d) r^(p-1) = d^(p-1) (g / y^(p-1)) for even p.
+def general_gradients(walk: Callable, y: Array, g: Array, power: Callable):
+    """The cotangents by walk(term, *arrays), which sums term(x_i - w_i, *arrays) over
+    outputs and, with the other sign, over images; arrays have the shape of y."""
+
+    def term(d, scale, g):
+        return power(jnp.abs(d) * scale) * jnp.where(d >= 0, g, -g)
+
+    return walk(term, jnp.where(y > 0, 1 / y, 0), g)
+
+
+def multiplied_gradients(walk: Callable, y: Array, g: Array, p: int):
+    """The same for multiplied powers. Those of y leave the sum:
+    g sign(d) r^(p-1) = d^(p-1) (g / y^(p-1)) for even p.
 
     g is brought to about 1 first. y for which y^(p-1) has no inverse is one that
     `power_sum` cannot tell from 0, and its gradient is 0.
@@ -143,20 +148,21 @@ def _multiplied_gradients(x, w, y, g, p: int, kept: Array | None):
     scale = jnp.where(y > least, 1 / y, 0)
     gs = g / unit * lax.integer_pow(scale, p - 1) if p > 1 else (y > 0) * g / unit
 
-    def term(d):
+    def term(d, gs):
         power = lax.integer_pow(d, p - 1)
         return power * (gs if p % 2 == 0 else jnp.where(d >= 0, gs, -gs))
 
-    gx, gw = _walk(term, x, w, kept)
+    gx, gw = walk(term, gs)
     return gx * unit, gw * unit
 
 
-def _walk(term, x, w, kept: Array | None):
-    """Both sums of term(x_i - w_i [S,b,O]), over outputs and over images, input by input."""
+def _walk(x, w, kept: Array | None, term, *arrays):
+    """Both sums of term(x_i - w_i [S,b,O], *arrays), over outputs and over images, input by
+    input."""
 
     def one(i, carry):
         gx, gw = carry
-        v = term(_row(x, i)[:, :, None] - _row(w, i))
+        v = term(_row(x, i)[:, :, None] - _row(w, i), *arrays)
         if kept is not None:
             v = jnp.where(_row(kept, i)[:, None, None], v, 0)
         by_image, by_output = _sums(v)
@@ -166,29 +172,13 @@ def _walk(term, x, w, kept: Array | None):
 
 
 def scatter(index: Array, v: Array, inputs: int) -> tuple[Array, Array]:
-    """gx [D,S,b] and gw [D,O] that receive +v and -v at input `index`; all [S,b,O].
-
-    On a CPU a scatter; elsewhere a loop over the inputs that compares, because scattering
-    there adds in an order that changes from run to run.
-    """
+    """gx [D,S,b] and gw [D,O] that receive +v and -v at input `index`; all [S,b,O]. A CPU
+    adds in the order of the entries."""
     shape = index.shape
-
-    def by_scatter(index, v):
-        group, image, output = jnp.indices(shape, sparse=True)
-        gx = jnp.zeros((inputs, *shape[:2]), v.dtype).at[index, group, image].add(v)
-        gw = jnp.zeros((inputs, shape[2]), v.dtype)
-        return gx, gw.at[index, output + jnp.zeros_like(index)].add(-v)
-
-    def by_comparison(index, v):
-        def one(i, carry):
-            by_image, by_output = _sums(jnp.where(index == i, v, 0))
-            return _set(carry[0], by_image, i), _set(carry[1], -by_output, i)
-
-        zeros = jnp.zeros((inputs, *shape[:2]), v.dtype)
-        start = zeros, jnp.zeros((inputs, shape[2]), v.dtype)
-        return lax.fori_loop(0, inputs, one, start)
-
-    return lax.platform_dependent(index, v, cpu=by_scatter, default=by_comparison)
+    group, image, output = jnp.indices(shape, sparse=True)
+    gx = jnp.zeros((inputs, *shape[:2]), v.dtype).at[index, group, image].add(v)
+    gw = jnp.zeros((inputs, shape[2]), v.dtype)
+    return gx, gw.at[index, output + jnp.zeros_like(index)].add(-v)
 
 
 def poisoned(y: Array, x: Array, w: Array) -> Array:
@@ -224,7 +214,7 @@ def _with_power(p: Array, use: Callable, dtype):
     return lax.cond(fits, lambda: use(series), lambda: use(exact))
 
 
-def _root(total: Array, p: int | Array) -> Array:
+def root(total: Array, p: int | Array) -> Array:
     """total^(1/p); 0 at 0."""
     positive = total > 0
     return jnp.where(positive, jnp.where(positive, total, 1.0) ** (1 / p), total)
