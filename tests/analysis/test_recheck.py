@@ -450,6 +450,13 @@ def test_votes_of_the_classes_cannot_be_left_out(name):
     assert not recheck(c).holds and "counts" in recheck(c).reason
 
 
+def test_two_stage_rows_of_another_pilot_fail():
+    c = decided("two_stage", np.array([0.98, 0.98]))
+    assert recheck(c).holds
+    pilot = c.header["procedure"] | dict(pilot=procedures.PILOT // 2)
+    assert not recheck(c._replace(header=c.header | dict(procedure=pilot))).holds
+
+
 def test_predict_and_certify_hold_for_the_asked_number_of_votes_only():
     for name in ("certify", "predict"):
         c = smoothed([900], name=name, n=np.array([N]))

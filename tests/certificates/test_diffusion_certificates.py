@@ -14,7 +14,7 @@ from jaxcert.certificates import (
     diffusion_classifier,
     noised_diffusion_classifier,
 )
-from jaxcert.diffusion import classifiers
+from jaxcert.diffusion import classifiers, lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network
 from jaxcert.models import small_cnn
@@ -328,8 +328,8 @@ def test_a_denoiser_that_is_not_finite_certifies_nothing(network, images):
         model=model(apply=lambda p, s, x, **k: (jnp.full_like(x, jnp.nan), s))
     )
     votes = noised_diffusion_classifier.make(never, chunk=20, **VOTES)
-    lipschitz = diffusion_classifier.make(never, levels=4, n=20)
-    for certifier in (votes, lipschitz):
+    certain = diffusion_classifier.make(never, levels=4, n=20)
+    for certifier in (votes, certain):
         rows = certifier.certify(KEY, images[:2], np.zeros(2, int), np.arange(2))
         assert (rows.predicted < 0).all() and (rows.radius == 0).all()
     assert (rows.predicted == -2).all()
@@ -361,6 +361,20 @@ def test_an_image_between_two_classes_abstains(network, images):
     middle = (images[:1] + images[1:2]) / 2
     rows = certified(certifier, middle)
     assert rows.predicted[0] == -1 and rows.radius[0] == 0
+
+
+def test_constant_of_a_diffusion_classifier_is_that_of_the_noise_that_is_drawn(network):
+    """Levels of float32, which differ from those of float64 in the eighth digit."""
+    found = diffusion_classifier.make(network, levels=12, n=20).header["pairwise_bound"]
+    options = dict(weighting="edm", sigma_end=3.0, drop_below=0.0)
+    levels = classifiers.dc(CLASSES, 12, **options).levels
+    drawn = levels.sigma.astype(np.float32).astype(np.float64)
+    expected, asked = (
+        lipschitz.lipschitz_margin(levels.weight, sigma, dims=16)
+        for sigma in (drawn, levels.sigma)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    assert abs(asked / expected - 1) > 1e-11
 
 
 def test_what_the_lipschitz_certificate_refuses(network, images):

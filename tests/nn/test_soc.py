@@ -94,6 +94,17 @@ def test_bound_proves_what_a_wrong_estimate_made(x64):
     assert layer.apply({"prepared": nan}, method="bound") == np.inf
 
 
+def test_bound_is_one_and_the_first_term_that_is_left_out(x64):
+    """A = [[0, -3], [3, 0]] at every pixel: 1 + 3^13 / 13!, above the norm of the sum."""
+    a = jnp.asarray([[0.0, 3.0], [-3.0, 0.0]])[None, None]
+    variables = {"prepared": {"q": (a, jnp.asarray(2))}}
+    bound = soc.Conv(2, kernel_size=1).apply(variables, method="bound")
+    rest = 3.0**13 / math.factorial(13)
+    np.testing.assert_allclose(bound - 1, rest, rtol=1e-9)
+    terms = [(3j) ** j / math.factorial(j) for j in range(13)]
+    assert abs(abs(sum(terms)) - 1) < bound - 1
+
+
 def test_training_takes_fewer_terms_than_evaluation():
     layer, x = soc.Conv(4), jax.random.normal(jax.random.key(0), (1, 4, 4, 2))
     variables = dict(jax.jit(layer.init)(jax.random.key(1), x))

@@ -125,4 +125,25 @@ FAULTS = [
         "noisy = c * c / (math.sqrt(2 * math.pi)",
         f"{_NOISY}[0.04]",
     ),
+    (
+        "dc: constant of levels that are not drawn",
+        "certificates/diffusion_classifier.py",
+        "law.levels.sigma.astype(np.float32).astype(np.float64)",
+        "law.levels.sigma.astype(np.float64)",
+        "tests/certificates/test_diffusion_certificates.py::test_constant_of_a_diffusion_classifier_is_that_of_the_noise_that_is_drawn",
+    ),
+    (
+        "soc: remainder of one term more",
+        "nn/soc.py",
+        "range(1, TERMS + 1)",
+        "range(1, TERMS + 2)",
+        "tests/nn/test_soc.py::test_bound_is_one_and_the_first_term_that_is_left_out",
+    ),
+    (
+        "recheck: a pilot of any size",
+        "analysis/recheck.py",
+        '(_number(c, "pilot", procedure) == procedures.PILOT)',
+        '(_number(c, "pilot", procedure) > 0)',
+        "tests/analysis/test_recheck.py::test_two_stage_rows_of_another_pilot_fail",
+    ),
 ]
