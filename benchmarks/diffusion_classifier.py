@@ -24,8 +24,8 @@ def rows(device: str, tiny: bool) -> list[Row]:
         sizes = dict(width=32, multipliers=(1, 2), blocks=1, attention=(16,), side=32)
         return [_row(sizes, 2, 6, "float32", race=True), _row(sizes, 1, 4, "float32")]
     sizes = dict(width=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), side=32)
-    full = _row(sizes, 8, 126, "bfloat16")
-    return [full, _row(sizes, 512, 126, "bfloat16", race=True)]
+    full = _row(sizes, 4, 126, "bfloat16")
+    return [full, _row(sizes, 64, 126, "bfloat16", race=True)]
 
 
 def given(shape: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

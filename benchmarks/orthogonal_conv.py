@@ -36,7 +36,8 @@ def rows(device: str, tiny: bool) -> list[Row]:
     network = dict(blocks=8, stages=5, width=32, batch=256)
     layer = dict(channels=512, side=2, batch=256)
     fast = {**layer, "polar": "minimax"}
-    return [_layer_row(layer, "step"), _layer_row(fast, "step"), _network_row(network)]
+    layers = [_layer_row(layer, "step"), _layer_row(fast, "step")]
+    return [_network_row(network), *layers]
 
 
 def layers_of(shape: dict[str, Any]) -> list[floors.Torus]:

@@ -122,7 +122,7 @@ def stop(worker: Worker) -> None:
     if worker.process.poll() is None:  # else its id may be another's by now
         os.killpg(worker.process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver
-            worker.process.wait(timeout=5)
+            worker.process.wait(timeout=2)
     worker.process.stdin.close()
     worker.process.stdout.close()
 

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     result = run(
         cells=options.cells.split(",") if options.cells else [c.name for c in PLAN],
         budget=options.budget,
-        out=Path(options.out),
+        out=Path(options.out).resolve(),
         tiny=options.tiny,
     )
     print("\n" + table.text(result))

@@ -29,7 +29,7 @@ def rows(device: str, tiny: bool) -> list[Row]:
         sizes = dict(width=32, multipliers=(1, 2), blocks=1, attention=(16,), side=32)
         return [_row(sizes, 8, "float32")]
     sizes = dict(width=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), side=32)
-    some = _row(sizes, 1024, "bfloat16"), _row(sizes, 1024, "bfloat16", steps=18)
+    some = _row(sizes, 1024, "bfloat16"), _row(sizes, 256, "bfloat16", steps=18)
     return [*some, _training_row(sizes, 512, "bfloat16")]
 
 

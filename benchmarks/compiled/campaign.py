@@ -36,7 +36,7 @@ def lower(name: str) -> Any:
     it computes before, on the CPU."""
     cell, row = programs()[name]
     on_device = dict(
-        data_mesh=target.mesh, replicate=lambda tree, mesh: target.on(tree)
+        data_mesh=lambda: target.mesh(1), replicate=lambda tree, mesh: target.on(tree)
     )
     with target.as_gpu(), mock.patch.multiple("jaxcert.training.sharding", **on_device):
         program = cell.module().jaxcert(row, "gpu").program()
@@ -61,7 +61,8 @@ def main(names: list[str]) -> int:
             capture_output=True,
             text=True,
         )
-        said = (done.stderr.strip().splitlines() or [""])[-1]
+        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        said = next((line for line in lines[::-1] if "Error" in line), lines[-1])
         state = "ok" if done.returncode == 0 else f"failed: {said[:300]}"
         failed += done.returncode != 0
         seconds = time.monotonic() - started
