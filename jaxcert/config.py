@@ -118,7 +118,8 @@ def base() -> ConfigDict:
     )
     config.ema = 0.0  # decay of the averaged weights; 0: off
     config.ema_halflife = 0.0  # or their half-life in images, shorter at first; 0: off
-    config.precision = "highest"  # of float32 matrix products: highest | default
+    # of float32 products of layers: default of the device (TF32) | highest | tf32x3
+    config.precision = "default"
     config.log = ConfigDict(dict(every_steps=50))
     # every_epochs 0: only at the end. keep: the newest. best: keep the best as well, and
     # certify it: [holdout: | test:]certified_R, as an evaluation writes it

@@ -88,7 +88,7 @@ CHECKED = [
     ("needs lr > 0", "optim.lr=0", "optim.lr=1"),
     ("momentum from 0 to below 1", "optim.momentum=2", "optim.momentum=0"),
     ("ema is a decay", "ema=2", "ema=0.9"),
-    ("precision must be highest or default", "precision=x", "precision=default"),
+    ("precision must be highest, default", "precision=x", "precision=tf32x3"),
     ("at least 1, not 0", "log.every_steps=0", "log.every_steps=1"),
     ("give 'auto', 'host'", "data.placement=foo", "data.placement=host"),
     ("sigma 0.0 is not above 0", "method.sigma=0", "method.sigma=0.1"),

@@ -74,7 +74,6 @@ def edm(*, images, million, ramp, batch):
         name="adam", lr=1e-3, schedule="warmup", warmup_steps=ramp * MILLION / batch
     )
     config.ema_halflife = 0.5 * MILLION
-    config.precision = "default"  # no certificate rests on a product here
     config.checkpoint.every_epochs = 10
     config.tiny = dict(
         data=dict(

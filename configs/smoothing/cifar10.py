@@ -395,7 +395,6 @@ def smoothing(method, images):
         schedule="multistep",
         milestones=(1 / 3, 2 / 3),
     )
-    config.precision = "default"  # no certificate rests on float32 products here
     config.checkpoint.every_epochs = 10
     config.certify.update(
         name="smoothing",

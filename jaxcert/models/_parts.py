@@ -60,6 +60,17 @@ def normalize(x, mean, std):
     return (x - np.asarray(mean, x.dtype)) / np.asarray(std, x.dtype)
 
 
+def check_dtype(dtype: str) -> None:
+    """Raises InputError."""
+    if dtype not in ("float32", "bfloat16"):
+        raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
+
+
+def computed(x, dtype: str):
+    """Images in the type that a network computes in: `dtype`, but float64 as it is."""
+    return x if x.dtype == jnp.float64 else x.astype(dtype)
+
+
 def check_sizes(image_shape, num_classes: int, width: int = 1) -> None:
     """Raises InputError unless image_shape is (H, W, C), all sizes are at least 1 and there
     are at least two classes."""

@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Model
-from jaxcert.models._parts import bound_of, check_sizes
+from jaxcert.models._parts import bound_of, check_dtype, check_sizes, computed
 from jaxcert.nn import adapter, lot
 from jaxcert.nn.activations import ACTIVATIONS
 from jaxcert.nn.heads import LLN
@@ -43,15 +43,18 @@ def make(
     residual: bool = False,
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465),
     std: float = 0.2507,
+    dtype: str = "float32",
 ) -> Model:
     """1-Lipschitz network (times 1/std) in l2; images [B,H,W,C] in [0,1] -> logits [B,K].
 
     conv: file in jaxcert/nn with `Conv` and `Dense`; polar, of LOT alone: newton_schulz, as
     the original, or minimax, a third of the work; activation: maxmin, hh1, hh2;
-    head: orthogonal or lln (last-layer normalisation, for many classes).
+    head: orthogonal or lln (last-layer normalisation, for many classes). dtype: see
+    models/liresnet.py; Fourier transforms and products over frequencies stay float32.
     Raises InputError where a layer is undefined.
     """
     check_sizes(image_shape, num_classes, width)
+    check_dtype(dtype)
     side, columns, channels = image_shape
     if not isinstance(stages, int) or side != columns or side != 2**stages:
         fits = max(1, (max(side, columns) - 1).bit_length())
@@ -112,6 +115,7 @@ def make(
         residual=residual,
         mean=tuple(mean),
         std=std,
+        dtype=dtype,
     )
     return adapter.from_linen(
         module, image_shape=image_shape, num_classes=num_classes, norm="l2"
@@ -130,6 +134,7 @@ class LipConvNet(nn.Module):
     residual: bool
     mean: tuple[float, ...]
     std: float
+    dtype: str = "float32"
 
     def setup(self):
         layers = importlib.import_module(f"jaxcert.nn.{self.conv}")
@@ -150,14 +155,15 @@ class LipConvNet(nn.Module):
             self.last = layers.Dense(self.num_classes, **option)
 
     def __call__(self, x, train=False):
-        x = (x - jnp.asarray(self.mean, x.dtype)) / self.std
+        dtype = x.dtype
+        x = computed((x - jnp.asarray(self.mean, dtype)) / self.std, self.dtype)
         kernels = self._orthogonal_kernels(x.dtype) if self.conv == "lot" else {}
         for convs, acts in self._stages():
             for i, (conv, act) in enumerate(zip(convs, acts, strict=True)):
                 q = kernels.get(conv.name)
                 y = act(conv(x) if q is None else conv(x, q))
                 x = (x + y) / 2 if self._is_residual(i) else y
-        return self.last(x.reshape(x.shape[0], -1))
+        return self.last(x.reshape(x.shape[0], -1).astype(dtype))
 
     def lipschitz(self, train=False):
         """[K,K]: every layer counts as exactly 1-Lipschitz, as in the paper."""

@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import bound_of, check_sizes
+from jaxcert.models._parts import bound_of, check_dtype, check_sizes, computed
 from jaxcert.nn import adapter, liresnet
 from jaxcert.nn.activations import maxmin
 from jaxcert.nn.heads import LLN
@@ -38,16 +38,21 @@ def make(
     power_steps: int = 2,
     power_steps_evaluated: int = 500,
     differentiated: bool = False,
+    dtype: str = "float32",
 ) -> Model:
     """Images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a multiple of 8.
 
     power_steps: of power iteration in each training step; 10 and differentiated for the
-    original's. Raises InputError where a layer is undefined.
+    original's. dtype "bfloat16": of weights and activations between the images and the
+    logits, in training; norms stay float32, float64 images are computed in float64. Raises
+    InputError where a layer is undefined.
     """
     steps = power_steps, power_steps_evaluated
     check_liresnet(image_shape, num_classes, depth, width, dense, steps)
+    check_dtype(dtype)
     power = liresnet.Power(power_steps, power_steps_evaluated, differentiated)
-    module = LiResNet(tuple(image_shape), num_classes, depth, width, dense, power=power)
+    sizes = tuple(image_shape), num_classes, depth, width, dense
+    module = LiResNet(*sizes, power=power, dtype=dtype)
     return adapter.from_linen(
         module, image_shape=image_shape, num_classes=num_classes, norm="l2"
     )
@@ -78,6 +83,7 @@ class LiResNet(nn.Module):
     width: int
     dense: int
     power: liresnet.Power
+    dtype: str = "float32"
 
     def setup(self):
         side, _, channels = self.image_shape
@@ -91,10 +97,11 @@ class LiResNet(nn.Module):
         self.head = LLN(self.num_classes, self.dense)
 
     def __call__(self, x, train=False):
-        x = maxmin(self.stem(x - 0.5))
+        wide = x.dtype
+        x = maxmin(self.stem(computed(x - 0.5, self.dtype)))
         x = maxmin(self.neck(self.blocks(x)))
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # (C, H, W), as the original
-        return self.head(maxmin(self.neck_dense(x)))
+        return self.head(maxmin(self.neck_dense(x)).astype(wide))
 
     def lipschitz(self, train=False):
         layers = self.stem, self.neck, self.neck_dense

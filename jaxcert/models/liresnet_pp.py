@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import bound_of
+from jaxcert.models._parts import bound_of, check_dtype, computed
 from jaxcert.models.liresnet import check_liresnet
 from jaxcert.nn import adapter, cholesky, liresnet
 from jaxcert.nn.activations import maxmin
@@ -39,15 +39,17 @@ def make(
     dense_depth: int = 8,
     power_steps: int = 2,
     power_steps_evaluated: int = 500,
+    dtype: str = "float32",
 ) -> Model:
     """Images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a multiple of 8.
 
-    power_steps: of power iteration in each training step; the original takes 10. Raises
-    InputError where a layer is undefined.
+    power_steps: of power iteration in each training step; the original takes 10. dtype: see
+    models/liresnet.py. Raises InputError where a layer is undefined.
     """
     steps = power_steps, power_steps_evaluated
     check_liresnet(image_shape, num_classes, depth, width, dense, steps)
     check_neck(image_shape, width, dense, dense_depth)
+    check_dtype(dtype)
     power = liresnet.Power(
         power_steps, power_steps_evaluated, start=nn.initializers.ones
     )
@@ -55,7 +57,14 @@ def make(
     blocks = liresnet.Blocks(depth, inside, maxmin, power, centred=True)
     return adapter.from_linen(
         LiResNetPP(
-            tuple(image_shape), num_classes, width, dense, dense_depth, blocks, power
+            tuple(image_shape),
+            num_classes,
+            width,
+            dense,
+            dense_depth,
+            blocks,
+            power,
+            dtype,
         ),
         image_shape=image_shape,
         num_classes=num_classes,
@@ -85,6 +94,7 @@ class LiResNetPP(nn.Module):
     dense_depth: int
     blocks: nn.Module
     power: liresnet.Power
+    dtype: str = "float32"
 
     def setup(self):
         side, _, channels = self.image_shape
@@ -96,9 +106,11 @@ class LiResNetPP(nn.Module):
         self.head = LLN(self.num_classes, self.dense)
 
     def __call__(self, x, train=False):
-        x = self.neck(self.blocks(maxmin(self.stem(x - 0.5)), train))
+        wide = x.dtype
+        x = maxmin(self.stem(computed(x - 0.5, self.dtype)))
+        x = self.neck(self.blocks(x, train))
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # (C, H, W), as the original
-        return self.head(self.stack(maxmin(self.neck_dense(x))))
+        return self.head(self.stack(maxmin(self.neck_dense(x))).astype(wide))
 
     def lipschitz(self, train=False):
         layers = self.stem, self.neck, self.neck_dense, self.blocks, self.stack

@@ -23,7 +23,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.nn import liresnet, lot
-from jaxcert.ops import spectral
+from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
 
@@ -35,8 +35,10 @@ def row_sums(kernel: Array, q: Array | None = None) -> Array:
     without it all ones."""
     k = kernel.shape[0]
     images, filters = kernel.transpose(2, 0, 1, 3), kernel.swapaxes(2, 3)
-    sums = jnp.abs(liresnet.conv(images, filters, padding=k - 1)).sum((1, 2))
-    return sums.sum(1) if q is None else sums @ q / q
+    how = dict(padding=k - 1, precision=linalg.EXACT)
+    correlation = liresnet.conv(images, filters, **how)
+    sums = jnp.abs(correlation).sum((1, 2))
+    return sums.sum(1) if q is None else linalg.product(sums, q) / q
 
 
 def rescaled(kernel: Array) -> Array:
@@ -86,7 +88,8 @@ def init_kernel(key, shape):
 
 def _layer(module: nn.Module, x: Array, k: int) -> Array:
     shape = (k, k, x.shape[-1], module.features)
-    kernel = module.param("kernel", init_kernel, shape).astype(x.dtype)
+    kernel = module.param("kernel", init_kernel, shape)
+    kernel = kernel.astype(linalg.wide(x.dtype))
     bias = module.param("bias", nn.initializers.zeros, shape[3:]).astype(x.dtype)
     q, _ = lot.prepared(module, lambda: (rescaled(kernel), jnp.asarray(x.shape[1])))
     return liresnet.conv(x, q, padding=k // 2) + bias

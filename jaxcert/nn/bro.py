@@ -88,7 +88,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x):
         q, bias = _kernel_and_bias(self, x, 1, 1)
-        return x @ q.re[0].T + bias
+        return x @ q.re[0].T.astype(x.dtype) + bias
 
     bound = lot.Conv.bound
 
@@ -96,7 +96,7 @@ class Dense(nn.Module):
 def _kernel_and_bias(module, x: Array, k: int, side: int) -> tuple[Pair, Array]:
     c_in, c_out = x.shape[-1], module.features
     shape = (k, k, rank_of(c_in, c_out, module.ratio), max(c_in, c_out))
-    kernel = module.param("kernel", _start, shape).astype(x.dtype)
+    kernel = module.param("kernel", _start, shape).astype(linalg.wide(x.dtype))
     bias = module.param("bias", _bias_start, (c_out,), shape).astype(x.dtype)
 
     def compute():
@@ -144,10 +144,11 @@ class Blocks(nn.Module):
         def block(x, each):
             q, bias, running = each
             y = lot.conv(x, q, kernel_size=3)
-            mean = y.mean((0, 1, 2)) if train else running
-            return self.activation(y + (bias - mean)), mean
+            mean = y.mean((0, 1, 2), linalg.wide(y.dtype)) if train else running
+            return self.activation(y + (bias - mean).astype(y.dtype)), mean
 
-        cast = [a.astype(x.dtype) for a in (self.bias, self.mean.value)]
+        dtype = linalg.wide(x.dtype)
+        cast = [a.astype(dtype) for a in (self.bias, self.mean.value)]
         x, means = chain(block, x, (self._q(), *cast))
         if train:
             follow(self.mean, means)

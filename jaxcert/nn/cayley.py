@@ -62,7 +62,7 @@ class Dense(nn.Module):
     def __call__(self, x):
         shape = (1, 1, x.shape[-1], self.features)
         q, bias = _kernel_and_bias(self, shape, 1, x.dtype)
-        return x @ q.re[0].T + bias
+        return x @ q.re[0].T.astype(x.dtype) + bias
 
     bound = lot.Conv.bound
 
@@ -75,11 +75,9 @@ def _kernel_and_bias(module: nn.Module, shape, side: int, dtype):
         whole = side if shape[0] == 1 else side + shape[0] - 1
         return _norm(lot.frequency_response(kernel, whole))
 
-    alpha = module.param("alpha", start).astype(dtype)
-    q = lot.prepared(
-        module, lambda: orthogonal_kernel(kernel.astype(dtype), alpha, side)
-    )
-    return q, bias
+    alpha = module.param("alpha", start).astype(linalg.wide(dtype))
+    kernel = kernel.astype(alpha.dtype)
+    return lot.prepared(module, lambda: orthogonal_kernel(kernel, alpha, side)), bias
 
 
 def _norm(f: Pair):

@@ -117,5 +117,5 @@ def _norm(module, train: bool) -> Array:
     q = _q(module)
     if train:
         return jnp.ones(q.shape[:-2], q.dtype)
-    gram = q @ jnp.swapaxes(q, -1, -2)
+    gram = linalg.product(q, jnp.swapaxes(q, -1, -2))
     return jnp.sqrt(jnp.linalg.eigvalsh(gram).max(-1))

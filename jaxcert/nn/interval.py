@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxcert.ops import linalg
+
 
 class Linear(nn.Module):
     """y = x W^T / sqrt(D) + b, [B,D] -> [B,O]"""
@@ -26,7 +28,8 @@ class Linear(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
     def __call__(self, x):
-        return x @ self.weight(x.dtype) + self.bias.astype(x.dtype)
+        y = linalg.product(x, self.weight(x.dtype))
+        return y + self.bias.astype(x.dtype)
 
     def weight(self, dtype):
         """Effective weights [D,O]."""
@@ -55,7 +58,7 @@ class IntervalHead(nn.Module):
         """
         w = self.linear.weight(lower.dtype)
         middle = self.linear((lower + upper) / 2)
-        spread = (upper - lower) / 2 @ jnp.abs(w)
+        spread = linalg.product((upper - lower) / 2, jnp.abs(w))
         low, high = jnp.tanh(middle - spread), jnp.tanh(middle + spread)
         centre, radius = (low + high) / 2, (high - low) / 2
         rows = self.final.weight(lower.dtype).T
@@ -63,9 +66,13 @@ class IntervalHead(nn.Module):
         # exactly 0 at the label: of a rounding error |.| would have a slope
         own = jax.nn.one_hot(label, self.num_classes, dtype=bool)[..., None]
         difference = jnp.where(own, 0.0, rows[None] - rows[label][:, None])  # [B,K,H]
+
+        def of_rows(rows, units):
+            return jnp.einsum("bkh,bh->bk", rows, units, precision=linalg.EXACT)
+
         return (
-            jnp.einsum("bkh,bh->bk", difference, centre)
-            + jnp.einsum("bkh,bh->bk", jnp.abs(difference), radius)
+            of_rows(difference, centre)
+            + of_rows(jnp.abs(difference), radius)
             + bias
             - bias[label][:, None]
         )
@@ -75,7 +82,7 @@ class IntervalHead(nn.Module):
         sum_k sum_h |W2_ih - W2_jh| |W1_hk|."""
         reach = jnp.abs(self.linear.weight(dtype)).sum(0)
         rows = self.final.weight(dtype).T
-        return jnp.abs(rows[:, None] - rows[None]) @ reach
+        return linalg.product(jnp.abs(rows[:, None] - rows[None]), reach)
 
     def pairwise_bound(self) -> np.ndarray:
         """The same in float64 on the host, rounded up."""

@@ -41,14 +41,18 @@ class Power(NamedTuple):
     start: Callable = nn.initializers.normal(1.0)
 
 
-def conv(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> Array:
-    """x [B,n,n,C_in], kernel [k,k,C_in,C_out], zeros around."""
+def conv(
+    x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, precision=None
+) -> Array:
+    """x [B,n,n,C_in], kernel [k,k,C_in,C_out], zeros around; precision None: the default
+    of the process, which is what images and features need."""
     return jax.lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
         (stride, stride),
         [(padding, padding)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
     )
 
 
@@ -145,12 +149,13 @@ class Blocks(nn.Module):
         def centred(x, each):
             kernel, bias = each
             branch = conv(x, kernel, padding=1)
-            mean = branch.mean((0, 1, 2))
-            return self.activation(x + branch + (bias - mean)), mean
+            mean = branch.mean((0, 1, 2), linalg.wide(x.dtype))
+            shift = (bias - mean).astype(x.dtype)
+            return self.activation(x + branch + shift), mean
 
         dtype, bias = x.dtype, jnp.asarray(self.bias)
         if self.centred and train:
-            each = self.branches().astype(dtype), bias.astype(dtype)
+            each = self.branches().astype(dtype), bias.astype(linalg.wide(dtype))
             x, means = chain(centred, x, each)
             follow(self.mean, means)
             return x

@@ -73,19 +73,22 @@ def _newton_schulz(f: Pair) -> Pair:
     """
     rows, cols = f.re.shape[-2:]
     tall = rows > cols
+    how = linalg.iterated(f.re.dtype)
     s = linalg.gram(linalg.adjoint(f) if tall else f)
     s = linalg.polynomial((JITTER, 1.0), s)
     square = linalg.sum_of_squares(s) + max(rows - cols, 0) * JITTER**2
     c = jnp.sqrt(square) + JITTER
-    z = linalg.newton_schulz_inverse_sqrt(linalg.scale(s, 1 / c), steps=STEPS)
-    q = linalg.matmul(f, z) if tall else linalg.matmul(z, f)
+    s = linalg.scale(s, 1 / c)
+    z = linalg.newton_schulz_inverse_sqrt(s, steps=STEPS, precision=how)
+    q = linalg.matmul(f, z, how) if tall else linalg.matmul(z, f, how)
     return linalg.scale(q, 1 / jnp.sqrt(c))
 
 
 def _minimax(f: Pair) -> Pair:
     if f.re.shape[-2] > f.re.shape[-1]:
         return linalg.adjoint(_minimax(linalg.adjoint(f)))
-    return linalg.odd_polynomials(f, linalg.minimax_coefficients(LOWER, MINIMAX_STEPS))
+    rows = linalg.minimax_coefficients(LOWER, MINIMAX_STEPS)
+    return linalg.odd_polynomials(f, rows, linalg.iterated(f.re.dtype))
 
 
 def frequency_response(kernel: Array, side: int) -> Pair:
@@ -106,7 +109,9 @@ def _response(kernel: Array, u: np.ndarray, v: np.ndarray, side: int) -> Pair:
     phase = phase.reshape(len(u), k * k)
     taps = jnp.swapaxes(kernel, -1, -2).reshape(*batch, k * k, -1)
     re, im = (
-        (jnp.asarray(f(phase), kernel.dtype) @ taps).reshape(*batch, -1, c_out, c_in)
+        linalg.product(jnp.asarray(f(phase), kernel.dtype), taps).reshape(
+            *batch, -1, c_out, c_in
+        )
         for f in (np.cos, np.sin)
     )
     return Pair(re, im)
@@ -159,15 +164,18 @@ def _distinct_frequencies(m: int):
 def conv(x: Array, q: Pair, *, kernel_size: int) -> Array:
     """Apply Q of a k x k kernel to images [B,n,n,C_in] -> [B,n,n,C_out]; k is odd."""
     if kernel_size == 1:
-        return x @ q.re[0].T
+        return x @ q.re[0].T.astype(x.dtype)
     b, n, _, c = x.shape
     r = kernel_size // 2
     m = n + 2 * r
     x = jnp.pad(x, ((0, 0), (r, r), (r, r), (0, 0)))
-    x = jnp.fft.rfft2(x, axes=(1, 2)).transpose(1, 2, 0, 3).reshape(-1, b, c)
-    y = linalg.matmul(Pair(x.real, x.imag), Pair(*(_t(part) for part in q)))
+    f = jnp.fft.rfft2(x.astype(linalg.wide(x.dtype)), axes=(1, 2))
+    f = f.transpose(1, 2, 0, 3).reshape(-1, b, c)
+    q = Pair(*(_t(part) for part in q))
+    y = linalg.matmul(Pair(f.real, f.imag), q, None)
     y = jax.lax.complex(y.re, y.im).reshape(m, m // 2 + 1, b, -1).transpose(2, 0, 1, 3)
-    return jnp.fft.irfft2(y, s=(m, m), axes=(1, 2))[:, r : r + n, r : r + n]
+    y = jnp.fft.irfft2(y, s=(m, m), axes=(1, 2))[:, r : r + n, r : r + n]
+    return y.astype(x.dtype)
 
 
 def space_to_depth(x: Array) -> Array:
@@ -204,7 +212,7 @@ class Conv(nn.Module):
         bias = self.param("bias", init_bias, (self.features,), kernel.shape)
 
         def compute():
-            raw, side = kernel.astype(x.dtype), x.shape[1]
+            raw, side = kernel.astype(linalg.wide(x.dtype)), x.shape[1]
             if q is not None:
                 return q
             return orthogonal_kernel(raw, side, polar=self.polar)
@@ -227,9 +235,9 @@ class Dense(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", init_kernel, (1, 1, x.shape[-1], self.features))
         bias = self.param("bias", init_bias, (self.features,), kernel.shape)
-        raw = kernel.astype(x.dtype)
+        raw = kernel.astype(linalg.wide(x.dtype))
         q = prepared(self, lambda: orthogonal_kernel(raw, 1, polar=self.polar))
-        return x @ q.re[0].T + bias.astype(x.dtype)
+        return x @ q.re[0].T.astype(x.dtype) + bias.astype(x.dtype)
 
     bound = Conv.bound
 
@@ -246,7 +254,7 @@ def orthogonal_kernels(convs: list[tuple[Conv, int]], dtype) -> dict[str, Pair]:
         if kernel is None or layer.has_variable("prepared", "q"):
             continue
         key = kernel.shape, side, layer.polar
-        groups.setdefault(key, {})[layer.name] = kernel.astype(dtype)
+        groups.setdefault(key, {})[layer.name] = kernel.astype(linalg.wide(dtype))
     found = {}
     for (_, side, polar), kernels in groups.items():
         q = orthogonal_kernel(jnp.stack([*kernels.values()]), side, polar=polar)

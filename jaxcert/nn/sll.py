@@ -31,7 +31,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.nn import aol, liresnet, lot
-from jaxcert.ops import spectral
+from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
 
@@ -124,10 +124,12 @@ def _layer(module: nn.Module, x: Array, k: int) -> Array:
     x = padded(x, module.features)
     c = x.shape[-1]
     xavier = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
-    kernel = module.param("kernel", xavier, (k, k, c, c)).astype(x.dtype)
+    kernel = module.param("kernel", xavier, (k, k, c, c))
     bias = module.param("bias", init_bias, (c,), k * k * c).astype(x.dtype)
-    log_q = module.param("log_q", nn.initializers.zeros, (c,)).astype(x.dtype)
+    log_q = module.param("log_q", nn.initializers.zeros, (c,))
+    kernel, log_q = (a.astype(linalg.wide(x.dtype)) for a in (kernel, log_q))
     t, _ = lot.prepared(
         module, lambda: (multipliers(kernel, log_q), jnp.asarray(x.shape[1]))
     )
-    return residual(x, kernel, bias, t.astype(x.dtype), features=module.features)
+    kernel, t = kernel.astype(x.dtype), t.astype(x.dtype)
+    return residual(x, kernel, bias, t, features=module.features)

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from jaxcert.errors import InputError
+from jaxcert.ops import linalg
 
 _U = 2.0**-53
 
@@ -266,14 +267,14 @@ def cholesky_error(band: Band, t: float) -> float:
 def _factor(a):
     """(L, |a - L L^T|_F^2)"""
     factor = jax.lax.linalg.cholesky(a, symmetrize_input=False)
-    return factor, jnp.sum((a - factor @ factor.T) ** 2)
+    return factor, jnp.sum((a - linalg.product(factor, factor.T)) ** 2)
 
 
 @jax.jit
 def _solve(a, factor):
     """(X, |a - X L^T|_F^2) with X L^T = a"""
     x = jax.lax.linalg.triangular_solve(factor, a, lower=True, transpose_a=True)
-    return x, jnp.sum((a - x @ factor.T) ** 2)
+    return x, jnp.sum((a - linalg.product(x, factor.T)) ** 2)
 
 
 def _less(block, known, row, column):
@@ -284,7 +285,7 @@ def _less(block, known, row, column):
 
 @partial(jax.jit, donate_argnums=0)
 def _minus_product(block, left, right):
-    return block - left @ right.T
+    return block - linalg.product(left, right.T)
 
 
 class _gram_blocks:

@@ -12,20 +12,31 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcert import random_keys
 from jaxcert.errors import InputError
+from jaxcert.ops import linalg
 
 
 def use_precision(name: str) -> None:
-    """Of float32 products: 'highest', or the 'default' of the device (TF32, bfloat16
-    passes). Orthogonality needs the first. The other settings of JAX that change numbers or
-    stop programs become the library's own. Raises InputError for another name."""
-    if name not in ("highest", "default"):
+    """Sets how this process multiplies float32 numbers.
+
+    default   convolutions and dense layers as the device does it: TF32 on GPUs, bfloat16
+              passes on TPUs, float32 on CPUs
+    highest   those as well in float32
+    tf32x3    as default, and on GPUs the steps of Newton-Schulz and of the odd polynomials
+              by three TF32 products each (ops.linalg.iterated)
+
+    Otherwise what makes kernels orthogonal, estimates norms or bounds anything is float32
+    whatever the name, and certificates are float64. The other settings of JAX that change
+    numbers or stop programs become the library's own. Raises InputError for another name.
+    """
+    if name not in ("highest", "default", "tf32x3"):
         raise InputError(
-            f"precision must be highest or default, not {name!r}: both train in float32, and "
-            "a deterministic certificate is computed in float64 whatever it says (in 16 bits "
-            "a distance errs by up to 4e-3)."
+            f"precision must be highest, default or tf32x3, not {name!r}: all train in "
+            "float32, and a deterministic certificate is computed in float64 whatever it "
+            "says (in 16 bits a distance errs by up to 4e-3)."
         )
-    value = None if name == "default" else name
+    value = name if name == "highest" else None
     jax.config.update("jax_default_matmul_precision", value)
+    linalg.iterate_in_three_products(name == "tf32x3")
     random_keys.pin()
 
 
