@@ -4,7 +4,8 @@ Forward, Lipschitz constant by power iteration, emma_fixed at eps 36/255, AdamW 
 norm 3; the batch fixed, on the device. Parity mode has ten power steps; those of the
 published code are differentiated, here on all sides the last |Mx| alone is. The rows of
 two steps time the library's default against the published ten; outputs are compared at
-two. Float32 products in the device's default precision (TF32), as PyTorch's convolutions.
+two. Float32 products in the precision of the shipped configs: layers as the device does it
+(TF32, as PyTorch's convolutions), norms in float32.
 """
 
 from __future__ import annotations
@@ -67,11 +68,13 @@ def trainer(shape: dict[str, Any]):
     what gives a first state and totals."""
     import jax
 
+    from jaxcert import config
     from jaxcert.interfaces import Run, TrainState
     from jaxcert.methods import gloro
     from jaxcert.models import liresnet
     from jaxcert.training import optim, sharding, step
 
+    sharding.use_precision(config.base().precision)
     side, mesh = shape["side"], sharding.data_mesh()
     model = liresnet.make(
         image_shape=(side, side, 3),

@@ -52,9 +52,8 @@ def polar_factor(f: Pair, *, polar: str = "newton_schulz") -> Pair:
 
     On a CPU in pieces that fit the cache. Nothing but F is kept for the backward pass.
     """
-    compute = jax.checkpoint(
-        dict(newton_schulz=_newton_schulz, minimax=_minimax)[polar]
-    )
+    function = dict(newton_schulz=_newton_schulz, minimax=_minimax)[polar]
+    compute = jax.checkpoint(lambda f: function(f))  # traced anew: see linalg.iterated
     if jax.default_backend() != "cpu":
         return compute(f)
     rows, cols = f.re.shape[-2:]

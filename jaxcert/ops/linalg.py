@@ -22,6 +22,8 @@ import numpy as np
 Array = jax.Array
 
 EXACT = jax.lax.Precision.HIGHEST
+UNROLLED = 10
+"""steps of power iteration, as training has them, that a CPU runs without a loop"""
 TF32X3 = jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3
 
 _three_products = False
@@ -128,19 +130,53 @@ def newton_schulz_inverse_sqrt(s: Pair, *, steps: int, precision=EXACT) -> Pair:
     passes it, so a truncated iteration is still a contraction.
     """
 
-    def t_of(p: Pair) -> Pair:
-        return polynomial((1.5, -0.5), p)
+    # a loop stores what its steps hand to the backward pass: traffic on an accelerator
+    step = _newton_schulz_step if jax.default_backend() == "cpu" else _own_gradient
+    start = s, polynomial((1.0, 0.0), s)
+    (p, z), _ = jax.lax.scan(
+        lambda carry, _: (step(*carry, precision), None), start, length=steps - 1
+    )
+    return matmul(_t_of(p), z, precision)  # the last step needs no P
 
-    def step(carry, _):
-        p, z = carry
-        t = t_of(p)
-        squared = square(p, precision)
-        p = matmul(polynomial((0.0, 1.5, -0.5), p, squared), t, precision)
-        return (p, matmul(t, z, precision)), None
 
-    eye = polynomial((1.0, 0.0), s)
-    (p, z), _ = jax.lax.scan(step, (s, eye), length=steps - 1)
-    return matmul(t_of(p), z, precision)  # the last step needs no P
+def _t_of(p: Pair) -> Pair:
+    return polynomial((1.5, -0.5), p)
+
+
+def _newton_schulz_step(p: Pair, z: Pair, precision) -> tuple[Pair, Pair]:
+    """(P T^2, T Z)"""
+    t, squared = _t_of(p), square(p, precision)
+    p = matmul(polynomial((0.0, 1.5, -0.5), p, squared), t, precision)
+    return p, matmul(t, z, precision)
+
+
+def _own_gradient_bwd(precision, saved, g):
+    """With H the Hermitian part of the gradient of P T^2 = (9 P - 6 P^2 + P^3) / 4 and
+    G that of T Z:
+
+        (9 H - 6 (P H + H P) + P^2 H + P H P + H P^2) / 4 - (G Z + Z G^H) / 4,    T G
+
+    P and Z commute and are Hermitian, so only Hermitian parts of gradients matter.
+    """
+    (p, z), (gp, g) = saved, g
+    h = polynomial((0.0, 0.5), _plus_adjoint(gp))
+    x = matmul(p, h, precision)
+    twice = _plus_adjoint(matmul(p, x, precision)), matmul(x, p, precision)
+    gz = _plus_adjoint(matmul(g, z, precision))
+
+    def total(h, x, ppx, xp, gz):
+        return (9 * h - 6 * x + ppx + xp - gz) / 4
+
+    gp = jax.tree.map(total, h, _plus_adjoint(x), *twice, gz)
+    return gp, matmul(_t_of(p), g, precision)
+
+
+_own_gradient = jax.custom_vjp(_newton_schulz_step, nondiff_argnums=(2,))
+"""The same step, of which nothing but P and Z is kept."""
+_own_gradient.defvjp(
+    lambda p, z, precision: (_newton_schulz_step(p, z, precision), (p, z)),
+    _own_gradient_bwd,
+)
 
 
 def odd_polynomials(x: Pair, coefficients: np.ndarray, precision=EXACT) -> Pair:
@@ -327,7 +363,9 @@ def power_iteration(
     def frozen(v):
         return jax.lax.stop_gradient(v)
 
-    v, _ = jax.lax.scan(step, frozen(x), length=steps)
+    # XLA on a CPU reverses the kernel of a transposed convolution in every iteration
+    whole = jax.default_backend() == "cpu" and steps <= UNROLLED
+    v, _ = jax.lax.scan(step, frozen(x), length=steps, unroll=whole)
     v = v if differentiated else frozen(v)
     return safe_norm(f(v), axis=None), frozen(v)
 

@@ -124,6 +124,32 @@ def test_gradients_of_gram_and_square_are_those_of_the_products(x64):
 
 
 @pytest.mark.parametrize("polar", lot.POLAR)
+def test_forms_of_cpus_and_of_accelerators_agree(polar, x64, monkeypatch):
+    """Matrices of which some are nearly singular, complex and real, wide and tall."""
+    kernels = np.random.default_rng(0).normal(size=(2, 3, 3, 3, 4))
+    kernels[1] *= 1e-3
+
+    def found():
+        @jax.jit
+        def value_and_gradient(kernels):
+            def value(kernels):
+                q = lot.orthogonal_kernel(kernels, 2, polar=polar)
+                flat = lot.orthogonal_kernel(kernels[:, 1:2, 1:2], 2, polar=polar)
+                total = jnp.sum(jnp.sin(q.re)) + jnp.sum(jnp.cos(q.im + 1))
+                return total + jnp.sum(jnp.sin(flat.re)), (q, flat)
+
+            return jax.value_and_grad(value, has_aux=True)(kernels)
+
+        (_, q), gradient = value_and_gradient(kernels)
+        return jax.tree.leaves((q, gradient))
+
+    ours = found()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for a, b in zip(ours, found(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("polar", lot.POLAR)
 def test_gradient_is_the_difference_quotient(x64, polar):
     kernel, way = np.random.default_rng(0).normal(size=(2, 3, 3, 3, 4))
 
