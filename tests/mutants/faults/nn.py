@@ -97,8 +97,8 @@ FAULTS = [
     (
         "hybrid head: spread is halved again",
         "interval.py",
-        "spread = (upper - lower) / 2",
-        "spread = (upper - lower) / 4",
+        "spread = linalg.product((upper - lower) / 2",
+        "spread = linalg.product((upper - lower) / 4",
         _INTERVAL,
     ),
     (
@@ -174,8 +174,8 @@ FAULTS = [
     (
         "aol: offsets that are not reached",
         "aol.py",
-        "filters, padding=k - 1)",
-        "filters, padding=k // 2)",
+        "dict(padding=k - 1,",
+        "dict(padding=k // 2,",
         _SUMS,
     ),
     (
@@ -188,8 +188,8 @@ FAULTS = [
     (
         "sll: multiplier ignores q of the row",
         "aol.py",
-        "sums @ q / q",
-        "sums @ q",
+        "linalg.product(sums, q) / q",
+        "linalg.product(sums, q)",
         _SUMS,
     ),
     (
@@ -258,8 +258,8 @@ FAULTS = [
     (
         "bro: reflection by half",
         "../ops/linalg.py",
-        "dtype=v.re.dtype) - 2 * product.re",
-        "dtype=v.re.dtype) - 3 * product.re",
+        "dtype=v.re.dtype) - 2 * projection.re",
+        "dtype=v.re.dtype) - 3 * projection.re",
         f"{_CONTRACTION}[bro-stride 1]",
     ),
 ]
