@@ -17,7 +17,10 @@ from typing import Any
 
 from benchmarks.compiled import count, hlo, products, programs, target
 
-_FRAME = re.compile(r'File "(?:[^"]*/)?((?:jaxcert|benchmarks)/[^"]+)", line (\d+)')
+_LINE = re.compile(
+    r'(?:[\w.\-]+/)*((?:jaxcert|benchmarks)/(?:\w+/)*\w+\.py)(?:", line |"?:)(\d+)'
+)
+"""Of Python, `File "x/jaxcert/y.py", line 3`, and of XLA, `"x/jaxcert/y.py":3:8`."""
 
 
 def row(name: str, *, keep: Path | None = None) -> dict[str, Any]:
@@ -66,20 +69,21 @@ def slower(flops: dict[str, float], unit: str) -> float:
 
 
 def failed(name: str, error: BaseException) -> dict[str, Any]:
-    """The row of one that does not: what was said, and the line that asked for it."""
+    """The row of one that does not compile: what was said, and the line that asked for it."""
     told = str(error).strip().splitlines() or [""]
     said = f"{type(error).__name__}: {told[0][:300]}"
-    where = last_line("".join(traceback.format_exception(error)))
+    trace = "".join(traceback.format_exception(error))
+    where = getattr(error, "source", "") or last_line(trace)
     return dict(program=name, status=f"failed: {said}", source=where)
 
 
 def last_line(text: str, *, innermost_first: bool = False) -> str:
-    """The innermost line of the library in a traceback, `jaxcert/ops/conv.py:103`; of this
-    package if there is none."""
-    frames = [(file, line) for file, line in _FRAME.findall(text)]
+    """The innermost line of the library that a traceback, or a message of XLA, names:
+    `jaxcert/ops/conv.py:103`; of this package if there is none."""
+    lines = _LINE.findall(text)
     if innermost_first:
-        frames = frames[::-1]
-    ours = [f for f in frames if f[0].startswith("jaxcert/")] or frames
+        lines = lines[::-1]
+    ours = [line for line in lines if line[0].startswith("jaxcert/")] or lines
     return ":".join(ours[-1]) if ours else ""
 
 

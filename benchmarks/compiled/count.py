@@ -144,7 +144,12 @@ class Counted(NamedTuple):
 
 
 class UnknownLoop(ValueError):
-    """A loop of which neither XLA nor the program's entry tells how often it runs."""
+    """A loop of which neither XLA nor the program's entry tells how often it runs; `source` is
+    its line."""
+
+    def __init__(self, text: str, source: str):
+        super().__init__(text)
+        self.source = source
 
 
 def count(program: Program, loops: Mapping[str, int] | None = None) -> Counted:
@@ -244,8 +249,9 @@ class _Counter:
             if part in where:
                 return trips
         raise UnknownLoop(
-            f"XLA does not know how often the loop {source or asked} runs "
-            f"({where.strip()}): name it with its number of iterations in the program's loops"
+            f"XLA does not know how often the loop {where.strip()} runs: name it with its "
+            "number of iterations in the program's loops",
+            str(source),
         )
 
     def _branches(self, op: Operation, times: int, found: Counted) -> None:

@@ -21,7 +21,7 @@ class Built(NamedTuple):
 
     lowered: Any
     items: int
-    """what one device works on: images, samples or votes"""
+    """what one device works on: images, samples, or pairs of image and class"""
     shape: dict[str, Any]
     floor_bytes: float | None = None
     """of one device, where floors.py knows them; None: arguments and results, once"""
@@ -80,15 +80,15 @@ def _certify(name: str, what: str, config: str, words: str, **more) -> Program:
     return Program(f"certify_{name}", what, "voting", arguments, unit, True, _ONE_CHUNK)
 
 
-def _votes(kind: str, search: str, loops: dict[str, int]) -> Program:
+def _votes(kind: str, search: str) -> Program:
     return Program(
         f"votes_{kind}_{search}",
-        f"votes of {kind}, {search}, DDPM++ in bfloat16: one chunk, one block",
+        f"votes of {kind}, {search}, DDPM++ in bfloat16: a block of pairs at one level",
         "voting",
         dict(config="edm/cifar10", words="dropped,bf16", kind=kind, search=search),
         "bf16",
         parallel=True,
-        loops=_ONE_CHUNK | loops,
+        loops=_ONE_BLOCK,
     )
 
 
@@ -115,6 +115,9 @@ def _small(name: str, what: str, unit: str = "tf32", **arguments) -> Program:
 
 _ONE_CHUNK = {"voting.py:one_device": 1}
 """A call runs as many chunks as its votes need; a row is of one."""
+_ONE_BLOCK = _ONE_CHUNK | {"racing.py:eliminate": 1, "racing.py:_in_blocks": 1}
+"""Levels end when all votes are decided, and blocks when all pairs of image and class that are
+still alive were asked for."""
 
 _LIPSCHITZ = (
     ("lot_l", "LOT-L", "lot/cifar10", "l"),
@@ -235,7 +238,7 @@ _LIST = (
     _train("ddpmpp", "EDM, DDPM++ in bfloat16", "edm/cifar10", "bf16", unit="bf16"),
     _train(
         "adm",
-        "EDM, ADM in bfloat16, 64x64, 128 images (4,096 on 32 devices)",
+        "EDM, ADM in bfloat16, 64x64, 128 images a device (4,096 on 32)",
         "edm/imagenet64",
         "bf16",
         batch=128,
@@ -260,11 +263,11 @@ _LIST = (
         steps=256,
         churn=(40.0, 0.05, 50.0, 1.003),
     ),
-    _votes("apndc", "full", {}),
-    _votes("apndc", "race", {}),
-    _votes("epndc", "race", {}),
-    _votes("diffpure", "race", {}),
-    _votes("apndc", "sift", {}),
+    _votes("apndc", "full"),
+    _votes("apndc", "race"),
+    _votes("epndc", "race"),
+    _votes("diffpure", "race"),
+    _votes("apndc", "sift"),
     *(_float64("forward", *net) for net in (*_LIPSCHITZ, *_DISTANCES)),
     *(_float64("interval", *net) for net in _DISTANCES),
     *(_float64("prepare", *net) for net in _LIPSCHITZ),

@@ -31,12 +31,13 @@ def build(
     first_votes: bool = False,
     denoiser: str = "",
 ) -> Built:
-    """phase: of the step; None: that of the last one. batch: if not the config's. first_votes:
+    """phase: of the step; None: that of the last one. batch: of one device, if not
+    the config's. first_votes:
     the method has the votes of a first model. denoiser: words of edm/cifar10, of the method
     that wants one."""
     given = shapes.load(config, words)
     if batch:
-        given.data.batch = batch
+        given.data.batch = batch * devices
     size = given.data.batch
     count = _IMAGES[given.data.name]
     steps = (given.data.epoch_images or count) // size

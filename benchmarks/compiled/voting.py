@@ -32,7 +32,7 @@ def build(
     model = shapes.model_of(given)
     classes, chunk = model.num_classes, smoothing._default_chunk()
     shape = dict(image=list(model.image_shape), noise=noise)
-    floor = None
+    items, floor = chunk, None
     if not kind:
         vote = _classifier(model)
         if changed:
@@ -49,6 +49,7 @@ def build(
         chunk = diffusion._default_chunk()
         base = _base(kind, search, classes)
         vote = Partial(diffusion._vote_of(base), _denoiser(model), None, None)
+        items = base.block
         shape |= dict(levels=base.levels, block=base.block, search=search)
     lowered = voting.lower(
         vote,
@@ -58,7 +59,7 @@ def build(
         chunk=chunk,
         mesh=target.mesh(devices),
     )
-    return Built(lowered, chunk, dict(chunk=chunk, **shape), floor)
+    return Built(lowered, items, dict(chunk=chunk, **shape), floor)
 
 
 def _classifier(model) -> Partial:

@@ -16,6 +16,7 @@ from benchmarks.compiled import (
 from benchmarks.compiled import (
     budgets,
     child,
+    count,
     programs,
     results,
     table,
@@ -156,6 +157,18 @@ def test_a_program_that_fails_names_the_line_of_the_library():
     row = child.failed("gather", caught.value)
     assert row["status"].startswith("failed: InputError: ")
     assert row["source"].startswith("jaxcert/ops/images.py:")
+
+
+def test_a_compiler_that_names_a_line_is_heard():
+    said = (
+        'INTERNAL: loc(callsite("/a/jaxcert/jaxcert/ops/conv.py":103:8 at "f")) is bad'
+    )
+    row = child.failed("gather", RuntimeError(said))
+    assert row["source"] == "jaxcert/ops/conv.py:103"
+    unknown = count.UnknownLoop("a loop", "jaxcert/diffusion/racing.py:202")
+    assert (
+        child.failed("gather", unknown)["source"] == "jaxcert/diffusion/racing.py:202"
+    )
 
 
 def test_products_in_slower_units_than_meant_are_told():

@@ -47,7 +47,7 @@ FAULTS = [
         "compiled: the outermost line",
         "child.py",
         'return ":".join(ours[-1]) if ours else ""',
-        'return ":".join(frames[0]) if ours else ""',
+        'return ":".join(lines[0]) if ours else ""',
         f"{_COMMAND}::test_a_program_that_fails_names_the_line_of_the_library",
     ),
     (
