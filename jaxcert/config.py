@@ -113,13 +113,12 @@ def base() -> ConfigDict:
             lookahead=False,
         )
     )
-    config.init = (
-        ""  # workdir of a network of the same shape, whose weights start the run
-    )
+    config.init = ""  # workdir of a network of the same shape, which starts the run
     config.ema = 0.0  # decay of the averaged weights; 0: off
     config.ema_halflife = 0.0  # or their half-life in images, shorter at first; 0: off
     # of float32 products of layers: default of the device (TF32) | highest | tf32x3
     config.precision = "default"
+    config.batch_statistics = "global"  # or "device": training.step.on_each_device
     config.log = ConfigDict(dict(every_steps=50))
     # every_epochs 0: only at the end. keep: the newest. best: keep the best as well, and
     # certify it: [holdout: | test:]certified_R, as an evaluation writes it
@@ -268,8 +267,8 @@ def read(workdir: str | Path) -> ConfigDict:
         if isinstance(config.get("data", {}).get("augment"), ConfigDict):
             known = base().data.augment.to_dict()
             config.data.augment = known | config.data.augment.to_dict()
-        config.ema_halflife = config.get("ema_halflife", 0.0)
-        config.init = config.get("init", "")
+        for key in ("ema_halflife", "init", "batch_statistics"):
+            config[key] = config.get(key, base()[key])
         if config.get("certify", {}).get("name") == "smoothing":
             config.certify = _SMOOTHING | config.certify.to_dict()
         return config

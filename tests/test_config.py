@@ -214,7 +214,7 @@ def test_workdir_of_an_older_version_is_read(tmp_path):
     for key in ("b1", "b2", "eps", "decay_only", "factors"):
         del old["optim"][key]
     del old["data"]["augment"]["resized_crop"]
-    del old["data"]["holdout"], old["checkpoint"]["best"]
+    del old["data"]["holdout"], old["checkpoint"]["best"], old["batch_statistics"]
     del old["eval"]["images"], old["eval"]["share"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     found = configs.read(tmp_path)

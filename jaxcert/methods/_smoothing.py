@@ -21,6 +21,7 @@ import numpy as np
 from jaxcert import records
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Key, Model, PyTree, Run
+from jaxcert.ops.dispatch import split
 
 
 def draw_noise(key: Key, image: Array, sigma: float, m: int) -> Array:
@@ -30,7 +31,7 @@ def draw_noise(key: Key, image: Array, sigma: float, m: int) -> Array:
 
 def add_noise(image: Array, noise: Array) -> Array:
     """image [B,H,W,C] + noise [m,B,H,W,C] -> [m*B,H,W,C]; not clipped to [0, 1]."""
-    return (image + noise).reshape(-1, *image.shape[1:])
+    return split((image + noise).reshape(-1, *image.shape[1:]))
 
 
 def repeat_labels(label: Array, m: int) -> Array:
@@ -74,8 +75,14 @@ def check_weights(**weights: float) -> None:
 
 
 def frozen(model: Model, params: PyTree, state: PyTree) -> Callable[[Array], Array]:
-    """image -> logits as an attack sees them: inference mode, no gradient to params."""
+    """image -> logits as an attack sees them: inference mode, no gradient to params.
+
+    On an accelerator what evaluation reads, such as convolutions with their normalisations
+    folded in, is prepared once for all steps of the attack. Gradients of a CPU's arrangement
+    of kernels are slower than those of the network itself."""
     params, state = jax.lax.stop_gradient((params, state))
+    if jax.default_backend() != "cpu":
+        state = model.prepare(params, state)
     return lambda image: model.apply(params, state, image, train=False)[0]
 
 

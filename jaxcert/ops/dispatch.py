@@ -1,4 +1,4 @@
-"""Running an operation on every shard of a batch, with one sum over devices at its end.
+"""Splitting batches over devices, and operations on every shard with one sum at their end.
 
 The partitioner of XLA cannot see that a sum over images may wait until after a loop: it
 would add over the devices in every iteration, once per input of a layer.
@@ -10,7 +10,20 @@ from collections.abc import Callable
 
 import jax
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+
+def split(x: jax.Array) -> jax.Array:
+    """x [N,...], of which every device of the mesh in force takes a part of the images.
+
+    The partitioner does not see that images joined from several axes can be split: without
+    this, every device computes the network on all of them.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if kinds.get("data") != AxisType.Auto or len(x) % mesh.shape["data"]:
+        return x
+    return lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def over_shards(f: Callable, batch: tuple, shared: tuple, *, axis: int):

@@ -81,6 +81,7 @@ def build(config: ConfigDict) -> Built:
         _check_start(config, model, start)
     built = built._replace(data=data, start=start)
     built = built._replace(state=shapes(built, jax.eval_shape(built.method.init_extra)))
+    _check_statistics(config, built.state)
     limits.check_memory(
         built.state,
         batch=config.data.batch,
@@ -138,6 +139,7 @@ def compiled(built: Built, config: ConfigDict) -> Callable:
         mesh=built.mesh,
         ema=built.ema,
         accumulate=config.optim.accumulate,
+        batch_statistics=config.batch_statistics,
     )
 
 
@@ -198,6 +200,18 @@ def _check_start(config: ConfigDict, model: Model, network: Network) -> None:
         raise InputError(
             f"init: {config.init} holds a network of another shape: give one of the same "
             "config.model."
+        )
+
+
+def _check_statistics(config: ConfigDict, state: TrainState) -> None:
+    if config.batch_statistics not in ("global", "device"):
+        raise InputError(
+            f"batch_statistics is {config.batch_statistics!r}: give 'global' or 'device'."
+        )
+    if config.batch_statistics == "device" and "batch_stats" not in state.model_state:
+        raise InputError(
+            "batch_statistics 'device' is of networks with batch normalisation, and model "
+            f"{config.model.name} has none: give 'global'."
         )
 
 

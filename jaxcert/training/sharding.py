@@ -1,7 +1,8 @@
 """Devices: one mesh axis `data`; the state is replicated, batches are split.
 
 This is what pmap does since it became jit over a mesh: XLA adds the all-reduce of the
-gradient. Batch statistics are global and random numbers do not depend on the device count.
+gradient. Batch statistics are global and random numbers do not depend on the device count,
+unless config.batch_statistics is "device" (step.on_each_device).
 """
 
 from __future__ import annotations

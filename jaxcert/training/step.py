@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxcert.interfaces import Array, Batch, Key, Method, PyTree, TrainState
 from jaxcert.training import sharding
@@ -65,28 +66,30 @@ def compile(
     mesh: Mesh,
     ema: Callable[[Array], Array] | None = None,
     accumulate: int = 1,
+    batch_statistics: str = "global",
 ) -> Callable[..., tuple[TrainState, Totals]]:
     """step(state, totals, batch, key, *, phase) -> (state, totals), jitted.
 
     totals None: start new ones. `phase` is static: each name compiles its own step. ema:
     step -> decay of the averaged weights per optimizer step, which comes every
-    `accumulate` micro-batches; None: there are none. `step.lower` takes a state, a batch and
-    a key, or their shapes, the phase and, if not for the devices of the mesh, the platforms,
-    and gives the program that is not compiled yet.
+    `accumulate` micro-batches; None: there are none. batch_statistics: "global", or "device"
+    for `on_each_device`. `step.lower` takes a state, a batch and a key, or their shapes, the
+    phase and, if not for the devices of the mesh, the platforms, and gives the program that
+    is not compiled yet.
     """
     everywhere = sharding.replicated(mesh)
+    separate = batch_statistics == "device" and mesh.shape["data"] > 1
 
     def step(state, totals, batch, key, phase):
         k_aug, k_loss = jax.random.split(jax.random.fold_in(key, state.step))
         batch = augment(k_aug, batch)
 
-        def loss(params):
-            return method.loss(
-                params, state.model_state, state.extra, batch, k_loss, state.step, phase
-            )
-
-        (value, (model_state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(
-            state.params
+        take = jax.value_and_grad(lambda *a: method.loss(*a, phase), has_aux=True)
+        if separate:
+            take = on_each_device(take, mesh)
+        tables = state.params, state.model_state, state.extra
+        (value, (model_state, metrics)), grads = take(
+            *tables, batch, k_loss, state.step
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -142,6 +145,35 @@ def compile(
 
     run.lower = lower
     return run
+
+
+def on_each_device(take: Callable, mesh: Mesh) -> Callable:
+    """`take`, the loss with its gradient, of the images of each device by themselves.
+
+    Batch statistics are those of a device's images, with all their noisy copies, as in
+    PyTorch's DataParallel, and device d draws from fold_in(key, d). Loss, metrics and gradient
+    are the means over devices, the model state is that of device 0, as DataParallel keeps it:
+    one sum over devices in all.
+    """
+
+    def one(params, model_state, extra, batch, key, number):
+        device = jax.lax.axis_index("data")
+        key = jax.random.fold_in(key, device)
+        found = take(params, model_state, extra, batch, key, number)
+        (value, (model_state, metrics)), grads = found
+        model_state = jax.tree.map(lambda a: jnp.where(device == 0, a, 0), model_state)
+        mean = (value, metrics, grads)
+        mean = jax.tree.map(lambda a: a / mesh.shape["data"], mean)
+        flat, unflatten = ravel_pytree((mean, model_state))
+        mean, model_state = unflatten(jax.lax.psum(flat, "data"))
+        value, metrics, grads = mean
+        return (value, (model_state, metrics)), grads
+
+    whole, split = PartitionSpec(), PartitionSpec("data")
+    specs = (whole, whole, whole, split, whole, whole)
+    return jax.shard_map(
+        one, mesh=mesh, in_specs=specs, out_specs=whole, check_vma=False
+    )
 
 
 def _empty(sums) -> Totals:

@@ -13,6 +13,7 @@ from smoothing_step import check_gradients, network
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Run
 from jaxcert.methods import _smoothing, consistency, smoothadv, smoothmix, stability
+from jaxcert.models import resnet
 
 RUN = Run(steps_per_epoch=5, total_steps=100, data_size=40)
 RTOL = 1e-9
@@ -431,3 +432,25 @@ def test_average_is_that_of_the_copies_of_one_image():
 def test_arguments_that_make_no_sense_are_refused(method, wrong, names):
     with pytest.raises(InputError, match=names):
         method.make(None, RUN, **dict(sigma=0.25) | wrong)
+
+
+def test_an_attack_on_an_accelerator_sees_the_same_network(x64, monkeypatch):
+    """There with the normalisations folded into the convolutions."""
+    shape = dict(width=2, image_shape=(8, 8, 1), mean=(0.3,), std=(0.4,))
+    model, random = resnet.make(8, **shape), np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    params, state = jax.tree.map(lambda a: 0.5 + random.random(a.shape), shapes)
+    x, weight = random.random((3, 8, 8, 1)), random.standard_normal((3, 10))
+    found, texts = [], []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+
+        def loss(x):
+            return (_smoothing.frozen(model, params, state)(x) * weight).sum()
+
+        step = jax.jit(jax.value_and_grad(loss))
+        found.append(step(x))
+        texts.append(str(step.trace(x).jaxpr))
+    for one, other in zip(*found, strict=True):
+        close(other, one, 1e-9)
+    assert texts[0] != texts[1]

@@ -10,7 +10,9 @@ import sys
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxcert.certificates import lipschitz
@@ -98,7 +100,53 @@ def main():
                 )
                 found[f"radius{count}"] = certificates.radius.tolist()
     found["reductions"] = reductions(mesh)
+    if "gaussian" in systems:
+        found |= separately(*systems["gaussian"], tx, mesh)
     print(json.dumps(found))
+
+
+def separately(model, method, tx, mesh):
+    """Two steps with batch_statistics "device", the same by a loop over the shards, and the
+    sums over devices in a step of either kind."""
+    real = sources.open("digits", "train")
+    plan = mixture.make(len(real.label), 0, batch=BATCH)
+    key, move = jax.random.key(0), partial(augment, crop=1)
+    start = step.init_state(model.init, tx, key=key, extra=(), ema=False)
+    start = sharding.replicate(start, mesh)
+    batches = list(loader.batches(real, None, plan, 0, mesh=mesh, total=2))
+    sums, found = {}, {}
+    for kind in ("global", "device"):
+        take = step.compile(method, tx, augment=move, mesh=mesh, batch_statistics=kind)
+        text = take.lower(start, batches[0], key).compile().as_text()
+        sums[kind] = len(re.findall(r" all-reduce[-(.]", text))
+    state, totals = jax.tree.map(jnp.copy, start), None
+    for batch in batches:
+        state, totals = take(state, totals, batch, key)
+    found["separate"] = flat(state) + [float(totals.sums["loss"])]
+
+    loss = jax.jit(jax.value_and_grad(method.loss, has_aux=True), static_argnums=6)
+    state, total = jax.device_put(start, jax.devices()[0]), 0.0
+    for t, batch in enumerate(batches):
+        k_aug, k_loss = jax.random.split(jax.random.fold_in(key, t))
+        batch = move(k_aug, jax.device_put(batch, jax.devices()[0]))
+        tables, parts = (state.params, state.model_state, ()), []
+        for d, rows in enumerate(np.split(np.arange(BATCH), 8)):
+            shard = {k: v[rows] for k, v in batch.items()}
+            parts.append(loss(*tables, shard, jax.random.fold_in(k_loss, d), t, None))
+        mean = jax.tree.map(lambda *a: sum(a) / 8, *[grads for _, grads in parts])
+        total += sum(value for (value, _), _ in parts) / 8
+        updates, opt = tx.update(mean, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        (_, (first, _)), _ = parts[0]
+        state = state._replace(params=params, opt_state=opt, model_state=first)
+    found["loop"] = flat(state) + [float(total)]
+    return {**found, "sums": sums}
+
+
+def flat(state):
+    """Parameters and statistics."""
+    leaves = jax.tree.leaves((state.params, state.model_state))
+    return np.concatenate([np.ravel(x) for x in leaves]).tolist()
 
 
 def reductions(mesh):

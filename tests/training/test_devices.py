@@ -39,6 +39,21 @@ def test_eight_devices_take_the_same_steps_as_one(found):
     check_steps(found, "gaussian")
 
 
+def test_statistics_per_device_are_those_of_a_loop_over_shards(found):
+    """And the running ones those of the first."""
+    separate, loop = np.array(found["separate"]), np.array(found["loop"])
+    np.testing.assert_allclose(separate, loop, rtol=1e-4, atol=2e-5)
+    one = np.array(found["gaussian1"]["params"])
+    assert np.abs(separate[: len(one)] - one).max() > 1e-3  # another training
+
+
+def test_devices_share_the_noisy_copies_and_add_few_times(found):
+    """A step of which every device computed all images would add nothing."""
+    assert found["sums"]["device"] == 1
+    # two for each of two normalisations, and at most four for gradient and metrics
+    assert 4 < found["sums"]["global"] <= 8
+
+
 @pytest.mark.slow
 def test_eight_devices_train_and_certify_other_systems_as_one():
     found = run("lot", "sortnet")

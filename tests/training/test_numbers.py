@@ -99,3 +99,17 @@ def test_numbers_are_refused_or_mean_something(name, sections):
     build.build(config)
     for number, keys in accepted(config, sections).items():
         assert sorted(keys - set(MEANINGFUL.get(number, "").split())) == []
+
+
+@pytest.mark.parametrize(
+    "file, value, fault",
+    [
+        ("smoothing/digits.py", "local", "give 'global' or 'device'"),
+        ("edm/digits.py", "device", "edm_unet has none"),
+    ],
+)
+def test_statistics_that_there_are_not_are_refused(file, value, fault):
+    config = configs.tiny(configs.load(f"{ROOT}/configs/{file}"))
+    config.batch_statistics = value
+    with pytest.raises(InputError, match=fault):
+        build.build(config)
