@@ -47,6 +47,9 @@ def jaxcert(row, device):
 
     def compile():
         attempt("compile")
+        cache = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / name).touch()
         if name == "compiles-long":
             time.sleep(FOREVER)
 

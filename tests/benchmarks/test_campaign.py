@@ -78,7 +78,8 @@ def test_started_again_it_keeps_what_is_done_and_tries_what_hung_last(fakes):
     assert states(result)["hangs once"] == "ok" and len(result["rows"]) == 4
     tries = {row["workload"]: row["tries"] for row in result["rows"]}
     assert tries == {"hangs once": 2, "fails": 2, "works": 1, "new": 1}
-    assert runs(fakes, "compile").count("works") == 1
+    compiled = sorted(runs(fakes, "compile"))
+    assert compiled == ["fails", "hangs-once", "new", "works"]
 
 
 def test_it_ends_in_time_and_names_the_rows_that_it_had_no_time_for(fakes, monkeypatch):
@@ -99,7 +100,7 @@ def test_it_ends_in_time_and_names_the_rows_that_it_had_no_time_for(fakes, monke
 
 def test_wrong_numbers_end_it_before_anything_is_timed(fakes):
     result = fakes("works", checks="right,wrong,crashes")
-    assert result["smoke"]["wrong"] == "wrong computes something else"
+    assert result["smoke"].get("wrong") == "wrong computes something else"
     assert result["smoke"]["checks"]["crashes"]["status"].startswith("failed")
     assert not result["rows"] and not runs(fakes)
     assert fakes("works", checks="right")["rows"]
@@ -151,7 +152,7 @@ def test_a_campaign_that_is_ended_leaves_no_process_and_goes_on(fakes, tmp_path)
     assert children
     result = fakes("works,hangs,new")
     assert states(result) == {"works": "ok", "new": "ok", "hangs": "cut"}
-    assert runs(fakes, "compile").count("works") <= 2
+    assert sorted(runs(fakes, "compile")) == ["hangs", "new", "works"]
 
 
 def _ended(child):
@@ -193,3 +194,18 @@ def test_every_program_compiles_for_an_h200():
     assert {line.partition(".")[0] for line in done.stdout.splitlines()} == names - {
         "input"
     }
+
+
+def test_rows_need_no_package_that_a_machine_with_a_gpu_lacks():
+    """The denoisers, and the input: the others build on less."""
+    code = (
+        "import sys\n"
+        "for name in ('grain', 'ml_collections', 'orbax', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from benchmarks import input, sampler\n"
+        "sampler.network(sampler.rows('cpu', True)[0])\n"
+        "(row,) = input.rows('cpu', True)\n"
+        "input.jaxcert(row, 'cpu').run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
