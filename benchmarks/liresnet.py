@@ -68,13 +68,12 @@ def trainer(shape: dict[str, Any]):
     what gives a first state and totals."""
     import jax
 
-    from jaxcert import config
     from jaxcert.interfaces import Run, TrainState
     from jaxcert.methods import gloro
     from jaxcert.models import liresnet
     from jaxcert.training import optim, sharding, step
 
-    sharding.use_precision(config.base().precision)
+    sharding.use_precision(training.PRECISION)
     side, mesh = shape["side"], sharding.data_mesh()
     model = liresnet.make(
         image_shape=(side, side, 3),

@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+PRECISION = "default"
+"""Of the shipped configs; a machine may not have the ml_collections that they need."""
 
-def program(one_step: Callable, mesh: Any, *, precision: str | None = None):
+
+def program(one_step: Callable, mesh: Any):
     """(state, totals, batch, key) -> (state, totals), jitted; both are donated.
 
     one_step: of `training.step.compile` on this mesh.
@@ -17,8 +20,7 @@ def program(one_step: Callable, mesh: Any, *, precision: str | None = None):
     from jaxcert.training import sharding
 
     def train(state, totals, batch, key):
-        with jax.default_matmul_precision(precision):
-            return one_step(state, totals, batch, key)
+        return one_step(state, totals, batch, key)
 
     # as they came in: a second call compiles nothing
     everywhere = sharding.replicated(mesh)

@@ -14,7 +14,17 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import liresnet, measure, norm_dist, run, smoothing, suite, table
+from benchmarks import (
+    liresnet,
+    measure,
+    norm_dist,
+    run,
+    smoothing,
+    suite,
+    table,
+    training,
+)
+from jaxcert import config
 
 ROOT = Path(__file__).parents[2]
 COMPARED = {cell.name for cell in suite.PLAN if cell.peers}
@@ -115,6 +125,10 @@ def test_a_fast_side_is_repeated_and_a_slow_one_is_not(monkeypatch):
     ends = [time.monotonic() + 60] * 2
     measure._rounds(workers, ends, device="cpu", shortest=0.3)
     assert asked[2:] == [("jaxcert", 3), ("peer", 1), ("peer", 1), ("jaxcert", 3)]
+
+
+def test_training_steps_multiply_as_the_shipped_configs_do():
+    assert training.PRECISION == config.base().precision
 
 
 def test_an_unknown_cell_is_refused_by_name(capsys):
