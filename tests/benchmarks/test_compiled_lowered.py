@@ -18,6 +18,7 @@ from jaxcert.interfaces import Run
 from jaxcert.training import build, sharding
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
+_TENSOR = re.compile(r"tensor<(\w+(?:<\w+>)?)>").findall
 Shape = jax.ShapeDtypeStruct
 
 
@@ -27,6 +28,8 @@ class Product(NamedTuple):
     dtypes: tuple[str, str]
     precision: str
     """highest | default"""
+    sizes: frozenset[str] = frozenset()
+    """all that its operands and its result have"""
 
 
 def products(text: str) -> list[Product]:
@@ -35,11 +38,14 @@ def products(text: str) -> list[Product]:
     for line in text.splitlines():
         code = re.search(r"stablehlo\.(convolution|dot_general)\b", line)
         if code:
-            types = re.findall(r"tensor<([^>]+>?)>", line)
-            left, right = (t.rpartition("x")[2] for t in types[-3:-1])
+            types = [
+                t.split("x", t.count("x") - ("complex" in t)) for t in _TENSOR(line)
+            ]
             highest = re.search(r"precision(?:_config)? = \[[^\]]*HIGHEST", line)
             precision = "highest" if highest else "default"
-            found.append(Product(code[1], (left, right), precision))
+            sizes = frozenset(size for t in types[-3:] for size in t[:-1])
+            dtypes = types[-3][-1], types[-2][-1]
+            found.append(Product(code[1], dtypes, precision, sizes))
     return found
 
 
@@ -83,14 +89,15 @@ def test_products_are_read_out_of_a_text():
     def several(a, b):
         exact = jnp.dot(a, b, precision="highest")
         low = jnp.dot(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
-        return exact, low, jnp.dot(a, b)
+        return exact, low, jnp.dot(a * 1j, b * 1j)
 
-    a = Shape((2, 2), jnp.float32)
-    text = jax.jit(several).trace(a, a).lower(lowering_platforms=("cuda",)).as_text()
+    a, b = Shape((2, 3), jnp.float32), Shape((3, 5), jnp.float32)
+    text = jax.jit(several).trace(a, b).lower(lowering_platforms=("cuda",)).as_text()
+    sizes = frozenset({"2", "3", "5"})
     assert products(text) == [
-        Product("dot_general", ("f32", "f32"), "highest"),
-        Product("dot_general", ("bf16", "bf16"), "default"),
-        Product("dot_general", ("f32", "f32"), "default"),
+        Product("dot_general", ("f32", "f32"), "highest", sizes),
+        Product("dot_general", ("bf16", "bf16"), "default", sizes),
+        Product("dot_general", ("complex<f32>", "complex<f32>"), "default", sizes),
     ]
 
 
@@ -107,6 +114,33 @@ def test_a_bfloat16_network_convolves_in_bfloat16_forward_and_backward(config, w
     assert len(convolutions) > 20
     assert {p.dtypes for p in convolutions} == {("bf16", "bf16")}
     assert {p.precision for p in found} == {"default"}
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ("liresnet/cifar10", "l"),
+        ("liresnet_pp/cifar10", "4m"),
+        ("bronet/cifar10", "4m"),
+        pytest.param("lot/cifar10", "s", marks=pytest.mark.slow),
+    ],
+)
+def test_only_what_makes_kernels_and_norms_is_exact(config, words):
+    given = small(config, words)
+    given.data.batch = 22  # no other size is
+    found = products(step_of(given))
+    of_images = [p for p in found if "22" in p.sizes]
+    assert len(of_images) > 10
+    assert {p.precision for p in of_images} == {"default"}
+    assert any(p.precision == "highest" for p in found)
+
+
+@pytest.mark.parametrize("config", ["linf_dist/cifar10", "sortnet/cifar10"])
+@pytest.mark.parametrize("phase", ["p8", "general", "inf"])
+def test_distances_have_no_loop_over_inputs(config, phase):
+    text = step_of(small(config, ""), phase)
+    assert "stablehlo.while" not in text
+    assert set(re.findall(r"\b(?:bf16|f16|f64)\b", text)) == set()
 
 
 @pytest.mark.parametrize(
