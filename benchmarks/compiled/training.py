@@ -30,12 +30,14 @@ def build(
     batch: int = 0,
     first_votes: bool = False,
     denoiser: str = "",
+    statistics: str = "global",
 ) -> Built:
     """phase: of the step; None: that of the last one. batch: of one device, if not
     the config's. first_votes:
     the method has the votes of a first model. denoiser: words of edm/cifar10, of the method
-    that wants one."""
+    that wants one. statistics: config.batch_statistics."""
     given = shapes.load(config, words)
+    given.batch_statistics = statistics
     if batch:
         given.data.batch = batch * devices
     size = given.data.batch

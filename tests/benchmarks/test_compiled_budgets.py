@@ -38,6 +38,7 @@ LIMITS = {
     "evaluate_ddpmpp": dict(bytes_per_item=130e6),
     "train_ddpmpp": dict(temp_bytes=16e9),
     "train_gaussian@8": dict(collectives=230),
+    "train_gaussian_device_statistics@8": dict(collectives=10),
 }
 """What the repaired forms are meant to take."""
 HALVED = ("train_smoothadv", "train_catrs", "train_macer", "train_sun")

@@ -135,8 +135,14 @@ def test_only_what_makes_kernels_and_norms_is_exact(config, words):
     assert any(p.precision == "highest" for p in found)
 
 
-@pytest.mark.parametrize("config", ["linf_dist/cifar10", "sortnet/cifar10"])
-@pytest.mark.parametrize("phase", ["p8", "general", "inf"])
+@pytest.mark.parametrize(
+    "config, phase",
+    [
+        ("linf_dist/cifar10", "p8"),
+        ("sortnet/cifar10", "general"),
+        ("sortnet/cifar10", "inf"),
+    ],
+)
 def test_distances_have_no_loop_over_inputs(config, phase):
     text = step_of(small(config, ""), phase)
     assert "stablehlo.while" not in text
