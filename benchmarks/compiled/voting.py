@@ -34,6 +34,8 @@ def build(
     if not kind:
         chunk = smoothing._chunk_of(model.image_shape)
     shape = dict(image=list(model.image_shape), noise=noise)
+    if not kind:
+        chunk = smoothing._chunk_of(model.image_shape) or chunk
     items, floor = chunk, None
     if not kind:
         vote = _classifier(model)
