@@ -31,8 +31,6 @@ def build(
     given = shapes.load(config, words)
     model = shapes.model_of(given)
     classes, chunk = model.num_classes, smoothing._default_chunk()
-    if not kind:
-        chunk = smoothing._chunk_of(model.image_shape)
     shape = dict(image=list(model.image_shape), noise=noise)
     if not kind:
         chunk = smoothing._chunk_of(model.image_shape) or chunk
