@@ -38,20 +38,14 @@ def distance(x, w, p):
 
 
 def gradients(x, w, g, p):
-    """Of the distance, zero where it is zero; p None: of the first maximum."""
+    """Of the distance, zero where it is zero."""
     d, y = differences(x, w), distance(x, w, p)
-    if p is None:
-        power = np.arange(len(x))[:, None, None] == np.abs(d).argmax(0)
-    else:
-        power = np.where(y > 0, (np.abs(d) / np.where(y > 0, y, 1)) ** (p - 1), 0)
+    power = np.where(y > 0, (np.abs(d) / np.where(y > 0, y, 1)) ** (p - 1), 0)
     v = np.where(d >= 0, g, -g) * power
     return v.sum(2), -v.sum(1)
 
 
 def kernel_gradients(x, w, g, p):
-    if p is None:
-        _, index = mosaic_gpu.forward_index(x, w, interpret=True)
-        return mosaic_gpu.backward_inf(x, w, index, g, interpret=True)
     y = mosaic_gpu.forward(x, w, traced(p), interpret=True)
     return mosaic_gpu.backward(x, w, y, g, traced(p), interpret=True)
 
@@ -60,7 +54,7 @@ def close_gradients(actual, expected, p):
     # y, its inverse, the difference and their product are each rounded, and the power
     # carries p times that
     for a, e in zip(actual, expected, strict=True):
-        close(a, e, 4 * 2.0**-24 * max(p or 0, 8))
+        close(a, e, 4 * 2.0**-24 * max(p, 8))
 
 
 @pytest.mark.parametrize("shape", [ODD, SEVERAL_TILES])
@@ -84,7 +78,7 @@ def test_other_powers(p):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("p", [None, 8, GENERAL])
+@pytest.mark.parametrize("p", [8, GENERAL])
 def test_gradients_are_those_of_the_distance(p):
     x, w, g = inputs(SEVERAL_TILES, seed=1)
     close_gradients(kernel_gradients(x, w, g, p), gradients(x, w, g, p), p)
@@ -145,15 +139,9 @@ D_B, D_O, B_O, SCALAR = (5120, 512), (5120, 5120), (512, 5120), ()
         (mosaic_gpu.forward_index, (D_B, D_O), 1),
         (partial(mosaic_gpu.backward, p=8), (D_B, D_O, B_O, B_O), 2),
         (mosaic_gpu.backward, (D_B, D_O, B_O, B_O, SCALAR), 2),
-        (mosaic_gpu.backward_inf, (D_B, D_O, "index", B_O), 2),
     ],
 )
 def test_kernels_of_full_size_lower_without_a_gpu(function, shapes, kernels):
-    arguments = [
-        jax.ShapeDtypeStruct(B_O, jnp.int32)
-        if shape == "index"
-        else jax.ShapeDtypeStruct(shape, jnp.float32)
-        for shape in shapes
-    ]
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",))
     assert lowered.as_text().count("@mosaic_gpu") == kernels

@@ -223,18 +223,12 @@ def _cotangents(how: _How, x, y, g, index, kept, w, p):
 
 
 def _cotangents_inf(how: _How, x, g, index, w):
-    rows = x.transpose(2, 0, 1)
-    if how.form in ("loop", "direct"):
-        right = jnp.take_along_axis(x, index, 2) >= w[index, jnp.arange(w.shape[1])]
-        v = jnp.where(right, g, -g)
-        if how.form == "direct":
-            return direct.scatter(index, v, len(w))
+    right = jnp.take_along_axis(x, index, 2) >= w[index, jnp.arange(w.shape[1])]
+    v = jnp.where(right, g, -g)
+    if how.form == "loop":
         gx, gw = xla.scatter(index, v, len(w))
-    else:
-        gx, gw = _kernels().backward_inf(
-            rows[:, 0], w, index[0], g[0], interpret=how.interpret
-        )
-    return gx.reshape(rows.shape).transpose(1, 2, 0), gw
+        return gx.transpose(1, 2, 0), gw
+    return direct.scatter(index, v, len(w))
 
 
 _distance.__wrapped__.defvjp(_fwd, _bwd)

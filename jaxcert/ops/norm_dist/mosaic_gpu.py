@@ -4,7 +4,8 @@
 
     v[i,b,o] = g[b,o] s (|x[i,b] - w[i,o]| / y[b,o])^(p-1),  s = +1 where x >= w, else -1
     gx[i,b] = sum_o v[i,b,o],   gw[i,o] = -sum_b v[i,b,o]
-    p None: v = g s at the first i that attains the maximum, zero elsewhere
+    p None: v is g s at the first i that attains the maximum, zero elsewhere, and is scattered
+    by `direct.scatter`
 
 All arrays are float32 and input-major: x [D,B], w [D,O], y and g [B,O].
 
@@ -17,11 +18,16 @@ across it, 0.3 loads per evaluation) and updates the tile as an outer product, w
 because Mosaic broadcasts rows and columns to them.
 
     kernel                tile     streamed along k        held in registers
-    maximum, index        [B,O]    i: x, w
+    maximum               [B,O]    i: x, w
+    and index             [B,O]    i: x, w                 index of the copy
     sum of powers         [B,O]    i: x, w                 1/m (general p)
     gx                    [D,B]    o: w^T, (1/y)^T, g^T    x
     gw                    [D,O]    b: x^T, 1/y, g          w
-    gx, gw for p None     same     index, signed g
+    gx, gw for int p      same     g / y^(p-1) for both
+
+A maximum remembers only which copy of 32 rows it came from, and compares once for these: an
+index in the inner loop would more than double its instructions. Which of the 32 it was is
+looked up outside, in the rows of the winning copy.
 
 Two gradient kernels compute each power twice, but no sum crosses blocks: there are no
 atomics and results repeat bit for bit. The transposes outside are 1e-4 of the work.
@@ -29,8 +35,9 @@ atomics and results repeat bit for bit. The transposes outside are 1e-4 of the w
 General p takes two sweeps: the maximum m, then the sum of (|d|/m)^p, which is at least 1,
 so that the terms with |d| <= tau m, tau = (2^-24/D)^(1/p), are all together below its
 last bit. At p = 128 about 12 of 5120 terms are larger. Threads branch around logarithm
-and exponential, the bound of the dense sweep, for four values at a time. Gradients have
-no such scale; there a term is skipped only where the power underflows to zero.
+and exponential, the bound of the dense sweep, for four values at a time. In gradients a term is
+skipped where the power is below 2^-30: all that is skipped of a sum is below 2^-30 n max |g|
+for n terms, less than the rounding of the largest, 2^-24, in 64 of them.
 
 NaN: maxima are max.NaN, and powers and compares let it through. The index of a NaN output
 is some valid index.
@@ -52,6 +59,8 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import arith, llvm, scf, vector
 
+from jaxcert.ops.norm_dist import xla
+
 Array = jax.Array
 
 _TILE = 64  # rows and columns of the register tile
@@ -59,6 +68,7 @@ _DEPTH = 32  # rows of the streamed arrays per copy
 _STAGES = 2  # copies in flight
 _UNROLL = 4  # steps between two tests of the loop's end
 _GROUP = 2  # register pairs behind one branch: fewer tests or fewer needless powers
+_SKIPPED = 2.0**-30  # powers of gradients below this are not computed
 _TINY = 2.0**-126  # smallest normal float32; below it the GPU takes logarithms as of 0
 _LAYOUT = plgpu.Layout.WGMMA
 _SCALAR = plgpu.Layout.WG_SPLAT(())
@@ -93,53 +103,57 @@ def forward_index(
 ) -> tuple[Array, Array]:
     """Maximum y [B,O] and the first i that attains it, int32 [B,O]."""
     y_shape = (x.shape[1], w.shape[1])
-    y, index = _tile_loop(
-        _maximum_and_index, y_shape, [x], [w], start=(0.0, 0), interpret=interpret
+    y, copy = _tile_loop(
+        _maximum_of_copy,
+        y_shape,
+        [x],
+        [w],
+        start=(0.0, 0),
+        after_copy=_index_of_copy,
+        interpret=interpret,
     )
-    return y, index
+    near, points = (
+        jnp.pad(a, ((0, -len(a) % _DEPTH), (0, 0))).reshape(-1, _DEPTH, a.shape[1])
+        for a in (x, w)
+    )
+    images, outputs = jnp.indices(y_shape, sparse=True)
+    d = jnp.abs(near[copy, :, images] - points[copy, :, outputs])
+    # what was padded is at a distance of 0 and comes last, so it is never the first largest
+    return y, copy * _DEPTH + jnp.argmax(d, 2).astype(jnp.int32)
 
 
 def backward(
     x: Array, w: Array, y: Array, g: Array, p: int | Array, *, interpret: bool = False
 ) -> tuple[Array, Array]:
     """gx [D,B] and gw [D,O] for finite p; a static int p is multiplied as in forward."""
-    zero = y < _TINY  # not so where y is NaN
-    inverse = jnp.where(zero, 0.0, 1 / y)
-    g = jnp.where(zero, 0.0, jnp.where(jnp.isnan(y), y, g))
     if isinstance(p, int):
-        step, scalars = partial(_add_gradient, p), []
+        cotangent, unit = xla.scaled_cotangent(y, g, p)
+        cotangent = jnp.where(jnp.isnan(y), y, cotangent)
+        step, scalars, streams = partial(_add_gradient, p), [], [cotangent]
     else:
+        zero = y < _TINY  # not so where y is NaN
+        inverse = jnp.where(zero, 0.0, 1 / y)
+        g = jnp.where(zero, 0.0, jnp.where(jnp.isnan(y), y, g))
         # p = 1: no term is skipped, and 0^0 is the power 0 of the smallest number
         one = p == 1
-        floor = jnp.where(one, -1.0, _TINY ** (1 / jnp.where(one, 1.0, p - 1)))
+        floor = jnp.where(one, -1.0, _SKIPPED ** (1 / jnp.where(one, 1.0, p - 1)))
         step, scalars = _add_general_gradient, [p - 1, floor, one * _TINY]
+        streams, unit = [inverse, g], 1.0
     sweep = partial(_tile_loop, scalars=scalars, interpret=interpret)
-    (gx,) = sweep(partial(step, 1), x.shape, [w.T], [inverse.T, g.T], [x])
-    (gw,) = sweep(partial(step, -1), w.shape, [x.T], [inverse, -g], [w])
-    return gx, gw
-
-
-def backward_inf(
-    x: Array, w: Array, index: Array, g: Array, *, interpret: bool = False
-) -> tuple[Array, Array]:
-    """gx [D,B] and gw [D,O] for the maximum, from the index of `forward_index`."""
-    d = x[index, jnp.arange(x.shape[1])[:, None]] - w[index, jnp.arange(w.shape[1])]
-    v = jnp.where(d >= 0, g, -g)
-    sweep = partial(_tile_loop, _add_at_index, interpret=interpret)
-    (gx,) = sweep(x.shape, [], [index.T, v.T])
-    (gw,) = sweep(w.shape, [], [index, -v])
-    return gx, gw
+    *others, g = streams
+    transposed = [a.T for a in streams]
+    (gx,) = sweep(partial(step, 1), x.shape, [w.T], transposed, [x])
+    (gw,) = sweep(partial(step, -1), w.shape, [x.T], [*others, -g], [w])
+    return gx * unit, gw * unit
 
 
 class _Step(NamedTuple):
-    """What step k of the loop sees; all but k and the scalars as large as the tile."""
+    """What a step of the loop sees; all but the scalars as large as the tile."""
 
-    k: Array
     rows: list[Array]  # down the tile, the same in all its columns
     columns: list[Array]
     tiles: list[Array]
     scalars: list[Array]
-    number: Array  # of the row in the output
     interpret: bool
 
 
@@ -147,12 +161,17 @@ def _maximum(at: _Step, best: Array) -> list[Array]:
     return [jnp.maximum(best, jnp.abs(at.rows[0] - at.columns[0]))]
 
 
-def _maximum_and_index(at: _Step, best: Array, index: Array) -> list[Array]:
-    d = jnp.abs(at.rows[0] - at.columns[0])
+def _maximum_of_copy(at: _Step, best: Array, index: Array) -> list[Array]:
+    return [*_maximum(at, best), index]
+
+
+def _index_of_copy(copy: Array, before: list[Array], after: list[Array], interpret):
+    """The copy's number where it brought a larger value."""
     # The new index is a whole tile: Mosaic (jax 0.10) loses the sign of an integer select
     # whose first choice is scalar, and jax 0.11 lowers no negation of a comparison.
-    k = _in_layout(jnp.full_like(index, at.k), at.interpret)
-    return [jnp.maximum(best, d), jnp.where(d > best, k, index)]
+    best, index = after
+    copy = _in_layout(jnp.full_like(index, copy), interpret)
+    return [best, jnp.where(best > before[0], copy, index)]
 
 
 def _add_power(p: int, at: _Step, total: Array) -> list[Array]:
@@ -168,21 +187,16 @@ def _add_general_power(at: _Step, total: Array) -> list[Array]:
 
 def _add_gradient(p: int, sign: int, at: _Step, total: Array) -> list[Array]:
     d = _difference(sign, at)
-    inverse, g = at.columns
+    (g,) = at.columns
     if p == 1:
         return [total + jnp.where(d >= 0, g, -g)]
     # an odd power brings its own sign
-    power = _power(d * inverse, p - 1 if p % 2 == 0 else p - 2)
-    return [total + g * (power if p % 2 == 0 else power * jnp.abs(d * inverse))]
+    power = _power(d, p - 1 if p % 2 == 0 else p - 2)
+    return [total + g * (power if p % 2 == 0 else power * jnp.abs(d))]
 
 
 def _add_general_gradient(sign: int, at: _Step, total: Array) -> list[Array]:
     return [_add_powers(at, total, _difference(sign, at), *at.columns, signed=True)]
-
-
-def _add_at_index(at: _Step, total: Array) -> list[Array]:
-    index, v = at.columns
-    return [total + jnp.where(index == at.number, v, 0.0)]
 
 
 def _difference(sign: int, at: _Step) -> Array:
@@ -274,13 +288,15 @@ def _tile_loop(
     scalars: Sequence[Array | float] = (),
     *,
     start: tuple[float | int, ...] = (0.0,),
+    after_copy: Callable[..., list[Array]] | None = None,
     interpret: bool,
 ) -> list[Array]:
     """Carries `start` through `step` for k = 0, 1.. on each tile of the outputs [R,C].
 
     rows [K,R] and columns [K,C] are streamed, tiles [R,C] are held. All are padded with
     zeros: a distance of zero never wins, and a zero cotangent adds nothing. What was
-    padded along R and C is cut off again.
+    padded along R and C is cut off again. after_copy(number, before, after, interpret) may
+    change what a copy of _DEPTH rows made of its `before`.
     """
     streams = [_padded(a, _DEPTH) for a in (*rows, *columns)]
     tiles = [_padded(a, _TILE) for a in tiles]
@@ -296,8 +312,6 @@ def _tile_loop(
         here = pl.ds(r * _TILE, _TILE), pl.ds(c * _TILE, _TILE)
         held = [_load(ref, here, _LAYOUT, interpret) for ref in tile_refs]
         numbers = [ref[0] for ref in scalar_refs]
-        iota = lax.broadcasted_iota(jnp.int32, (_TILE, _TILE), 0)
-        number = _in_layout(iota, interpret) + r * _TILE
 
         def broadcast(ref, k, axis):
             row = _load(ref, (k,), _LAYOUT.reduce(1 - axis), interpret)
@@ -307,15 +321,20 @@ def _tile_loop(
         def block(indices, *refs_and_values):
             *refs, values = refs_and_values
 
+            before = values
+
             def update(k, values):
                 down = [broadcast(ref, k, 0) for ref in refs[: len(rows)]]
                 across = [broadcast(ref, k, 1) for ref in refs[len(rows) :]]
-                k = indices[0] * _DEPTH + k.astype(jnp.int32)
-                at = _Step(k, down, across, held, numbers, number, interpret)
+                at = _Step(down, across, held, numbers, interpret)
                 return step(at, *values)
 
             unroll = 1 if interpret else _UNROLL
-            return lax.fori_loop(0, _DEPTH, update, values, unroll=unroll)
+            values = lax.fori_loop(0, _DEPTH, update, values, unroll=unroll)
+            if after_copy is None:
+                return values
+            copy = indices[0].astype(jnp.int32)
+            return after_copy(copy, before, values, interpret)
 
         first = [
             _in_layout(jnp.full((_TILE, _TILE), s, t), interpret)

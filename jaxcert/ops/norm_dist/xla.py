@@ -135,25 +135,32 @@ def general_gradients(walk: Callable, y: Array, g: Array, power: Callable):
 
 
 def multiplied_gradients(walk: Callable, y: Array, g: Array, p: int):
-    """The same for multiplied powers. Those of y leave the sum:
+    """The same for multiplied powers."""
+    cotangent, unit = scaled_cotangent(y, g, p)
+
+    def term(d, g):
+        power = lax.integer_pow(d, p - 1)
+        return power * (g if p % 2 == 0 else jnp.where(d >= 0, g, -g))
+
+    gx, gw = walk(term, cotangent)
+    return gx * unit, gw * unit
+
+
+def scaled_cotangent(y: Array, g: Array, p: int) -> tuple[Array, Array]:
+    """(g / y^(p-1) / unit, unit): the powers of y leave the sum, because
     g sign(d) r^(p-1) = d^(p-1) (g / y^(p-1)) for even p.
 
-    g is brought to about 1 first. y for which y^(p-1) has no inverse is one that
-    `power_sum` cannot tell from 0, and its gradient is 0.
+    unit brings g to about 1. y for which y^(p-1) has no inverse is one that `power_sum`
+    cannot tell from 0, and its gradient is 0.
     """
     largest = jnp.max(jnp.where(jnp.isfinite(g), jnp.abs(g), 0))
     exponent = jnp.ceil(jnp.log2(jnp.where(largest > 0, largest, 1.0)))
     unit = jnp.exp2(jnp.minimum(exponent, jnp.finfo(g.dtype).maxexp - 2))
     least = float(jnp.finfo(y.dtype).max) ** (-1 / max(p - 1, 1)) * 2
     scale = jnp.where(y > least, 1 / y, 0)
-    gs = g / unit * lax.integer_pow(scale, p - 1) if p > 1 else (y > 0) * g / unit
-
-    def term(d, gs):
-        power = lax.integer_pow(d, p - 1)
-        return power * (gs if p % 2 == 0 else jnp.where(d >= 0, gs, -gs))
-
-    gx, gw = walk(term, gs)
-    return gx * unit, gw * unit
+    if p == 1:
+        return (y > 0) * g / unit, unit
+    return g / unit * lax.integer_pow(scale, p - 1), unit
 
 
 def _walk(x, w, kept: Array | None, term, *arrays):
