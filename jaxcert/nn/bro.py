@@ -141,9 +141,13 @@ class Blocks(nn.Module):
         self.mean = running_mean(self, (self.depth, width))
 
     def __call__(self, x, train=False):
+        conv = partial(lot.conv, kernel_size=3)
+        if jax.default_backend() != "cpu":  # spectra are larger than what they are of
+            conv = jax.checkpoint(conv)
+
         def block(x, each):
             q, bias, running = each
-            y = lot.conv(x, q, kernel_size=3)
+            y = conv(x, q)
             mean = y.mean((0, 1, 2), linalg.wide(y.dtype)) if train else running
             return self.activation(y + (bias - mean).astype(y.dtype)), mean
 

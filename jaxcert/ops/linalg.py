@@ -307,27 +307,56 @@ def block_reflector(v: Pair, *, jitter: float) -> Pair:
 
     Orthogonal for e = 0; its eigenvalues 1 - 2 s^2 / (s^2 + e) lie in (-1, 1].
     """
-    rows, rank = v.re.shape[-2:]
-    conjugate = Pair(_t(v.re), None if v.im is None else -_t(v.im))
-    p = gram(conjugate)
-    e = jitter * jnp.trace(p.re, axis1=-2, axis2=-1)[..., None, None] / rank
-    p = Pair(p.re + e * jnp.eye(rank, dtype=p.re.dtype), p.im)
-    half = Pair(*solve_positive(p, conjugate))
-    projection = matmul(v, half)
-    re = jnp.eye(rows, dtype=v.re.dtype) - 2 * projection.re
+    projection = _projection(v, jitter)
+    re = jnp.eye(v.re.shape[-2], dtype=v.re.dtype) - 2 * projection.re
     return Pair(re, None if projection.im is None else -2 * projection.im)
 
 
-def solve_positive(a: Pair, b: Pair) -> Pair:
-    """X with A X = B for Hermitian positive definite A [..., M, M]."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _projection(v: Pair, jitter: float) -> Pair:
+    """V A^-1 V^H = Y^H Y with A = V^H V + e I = L L^H and Y = L^-1 V^H."""
+    return gram(adjoint(_whitened(v, jitter)[1]))
 
-    def solve(a, b):
-        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a, lower=True), b)
 
-    if a.im is None:
-        return Pair(_matrix_by_matrix(solve, a.re, b.re), None)
-    x = _matrix_by_matrix(solve, jax.lax.complex(*a), jax.lax.complex(*b))
-    return Pair(x.real, x.imag)
+def _whitened(v: Pair, jitter: float) -> tuple[Array, Pair]:
+    """(L, Y)"""
+    a, rank = gram(adjoint(v)), v.re.shape[-1]
+    e = jitter * jnp.trace(a.re, axis1=-2, axis2=-1)[..., None, None] / rank
+    a = Pair(a.re + e * jnp.eye(rank, dtype=a.re.dtype), a.im)
+    factor = _matrix_by_matrix(jnp.linalg.cholesky, _complex(a))
+    return factor, _solved(factor, adjoint(v), transposed=False)
+
+
+def _solved(factor: Array, b: Pair, *, transposed: bool) -> Pair:
+    """L^-1 B, or L^-H B."""
+    how = dict(left_side=True, lower=True, transpose_a=transposed)
+    how |= dict(conjugate_a=transposed)
+    solve = functools.partial(jax.lax.linalg.triangular_solve, **how)
+    x = _matrix_by_matrix(solve, factor, _complex(b))
+    return Pair(x, None) if b.im is None else Pair(x.real, x.imag)
+
+
+def _complex(a: Pair) -> Array:
+    return a.re if a.im is None else jax.lax.complex(a.re, a.im)
+
+
+def _projection_fwd(v: Pair, jitter: float):
+    factor, y = _whitened(v, jitter)
+    return gram(adjoint(y)), (v, _solved(factor, y, transposed=True))
+
+
+def _projection_bwd(jitter: float, saved, g: Pair):
+    """With X = A^-1 V^H, H = G + G^H and K = X H X^H: H X^H - V (K + jitter tr(K) / q I)"""
+    v, x = saved
+    hx = matmul(_plus_adjoint(g), adjoint(x))
+    k = matmul(x, hx)
+    mean = jitter * jnp.trace(k.re, axis1=-2, axis2=-1)[..., None, None]
+    eye = jnp.eye(k.re.shape[-1], dtype=k.re.dtype) / k.re.shape[-1]
+    lost = matmul(v, Pair(k.re + mean * eye, k.im))
+    return (jax.tree.map(jnp.subtract, hx, lost),)
+
+
+_projection.defvjp(_projection_fwd, _projection_bwd)
 
 
 def _matrix_by_matrix(function: Callable[..., Array], *stacks: Array) -> Array:

@@ -69,6 +69,28 @@ def test_reflected_blocks_keep_norms_and_are_centred(x64):
     assert (np.array(bounds) > 0.999).all()
 
 
+def test_blocks_of_cpus_and_of_accelerators_agree(x64, monkeypatch):
+    blocks = bro.Blocks(2, (3, 4), maxmin)
+    x = jax.random.normal(jax.random.key(0), (2, 3, 3, 4))
+    variables = jax.jit(blocks.init)(jax.random.key(1), x)
+
+    def found():
+        @jax.jit
+        @jax.value_and_grad
+        def value(arrays):
+            x, params = arrays
+            own = {**variables, "params": params}
+            y, _ = blocks.apply(own, x, True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y * 1e2))
+
+        return jax.tree.leaves(value((x, variables["params"])))
+
+    ours = found()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for a, b in zip(ours, found(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8 * np.abs(a).max())
+
+
 def test_layer_of_stride_two_refuses_odd_sides():
     with pytest.raises(InputError, match="even sides, not 5x5"):
         bro.Conv(4, stride=2).init(jax.random.key(0), jnp.zeros((1, 5, 5, 2)))

@@ -113,8 +113,8 @@ FAULTS = [
     (
         "bro: inverse of half a Gram matrix",
         "ops/linalg.py",
-        "p = Pair(p.re + e * jnp.eye",
-        "p = Pair(0.5 * p.re + e * jnp.eye",
+        "a = Pair(a.re + e * jnp.eye",
+        "a = Pair(0.5 * a.re + e * jnp.eye",
         "tests/ops/test_orthogonal_matrices.py::test_block_reflector_is_a_contraction_and_nearly_orthogonal[False]",
     ),
     (
