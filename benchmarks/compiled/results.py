@@ -168,9 +168,19 @@ class _Child:
 
 
 def _commit() -> str:
-    from benchmarks.run import _commit as commit
+    """Of what is compiled, with a + if that was changed since; rows and budgets may be."""
 
-    return commit()
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    made_here = (":!benchmarks/results", ":!benchmarks/compiled/budgets.json")
+    try:
+        at = git("rev-parse", "--short", "HEAD") or "unknown"
+        sources = ("jaxcert", "configs", "benchmarks", *made_here)
+        return at + ("+" if git("status", "--porcelain", "--", *sources) else "")
+    except OSError:
+        return "unknown"
 
 
 def _versions() -> dict[str, str]:

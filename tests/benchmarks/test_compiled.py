@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from collections import namedtuple
 
@@ -137,6 +138,27 @@ def test_a_run_that_was_cut_goes_on_where_it_stopped():
     # files that were changed since the commit may be other programs
     changed = dict(result, commit="abc+", rows=[row("a", commit="abc+")])
     assert results.missing(changed, ["a"]) == ["a"]
+
+
+def test_rows_and_budgets_that_were_written_do_not_change_what_is_compiled(
+    tmp_path, monkeypatch
+):
+    def git(*words):
+        same = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *same, *words], cwd=tmp_path, check=True)
+
+    for name in ("jaxcert", "configs", "benchmarks/results", "benchmarks/compiled"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "jaxcert/a.py").write_text("1")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "first")
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    (tmp_path / "benchmarks/results/rows.json").write_text("{}")
+    (tmp_path / "benchmarks/compiled/budgets.json").write_text("{}")
+    assert not results._commit().endswith("+")
+    (tmp_path / "jaxcert/a.py").write_text("2")
+    assert results._commit().endswith("+")
 
 
 def test_a_file_of_something_else_is_not_overwritten(tmp_path, capsys):
