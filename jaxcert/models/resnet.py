@@ -13,8 +13,8 @@ normalisation by `mean` and `std` is the first layer. Depth 110 has 1,730,714
 parameters, 1,727,962 of them with "pad".
 
 The blocks after the first of a stage are equal, so they are one block with stacked
-weights [n - 1, ...]. A prepared state has one
-kernel and bias for each convolution and its batch normalisation (nn/batch_norm.py).
+weights [n - 1, ...]. A prepared state has one kernel and bias for each convolution and its
+batch normalisation (nn/batch_norm.py).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from jax import lax
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
 from jaxcert.models._parts import check_channels, check_sizes, conv, dense, normalize
+from jaxcert.nn.activations import relu
 from jaxcert.nn.adapter import from_linen
 from jaxcert.nn.batch_norm import BatchNorm
 
@@ -77,7 +78,7 @@ class ResNet(nn.Module):
         x = normalize(x, self.mean, self.std)
         x = x if wide == jnp.float64 else x.astype(self.dtype)
         stem = conv(self.width, dtype=x.dtype, name="stem")
-        x = nn.relu(BatchNorm(name="stem_bn").after(stem, x, train))
+        x = relu(BatchNorm(name="stem_bn").after(stem, x, train), train)
         for stage in range(3):
             features, stride = self.width * 2**stage, 1 if stage == 0 else 2
             name = f"stage{stage + 1}_first"
@@ -98,7 +99,7 @@ class Block(nn.Module):
     def __call__(self, x, train: bool):
         first = conv(self.features, stride=self.stride, dtype=x.dtype, name="conv1")
         second = conv(self.features, dtype=x.dtype, name="conv2")
-        y = nn.relu(BatchNorm(name="bn1").after(first, x, train))
+        y = relu(BatchNorm(name="bn1").after(first, x, train), train)
         y = BatchNorm(name="bn2").after(second, y, train)
         if y.shape != x.shape and self.shortcut == "pad":
             half = (self.features - x.shape[-1]) // 2
@@ -113,7 +114,7 @@ class Block(nn.Module):
                 name="shortcut",
             )
             x = BatchNorm(name="shortcut_bn").after(project, x, train)
-        return nn.relu(x + y)
+        return relu(x + y, train)
 
 
 def repeat(block: Block, x, train: bool, *, times: int):
@@ -132,9 +133,9 @@ def repeat(block: Block, x, train: bool, *, times: int):
 
 
 def _form(block: nn.Module) -> str:
-    """ "slices": blocks one after the other, on static slices of the weights. On a GPU a loop
-    copies the activation that it carries once a block, and what its gradient needs into
-    stacks. "unrolled": the same by the scan, whose steps are 5 % faster on a CPU, where
+    """How equal blocks are computed. "slices": one after the other, on static slices of the
+    weights; on a GPU a loop copies the activation that it carries once a block, and what its
+    gradient needs into stacks. "unrolled": the same by the scan itself, for a CPU, where
     gradients of convolutions in a loop are 70 times slower. "loop": for what nobody
     differentiates, drawn weights and a CPU's folded blocks; it compiles fastest."""
     if block.is_initializing():
@@ -146,6 +147,7 @@ def _form(block: nn.Module) -> str:
 
 
 def _unrolled(block: nn.Module, x, train: bool, times: int):
+    """What is prepared is kept block by block: slices would be copied at every pass."""
     alone = block.clone(parent=None, name=None)
     changing = [
         n for n in ("batch_stats", "prepared") if block.is_mutable_collection(n)
@@ -155,13 +157,17 @@ def _unrolled(block: nn.Module, x, train: bool, times: int):
     def one_block(variables, x):
         return alone.apply(variables, x, train, mutable=changing)
 
-    changed = []
-    for variables in _unstacked(block.variables, times):
+    stacked = dict(block.variables)
+    prepared, changed = dict(stacked.pop("prepared", {})), []
+    for i, variables in enumerate(_unstacked(stacked, times)):
+        if str(i) in prepared:
+            variables["prepared"] = prepared[str(i)]
         x, after = one_block(variables, x)
-        changed.append(after)
-    for collection, tree in jax.tree.map(lambda *a: jnp.stack(a), *changed).items():
-        for name, value in tree.items():
-            block.put_variable(collection, name, value)
+        changed.append(after.get("batch_stats", {}))
+        if "prepared" in after:
+            block.put_variable("prepared", str(i), after["prepared"])
+    for name, value in jax.tree.map(lambda *a: jnp.stack(a), *changed).items():
+        block.put_variable("batch_stats", name, value)
     return x
 
 

@@ -25,6 +25,7 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
 from jaxcert.models._parts import check_channels, check_sizes, conv, dense, normalize
 from jaxcert.models.resnet import repeat
+from jaxcert.nn.activations import relu
 from jaxcert.nn.adapter import from_linen
 from jaxcert.nn.batch_norm import BatchNorm
 
@@ -68,7 +69,7 @@ class ResNet(nn.Module):
         x = normalize(x, self.mean, self.std)
         x = x if wide == jnp.float64 else x.astype(self.dtype)
         stem = conv(self.width, size=7, stride=2, dtype=x.dtype, name="stem")
-        x = nn.relu(BatchNorm(name="stem_bn").after(stem, x, train))
+        x = relu(BatchNorm(name="stem_bn").after(stem, x, train), train)
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for i, blocks in enumerate(self.stages):
             width, stride, stage = self.width * 2**i, 2 if i else 1, f"stage{i + 1}"
@@ -92,10 +93,10 @@ class Block(nn.Module):
         first = conv(self.width, **pointwise, name="conv1")
         second = conv(self.width, stride=self.stride, dtype=x.dtype, name="conv2")
         third = conv(features, **pointwise, name="conv3")
-        y = nn.relu(BatchNorm(name="bn1").after(first, x, train))
-        y = nn.relu(BatchNorm(name="bn2").after(second, y, train))
+        y = relu(BatchNorm(name="bn1").after(first, x, train), train)
+        y = relu(BatchNorm(name="bn2").after(second, y, train), train)
         y = BatchNorm(name="bn3").after(third, y, train)
         if y.shape != x.shape:
             project = conv(features, **pointwise, stride=self.stride, name="shortcut")
             x = BatchNorm(name="shortcut_bn").after(project, x, train)
-        return nn.relu(x + y)
+        return relu(x + y, train)

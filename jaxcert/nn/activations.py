@@ -1,4 +1,4 @@
-"""1-Lipschitz activations on pairs of channels.
+"""Rectifiers, and 1-Lipschitz activations on pairs of channels.
 
 The first half of the channels is x, the second half y (they are never interleaved).
 MaxMin: Anil, Lucas and Grosse (2019). Householder: Singla, Singla and Feizi (2022),
@@ -14,6 +14,25 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 Array = jax.Array
+
+
+def relu(x: Array, train: bool) -> Array:
+    """max(x, 0). Outside training its gradient asks the output on an accelerator, so that a
+    convolution, its bias and the rectifier are one operation and x itself never exists."""
+    if train or jax.default_backend() == "cpu":
+        return nn.relu(x)
+    return _rectified(x)
+
+
+@jax.custom_jvp
+def _rectified(x):
+    return jnp.maximum(x, 0)
+
+
+@_rectified.defjvp
+def _where_above(x, dx):
+    y = _rectified(*x)
+    return y, jnp.where(y > 0, *dx, 0)
 
 
 def maxmin(z: Array) -> Array:

@@ -14,6 +14,9 @@ Networks, 2016, F(4,3)) along the height makes four rows by six products instead
 
 The paper filters both directions; along one, rows are added whole and the float32 error
 is 3 times that of the plain convolution.
+
+A GPU's convolutions read kernels output by output, [1,C_out,k,k,C_in]; transposed at every
+pass, each would be a kernel of its own.
 """
 
 from __future__ import annotations
@@ -59,8 +62,10 @@ def arrange(kernel: Array, x: Array, *, stride: int = 1) -> Array:
     """The form of kernel [k,k,C_in,C_out] in which `conv` is fastest on this device for
     images like x [B,H,W,C_in]; bfloat16 would not survive Winograd's differences."""
     _, h, w, c_in = x.shape
+    if jax.default_backend() != "cpu":
+        return kernel.transpose(3, 0, 1, 2)[None]
     plain = kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype.itemsize >= 4
-    if not plain or jax.default_backend() != "cpu":
+    if not plain:
         return kernel
     if kernel.shape[-1] <= 16 and w % 2 == 0:
         left, right = (
@@ -75,6 +80,9 @@ def arrange(kernel: Array, x: Array, *, stride: int = 1) -> Array:
 def conv(x: Array, kernel: Array, *, stride: int = 1) -> Array:
     """x [B,H,W,C_in], an arranged kernel -> [B,H / stride,W / stride,C_out], padded by
     zeros, (k - 1) / 2 of them on every side."""
+    if kernel.ndim == 5:
+        pad = (kernel.shape[2] - 1) // 2
+        return _conv(x, kernel[0], (stride, stride), (pad, pad), "OHWI")
     if kernel.shape[:2] == _PAIRS:
         y = _conv(x, kernel, (1, 2), (1, 1))
         return y.reshape(*x.shape[:3], -1)
@@ -99,11 +107,11 @@ def _mix(row, arrays: list[Array]) -> Array:
     return sum(factor * a for factor, a in zip(row, arrays, strict=True) if factor)
 
 
-def _conv(x: Array, kernel: Array, stride, pad) -> Array:
+def _conv(x: Array, kernel: Array, stride, pad, axes: str = "HWIO") -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
         stride,
         [(p, p) for p in pad],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=("NHWC", axes, "NHWC"),
     )

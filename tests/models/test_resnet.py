@@ -139,7 +139,7 @@ def test_loop_over_blocks_is_the_unrolled_network(monkeypatch):
     x = np.random.default_rng(1).random((3, 4, 4, 8), np.float32)
     module, outputs = _TwoBlocks(), []
     state = _drawn(jax.eval_shape(module.init, jax.random.key(0), x))
-    params = state.pop("params")
+    params, _ = state.pop("params"), state.pop("prepared")
     for form in ("slices", "unrolled", "loop"):
         monkeypatch.setattr(resnet, "_form", lambda block, form=form: form)
 
@@ -154,8 +154,13 @@ def test_loop_over_blocks_is_the_unrolled_network(monkeypatch):
                 params, False, ["prepared"]
             )
 
-        outputs += jax.jit(both)(params)
-    assert outputs[1][1][1]["prepared"]["block"]["bn2"]["kernel"].shape[0] == 2
+        step, (_, (y, kept)) = jax.jit(both)(params)
+        if form == "slices":  # block by block
+            blocks = [kept["prepared"]["block"][str(i)] for i in range(2)]
+            stacked = jax.tree.map(lambda *a: jnp.stack(a), *blocks)
+            kept = {"prepared": {**kept["prepared"], "block": stacked}}
+        outputs += step, (y, kept)
+    assert outputs[1][1]["prepared"]["block"]["bn2"]["kernel"].shape[0] == 2
     for step, prepared in (outputs[2:4], outputs[4:]):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),

@@ -59,7 +59,10 @@ def test_other_kernels_stay_as_they_are(sizes, dtype, stride):
     assert arrange(kernel, x, stride=stride) is kernel
 
 
-def test_kernels_are_arranged_on_a_cpu_only(monkeypatch):
-    x, kernel = _case(16, 16, 8, 8, np.float32)
+def test_a_gpu_reads_kernels_output_by_output(monkeypatch, x64):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert arrange(kernel, x) is kernel
+    for stride in (1, 2):
+        x, kernel = _case(6, 16, 8, 8, np.float64)
+        arranged = arrange(kernel, x, stride=stride)
+        assert arranged.shape == (1, 16, 3, 3, 6)
+        close(conv(x, arranged, stride=stride), conv(x, kernel, stride=stride), 1e-12)

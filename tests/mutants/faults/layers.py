@@ -197,8 +197,8 @@ FAULTS = [
     (
         "batch norm: folded mean without its factor",
         "nn/batch_norm.py",
-        '"bias", bias - mean * factor',
-        '"bias", bias - mean',
+        "bias = bias - mean * factor",
+        "bias = bias - mean",
         _FOLDED,
     ),
     (

@@ -12,6 +12,8 @@ _ATTACK = "tests/methods/test_smoothing_methods.py::test_an_attack_on_an_acceler
 _SHARED = f"{_DEVICES}::test_devices_share_the_noisy_copies_and_add_few_times"
 _LOOP = f"{_DEVICES}::test_statistics_per_device_are_those_of_a_loop_over_shards"
 
+_GPU = "tests/ops/test_conv.py::test_a_gpu_reads_kernels_output_by_output"
+
 FAULTS = [
     (
         "batch norm: own gradient without that of the mean",
@@ -54,6 +56,20 @@ FAULTS = [
         "state = model.prepare(params, state)",
         "pass",
         _ATTACK,
+    ),
+    (
+        "relu: its gradient is one everywhere",
+        "nn/activations.py",
+        "jnp.where(y > 0, *dx, 0)",
+        "jnp.where(y > -1, *dx, 0)",
+        _ATTACK,
+    ),
+    (
+        "conv: kernels of an accelerator transposed",
+        "ops/conv.py",
+        "kernel.transpose(3, 0, 1, 2)[None]",
+        "kernel.transpose(3, 1, 0, 2)[None]",
+        _GPU,
     ),
     (
         "devices: all compute all noisy copies",
