@@ -32,10 +32,9 @@ def build(
     model = shapes.model_of(given)
     classes, chunk = model.num_classes, smoothing._default_chunk()
     shape = dict(image=list(model.image_shape), noise=noise)
-    if not kind:
-        chunk = smoothing._chunk_of(model.image_shape) or chunk
     items, floor = chunk, None
     if not kind:
+        items = chunk = smoothing._chunk_of(model.image_shape)
         vote = _classifier(model)
         if changed:
             exact = _classifier(configs.in_float32(given.model))
