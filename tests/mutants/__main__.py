@@ -29,6 +29,8 @@ SECONDS = 300
 """After so many a run of tests is stopped, and its fault is not killed."""
 SECONDS_OF_ALL = 1800
 """After so many the run of all tests without a fault is stopped."""
+_NUMPY_COMPARES = "Arrays are not equal", "Not equal to tolerance"
+"""What numpy.testing says, which jax.tree.map calls for a test."""
 
 
 def copy_to(folder: Path) -> Path:
@@ -68,12 +70,14 @@ def message_of(node: ElementTree.Element) -> str:
     if node.tag == "error":  # those of fixtures and of collection
         return "error outside a test"
     lines = [line for line in (node.text or "").splitlines() if line.strip()]
-    if not lines[-1].startswith("tests/"):
+    message = node.get("message", "")
+    by_numpy = any(words in message for words in _NUMPY_COMPARES)
+    if not lines[-1].startswith("tests/") and not by_numpy:
         return f"raised outside the tests: {lines[-1]}"
     statement = [line for line in lines if line.startswith(">")][-1:]
     if any(re.search(r"\.(shape|ndim)\b", line) for line in statement):
         return f"compares shapes: {statement[0][1:].strip()}"
-    return node.get("message", "")
+    return message
 
 
 def compares(message: str) -> bool:

@@ -63,13 +63,15 @@ def test_only_a_comparison_of_values_in_a_test_counts(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "library.py").write_text("def f(x):\n    assert x == 2\n")
     (tmp_path / "tests" / "test_it.py").write_text(
-        "import library, numpy as np\n"
+        "import jax, library, numpy as np\n"
         "def test_value():\n    assert np.ones(2).sum() == 3\n"
         "def test_array():\n    np.testing.assert_allclose(np.ones(2), [1, 2])\n"
+        "def test_tree():\n"
+        "    jax.tree.map(np.testing.assert_array_equal, [np.ones(2)], [np.zeros(2)])\n"
         "def test_shape():\n    assert np.ones(2).shape == (3,)\n"
         "def test_shapes():\n    np.testing.assert_array_equal(np.ones(2), np.ones(3))\n"
         "def test_library():\n    library.f(1)\n"
     )
     status, messages = run_tests(tmp_path, ("tests/test_it.py",))
     assert status == 1
-    assert [compares(m) for m in messages] == [True, True, False, False, False]
+    assert [compares(m) for m in messages] == [True] * 3 + [False] * 3
