@@ -35,7 +35,7 @@ from flax import linen as nn
 from jaxcert.diffusion import edm
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Model
-from jaxcert.nn import unet
+from jaxcert.nn import group_norm, unet
 from jaxcert.nn.adapter import from_linen
 
 FAMILIES = {"ddpmpp": unet.DDPMPP, "ncsnpp": unet.NCSNPP, "adm": unet.ADM}
@@ -142,8 +142,9 @@ class EDMUNet(nn.Module):
         )(c_noise, label, augment)
         x, channels = x if x.dtype == jnp.float64 else x.astype(self.dtype), x.shape[-1]
         x = self._decoded(self._encoded(x, embedding, train), embedding, train)
-        x = nn.silu(unet.group_norm(family, x, "out_norm"))
-        return unet.conv(family, channels, x, "out_conv", last=True)
+        scaling = unet.group_norm(family, (x,), "out_norm")
+        x = group_norm.apply(group_norm.silu, 0.0, (x,), scaling, None)
+        return unet.conv(family, channels, x, "out_conv", train, last=True)
 
     def _levels(self, side: int) -> list[tuple[str, int, int]]:
         """Size, channels and heads of attention of each."""
@@ -155,27 +156,28 @@ class EDMUNet(nn.Module):
             for n, c in zip(sides, widths, strict=True)
         ]
 
-    def _block(self, x, embedding, train, features, name, **kind) -> Array:
+    def _block(self, images, embedding, train, features, name, **kind) -> Array:
         block = unet.Block(
             FAMILIES[self.kind], features, dropout=self.dropout, name=name, **kind
         )
-        return block(x, embedding, train)
+        return block(images, embedding, train)
 
     def _encoded(self, x, embedding, train) -> list[Array]:
         family, given, image, kept = FAMILIES[self.kind], (embedding, train), x, []
         for i, (size, features, heads) in enumerate(self._levels(x.shape[1])):
             if i == 0:
                 first = features if self.kind == "adm" else self.width
-                x = unet.conv(family, first, x, f"enc_{size}_conv")
+                x = unet.conv(family, first, x, f"enc_{size}_conv", train)
             else:
                 down = f"enc_{size}_down"
-                x = self._block(x, *given, x.shape[-1], down, resample="down")
+                x = self._block((x,), *given, x.shape[-1], down, resample="down")
                 if self.kind == "ncsnpp":
-                    x = image = _joined(family, x, image, f"enc_{size}_aux_residual")
+                    name = f"enc_{size}_aux_residual"
+                    x = image = _joined(family, x, image, name, train)
             kept.append(x)
             for j in range(self.blocks):
                 name = f"enc_{size}_block{j}"
-                x = self._block(x, *given, features, name, heads=heads)
+                x = self._block((x,), *given, features, name, heads=heads)
                 kept.append(x)
         return kept
 
@@ -185,16 +187,17 @@ class EDMUNet(nn.Module):
         for i, (size, features, heads) in reversed(list(enumerate(levels))):
             if i == len(levels) - 1:
                 always = FAMILIES[self.kind].heads(features)
-                x = self._block(x, *given, features, f"dec_{size}_in0", heads=always)
-                x = self._block(x, *given, features, f"dec_{size}_in1")
+                x = self._block((x,), *given, features, f"dec_{size}_in0", heads=always)
+                x = self._block((x,), *given, features, f"dec_{size}_in1")
             else:
                 up = f"dec_{size}_up"
-                x = self._block(x, *given, x.shape[-1], up, resample="up")
+                x = self._block((x,), *given, x.shape[-1], up, resample="up")
             for j in range(self.blocks + 1):
                 attends = self.kind == "adm" or j == self.blocks
-                x = jnp.concatenate([x, kept.pop()], -1)
                 name = f"dec_{size}_block{j}"
-                x = self._block(x, *given, features, name, heads=heads * attends)
+                x = self._block(
+                    (x, kept.pop()), *given, features, name, heads=heads * attends
+                )
         return x
 
 
@@ -244,10 +247,11 @@ class Embedding(nn.Module):
         return nn.silu(e)
 
 
-def _joined(family, x: Array, image: Array, name: str) -> Array:
+def _joined(family, x: Array, image: Array, name: str, train: bool) -> Array:
     """x plus the image of the level above, which is convolved before it is filtered."""
     border = (len(family.taps) - 2) // 2
-    image = unet.conv(family, x.shape[-1], image, name, padding=1 + border)
+    rim = ((0, 0), (border, border), (border, border), (0, 0))
+    image = unet.conv(family, x.shape[-1], jnp.pad(image, rim), name, train)
     return (x + unet.downsample(image, family.taps, pad=False)) * family.scale
 
 

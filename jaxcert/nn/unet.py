@@ -20,15 +20,18 @@ The originals interleave q, k and v channel by channel; here they are three thir
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jaxcert.interfaces import Array
+from jaxcert.nn.group_norm import GroupNorm, Scaling, apply, identity, silu
+from jaxcert.ops import conv as ops_conv
 
 Init = Callable[..., Array]
 
@@ -105,7 +108,8 @@ ADM = Family(
 
 
 class Block(nn.Module):
-    """(x [B,H,W,C], embedding [B,E]) -> [B,H',W',features]; heads 0: no attention."""
+    """(images [B,H,W,C_i], which stand for their concatenation, embedding [B,E]) ->
+    [B,H',W',features]; heads 0: no attention."""
 
     family: Family
     features: int
@@ -114,91 +118,160 @@ class Block(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Array, embedding: Array, train: bool) -> Array:
-        family, features = self.family, self.features
+    def __call__(self, images: tuple[Array, ...], embedding: Array, train: bool):
+        family, features, s = self.family, self.features, self.family.scale
         resampled = partial(_RESAMPLE[self.resample], taps=family.taps)
-        h = nn.silu(group_norm(family, x, "norm0"))
-        h = conv(family, features, resampled(h), "conv0")
+        scaling = group_norm(family, images, "norm0")
+        shape = 3, 3, sum(x.shape[-1] for x in images), features
+        given = images, scaling, None, *weights(family, shape, "conv0")
+        h = _recomputed(partial(_normed_conv, train, resampled, 0.0))(*given)
         widths = 2 * features if family.modulated else features
         affine = dense(family, widths, embedding, "affine")
-        affine = affine.astype(x.dtype)[:, None, None]
         if family.modulated:
-            a, b = jnp.split(affine, 2, -1)
-            h = group_norm(family, h, "norm1") * (1 + a) + b
+            moved = dict(modulation=jnp.split(affine, 2, -1))
         else:
-            h = group_norm(family, h + affine, "norm1")
-        h = nn.Dropout(self.dropout, deterministic=not train)(nn.silu(h))
-        h = conv(family, features, h, "conv1", last=True)
-        x = resampled(x)
-        if x.shape[-1] != features or (self.resample and family.resampled_skip):
-            x = dense(family, features, x, "skip")
-        x = (x + h) * family.scale
+            moved = dict(added=affine)
+        scaling = group_norm(family, (h,), "norm1", **moved)
+        rate = self.dropout if train else 0.0
+        kept = _Kept(rate, name="Dropout_0")(h.shape) if rate else None
+        # s is in the weights, and one bias for both terms is added by the convolution
+        kernel, bias = weights(
+            family, (3, 3, features, features), "conv1", init=family.last
+        )
+        channels = sum(x.shape[-1] for x in images)
+        if channels != features or (self.resample and family.resampled_skip):
+            rows, more = weights(family, (channels, features), "skip")
+            bias = bias + more
+            if self.resample == "up":
+                x = resampled(_product(images, s * rows))
+            else:
+                x = _product([resampled(x) for x in images], s * rows)
+        else:
+            x = s * resampled(jnp.concatenate(images, -1))
+        given = (h,), scaling, kept, s * kernel, s * bias
+        x = x + _recomputed(partial(_normed_conv, train, _as_it_is, rate))(*given)
         if self.heads:
             x = Attention(family, self.heads, name="attention")(x)
         return x
 
 
+class _Kept(nn.Module):
+    """Where dropout at `rate` keeps an array: bool."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, shape: tuple[int, ...]) -> Array:
+        return jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
+
+
+def _normed_conv(train, resampled, rate, images, scaling, kept, *layer) -> Array:
+    y = apply(silu, rate, images, scaling, kept)
+    return _conv(train, resampled(y), *layer)
+
+
+def _recomputed(f: Callable) -> Callable:
+    """f, whose gradient computes everything inside again. On accelerators two reads and
+    writes of an image in 40 save two of the five arrays that a block keeps for its
+    gradient; on a CPU the time is worth more."""
+    return f if jax.default_backend() == "cpu" else jax.checkpoint(f)
+
+
+def _product(images: Sequence[Array], kernel: Array) -> Array:
+    """Linear layer of the channels of images [B,H,W,C_i] that stand for their
+    concatenation, which is not made: each is multiplied by its rows of the kernel."""
+    ends = np.cumsum([x.shape[-1] for x in images])[:-1]
+    rows = jnp.split(kernel.astype(images[0].dtype), ends)
+    return sum(x @ w for x, w in zip(images, rows, strict=True))
+
+
 class Attention(nn.Module):
-    """[B,H,W,C] -> [B,H,W,C], every pixel to every pixel."""
+    """[B,H,W,C] -> [B,H,W,C], every pixel to every pixel.
+
+    The bias of k adds the same to all logits of a query, which softmax forgets, so it is
+    left out; the weights of a query add up to 1, so that of v is added after them.
+    """
 
     family: Family
     heads: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        channels = x.shape[-1]
-        y = group_norm(self.family, x, "norm")
-        qkv = dense(self.family, 3 * channels, y, "qkv", kernel=self.family.qkv)
-        heads = qkv.reshape(len(x), -1, 3, self.heads, channels // self.heads)
-        q, k, v = jnp.moveaxis(heads, 2, 0)
+        family, batch, channels = self.family, len(x), x.shape[-1]
+        s = family.scale
+        y = apply(identity, 0.0, (x,), group_norm(family, (x,), "norm"), None)
+        y = y.reshape(batch, -1, channels)
+        kernel, bias = weights(family, (channels, 3 * channels), "qkv", init=family.qkv)
+        # one product for all three would be cut, which copies it
+        thirds = jnp.split(kernel.astype(x.dtype), 3, -1)
+        for_q, _, for_v = jnp.split(bias, 3)
+        q, k, v = (y @ third for third in thirds)
+        q, k, v = (
+            a.reshape(batch, -1, self.heads, channels // self.heads)
+            for a in (q + for_q.astype(x.dtype), k, v)
+        )
         # jax.nn.dot_product_attention has a float32 softmax in float64 as well
         wide = jnp.promote_types(x.dtype, jnp.float32)
         logits = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=wide)
-        weights = nn.softmax(logits / math.sqrt(q.shape[-1])).astype(x.dtype)
-        y = jnp.einsum("bhqk,bkhc->bqhc", weights, v).reshape(x.shape)
-        return (x + dense(self.family, channels, y, "proj", last=True)) * (
-            self.family.scale
+        chosen = nn.softmax(logits / math.sqrt(q.shape[-1])).astype(x.dtype)
+        y = jnp.einsum("bhqk,bkhc->bqhc", chosen, v).reshape(x.shape)
+        kernel, bias = weights(family, (channels, channels), "proj", init=family.last)
+        bias = bias + for_v @ kernel
+        y = y @ (s * kernel).astype(x.dtype) + (s * bias).astype(x.dtype)
+        return s * x + y
+
+
+class _Weights(nn.Module):
+    shape: tuple[int, ...]
+    kernel: Init
+    bias: Init
+
+    @nn.compact
+    def __call__(self) -> tuple[Array, Array]:
+        return (
+            self.param("kernel", self.kernel, self.shape),
+            self.param("bias", self.bias, self.shape[-1:]),
         )
 
 
+def weights(
+    family: Family, shape: tuple[int, ...], name: str, *, init: Init | None = None
+) -> tuple[Array, Array]:
+    """Kernel [..., inputs, features] and bias of a layer, for a caller who computes with
+    them; those with `last` as `init` have a bias of zeros."""
+    bias = _ZEROS if init is family.last else family.bias(math.prod(shape[:-1]))
+    return _Weights(shape, init or family.kernel, bias, name=name)()
+
+
 def conv(
-    family: Family, features: int, x: Array, name: str, *, padding=1, last=False
+    family: Family, features: int, x: Array, name: str, train: bool, *, last=False
 ) -> Array:
     """3x3 convolution; `last` ones start at, or near, zero."""
-    return nn.Conv(
-        features,
-        (3, 3),
-        padding=padding,
-        kernel_init=family.last if last else family.kernel,
-        bias_init=_ZEROS if last else family.bias(9 * x.shape[-1]),
-        dtype=x.dtype,
-        name=name,
-    )(x)
+    shape = 3, 3, x.shape[-1], features
+    init = family.last if last else None
+    return _conv(train, x, *weights(family, shape, name, init=init))
 
 
-def dense(
-    family: Family, features: int, x: Array, name: str, *, kernel=None, last=False
-) -> Array:
-    """Linear layer on the last axis, for images a 1x1 convolution."""
-    return nn.Dense(
-        features,
-        kernel_init=kernel or (family.last if last else family.kernel),
-        bias_init=_ZEROS if last else family.bias(x.shape[-1]),
-        dtype=x.dtype,
-        name=name,
-    )(x)
+def _conv(train: bool, x: Array, kernel: Array, bias: Array) -> Array:
+    kernel = kernel.astype(x.dtype)
+    # the form that is fastest for an evaluation has slow gradients of its kernel
+    kernel = kernel if train else ops_conv.arrange(kernel, x)
+    return ops_conv.conv(x, kernel) + bias.astype(x.dtype)
 
 
-def group_norm(family: Family, x: Array, name: str) -> Array:
+def dense(family: Family, features: int, x: Array, name: str) -> Array:
+    """Linear layer [B,inputs] -> [B,features]"""
+    kernel, bias = weights(family, (x.shape[-1], features), name)
+    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+def group_norm(
+    family: Family, images: tuple[Array, ...], name: str, **moved
+) -> Scaling:
     """Over min(32, C / 4) groups; where they do not divide C, over what divides both."""
-    channels = x.shape[-1]
-    return nn.GroupNorm(
-        math.gcd(min(32, channels // 4), channels),
-        epsilon=family.eps,
-        dtype=x.dtype,
-        use_fast_variance=False,  # E x^2 - (E x)^2 has too few digits beside this eps
-        name=name,
-    )(x)
+    channels = sum(x.shape[-1] for x in images)
+    groups = math.gcd(min(32, channels // 4), channels)
+    return GroupNorm(groups, family.eps, name=name)(*images, **moved)
 
 
 def downsample(x: Array, taps: tuple[int, ...], *, pad: bool = True) -> Array:
@@ -227,7 +300,7 @@ def upsample(x: Array, taps: tuple[int, ...]) -> Array:
     return 4 * y
 
 
-def _as_it_is(x: Array, taps: tuple[int, ...]) -> Array:
+def _as_it_is(x: Array, taps: tuple[int, ...] = ()) -> Array:
     return x
 
 

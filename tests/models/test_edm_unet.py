@@ -198,7 +198,8 @@ def test_evaluation_draws_nothing_and_returns_the_state_itself():
     out = jax.jit(lambda x: model.apply(params, state, x, **inputs)[0])(x)
     training = jax.jit(lambda x: plain.apply(params, state, x, train=True, **inputs))
     expected, after = training(x)
-    np.testing.assert_array_equal(out, expected)
+    # an evaluation on a CPU has its own form of convolutions
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, after, state)
     given = (params, state, jax.ShapeDtypeStruct(x.shape, x.dtype))
     seen = []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 import pytest
-from conftest import Golden, golden_each
+from conftest import Golden, close, golden_each
 
-from jaxcert.nn import unet
+from jaxcert.nn import group_norm, unet
 
 TAPS = [(1, 1), (1, 3, 3, 1)]
 
@@ -52,7 +54,7 @@ def test_block_with_several_heads_is_the_original(x64, file):
         inside["qkv"] = {leaf: array[..., ours] for leaf, array in qkv.items()}
         variables = {"params": {**params, "attention": inside}}
         block = unet.Block(unet.ADM, channels, heads, resample=resample)
-        y = jax.jit(lambda x, e: block.apply(variables, x, e, train=False))(x, e)
+        y = jax.jit(lambda x, e: block.apply(variables, (x,), e, train=False))(x, e)
         return np.abs(y.transpose(0, 3, 1, 2) - golden["y"]).max()
 
     # the number of heads is in no shape: one divisor of the channels gives the output
@@ -66,6 +68,7 @@ def test_gradients_of_a_block_are_those_of_finite_differences(x64):
     block = unet.Block(unet.ADM, 8, heads=2, resample="up")
     random = np.random.default_rng(0)
     x, e = random.standard_normal((2, 2, 2, 4)), random.standard_normal((2, 3))
+    x = x[..., :1], x[..., 1:]  # a group lies across their border
     shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x, e, False))
     at = jax.tree.map(lambda a: random.standard_normal(a.shape), (shapes, x, e))
 
@@ -73,6 +76,59 @@ def test_gradients_of_a_block_are_those_of_finite_differences(x64):
         return jnp.sin(block.apply(*at, train=False)).sum()
 
     jax.test_util.check_grads(jax.jit(loss), (at,), order=1, modes=["rev"], eps=1e-5)
+
+
+def _block_on(device, monkeypatch):
+    """(output, gradients, number of arrays like an image that are kept for them) of a
+    block in training, as if on that device."""
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
+    block = unet.Block(unet.DDPMPP, 8, heads=1, dropout=0.3)
+    random = np.random.default_rng(0)
+    z = random.standard_normal((2, 4, 4, 12)).astype(np.float32)
+    x, e = (z[..., :5], z[..., 5:]), random.standard_normal((2, 3)).astype(np.float32)
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: block.init(key, x, e, False))
+    at = jax.tree.map(
+        lambda a: random.standard_normal(a.shape).astype(np.float32), (shapes, x, e)
+    )
+
+    def apply(at):
+        return block.apply(*at, train=True, rngs={"dropout": key})
+
+    @jax.jit
+    def both(at):
+        y, pull = jax.vjp(apply, at)
+        return y, pull(jnp.cos(y))
+
+    kept = jax.tree.leaves(jax.eval_shape(lambda at: jax.vjp(apply, at)[1], at))
+    return *both(at), sum(a.shape[:3] == (2, 4, 4) for a in kept)
+
+
+def test_accelerators_keep_less_for_the_same_gradients(monkeypatch):
+    y, gradients, kept = _block_on("cpu", monkeypatch)
+    same_y, same_gradients, fewer = _block_on("gpu", monkeypatch)
+    close(same_y, y, 1e-5)
+    jax.tree.map(partial(close, tolerance=1e-4), same_gradients, gradients)
+    assert fewer <= kept - 2  # what both convolutions read
+
+
+def test_attention_forgets_the_bias_of_its_keys():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 2, 2, 8)).astype(np.float32)
+    attention = unet.Attention(unet.DDPMPP._replace(last=unet.DDPMPP.kernel), heads=2)
+    params = attention.init(jax.random.key(0), x)
+    params = jax.tree.map(lambda a: random.standard_normal(a.shape), params)
+
+    def output(at):
+        return attention.apply(params | {"params": params["params"] | dict(qkv=at)}, x)
+
+    def slope(bias):
+        at = dict(params["params"]["qkv"])
+        return jax.jacobian(lambda b: output(at | dict(bias=b)))(bias)
+
+    slopes = np.asarray(jax.jit(slope)(params["params"]["qkv"]["bias"]))
+    for_q, for_k, for_v = (np.abs(s).max() for s in np.split(slopes, 3, -1))
+    assert for_k == 0 and min(for_q, for_v) > 1e-3
 
 
 @pytest.mark.parametrize("taps", TAPS)
@@ -136,7 +192,8 @@ def test_statistics_of_bfloat16_images_have_float32_digits():
     class Norm(unet.nn.Module):
         @unet.nn.compact
         def __call__(self, x):
-            return unet.group_norm(unet.DDPMPP, x, "norm")
+            scaling = unet.group_norm(unet.DDPMPP, (x,), "norm")
+            return group_norm.apply(group_norm.identity, 0.0, (x,), scaling, None)
 
     narrow = Norm().apply(Norm().init(jax.random.key(0), x), x)
     assert narrow.dtype == jnp.bfloat16
@@ -150,7 +207,8 @@ def test_groups_of_a_normalisation_divide_its_channels(channels, groups):
     class Norm(unet.nn.Module):
         @unet.nn.compact
         def __call__(self, x):
-            return unet.group_norm(unet.DDPMPP, x, "norm")
+            scaling = unet.group_norm(unet.DDPMPP, (x,), "norm")
+            return group_norm.apply(group_norm.identity, 0.0, (x,), scaling, None)
 
     x = np.random.default_rng(0).standard_normal((1, 4, 4, channels)).astype(np.float32)
     y = np.asarray(Norm().apply(Norm().init(jax.random.key(0), x), x))
