@@ -225,5 +225,24 @@ def test_program_for_a_gpu_has_no_loop_and_adds_no_floats_in_any_order(monkeypat
         assert "tensor<i32>, %" in scatter[:400] or ": tensor<i32>" in scatter[:900]
 
 
+def test_no_reduction_has_more_operands_than_are_fused(monkeypatch):
+    """XLA would store what it does not fuse: 64 operands are 54 GB at full size."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    reduce, counts = jax.lax.reduce, set()
+
+    def counted(operands, *how):
+        counts.add(len(operands))
+        return reduce(operands, *how)
+
+    monkeypatch.setattr(direct.lax, "reduce", counted)
+    x, w = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((8, 20), (20, 24)))
+
+    def bounds(x, w):
+        return sort_neuron_bounds(x, x, w, rho=0.3, num_terms=3)
+
+    jax.eval_shape(lambda x, w: (bounds(x, w), norm_dist(x, w)), x, w)
+    assert counts == {16, 32}
+
+
 def test_names_of_forms_are_no_implementations():
     assert not {"loop", "direct"} & set(package.IMPLEMENTATIONS)

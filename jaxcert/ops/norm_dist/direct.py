@@ -38,6 +38,7 @@ from jaxcert.ops.norm_dist import xla
 Array = jax.Array
 
 _TILE = 4  # rows of each side whose outputs one thread holds
+_OPERANDS = 32  # of one reduction: XLA fuses no more, and stores 54 GB for 64
 _LOGARITHM = (  # log(1 + f) / f for sqrt(1/2) <= 1 + f < sqrt(2), to 3e-8
     (1.0, -0.499999881, 0.333341867, -0.250020742, 0.199568331)
     + (-0.165623978, 0.149522737, -0.143668175, 0.0872230455)
@@ -59,7 +60,8 @@ def outer(
     Returns as many arrays [S,M,N].
     """
     m, n = rows[0].shape[1], columns[0].shape[1]
-    down, across = _tile(m), _tile(n)
+    down = _tile(m, _TILE)
+    across = _tile(n, min(_TILE, _OPERANDS // (len(init) * down)))
     rows = [a.reshape(len(a), m // down, down, -1) for a in rows]
     columns = [a.reshape(len(a), n // across, across, -1) for a in columns]
     held = [a.reshape(len(a), m // down, down, n // across, across) for a in held]
@@ -299,8 +301,9 @@ def _power(p: Array, dtype) -> Callable[[Array], Array]:
     return power
 
 
-def _tile(size: int) -> int:
-    return next(n for n in (_TILE, _TILE // 2, 1) if size % n == 0)
+def _tile(size: int, most: int) -> int:
+    """The largest power of two up to `most`, itself one, that divides size."""
+    return math.gcd(size, most)
 
 
 def _larger(a, b):
