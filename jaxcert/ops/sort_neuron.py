@@ -51,8 +51,11 @@ def sort_neuron_bounds(
 def _bounds(form: str, c: tuple[float, ...], lower: Array, upper: Array, w: Array):
     if form == "direct":
         rows, columns = direct.box_rows(lower, upper, w)
-        found = direct.largest(direct.box_term, 2, len(c), rows, columns)
-        near, far = ([values[k][0] for values in found] for k in (0, 2))
+        # one end after the other: XLA does not fuse the terms of both
+        near, far = (
+            [value[0] for value, _ in direct.largest(term, 1, len(c), rows, columns)]
+            for term in (direct.nearest, direct.farthest)
+        )
     else:
         none = [jnp.full((len(lower), w.shape[1]), -1, lower.dtype)] * len(c)
 

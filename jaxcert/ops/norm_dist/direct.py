@@ -117,19 +117,24 @@ def maximum_and_index(x, w, kept=None) -> tuple[Array, Array]:
 def box(lower: Array, upper: Array, w: Array) -> tuple[Array, Array]:
     """max_i of the smallest and of the largest |x_i - w_i| of the box [lower, upper], both
     [B,D]: ([B,O], [B,O])."""
-    near, far = outer(box_term, _larger, [0.0, 0.0], *box_rows(lower, upper, w))
-    return near[0], far[0]
+    rows, columns = box_rows(lower, upper, w)
+    near, far = (outer(f, _larger, [0.0], rows, columns) for f in (nearest, farthest))
+    return near[0][0], far[0][0]
 
 
 def box_rows(lower: Array, upper: Array, w: Array) -> tuple[list[Array], list[Array]]:
-    """Rows and columns of `box_term` for `outer` and `largest`."""
+    """Rows and columns of `nearest` and `farthest` for `outer` and `largest`."""
     return [lower[None], upper[None]], [w.T[None]]
 
 
-def box_term(low: Array, high: Array, w: Array) -> tuple[Array, Array]:
-    """The smallest and the largest |x - w| for x in [low, high]."""
-    near = jnp.maximum(jnp.maximum(low - w, w - high), 0)
-    return near, jnp.maximum(w - low, high - w)
+def nearest(low: Array, high: Array, w: Array) -> list[Array]:
+    """The smallest |x - w| for x in [low, high]."""
+    return [jnp.maximum(jnp.maximum(low - w, w - high), 0)]
+
+
+def farthest(low: Array, high: Array, w: Array) -> list[Array]:
+    """The largest |x - w| for x in [low, high]."""
+    return [jnp.maximum(w - low, high - w)]
 
 
 def largest(
