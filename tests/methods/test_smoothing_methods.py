@@ -449,7 +449,9 @@ def test_an_attack_on_an_accelerator_sees_the_same_network(x64, monkeypatch):
             prepared_on.append(backend)
             return model.prepare(params, state)
 
-        def loss(x, seen=model._replace(prepare=prepare)):
+        seen = model._replace(prepare=prepare)
+
+        def loss(x, seen=seen):
             return (_smoothing.frozen(seen, params, state)(x) * weight).sum()
 
         found.append(jax.jit(jax.value_and_grad(loss))(x))
