@@ -34,7 +34,7 @@ def build(
     shape = dict(image=list(model.image_shape), noise=noise)
     items, floor = chunk, None
     if not kind:
-        items = chunk = smoothing._chunk_of(model.image_shape)
+        items = chunk = smoothing._chunk_of(model.image_shape) or chunk
         vote = _classifier(model)
         if changed:
             exact = _classifier(configs.in_float32(given.model))
