@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _options(argv)
     if options.list:
         for name in programs.names():
-            print(f"{name:34}{programs.find(name)[0].what}")
+            print(f"{name:36}{programs.find(name)[0].what}")
         return 0
     try:
         return run(options)

@@ -244,5 +244,30 @@ def test_no_reduction_has_more_operands_than_are_fused(monkeypatch):
     assert counts == {16, 32}
 
 
+@pytest.mark.parametrize("bounds", [False, True])
+def test_reductions_of_a_sort_neuron_read_the_same_arrays_and_share_no_terms(
+    monkeypatch, bounds
+):
+    """XLA must not compute what comes before once more in each of them: rounded otherwise, a
+    term that counted already would count again. Terms that several have in common it stores:
+    108 GB for a layer."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x, w = (jax.ShapeDtypeStruct(s, jnp.float64) for s in ((8, 20), (20, 24)))
+
+    def run(x, w):
+        how, x = dict(rho=0.3, num_terms=3), 3 * x - 1
+        return (
+            sort_neuron_bounds(x, x, w, **how) if bounds else sort_neuron(x, w, **how)
+        )
+
+    with jax.enable_x64(True):
+        text = jax.jit(run).trace(x, w).lower(lowering_platforms=("cuda",)).as_text()
+    between = text.split("optimization_barrier")
+    # one for the weights, then one before each of the three reductions
+    found = ["stablehlo.maximum" in part for part in between[1:]]
+    assert "stablehlo.maximum" not in between[0]
+    assert found == [False, True, True, True] * (2 if bounds else 1)
+
+
 def test_names_of_forms_are_no_implementations():
     assert not {"loop", "direct"} & set(package.IMPLEMENTATIONS)

@@ -59,18 +59,33 @@ def outer(
     `term` returns one array for each value of `init`, `combine` merges two such lists.
     Returns as many arrays [S,M,N].
     """
-    m, n = rows[0].shape[1], columns[0].shape[1]
-    down = _tile(m, _TILE)
-    across = _tile(n, min(_TILE, _OPERANDS // (len(init) * down)))
-    rows = [a.reshape(len(a), m // down, down, -1) for a in rows]
-    columns = [a.reshape(len(a), n // across, across, -1) for a in columns]
+    return _reduced(term, combine, init, *_parts(len(init), rows, columns), held)
+
+
+def _parts(values: int, rows: Sequence[Array], columns: Sequence[Array]):
+    """Rows and columns cut for tiles of `outer`, each into a list of every first, second..
+    of them: [S,M / 4,K] and [S,N / 4,K], or fewer and larger ones. values: of a term."""
+    down = _tile(rows[0].shape[1], _TILE)
+    across = _tile(columns[0].shape[1], min(_TILE, _OPERANDS // (values * down)))
+
+    def cut(a, parts):
+        a = a.reshape(len(a), -1, parts, a.shape[2])
+        return [a[:, :, i] for i in range(parts)]
+
+    return [cut(a, down) for a in rows], [cut(a, across) for a in columns]
+
+
+def _reduced(term, combine, init, rows, columns, held) -> list[Array]:
+    """`outer` of `_parts`."""
+    down, across = len(rows[0]), len(columns[0])
+    m, n = down * rows[0][0].shape[1], across * columns[0][0].shape[1]
     held = [a.reshape(len(a), m // down, down, n // across, across) for a in held]
     operands = []
     for i in range(down):
         for j in range(across):
             operands += term(
-                *[a[:, :, i, None] for a in rows],
-                *[a[:, None, :, j] for a in columns],
+                *[parts[i][:, :, None] for parts in rows],
+                *[parts[j][:, None] for parts in columns],
                 *[a[:, :, i, :, j, None] for a in held],
             )
     count = len(init)
@@ -148,7 +163,10 @@ def largest(
     `quantities` arrays that `term` returns: a list of [value, int32 place, value, place..],
     all [S,M,N], in descending order, the first place first where values are equal.
 
-    Each is a reduction of its own, over what comes after its predecessor.
+    Each is a reduction of its own, over what comes after its predecessor. All compare terms
+    that each computes for itself: equal bit for bit, or a value would count twice or not at
+    all. So they read the same arrays, which are not computed anew in each. And none shares
+    terms with another: XLA would store them, 108 GB for a layer.
     """
 
     def remaining(*arrays):
@@ -162,10 +180,11 @@ def largest(
 
     shape = max(len(rows[0]), len(columns[0])), rows[0].shape[1], columns[0].shape[1]
     none = [jnp.full(shape, jnp.inf, rows[0].dtype), jnp.full(shape, -1, jnp.int32)]
-    found = [none * quantities]
-    for _ in range(count):
-        init = [-1.0, 0] * quantities
-        found.append(outer(remaining, _first_larger, init, rows, columns, found[-1]))
+    found, init = [none * quantities], [-1.0, 0] * quantities
+    rows, columns = _parts(len(init), rows, lax.optimization_barrier(columns))
+    for _ in range(count):  # rows are small, and columns would be transposed each time
+        rows, before = lax.optimization_barrier((rows, found[-1]))
+        found.append(_reduced(remaining, _first_larger, init, rows, columns, before))
     return found[1:]
 
 
@@ -252,7 +271,7 @@ def _fixed_sum(v: Array, shape: tuple[int, int], at: tuple, terms: int) -> Array
 
     A value is high + low 2^-bits in units of 2^-bits max |v|. Neither sum can overflow:
     `bits` leaves room for `terms` of them. A value is off by 2^-(2 bits) max |v| at most;
-    5,120 terms of float32 leave 14 bits, so that is 2^-28, and a sum of floats that met
+    5,120 terms of float32 leave 15 bits, so that is 2^-30, and a sum of floats that met
     the largest value would round by more. Where v is not finite all of the sum is NaN.
     """
     wide = v.astype(jnp.promote_types(v.dtype, jnp.float32))
