@@ -97,7 +97,7 @@ WRONG = {
     ),
     "tiny section": (
         "config.tiny.dataa = dict(x=1)",
-        "the unknown key tiny.dataa: there are certify",
+        "the unknown key tiny.dataa: there are batch_statistics, certify",
     ),
     "tiny key": (
         "config.tiny.data.epoch = 1",

@@ -49,7 +49,7 @@ FLOORS = {
         JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
         {"errors", "interfaces", "records", "config", "progress", "ops"},
     ),
-    "certificates.statistics": (NUMPY | {"scipy"}, {"errors"}),
+    "certificates.statistics": (NUMPY | {"scipy"}, {"errors", "certificates.norms"}),
     "certificates.norms": (NUMPY | {"scipy"}, {"errors"}),
     "certificates.sequential": (NUMPY | {"scipy"}, set()),
     "certificates.procedures": (NUMPY, {"errors", *EVIDENCE}),
@@ -87,7 +87,7 @@ FLOORS = {
     "certifiers": (set(), {"config", "errors", "workdirs"}),
     "training": (
         JAX | {"optax", "orbax"},
-        {"errors", "interfaces", "records", "config", "data", "random_keys"},
+        {"errors", "interfaces", "records", "config", "data", "random_keys", "ops"},
     ),
     "training.build": (
         JAX | {"optax"},
