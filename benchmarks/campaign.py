@@ -70,6 +70,7 @@ COMPILE_S = {
 """CPU seconds by the beginning of a workload, the first that fits: on an H200's machine."""
 OTHERS_S = 10
 RESULTS = processes.ROOT / "benchmarks/results"
+_DAY = 24 * 3600
 COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "certify_resnet110": ("CERTIFY ResNet-110", {}, "bfloat16"),
     "certify_resnet110_float32": ("CERTIFY ResNet-110", {}, "float32"),
@@ -125,12 +126,16 @@ def campaign(
     """Run for at most `seconds`; the result that is in the folder.
 
     checks: a module with `names(device)` and CHECKS. Raises Failed where the device is not
-    there, or the folder is another campaign's.
+    there, the folder is another campaign's or cannot be written.
     """
     start = time.monotonic()
     end = start + seconds - LAST_S
     work, cache = folder / "work", folder / "cache"
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{folder} cannot be written ({error.strerror})"
+        raise Failed(f"{why}: name another --out") from None
     out, result = _opened(folder, device, tiny)
     _unpack(folder / "autotuning.tar.gz", cache)
     rows = _rows(cells, device, tiny)
@@ -388,7 +393,12 @@ def _opened(folder: Path, device: str, tiny: bool) -> tuple[Path, dict[str, Any]
     found = sorted(folder.glob("*-campaign.json"))
     if not found:
         return folder / f"{fresh['started'][:10]}-{device}-campaign.json", fresh
-    old = json.loads(found[-1].read_text())
+    try:
+        old = json.loads(found[-1].read_text())
+    except ValueError:
+        old = {}
+    if not isinstance(old, dict) or old.get("format") != FORMAT:
+        raise Failed(f"{found[-1]} is damaged, or no campaign: name another --out")
     if (old["device"], old["tiny"]) != (device, tiny):
         kind = f"--device {old['device']}{' --tiny' if old['tiny'] else ''}"
         raise Failed(f"{folder} has a campaign with {kind}: name another --out")
@@ -426,8 +436,10 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         "--tiny", action="store_true", help="smallest sizes, two rounds: a rehearsal"
     )
     options = parser.parse_args(argv)
-    if options.minutes <= 0:
-        parser.error(f"--minutes must be positive, not {options.minutes}")
+    if not 0 < options.minutes <= _DAY / 60:  # false for NaN
+        parser.error(
+            f"--minutes must be above 0 and at most {_DAY // 60}, not {options.minutes:g}"
+        )
     return options
 
 

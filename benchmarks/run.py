@@ -334,6 +334,16 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         help="smallest sizes: are the outputs of all sides equal? Times mean nothing",
     )
     options = parser.parse_args(argv)
+    if not 0 <= options.budget <= 7 * 24 * 3600:  # false for NaN
+        parser.error(
+            f"--budget must be 0 to 604800 seconds, a week, not {options.budget:g}"
+        )
+    try:
+        Path(options.out).resolve().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(
+            f"{options.out} cannot be written ({error.strerror}): name another --out"
+        )
     unknown = set(filter(None, options.cells.split(","))) - set(names.split(","))
     if unknown:
         parser.error(f"no cell is called {sorted(unknown)[0]!r}; there are {names}")

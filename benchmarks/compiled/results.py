@@ -36,7 +36,14 @@ def default() -> Path:
 
 
 def open(path: Path) -> dict[str, Any]:
-    """The result that the file holds, or an empty one. Raises InputError for another file."""
+    """The result that the file holds, or an empty one, and a folder for it. Raises InputError
+    for another file, or where there can be no folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): name another --out."
+        ) from None
     found = dict(format=FORMAT, device="NVIDIA H200, compiled for and not run", rows=[])
     if path.exists():
         try:
@@ -71,7 +78,6 @@ def compile_all(
     keep: str | None = None,
 ) -> None:
     """Rows of these programs into the result and the file, as they come."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     waiting, running = list(names), []
     began, done = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as folder:

@@ -114,6 +114,32 @@ def test_a_folder_of_another_campaign_is_refused(fakes):
         campaign.campaign(device="cpu", seconds=9, folder=fakes.out, tiny=False)
 
 
+def test_a_folder_that_is_a_file_or_holds_a_damaged_campaign_is_refused(
+    tmp_path, capsys
+):
+    words = ["--minutes", "1", "--device", "cpu", "--tiny", "--out"]
+    (tmp_path / "file").touch()
+    assert campaign.main([*words, str(tmp_path / "file")]) == 2
+    assert (
+        "file cannot be written (Not a directory): name another --out"
+        in capsys.readouterr().err
+    )
+    there = tmp_path / "2026-01-01-cpu-campaign.json"
+    for text in ("{", "[]", '{"format": "jaxcert-compiled-1"}'):
+        there.write_text(text)
+        assert campaign.main([*words, str(tmp_path)]) == 2
+        assert "is damaged, or no campaign" in capsys.readouterr().err
+        assert there.read_text() == text
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1", "1e300"])
+def test_minutes_that_no_campaign_has_are_refused(minutes, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        campaign.main([f"--minutes={minutes}", "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "--minutes must be above 0 and at most 1440" in capsys.readouterr().err
+
+
 def test_without_a_gpu_one_sentence_says_so(tmp_path):
     words = ["--minutes", "1", "--out", str(tmp_path)]
     command = [sys.executable, "-m", "benchmarks.campaign", *words]

@@ -169,6 +169,12 @@ def test_a_file_of_something_else_is_not_overwritten(tmp_path, capsys):
     assert json.loads(out.read_text()) == {"format": "jaxcert-benchmarks-1"}
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert command.main(["gather", "--out", str(tmp_path / "file" / "rows.json")]) == 2
+    assert "cannot be written (File exists): name another" in capsys.readouterr().err
+
+
 def test_a_program_that_fails_names_the_line_of_the_library():
     import numpy as np
 

@@ -137,6 +137,21 @@ def test_an_unknown_cell_is_refused_by_name(capsys):
     assert "no cell is called 'nothing'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--budget", "nan"], "--budget must be 0 to 604800 seconds"),
+        (["--budget", "inf"], "--budget must be 0 to 604800 seconds"),
+        (["--out", f"{__file__}/x.json"], "cannot be written (File exists)"),
+    ],
+)
+def test_a_budget_or_a_file_that_cannot_be_is_refused(words, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run.main(["--out", str(tmp_path / "x.json"), *words])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_wrong_output_is_an_error_above_tolerance(tmp_path):
     a, b = tmp_path / "a.npz", tmp_path / "b.npz"
     np.savez(a, y=np.ones(3), z=np.ones(2))
