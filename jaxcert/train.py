@@ -195,9 +195,10 @@ def refuse_another(workdir: Path, config: ConfigDict) -> int:
     if longer:
         different = [d for d in different if not d.startswith("data.epochs ")]
     if different:
+        key = different[0].partition(" ")[0]
         raise InputError(
             f"{workdir} holds a run of another config, different in {different[0]}: name "
-            "another --workdir."
+            f"another --workdir, or continue with --config.{key} as it is there."
         )
     return before
 

@@ -208,6 +208,15 @@ def test_a_workdir_of_another_run(tmp_path):
     refused(partial(train.refuse_another, run, other), "name another --workdir")
     train.refuse_another(tmp_path / "another", other)
     train.refuse_another(run, config)
+    # of version 0.1, whose products were all float32
+    old = tiny("--config.precision=highest")
+    run_of_01 = begun(tmp_path / "run_of_01", old)
+    said = refused(
+        partial(train.refuse_another, run_of_01, config),
+        r"precision \(highest there, default here\).*, or continue with --config.precision",
+    )
+    assert said.endswith("as it is there.")
+    train.refuse_another(run_of_01, tiny("--config.precision=highest"))
     path = run / "config.json"
     whole = path.read_bytes()
     for content, words in (
