@@ -12,6 +12,7 @@ Nothing may go to the host. `lower` only lowers: to raise a number, edit the fil
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def lower(rows: Iterable[dict[str, Any]]) -> None:
     there = read()
     for row in rows:
         old = there.get(row["program"], {})
-        new = {field: round(SLACK * v) for field, v in amounts(row).items()}
+        new = {field: math.ceil(SLACK * v) for field, v in amounts(row).items()}
         budget = {
             field: min(new[field], old.get(field, new[field])) for field in FIELDS
         }
