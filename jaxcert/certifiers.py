@@ -1,4 +1,4 @@
-"""What config.certify asks for: the certificate, and the images."""
+"""Builds what config.certify names: the certificate and the images that it is for."""
 
 from __future__ import annotations
 

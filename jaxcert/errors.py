@@ -64,7 +64,7 @@ def check_file(path: str | Path, *, new: bool = False) -> None:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether text for this path goes to a device or an open descriptor, and not to a file.
+    """Returns whether text for this path goes to a device or an open descriptor, not to a file.
     Raises InputError for a folder, a link in a circle, or a pipe, where writing waits until
     somebody reads."""
     if re.match(_NEITHER_FILE_NOR_FOLDER, str(path)):

@@ -95,7 +95,10 @@ TRAIN = {
     "rate": ("--config.optim.lr=nan", "optim.lr is nan: give a finite number"),
     "momentum": ("--config.optim.momentum=2", "momentum from 0 to below 1"),
     "average": ("--config.ema=2", "ema is a decay"),
-    "precision": ("--config.precision=x", "precision must be highest, default or tf32x3"),
+    "precision": (
+        "--config.precision=x",
+        "precision must be highest, default or tf32x3",
+    ),
     "log": ("--config.log.every_steps=0", "every_steps .* at least 1, not 0"),
     "noise": ("--config.method.sigma=0", "sigma 0.0 is not above 0"),
     "seed": ("--config.seed=-1", "seed is -1: give 0 or more"),

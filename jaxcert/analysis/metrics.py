@@ -426,8 +426,8 @@ def certify_numbers(c: Certificates) -> tuple[int, float, float] | None:
 
 
 def least_tail(c: Certificates, n: int | None = None) -> float:
-    """What `norms` calls so, of the record's noise at its own or another n; 0 for tables,
-    whose noise others drew."""
+    """The least tail probability that the record's noise shows (`norms.LEAST_TAIL`), for its own
+    n or another; 0 for tables, whose noise others drew."""
     if c.header.get("format") == "tsv":
         return 0.0
     procedure = c.header.get("procedure")

@@ -1,4 +1,4 @@
-"""Whether compiled programs here compute as the proofs assume.
+"""`check` refuses compiled programs that do not compute as the proofs assume.
 
 XLA can be told to take NaN and infinity for impossible, and sums for associative
 (--xla_cpu_enable_fast_math and its like). A certificate leans on
@@ -86,7 +86,7 @@ def _program(special, x):
 
 @jax.jit
 def _products(a, b):
-    """Of a matrix product and of a convolution."""
+    """sum_i a_i b_i of 16 numbers each, by a matrix product and by a convolution."""
     image, kernel = a.reshape(1, 4, 4, 1), b.reshape(4, 4, 1, 1)
     options = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
     convolved = jax.lax.conv_general_dilated(image, kernel, (1, 1), "VALID", **options)

@@ -1,4 +1,4 @@
-"""What every certificate asks of images, labels and indices."""
+"""Checks of images, labels and indices that all certificates share."""
 
 from __future__ import annotations
 

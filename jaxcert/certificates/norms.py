@@ -42,7 +42,8 @@ RADII = {
 }
 """Noise -> norms that it certifies."""
 LEAST_TAIL = 1e-6
-"""Of float32 noise at least: one value of it weighs 2^-23."""
+"""Tail probabilities of float32 noise below this are not relied on: a single value that the
+sampler can draw weighs 2^-23 already."""
 _SCALE = {"uniform": math.sqrt(3.0), "laplace": math.sqrt(0.5)}
 _DOWN, _UP = 1 - 1e-14, 1 + 1e-14
 """Some thirty times the error of the functions below."""
@@ -115,7 +116,8 @@ def p_needed(
 
 
 def is_told(least_tail: float, n: int, alpha: float) -> bool:
-    """Whether n votes could tell what drawn noise lacks, so that `least_tail` counts."""
+    """Returns whether n votes are enough to rely on tails that the drawn noise does not have;
+    if so, radii must respect `least_tail`."""
     return n * least_tail > min(1.0, -math.log(alpha))
 
 

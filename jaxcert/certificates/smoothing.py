@@ -57,7 +57,7 @@ from jaxcert.records import ABSTAIN, ERROR, Certificates
 _LEAST_SIGMA = 1e-6
 """Below, noise falls between two neighbouring float32 pixels and is lost."""
 _SMALL = 64 * 64 * 3
-"""Numbers of an image of which a forward pass takes 4000 on an accelerator."""
+"""Images of at most so many numbers are small: a forward pass on an accelerator takes 4000."""
 _TIMED = 0.3
 """Seconds of votes that a plan measures the speed with."""
 

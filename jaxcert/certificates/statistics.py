@@ -150,7 +150,7 @@ def trivial_acr(
 def smallest_n_above(
     acr: float, share: float, sigma: float, alpha: float, least_tail: float = 0.0
 ) -> float:
-    """Samples with which that constant classifier has a larger average radius than
+    """The number of samples with which that constant classifier has a larger average radius than
     `acr`; inf where a float64 cannot hold their number, or the noise does not show so much.
 
     floor(ln alpha / ln Phi(acr / (share sigma))) + 1. The paper prints the ratio upside

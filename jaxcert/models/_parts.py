@@ -61,7 +61,7 @@ def normalize(x, mean, std):
 
 
 def check_dtype(dtype: str) -> None:
-    """Raises InputError."""
+    """Raises InputError unless dtype is float32 or bfloat16."""
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
 
