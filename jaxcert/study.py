@@ -62,7 +62,6 @@ def runs(
     words: `--config.key=value`, of all of them. A count of 0 has no share. Raises
     InputError for settings that no run can have.
     """
-    from jaxcert import cli
 
     if min(counts) < 0 or not all(0 <= share <= 1 for share in shares):
         raise InputError(
@@ -85,7 +84,7 @@ def runs(
     ):
         row = configs.load(system)
         config = configs.tiny(row) if tiny else deepcopy(row)
-        config = cli.override(config, words)
+        config = configs.override(config, words)
         config.seed = seed
         config.data.epochs = max(1, round(config.data.epochs * factor))
         for mark in set(MARKS) & set(config.method):
@@ -97,7 +96,7 @@ def runs(
         configs.without_reference(config, row)
         configs.check(config, system)
         mixed = f"{count}at{share:g}" if count else "none"
-        name = f"{cli.system_name(system)}_{mixed}_{factor:g}x_seed{seed}"
+        name = f"{configs.system_name(system)}_{mixed}_{factor:g}x_seed{seed}"
         found.append(Run(name, config))
     _refuse_twins(found)
     return found

@@ -25,7 +25,7 @@ from PIL import Image
 
 from jaxcert import cli, study, train
 from jaxcert import config as configs
-from jaxcert.config_types import check_type
+from jaxcert.config import check_type
 from jaxcert.data import (
     archives,
     download,
@@ -639,7 +639,7 @@ def test_archives_that_are_not_there(tmp_path, small, server, monkeypatch, name)
     place.mkdir()
     said = refused(partial(opening, dir=str(place), download=False), "or fetch it by")
     (option,) = re.findall(r"--config\.data\.download=\w+", said)
-    config = cli.override(configs.load(CONFIG), [option])
+    config = configs.override(configs.load(CONFIG), [option])
     opening(dir=str(tmp_path), download=config.data.download)
     (file,) = re.findall(r"put (\S+) there", said)
     make(place / file)

@@ -142,7 +142,7 @@ def test_the_best_of_none_is_the_newest_if_asked_for(tmp_path):
         partial(opening, best=config.checkpoint.best), "train further, or take"
     )
     (option,) = re.findall(r"--config\S+", said)
-    config = cli.override(config, [option])
+    config = configs.override(config, [option])
     assert opening(best=config.checkpoint.best) == 2
     saved(tmp_path / "a", steps=[3], values=[0.5])
     assert opening(best=BY) == 3
@@ -242,7 +242,7 @@ def test_a_record_in_the_way(tmp_path):
     checked = partial(train._check_places, workdir=tmp_path, built=built)
     said = refused(partial(checked, config), "move the file away, or train with")
     option = re.search(r"--config\.certify\.after_training=\w+", said)[0]
-    checked(cli.override(config, [option]))
+    checked(configs.override(config, [option]))
     record.rename(tmp_path / "away.jsonl")
     checked(tiny("--config.certify.after_training=True"))
 

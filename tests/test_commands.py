@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from command_line import CONFIG, ROOT, assert_words, end, sentence
 
-from jaxcert import certify, cli, convert, import_torch, records, report, train
+from jaxcert import certify, convert, import_torch, records, report, train
 from jaxcert import config as configs
 from jaxcert.errors import InputError, exit_cleanly, interruptible
 
@@ -238,18 +238,18 @@ def test_another_certificate_starts_from_its_own_defaults(capsys):
     config.certify.n, config.certify.stop, config.certify.alpha = 7, 5, 0.25
     config.eval.certify = dict(n=3, start=1)
     words = ["--config.certify.bound=torus", "--config.certify.name=lipschitz"]
-    cli.override(config, words)
+    configs.override(config, words)
     assert "without alpha, bound, chunk, n, n0, " in capsys.readouterr().err
     own = dict(configs.base().certify, name="lipschitz", bound="torus", stop=5)
     assert config.certify.to_dict() == own | {"radii": config.certify.radii}
     assert config.eval.certify.to_dict() == dict(start=1)
     config = configs.load(CONFIG)
     config.certify.n, config.certify.alpha, config.certify.n0 = 7, 0.25, 9
-    cli.override(config, ["--config.certify.name=noised_diffusion_classifier"])
+    configs.override(config, ["--config.certify.name=noised_diffusion_classifier"])
     kept = config.certify
     assert (kept.alpha, kept.n0, "n" in kept, kept.sigma) == (0.25, 9, False, 0.5)
     with pytest.raises(InputError, match="no certificate is called 'x'"):
-        cli.override(config, ["--config.certify.name=x"])
+        configs.override(config, ["--config.certify.name=x"])
 
 
 def test_tiny_certification(ends, run, tmp_path):
@@ -717,7 +717,7 @@ def test_train_ends_with_the_next_command(run, capsys):
 def test_default_workdirs_of_two_families_and_rows_are_apart():
     files = ["configs/lot/digits.py", "configs/sortnet/digits.py"]
     files += [f"{CONFIG}:0.25", f"{CONFIG}:gaussian,0.25", "configs/quickstart.py"]
-    names = [cli.system_name(file) for file in files]
+    names = [configs.system_name(file) for file in files]
     assert names[:2] == ["lot_digits", "sortnet_digits"]
     assert names[2:] == [
         "smoothing_digits_0.25",

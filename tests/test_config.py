@@ -176,14 +176,14 @@ def test_values_are_compared_with_the_annotations_of_a_function():
 def test_overrides_of_the_evaluation_are_typed_by_the_certificate():
     config = configs.load(CONFIG)
     words = ["--config.eval.certify.n=20", "--config.eval.certify.radii=(0.0,0.1)"]
-    cli.override(config, [*words, "--config.eval.certify.n=30"])
+    configs.override(config, [*words, "--config.eval.certify.n=30"])
     assert config.eval.certify.to_dict() == dict(n=30, radii=(0.0, 0.1))
     assert config.certify.n == 1000
     for word in ("n=a", "radii=(1,'a')"):
         with pytest.raises(InputError, match="does not fit: give a value of type"):
-            cli.override(config, [f"--config.eval.certify.{word}"])
+            configs.override(config, [f"--config.eval.certify.{word}"])
     with pytest.raises(InputError, match="no key 'alhpa'; did you mean 'alpha'?"):
-        cli.override(config, ["--config.eval.certify.alhpa=1"])
+        configs.override(config, ["--config.eval.certify.alhpa=1"])
 
 
 def test_what_trains_another_run_is_told_apart_from_the_rest():
@@ -242,7 +242,7 @@ def test_published_numbers_stay_beside_what_the_paper_trained(word):
     config = configs.load(ROW)
     known = config.reference.to_dict()
     row = deepcopy(config)
-    changed = cli.override(config, [f"--config.{word}"])
+    changed = configs.override(config, [f"--config.{word}"])
     assert configs.without_reference(changed, row).reference.to_dict() == known
     assert known["certified"] == 68.17
 
@@ -251,11 +251,11 @@ def test_published_numbers_stay_beside_what_the_paper_trained(word):
 def test_published_numbers_are_left_out_of_another_training(word):
     config = configs.load(ROW)
     row = deepcopy(config)
-    changed = cli.override(config, [f"--config.{word}"])
+    changed = configs.override(config, [f"--config.{word}"])
     blank = configs.base().reference.to_dict()
     assert configs.without_reference(changed, row).reference.to_dict() == blank
     assert configs.tiny(row).reference.to_dict() == blank
-    own = cli.override(
+    own = configs.override(
         deepcopy(row), [f"--config.{word}", "--config.reference.clean=9"]
     )
     assert configs.without_reference(own, row).reference.clean == 9.0

@@ -40,10 +40,9 @@ FLOORS = {
     "random_keys": (JAX, {"errors"}),
     "records_read": (NUMPY, {"errors"}),
     "cohen_table": (NUMPY, {"errors", "records"}),
-    "config": ({"ml_collections"}, {"config_types", "errors"}),
-    "config_types": ({"ml_collections"}, {"errors"}),
+    "config": ({"absl", "ml_collections"}, {"errors"}),
     "interfaces": ({"jax"}, {"records"}),
-    "cli": ({"absl", "ml_collections"}, {"config", "errors"}),
+    "cli": ({"ml_collections"}, {"config", "errors"}),
     "ops": (JAX | {"jaxlib", "scipy"}, {"errors", "interfaces", "records"}),
     "data": (
         JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},

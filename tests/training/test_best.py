@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcert import certify, cli
+from jaxcert import certify
 from jaxcert import config as configs
 from jaxcert import train as train_command
 from jaxcert.analysis import facts
@@ -114,7 +114,7 @@ def test_best_network_is_what_is_certified_and_the_record_says_by_what(
     header = certify.certify(config, tmp_path).header
     assert header["step"] == 4 and header["selected_on"] == "holdout"
     assert facts.describe(header).endswith("by held-out training images")
-    cli.override(config, ["--config.checkpoint.best="])
+    configs.override(config, ["--config.checkpoint.best="])
     newest = certify.certify(config, tmp_path, out=tmp_path / "newest.jsonl").header
     assert newest["step"] == 8 and "selected_on" not in newest
 

@@ -6,8 +6,8 @@ FOLDER = "jaxcert"
 
 FAULTS = [
     (
-        "cli: a named option of another certificate is kept",
-        "cli.py",
+        "overrides: a named option of another certificate is kept",
+        "config/overrides.py",
         "k not in takes or takes[k] != had.get(k, takes[k])",
         "k not in takes",
         "tests/test_commands.py::test_another_certificate_starts_from_its_own_defaults",

@@ -1,0 +1,126 @@
+"""Config files, and the config.json of a workdir."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcert.config.checking import check
+from jaxcert.config.sections import base
+from jaxcert.errors import InputError, check_file
+
+_SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union")
+"""What certify had in older versions without saying so."""
+_WITHOUT = dict(
+    data=dict(holdout=0.0),
+    checkpoint=dict(best=""),
+    eval=dict(images=0, share=0.0, certify={}),
+)
+"""What sections had in older versions without saying so."""
+
+
+def split(argument: str) -> tuple[str, str]:
+    """(file, row) of FILE[:ROW]. A file's name may have colons itself, as a drive of Windows
+    has: the longest part before one that is a file counts."""
+    if Path(argument).is_file():
+        return argument, ""
+    ends = [at for at, letter in enumerate(argument) if letter == ":"]
+    for at in reversed(ends):
+        if Path(argument[:at]).is_file():
+            return argument[:at], argument[at + 1 :]
+    drive = re.match(r"[A-Za-z]:[\\/]", argument)
+    at = argument.find(":", 2 if drive else 0)
+    return (argument, "") if at < 0 else (argument[:at], argument[at + 1 :])
+
+
+def load(argument: str) -> ConfigDict:
+    """`configs/lot/cifar10.py:m,400` -> its config. Raises InputError for a missing or
+    broken file."""
+    path, row = split(argument)
+    if os.path.lexists(path):
+        check_file(path)
+    if not Path(path).is_file():
+        raise InputError(f"no config file {path}: `ls configs/*` lists them.")
+    try:
+        namespace = runpy.run_path(path)
+        if "get_config" not in namespace:
+            raise InputError(f"{path} has no get_config(arg=''): it is no config file.")
+        config = namespace["get_config"](row)
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a config file is code: even SystemExit
+        frames = traceback.extract_tb(error.__traceback__)
+        line = [getattr(error, "lineno", 1)]
+        line += [frame.lineno for frame in frames if frame.filename == path]
+        what = " ".join(str(error).split())
+        raise InputError(
+            f"{path}, line {line[-1]}: {type(error).__name__}: {what}; correct the file."
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"get_config of {path} gives no ConfigDict: start from jaxcert.config.base()."
+        )
+    check(config, path)
+    return config
+
+
+def system_name(argument: str) -> str:
+    """`configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
+    path, row = split(argument)
+    parts = [Path(path).absolute().parent.name, Path(path).stem, *row.split(",")]
+    return "_".join(part for part in parts if part and part != "configs")
+
+
+def save(config: ConfigDict, path: str | Path) -> None:
+    """As JSON; on a full disk the file that was there stays."""
+    part = Path(path).with_suffix(".part")
+    part.write_text(json.dumps(config.to_dict(), indent=1, default=list) + "\n")
+    part.replace(path)
+
+
+def read(workdir: str | Path) -> ConfigDict:
+    """config.json of a workdir; one of an older version gets the keys that came since, at
+    the values it had without them. Raises InputError if there is none
+    or it cannot be read."""
+    path = Path(workdir) / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"{workdir} is no workdir: it has no config.json; train into it first."
+        )
+    try:
+        config = ConfigDict(
+            _tuples(json.loads(path.read_text("utf-8"))), convert_dict=True
+        )
+        if isinstance(config.get("optim"), ConfigDict):
+            config.optim = base().optim.to_dict() | config.optim.to_dict()
+        for section, keys in _WITHOUT.items():
+            if isinstance(config.get(section), ConfigDict):
+                config[section] = keys | config[section].to_dict()
+        if isinstance(config.get("data", {}).get("augment"), ConfigDict):
+            known = base().data.augment.to_dict()
+            config.data.augment = known | config.data.augment.to_dict()
+        for key in ("ema_halflife", "init", "batch_statistics"):
+            config[key] = config.get(key, base()[key])
+        if config.get("certify", {}).get("name") == "smoothing":
+            config.certify = _SMOOTHING | config.certify.to_dict()
+        return config
+    except (ValueError, TypeError, AttributeError, RecursionError, MemoryError):
+        fault = f"{path} is damaged: it is no config"
+        raise InputError(
+            f"{fault}; restore it, or train again into another --workdir."
+        ) from None
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return value

@@ -1,0 +1,109 @@
+"""Overrides of a command line: `--config.section.key=value`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_dict import placeholder
+
+from jaxcert.config.building import PACKAGES, settings
+from jaxcert.config.sections import base
+from jaxcert.errors import InputError
+
+
+def override(config: ConfigDict, words: list[str]) -> ConfigDict:
+    """The config with `--config.optim.lr=0.01` and the like applied, another certificate
+    first: it starts from its own defaults, with the keys that mean the same in both."""
+    naming = "--config.certify.name="
+    for word in sorted(words, key=lambda word: not word.startswith(naming)):
+        if word.startswith(naming):
+            _change_certificate(config, word.removeprefix(naming))
+        key = word.removeprefix("--config.").partition("=")[0]
+        section, last = _place(config, key)
+        before, kind = section[last], section.get_type(last).__name__
+        values, arguments = flags.FlagValues(), ["jaxcert", word]
+        try:
+            config_flags.DEFINE_config_dict(
+                "config", config, flag_values=values, sys_argv=arguments
+            )
+            values(arguments)
+            if kind == "tuple" and _numbers(before) and not _numbers(section[last]):
+                raise ValueError
+        except (flags.Error, TypeError, ValueError):
+            example = str(before).replace(" ", "")
+            such = "" if before is None else f", such as {example}"
+            raise InputError(
+                f"{word} does not fit: give a value of type {kind}{such}."
+            ) from None
+    return config
+
+
+def _change_certificate(config: ConfigDict, name: str) -> None:
+    """Take the keys of the former certificate out, but for those that the one of this name
+    has too, with the same default, and say so on stderr."""
+    certify = config.certify
+    if name == certify.name:
+        return
+    takes = settings("certify", name)
+    had = settings("certify", certify.name) if certify.name else takes
+    own = [key for key in certify if key not in base().certify]
+    dropped = [k for k in own if k not in takes or takes[k] != had.get(k, takes[k])]
+    for section in (certify, config.eval.certify):
+        with section.unlocked():
+            for key in {*dropped} & {*section}:
+                del section[key]
+    if dropped:
+        print(
+            f"certify.name={name} starts from its own defaults, without "
+            f"{', '.join(dropped)} of {certify.name or 'the config'}",
+            file=sys.stderr,
+        )
+
+
+def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+    """Section and last word of a dotted key. One that a section lacks, but its model, method
+    or certificate takes, starts at its default; one of eval.certify as config.certify has it.
+    Raises InputError if there is no such key."""
+    value, words = config, key.split(".")
+    for depth, part in enumerate(words):
+        section = value
+        if not isinstance(section, ConfigDict):
+            raise InputError(
+                f"--config.{key}: there is no key {part!r}, what it would be in is the "
+                f"value {section!r}; leave '.{part}' out."
+            )
+        if part not in section:
+            known = _others(config, words[:depth])
+            if part not in known:
+                there = sorted({*section, *known})
+                near = difflib.get_close_matches(part, there, 1)
+                listed = ", ".join(there) or "none"
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}."
+                raise InputError(f"--config.{key}: there is no key {part!r}; {hint}")
+            start = known[part]
+            with section.unlocked():
+                section[part] = placeholder(start) if type(start) is type else start
+        value = section[part]
+    if isinstance(value, ConfigDict):
+        there = ", ".join(sorted(value)) or "none"
+        raise InputError(f"--config.{key} is a section: name one of its keys, {there}.")
+    return section, words[-1]
+
+
+def _others(config: ConfigDict, where: list[str]) -> dict[str, Any]:
+    """Keys that the section at a place may have besides those it has -> what they start as."""
+    if where == ["eval", "certify"]:
+        return _others(config, ["certify"]) | dict(config.certify)
+    if where[-1:] == ["networks"]:
+        return _others(config, where[:-1]).get("networks", {})
+    if len(where) != 1 or where[0] not in PACKAGES:
+        return {}
+    return settings(where[0], config[where[0]].name)
+
+
+def _numbers(values: tuple) -> bool:
+    return all(isinstance(v, int | float) for v in values)
