@@ -8,7 +8,7 @@ _COMMAND = getattr(sys, "argv", [])[:1] == ["-m"]
 if _COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback, from the first line on
 
-from jaxcert import terminal  # noqa: E402
+from jaxcert.errors import terminal  # noqa: E402
 
 if _COMMAND:
     terminal.begin()

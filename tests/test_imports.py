@@ -31,8 +31,7 @@ EVIDENCE = {f"certificates.{name}" for name in ("statistics", "norms", "sequenti
 
 FLOORS = {
     # part: (outside packages, parts of jaxcert)
-    "errors": (set(), {"terminal"}),
-    "terminal": (set(), set()),
+    "errors": (set(), set()),
     "progress": (set(), set()),
     "locks": (set(), {"errors"}),
     "records": (NUMPY, {"errors", "cohen_table", "records_check", "records_read"}),

@@ -12,7 +12,7 @@ import pytest
 from command_line import CONFIG, ROOT
 from test_records import HEADER, written
 
-from jaxcert import terminal
+from jaxcert.errors import terminal
 from jaxcert.locks import LOCK
 
 COMMANDS = {
@@ -205,7 +205,7 @@ def test_streams_that_take_nothing(workdir, end, stream, words):
 def test_files_do_not_take_the_place_of_closed_streams(tmp_path):
     script = (
         "import os, sys; [os.close(n) for n in (0, 1, 2)]; "
-        "from jaxcert import terminal; terminal._fill_closed_descriptors(); "
+        "from jaxcert.errors import terminal; terminal._fill_closed_descriptors(); "
         "file = open(sys.argv[1], 'w'); os.write(2, b'of C'); "
         "file.write(str(file.fileno() > 2))"
     )

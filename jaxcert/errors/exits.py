@@ -1,20 +1,17 @@
-"""The one exception of user input, and how a command ends on it."""
+"""How a command ends: with a status, and on a fault with one sentence on stderr."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import signal
-import stat
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 
-from jaxcert import terminal
+from jaxcert.errors import terminal
+from jaxcert.errors.input_error import InputError
 
 _ADVICE = {
     errno.EACCES: "change its permissions or name another place",
@@ -30,77 +27,6 @@ _ADVICE = {
     errno.EIO: "check the disk",
 }
 """Advice by error number of the system, the same for reading and for writing."""
-
-_NEITHER_FILE_NOR_FOLDER = "(/dev/(std|fd/)|/proc/)"
-"""Paths of open descriptors: what stands behind them is not ours to read back."""
-
-
-class InputError(ValueError):
-    """Something the user gave is wrong. The message is one sentence: the fault and its
-    fix."""
-
-
-def check_file(path: str | Path, *, new: bool = False) -> None:
-    """Raises InputError unless the path is a regular file, and not a folder, a pipe, a
-    device or a link in a circle. new: it may also be missing, as what is about to be
-    written is."""
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        if new:
-            return
-        raise InputError(f"there is no file {path}: check the path.") from None
-    except ValueError:  # a zero byte
-        raise InputError(f"{str(path)!r} can be no path: give another.") from None
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise InputError(
-            f"{path} is a link that leads in a circle: name another file."
-        ) from None
-    kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
-    if not stat.S_ISREG(mode) or re.match(_NEITHER_FILE_NOR_FOLDER, str(path)):
-        raise InputError(f"{path} is a {kind}: name a regular file.")
-
-
-def is_stream(path: str | Path) -> bool:
-    """Returns whether text for this path goes to a device or an open descriptor, not to a file.
-    Raises InputError for a folder, a link in a circle, or a pipe, where writing waits until
-    somebody reads."""
-    if re.match(_NEITHER_FILE_NOR_FOLDER, str(path)):
-        return True
-    with suppress(OSError, ValueError):
-        if stat.S_ISCHR(os.stat(path).st_mode):
-            return True
-    check_file(path, new=True)
-    return False
-
-
-def own_file(workdir: str | Path, name: str) -> Path:
-    """The path of a file of a workdir that is about to be written.
-
-    Raises InputError for a link that leads out of the workdir: one from somebody else could
-    have any file written so.
-    """
-    path = Path(workdir) / name
-    if os.path.islink(path):
-        there, folder = os.path.realpath(path), os.path.realpath(workdir)
-        if os.path.commonpath((there, folder)) != folder:
-            raise InputError(
-                f"{path} is a link that leads out of its workdir, to {there}: remove the link."
-            )
-    return path
-
-
-def home(path: str | Path) -> Path:
-    """The path with its `~` as the home folder. Raises InputError where there is none."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise InputError(
-            f"{path} is in a home folder that is not known: give the whole path, or set "
-            "$HOME."
-        ) from None
 
 
 def exit_cleanly(command: Callable[[], int | None]) -> int:
@@ -189,44 +115,6 @@ def _of_memory(error: Exception) -> str:
         f"there is not enough memory{amount}: give smaller batches, images or networks; what "
         "was finished is kept."
     )
-
-
-@contextmanager
-def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came, for a loop that ends between two steps; a second one
-    ends at once.
-
-    at_once: the first raises KeyboardInterrupt where it comes, and where the loop asks:
-    Python drops what is raised in a callback from C.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    came = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def note(number, frame):
-        came.append(number)
-        for each in signals:
-            signal.signal(each, terminal.after(before[each]))
-        if at_once:
-            terminal.note(before[signal.SIGINT])
-            raise KeyboardInterrupt
-
-    def asked():
-        if came and at_once:
-            raise KeyboardInterrupt
-        return bool(came)
-
-    for number in signals:
-        signal.signal(number, note)
-    try:
-        yield asked
-    finally:
-        for number in signals:
-            handler = before[number]
-            signal.signal(number, terminal.after(handler) if came else handler)
 
 
 def _but_for_closed_loops(unraisable, otherwise=sys.unraisablehook) -> None:

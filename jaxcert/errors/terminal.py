@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -73,14 +73,52 @@ def interrupts_raised() -> Iterator[None]:
             signal.signal(signal.SIGINT, end_at_once)
 
 
+@contextmanager
+def interruptible(*, at_once: bool) -> Iterator[Callable[[], bool]]:
+    """Yields `stop_requested()`, for a loop that ends between two steps. The first Ctrl-C or
+    SIGTERM only sets it; a second one ends the process.
+
+    at_once: the first one raises KeyboardInterrupt where the program is, and again in
+    `stop_requested()`, because Python drops what is raised in a callback from C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    came = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def handle(number, frame):
+        came.append(number)
+        for each in signals:
+            signal.signal(each, after(before[each]))
+        if at_once:
+            note(before[signal.SIGINT])
+            raise KeyboardInterrupt
+
+    def stop_requested():
+        if came and at_once:
+            raise KeyboardInterrupt
+        return bool(came)
+
+    for number in signals:
+        signal.signal(number, handle)
+    try:
+        yield stop_requested
+    finally:
+        for number in signals:
+            handler = before[number]
+            signal.signal(number, after(handler) if came else handler)
+
+
 def interrupted() -> bool:
-    """Whether Ctrl-C came: libraries turn its exception into others, or drop it."""
+    """Returns whether Ctrl-C came: libraries turn its exception into others, or drop it."""
     return _came
 
 
 def after(handler: object) -> object:
-    """The handler of the next Ctrl-C, where one has come instead of which `handler` would
-    have been called."""
+    """Returns the handler to install for the next Ctrl-C, once one came that `handler` would
+    otherwise have been called for."""
     return end_at_once if handler is raise_once else handler
 
 

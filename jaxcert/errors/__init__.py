@@ -1,0 +1,16 @@
+"""Errors of user input: the exception, checks of values and paths, and how a command ends."""
+
+from jaxcert.errors.exits import exit_cleanly
+from jaxcert.errors.files import check_file, home, is_stream, own_file
+from jaxcert.errors.input_error import InputError
+from jaxcert.errors.terminal import interruptible
+
+__all__ = [
+    "InputError",
+    "check_file",
+    "exit_cleanly",
+    "home",
+    "interruptible",
+    "is_stream",
+    "own_file",
+]
