@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxcert.records import Certificates
+from jaxcert.certificate import Certificates
 
 Array = jax.Array
 Key = jax.Array  # a jax.random key

@@ -31,9 +31,9 @@ from jaxcert.analysis.metrics import summary
 from jaxcert.analysis.recheck import Recheck
 from jaxcert.analysis.study_runs import TEST, TRAIN, Run, read
 from jaxcert.analysis.told import Told
+from jaxcert.certificate import ATTACKS, Certificates
 from jaxcert.cli import parse_radii
 from jaxcert.errors import InputError, exit_cleanly, is_stream, own_file
-from jaxcert.records import ATTACKS, Certificates
 
 RECORD = "certificates.jsonl"
 

@@ -11,10 +11,10 @@ from conftest import golden_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcert import cohen_table, records
+from jaxcert import records
 from jaxcert.analysis import metrics
 from jaxcert.errors import InputError
-from jaxcert.records import Certificates
+from jaxcert.records import Certificates, cohen_table
 
 HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 ONES = "1.00e+00 1.00e+00 5.00e-01 1.00e+00 2.00e+00".split()

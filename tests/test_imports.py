@@ -34,25 +34,26 @@ FLOORS = {
     "errors": (set(), set()),
     "progress": (set(), set()),
     "locks": (set(), {"errors"}),
-    "records": (NUMPY, {"errors", "cohen_table", "records_check", "records_read"}),
-    "records_check": (NUMPY, {"errors", "records_read"}),
+    "certificate": (NUMPY, set()),
+    "records": (NUMPY, {"certificate", "errors"}),
     "random_keys": (JAX, {"errors"}),
-    "records_read": (NUMPY, {"errors"}),
-    "cohen_table": (NUMPY, {"errors", "records"}),
     "config": ({"absl", "ml_collections"}, {"errors"}),
-    "interfaces": ({"jax"}, {"records"}),
+    "interfaces": ({"jax"}, {"certificate"}),
     "cli": ({"ml_collections"}, {"config", "errors"}),
-    "ops": (JAX | {"jaxlib", "scipy"}, {"errors", "interfaces", "records"}),
+    "ops": (
+        JAX | {"jaxlib", "scipy"},
+        {"certificate", "errors", "interfaces", "records"},
+    ),
     "data": (
         JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
-        {"errors", "interfaces", "records", "config", "progress", "ops"},
+        {"certificate", "errors", "interfaces", "records", "config", "progress", "ops"},
     ),
     "certificates.statistics": (NUMPY | {"scipy"}, {"errors", "certificates.norms"}),
     "certificates.norms": (NUMPY | {"scipy"}, {"errors"}),
     "certificates.sequential": (NUMPY | {"scipy"}, set()),
     "certificates.procedures": (NUMPY, {"errors", *EVIDENCE}),
     "attacks": (JAX | {"optax"}, {"errors", "interfaces", "ops"}),
-    "nn": (JAX | {"flax"}, {"errors", "interfaces", "records", "ops"}),
+    "nn": (JAX | {"flax"}, {"certificate", "errors", "interfaces", "records", "ops"}),
     "diffusion": (JAX, {"errors", "interfaces", "ops"}),
     "models": (JAX | {"flax"}, {"errors", "interfaces", "ops", "nn", "diffusion"}),
     "methods": (
@@ -60,6 +61,7 @@ FLOORS = {
         {
             "errors",
             "interfaces",
+            "certificate",
             "records",
             "ops",
             "diffusion",
@@ -72,6 +74,7 @@ FLOORS = {
         {
             "errors",
             "interfaces",
+            "certificate",
             "records",
             "progress",
             "ops",
@@ -85,7 +88,16 @@ FLOORS = {
     "certifiers": (set(), {"config", "errors", "workdirs"}),
     "training": (
         JAX | {"optax", "orbax"},
-        {"errors", "interfaces", "records", "config", "data", "random_keys", "ops"},
+        {
+            "certificate",
+            "errors",
+            "interfaces",
+            "records",
+            "config",
+            "data",
+            "random_keys",
+            "ops",
+        },
     ),
     "training.build": (
         JAX | {"optax"},
@@ -105,6 +117,7 @@ FLOORS = {
         {
             "errors",
             "interfaces",
+            "certificate",
             "records",
             "random_keys",
             "config",
@@ -116,7 +129,7 @@ FLOORS = {
     ),
     "analysis": (
         NUMPY | {"scipy", "matplotlib"},
-        {"errors", "records", *EVIDENCE, "certificates.procedures"},
+        {"certificate", "errors", "records", *EVIDENCE, "certificates.procedures"},
     ),
     "torch_import": (NUMPY | {"safetensors"}, {"errors"}),
 }

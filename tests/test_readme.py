@@ -21,6 +21,7 @@ import pytest
 from jaxcert import config as configs
 from jaxcert import records
 from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.records import files
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -212,7 +213,7 @@ def test_row_of_a_record_has_what_is_shown():
         radius_paper=np.array([shown["radius_paper"]]),
         logits=np.array([shown["logits"]]),
     )
-    (written,) = records._rows_to_json(row)
+    (written,) = files._rows_to_json(row)
     assert written == shown and list(written) == list(shown)
 
 

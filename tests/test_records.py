@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcert import records, records_read
+from jaxcert import records
 from jaxcert.errors import InputError, exit_cleanly
-from jaxcert.records import Certificates, Writer
+from jaxcert.records import Certificates, Writer, files
+from jaxcert.records import lines as record_lines
 
 HEADER = dict(
     method="smoothing",
@@ -295,7 +296,7 @@ class TestChunks:
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch):
-        monkeypatch.setattr(records_read, "_LINES", 3)
+        monkeypatch.setattr(record_lines, "_LINES", 3)
 
     @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 9])
     def test_rows_and_columns_do_not_depend_on_them(self, tmp_path, size):
@@ -350,7 +351,7 @@ class TestChunks:
         assert path.read_text() == before
 
     def test_to_append_no_evidence_is_kept_in_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(records_read, "_LINES", 100)
+        monkeypatch.setattr(record_lines, "_LINES", 100)
         size, classes = 3000, 100
         header = HEADER | dict(num_classes=classes)
         counts = np.tile([97, *[0] * (classes - 1)], (size, 1))
@@ -675,7 +676,7 @@ class TestWriterAndReaderAgree:
         writer = Writer(path, header)
         for part in parts:
             before = path.read_text()
-            lines = [json.dumps(row) for row in records._rows_to_json(part)]
+            lines = [json.dumps(row) for row in files._rows_to_json(part)]
             other.write_text(before + "".join(f"{line}\n" for line in lines))
             try:
                 records.load(other)

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxcert.analysis.metrics import certified_accuracy, certifies, states
-from jaxcert.records import Certificates
+from jaxcert.certificate import Certificates
 
 BASELINE = "gaussian"
 """Method whose training adds noise and nothing else."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxcert.analysis.facts import Reference
+from jaxcert.certificate import Certificates
 from jaxcert.errors import InputError
-from jaxcert.records import Certificates
 
 
 def gradients(path: str | Path, c: Certificates) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from jaxcert.analysis.compare import Difference
 from jaxcert.analysis.metrics import Summary, tried
 from jaxcert.analysis.recheck import Recheck
-from jaxcert.records import Certificates
+from jaxcert.certificate import Certificates
 
 UNITS = "pixels in [0, 1]"
 

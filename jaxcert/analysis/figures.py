@@ -35,8 +35,8 @@ from jaxcert.analysis.metrics import (
 from jaxcert.analysis.tables import (
     short_names,
 )
+from jaxcert.certificate import Certificates
 from jaxcert.certificates import norms, statistics
-from jaxcert.records import Certificates
 
 _INK = "#010203"  # stands for currentColor
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import norms, statistics
-from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 
 class Summary(NamedTuple):

@@ -38,9 +38,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.analysis import recheck_header
+from jaxcert.certificate import Certificates
 from jaxcert.certificates import norms, procedures, statistics
 from jaxcert.errors import InputError
-from jaxcert.records import SAME, Certificates
+from jaxcert.records import SAME
 
 _ROUNDING = 1e-13
 """In units of sigma. Another version of scipy may differ by a few ulp; statistics rounds

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxcert.certificate import Certificates
 from jaxcert.certificates import sequential
 from jaxcert.errors import InputError
-from jaxcert.records import SAME, Certificates
+from jaxcert.records import SAME
 
 NORMS = {
     "bronet": "l2",

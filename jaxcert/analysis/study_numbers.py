@@ -33,7 +33,7 @@ from scipy import stats
 from jaxcert.analysis.compare import common
 from jaxcert.analysis.metrics import interval, standard_error, states, summary
 from jaxcert.analysis.study import Cell, Study
-from jaxcert.records import Certificates
+from jaxcert.certificate import Certificates
 
 
 class Estimate(NamedTuple):

@@ -16,8 +16,8 @@ from jaxcert.analysis.facts import (
     Reference,
 )
 from jaxcert.analysis.metrics import certifies
+from jaxcert.certificate import ATTACKS, Certificates
 from jaxcert.errors import InputError
-from jaxcert.records import ATTACKS, Certificates
 
 TEST, TRAIN = "certificates.jsonl", "train.jsonl"
 

@@ -29,7 +29,7 @@ from jaxcert.analysis.facts import (
     radius_text,
 )
 from jaxcert.analysis.metrics import certifies, states, tried
-from jaxcert.records import Certificates
+from jaxcert.certificate import Certificates
 
 _NAME_WIDTH = 20
 

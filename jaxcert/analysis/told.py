@@ -12,9 +12,9 @@ from jaxcert import records
 from jaxcert.analysis.facts import untold
 from jaxcert.analysis.metrics import certify_numbers
 from jaxcert.analysis.recheck import Recheck, recheck
+from jaxcert.certificate import Certificates
 from jaxcert.certificates import statistics
 from jaxcert.errors import InputError
-from jaxcert.records import Certificates
 
 Told = float | Mapping[str, float] | None
 """What tables do not say: a number for all of them, or by name."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxcert.certificate import Certificates
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Plan
 from jaxcert.ops import images
-from jaxcert.records import Certificates
 
 
 def inside(inner: Certifier) -> Certifier:

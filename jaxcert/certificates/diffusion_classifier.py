@@ -32,13 +32,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import Partial
 
 from jaxcert import random_keys
+from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import _arithmetic, _inputs, noise, statistics
 from jaxcert.certificates.noised_diffusion_classifier import denoiser_of
 from jaxcert.diffusion import classifiers, edm, lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network, Plan
 from jaxcert.ops.images import check_range, unit
-from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 _PAIRS = (1000, 80)
 """Draws times classes of a forward pass, on an accelerator and on a CPU."""

@@ -23,10 +23,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxcert import random_keys
+from jaxcert.certificate import ERROR, Certificates
 from jaxcert.certificates import lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
-from jaxcert.records import ERROR, Certificates
 
 
 @random_keys.pinned()

@@ -30,13 +30,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcert import random_keys
+from jaxcert.certificate import ERROR, Certificates
 from jaxcert.certificates import _arithmetic
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Certifier, Model, Network, Tell
 from jaxcert.ops import margins
 from jaxcert.ops.images import check_range, unit
 from jaxcert.progress import Progress
-from jaxcert.records import ERROR, Certificates
 
 
 @random_keys.pinned()

@@ -39,6 +39,7 @@ from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from jaxcert import random_keys
+from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import (
     _arithmetic,
     _inputs,
@@ -52,7 +53,6 @@ from jaxcert.certificates import noise as noises
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network, Plan, VoteFn
 from jaxcert.ops import images
-from jaxcert.records import ABSTAIN, ERROR, Certificates
 
 _LEAST_SIGMA = 1e-6
 """Below, noise falls between two neighbouring float32 pixels and is lost."""

@@ -35,7 +35,7 @@ FAULTS = [
     ),
     (
         "records: an attack is sent to certify",
-        "records.py",
+        "records/files.py",
         'return "attack" if header.get("method") in ATTACKS else "certify"',
         'return "certify"',
         "tests/test_advice_records.py::test_attacks_and_certificates_name_their_own_command",

@@ -21,7 +21,7 @@ FAULTS = [
     ),
     (
         "records: the header of another request stays",
-        "records.py",
+        "records/files.py",
         "whole = 0  # a header alone",
         "pass  # a header alone",
         "tests/test_records.py::TestContinue::test_header_without_rows_makes_way",

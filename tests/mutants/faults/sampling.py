@@ -85,7 +85,7 @@ FAULTS = [
     ),
     (
         "records: any generator continues them",
-        "records.py",
+        "records/files.py",
         "precision checkpoint seed generator base networks",
         "precision checkpoint seed base networks",
         "tests/test_records.py::TestContinue",

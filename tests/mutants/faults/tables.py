@@ -11,21 +11,21 @@ _PRINTED = "tests/analysis/test_tables.py"
 FAULTS = [
     (
         "table: radii of three digits",
-        "cohen_table.py",
+        "records/cohen_table.py",
         "*[repr(float(c.radius[i]))] * certifies",
         "*[f'{c.radius[i]:.3g}'] * certifies",
         f"{_TABLE}::TestWritten::test_whether_a_radius_reaches_a_threshold_survives",
     ),
     (
         "table: l2 whatever the norm",
-        "cohen_table.py",
+        "records/cohen_table.py",
         'norm = words.get("norm", "l2").lower()',
         'norm = "l2"',
         f"{_TABLE}::TestWritten::test_norm_of_smoothing_is_restored",
     ),
     (
         "table: comments are not counted",
-        "cohen_table.py",
+        "records/cohen_table.py",
         "return found, len(comments)",
         "return found, len(comments) + 1",
         f"{_TABLE}::TestRead::test_comments_are_passed_over_and_counted",
@@ -81,7 +81,7 @@ FAULTS = [
     ),
     (
         "records: the writer does not ask the reader",
-        "records.py",
+        "records/files.py",
         "widths, largest = self._accept(text)",
         "widths, largest = self._widths, self._largest",
         "tests/test_records.py::TestWriterAndReaderAgree::test_evidence_of_other_classes_takes_another_file",

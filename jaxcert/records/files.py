@@ -1,7 +1,5 @@
-"""The certificate record: one header, then one JSON line per image. Imports numpy
-alone.
+"""Writes, continues and loads the file of a certificate record.
 
-Every certificate of the library fills `Certificates`, and analysis reads nothing else.
 On disk (`certificates.jsonl`) the first line is the header; every other line is one
 image with its evidence: vote counts for smoothing, logits for Lipschitz networks, so
 that a second program can re-check the radius. Lines are appended and synced per batch,
@@ -19,22 +17,20 @@ import operator
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxcert import cohen_table, records_check, records_read
+from jaxcert.certificate import ATTACKS, Certificates
 from jaxcert.errors import InputError, check_file
-from jaxcert.records_read import FORMAT, INTEGERS, ROW_FIELDS
+from jaxcert.records import checks, cohen_table
+from jaxcert.records import lines as record_lines
+from jaxcert.records.lines import FORMAT, INTEGERS, ROW_FIELDS
 
 try:
     import fcntl
 except ImportError:  # Windows: files are not locked there
     fcntl = None
-
-ABSTAIN, ERROR = -1, -2
-ATTACKS = ("pgd", "apgd")
-"""Methods whose records hold distances that attacks found, no certificates."""
 
 IDENTITY = (
     "method norm alpha sigma procedure dataset split data_digest num_classes model "
@@ -49,54 +45,6 @@ SAME = 1e-9
 """Relative difference up to which computed numbers of two headers (`computed`) are those
 of one network: another device or device count changes their last digits. Rows of both
 then stand under the header of the first, so the re-check allows for as much."""
-
-
-class Certificates(NamedTuple):
-    """Rows of N images; arrays are numpy."""
-
-    index: np.ndarray
-    """int64 [N], position in the data set's own order"""
-    label: np.ndarray
-    """int32 [N]"""
-    predicted: np.ndarray
-    """int32 [N]; -1 abstains, -2 an error such as a NaN; the radius of both is 0"""
-    radius: np.ndarray
-    """float64 [N]: no valid image at distance < radius in `norm` changes the PREDICTED
-    class"""
-    n: np.ndarray
-    """int64 [N], samples used (1 if deterministic)"""
-    seconds: np.ndarray
-    """float64 [N]"""
-    radius_paper: np.ndarray | None = None
-    """float64 [N], what the original code would print: for comparison with published
-    tables only"""
-    p_lower: np.ndarray | None = None
-    """float64 [N], lower confidence bound of the predicted class' probability"""
-    counts: np.ndarray | None = None
-    """int64 [N,K], votes of the estimation stage"""
-    agreeing: np.ndarray | None = None
-    """int64 [N,J], votes for the class that was tried, in all, at each look of
-    procedure.looks; -1: not taken"""
-    changed: np.ndarray | None = None
-    """int64 [N], votes among the n0 of the selection that float32 instead of bfloat16
-    changes"""
-    logits: np.ndarray | None = None
-    """float64 [N,K]"""
-    least_margins: np.ndarray | None = None
-    """float64 [N,J], the least lower bound of z_predicted - z_j over the other classes on
-    the box of each of the J radii that were tried; nan where a box was not looked at"""
-    margins: np.ndarray | None = None
-    """float64 [N,K], of version 0.1, which wrote no `least_margins`: lower bounds of
-    z_predicted - z_j on the box of this radius; nan where the radius is 0"""
-    distance: np.ndarray | None = None
-    """float64 [N], of an attack: that of the nearest image found in another class than
-    predicted; nan: none was found"""
-    header: dict[str, Any] = {}
-
-    @property
-    def correct(self) -> np.ndarray:
-        """bool [N]; abstentions and errors are wrong."""
-        return self.predicted == self.label
 
 
 def identity(header: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +84,7 @@ class Writer:
         self._asks: list[Any] = []  # requests that the file does not know yet
         self._widths: dict[str, int] = {}  # of the evidence that its rows have
         self._largest = -1  # label or class
-        records_check.check_header(self.path, json.loads(json.dumps(self.header)))
+        checks.check_header(self.path, json.loads(json.dumps(self.header)))
         check_file(self.path, new=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "ab", buffering=0)
@@ -169,8 +117,8 @@ class Writer:
             value = np.asarray(getattr(rows, name))
             whole = np.isfinite(value) & (value == np.floor(value))
             faults.append((~whole, f"a {name} that is no whole number"))
-        faults += records_check.faults(rows, self.header)
-        if (found := records_check.first(faults)) is not None:
+        faults += checks.faults(rows, self.header)
+        if (found := checks.first(faults)) is not None:
             row, what = found
             raise InputError(
                 f"image {rows.index[row]} has {what} and cannot go into {self.path}: "
@@ -181,13 +129,13 @@ class Writer:
         """`_widths` and `_largest` with these lines. Raises InputError for what the reader
         refuses, or refuses beside the lines that the file has."""
         try:
-            columns = records_read.parsed(self.path, lines)
+            columns = record_lines.parsed(self.path, lines)
         except InputError:
             raise InputError(
                 f"rows with values that no record has cannot go into {self.path}: give whole "
                 "numbers of 31 bits for classes, finite times, and evidence of one size."
             ) from None
-        widths, largest = records_check.widths(columns), self._largest
+        widths, largest = checks.widths(columns), self._largest
         for name, width in widths.items():
             if self._widths.get(name, width) != width:
                 raise InputError(
@@ -197,7 +145,7 @@ class Writer:
         widths = self._widths | widths
         if lines:
             largest = max(largest, *(columns[k].max() for k in ("label", "predicted")))
-        for name in records_check.OF_CLASSES:
+        for name in checks.OF_CLASSES:
             if largest >= widths.get(name, math.inf):
                 raise InputError(
                     f"{name} of {widths[name]} classes and the class {largest} cannot both be "
@@ -231,7 +179,7 @@ class Writer:
     def _start(self) -> None:
         """Write the header, or go on below the rows there are. Whose file it is comes
         first: nothing of another's is changed."""
-        size, whole, complete = records_read.end_of_whole_lines(self.path)
+        size, whole, complete = record_lines.end_of_whole_lines(self.path)
         kept, self._widths = _without_evidence(self.path) if whole else (None, {})
         if kept is not None and not len(kept.index):
             whole = 0  # a header alone: there is nothing to keep, and this request's goes there
@@ -262,8 +210,8 @@ class Writer:
                 if not same(wanted.get(key), found.get(key)):
                     raise InputError(
                         f"{self.path} holds certificates with {key} "
-                        f"{records_check.short(found.get(key))}, this run asks for "
-                        f"{records_check.short(wanted.get(key))}: name another file with --out of "
+                        f"{checks.short(found.get(key))}, this run asks for "
+                        f"{checks.short(wanted.get(key))}: name another file with --out of "
                         f"`python -m jaxcert.{_command(self.header)}`, or delete this one."
                     )
 
@@ -294,13 +242,13 @@ def load(path: str | Path) -> Certificates:
         raise InputError(
             f"no record file {path}: run `python -m jaxcert.certify` first."
         )
-    if records_read.is_record(path):
-        header, columns = records_read.read(path)
+    if record_lines.is_record(path):
+        header, columns = record_lines.read(path)
         return _check(path, Certificates(**columns, header=header))
     try:
         lines = cohen_table.lines_of(path)
     except UnicodeDecodeError:
-        raise InputError(records_read.no_text(path)) from None
+        raise InputError(record_lines.no_text(path)) from None
     if not any(map(str.strip, lines)):
         raise InputError(f"{path} is empty: delete it and certify again.")
     columns, header = cohen_table.read(path, lines)
@@ -312,34 +260,18 @@ def _without_evidence(path: Path) -> tuple[Certificates, dict[str, int]]:
     widths: dict[str, int] = {}
 
     def look(header: dict[str, Any], columns: dict[str, np.ndarray], first: int):
-        for name, width in records_check.widths(columns).items():
+        for name, width in checks.widths(columns).items():
             if widths.setdefault(name, width) != width:
-                raise records_read.unequal(path, name)
+                raise record_lines.unequal(path, name)
         _check(path, Certificates(**columns, header=header), first)
 
-    if not records_read.is_record(path):
+    if not record_lines.is_record(path):
         c = load(path)
-        widths |= records_check.widths(c._asdict())
+        widths |= checks.widths(c._asdict())
         return c._replace(**dict.fromkeys(ROW_FIELDS)), widths
-    header, columns = records_read.read(path, look)
+    header, columns = record_lines.read(path, look)
     c = Certificates(**columns, header=header)
     return _check(path, c, widths=widths), widths
-
-
-def concatenate(parts: Iterable[Certificates]) -> Certificates:
-    """Rows of several records of one request, sorted by index."""
-    parts = list(parts)
-    columns = {}
-    for name in Certificates._fields[:-1]:
-        values = [getattr(part, name) for part in parts]
-        columns[name] = (
-            None if any(v is None for v in values) else np.concatenate(values)
-        )
-    order = np.argsort(columns["index"], kind="stable")
-    return Certificates(
-        **{k: None if v is None else v[order] for k, v in columns.items()},
-        header=parts[0].header,
-    )
 
 
 def to_tsv(certificates: Certificates) -> str:
@@ -397,10 +329,10 @@ def _check(
     path: Path, c: Certificates, first: int = 2, widths: dict[str, int] | None = None
 ) -> Certificates:
     """Refuse rows that contradict themselves: they were not written by a certifier. The
-    first stands in line `first`; widths as in `records_check.faults`."""
-    records_check.check_header(path, c.header)
-    faults = records_check.faults(c, c.header, widths)
-    if (found := records_check.first(faults)) is not None:
+    first stands in line `first`; widths as in `checks.faults`."""
+    checks.check_header(path, c.header)
+    faults = checks.faults(c, c.header, widths)
+    if (found := checks.first(faults)) is not None:
         row, what = found
         raise InputError(
             f"{path}, line {row + first} (image {int(c.index[row])}) has {what}: delete "

@@ -24,14 +24,12 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from jaxcert.certificate import Certificates
 from jaxcert.errors import InputError
-
-if TYPE_CHECKING:  # records calls this module
-    from jaxcert.records import Certificates
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 VOTES = ("nA", "n", "p_lower")
@@ -61,7 +59,7 @@ def lines_of(path: Path) -> list[str]:
 def read(
     path: Path, lines: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Lines of a table -> (columns named as in `records.Certificates`, header).
+    """Lines of a table -> (columns named as in `Certificates`, header).
 
     `agreeing` [N,1] holds nA. The header has format, method and norm, procedure where the
     table says it, `not_read`, names of the columns, and `comments`, the number of lines that

@@ -2,7 +2,7 @@
 
 A file of a million rows takes little more memory than the columns that are kept: lines
 become Python objects a few thousand at a time. Which rows there can be is in `INTEGERS`,
-`FLOATS` and `ROW_FIELDS`; what the columns mean is said in `records.Certificates`.
+`FLOATS` and `ROW_FIELDS`; what the columns mean is said in `certificate.Certificates`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def read(
     path: Path,
     look: Callable[[dict[str, Any], dict[str, np.ndarray], int], None] = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(header, columns named as in `records.Certificates`) of a record file.
+    """(header, columns named as in `certificate.Certificates`) of a record file.
 
     look(header, columns, first): is shown the columns of some thousand lines at a time, of
     which line `first` is the first; then only those that every row has are kept.

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxcert.certificate import ERROR, Certificates
 from jaxcert.errors import InputError
-from jaxcert.records_read import ROW_FIELDS
+from jaxcert.records.lines import ROW_FIELDS
 
 OF_CLASSES = ("counts", "logits", "margins")
 """Evidence with a number for each class."""
-
-_ERROR = -2
-"""The least value of predicted."""
 
 
 def first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
@@ -30,7 +28,7 @@ def first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
 
 
 def faults(
-    c: Any, header: dict[str, Any], found: dict[str, int] | None = None
+    c: Certificates, header: dict[str, Any], found: dict[str, int] | None = None
 ) -> list[tuple[np.ndarray, str]]:
     """(bool [N], what is wrong with these rows) of everything that no row may have; found:
     `widths` of their evidence, where it is not among them."""
@@ -41,7 +39,7 @@ def faults(
         (no_radius, "a radius that is negative or not finite"),
         (~np.isfinite(c.seconds), "seconds that are not finite"),
         ((c.predicted < 0) & (c.radius != 0), "a radius without a prediction"),
-        (c.predicted < _ERROR, "an unknown prediction"),
+        (c.predicted < ERROR, "an unknown prediction"),
         (c.label < 0, "a negative label"),
         (c.n < 0, "a negative number of samples"),
         (duplicate, "an image that was there before"),

@@ -1,0 +1,24 @@
+"""Files of certificates: one header, then one JSON line per image.
+
+`load` and `Writer` (files.py) read and write them; lines.py turns lines into columns, checks.py
+refuses what no certifier writes, cohen_table.py reads and writes the tables of Cohen et al.
+"""
+
+from jaxcert.certificate import ABSTAIN, ATTACKS, ERROR, Certificates, concatenate
+from jaxcert.records.files import SAME, Writer, computed, identity, load, to_tsv
+from jaxcert.records.lines import FORMAT
+
+__all__ = [
+    "ABSTAIN",
+    "ATTACKS",
+    "ERROR",
+    "FORMAT",
+    "SAME",
+    "Certificates",
+    "Writer",
+    "computed",
+    "concatenate",
+    "identity",
+    "load",
+    "to_tsv",
+]
