@@ -3,6 +3,7 @@ the advice followed, no error."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -311,7 +312,7 @@ def test_paths(tmp_path, monkeypatch):
     known = Path.expanduser
 
     def expanded(self):
-        if "HOME" not in errors.os.environ:
+        if "HOME" not in os.environ:
             raise RuntimeError
         return known(self)
 

@@ -2,15 +2,21 @@
 
 from jaxcert.errors.exits import exit_cleanly
 from jaxcert.errors.files import check_file, home, is_stream, own_file
+from jaxcert.errors.guards import above, at_least, one_of, whole_from, within
 from jaxcert.errors.input_error import InputError
 from jaxcert.errors.terminal import interruptible
 
 __all__ = [
     "InputError",
+    "above",
+    "at_least",
     "check_file",
     "exit_cleanly",
     "home",
     "interruptible",
     "is_stream",
+    "one_of",
     "own_file",
+    "whole_from",
+    "within",
 ]
