@@ -62,7 +62,7 @@ from jaxcert.models import (
     resnet50,
     small_cnn,
 )
-from jaxcert.nn import lot as lot_layer
+from jaxcert.nn import _layer
 from jaxcert.ops import images, norm_dist, sort_neuron, spectral
 
 SHAPE, CLASSES = (8, 8, 1), 3
@@ -1010,7 +1010,7 @@ PARTS = [
     ),
     (
         "halves images of even sides, not 7x8: pad them",
-        lot_layer.space_to_depth,
+        _layer.space_to_depth,
         dict(x=np.zeros((1, 7, 8, 1))),
         dict(x=np.zeros((1, 8, 8, 1))),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from jax import random
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Tell
+from jaxcert.nn._layer import Layer
 
 FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """N(0, 2 / (k k c_out)), the convolutions of the CIFAR ResNets"""
@@ -93,17 +95,33 @@ def check_channels(image_shape, mean, std) -> None:
         )
 
 
+class Averaged(NamedTuple):
+    """The Layer x -> (x + layer(x)) / 2."""
+
+    layer: Layer
+
+    def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
+        """Return what computes (1 + the bound of the layer) / 2."""
+        bounds = self.layer.bounds(tight)
+        return [lambda: (1 + math.prod(bound() for bound in bounds)) / 2]
+
+    def bias_gain(self) -> float:
+        """Return the layer's: its halves are added to an image, but round before that."""
+        return self.layer.bias_gain()
+
+
 def bound_of(
-    bounds: Sequence[Callable[[], float]], head: np.ndarray, tell: Tell | None
+    layers: Sequence[Layer], head: np.ndarray, *, tight: bool, tell: Tell | None
 ) -> Bound:
     """Proven constants of a chain: the norms of its layers, then a head of [K,K]."""
-    norms = []
-    for bound in bounds:
-        norms.append(bound())
+    norms, proofs = [], [proof for layer in layers for proof in layer.bounds(tight)]
+    for proof in proofs:
+        norms.append(proof())
         if tell:
-            tell(len(norms), len(bounds))
-    if not np.isfinite([*norms, head.max()]).all():
+            tell(len(norms), len(proofs))
+    gain = max([1.0, *(layer.bias_gain() for layer in layers)])
+    if not np.isfinite([*norms, head.max(), gain]).all():
         return Bound(np.full(head.shape, np.inf), math.inf)
     growth = math.prod(max(norm, 1.0) for norm in norms) * max(float(head.max()), 1.0)
     rounding = 1 + 4 * (len(norms) + 1) * np.finfo(np.float64).eps
-    return Bound(math.prod(norms) * rounding * head, growth)
+    return Bound(math.prod(norms) * rounding * head, growth * gain)

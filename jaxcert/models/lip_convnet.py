@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Model
-from jaxcert.models._parts import bound_of, check_dtype, check_sizes, computed
+from jaxcert.models._parts import Averaged, bound_of, check_dtype, check_sizes, computed
 from jaxcert.nn import adapter, lot
 from jaxcert.nn.activations import ACTIVATIONS
 from jaxcert.nn.heads import LLN
@@ -173,23 +172,18 @@ class LipConvNet(nn.Module):
 
     def lipschitz_bound(self, tight=True, tell=None):
         """From the prepared kernels: the product of their proven norms."""
-        bounds = []
-        for convs, _ in self._stages():
-            for i, conv in enumerate(convs):
-                bounds.append(partial(self._bound, conv, self._is_residual(i), tight))
+        layers = [
+            Averaged(conv) if self._is_residual(i) else conv
+            for convs, _ in self._stages()
+            for i, conv in enumerate(convs)
+        ]
         if self.head == "lln":
             head = self.last.pairwise_bound()
-        else:
-            shape = (self.num_classes, self.num_classes)
-            head = np.full(shape, SQRT2 * self.last.bound(tight))
-        bound = bound_of(bounds, head, tell)
-        layers = [conv for convs, _ in self._stages() for conv in convs] + [self.last]
-        gains = [m.bias_gain() for m in layers if hasattr(m, "bias_gain")]
-        return Bound(bound.pairwise / self.std, bound.growth * max([1.0, *gains]))
-
-    def _bound(self, conv, residual: bool, tight: bool) -> float:
-        bound = conv.bound(tight)
-        return (1.0 + bound) / 2 if residual else bound
+        else:  # its rows are orthogonal, e_i - e_j has the norm sqrt(2)
+            layers.append(self.last)
+            head = np.full((self.num_classes, self.num_classes), SQRT2)
+        bound = bound_of(layers, head, tight=tight, tell=tell)
+        return Bound(bound.pairwise / self.std, bound.growth)
 
     def _orthogonal_kernels(self, dtype):
         sides = []

@@ -16,7 +16,6 @@ depth 18 of width 256. z_i - z_j has the Lipschitz constant
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from flax import linen as nn
 
@@ -104,12 +103,10 @@ class LiResNet(nn.Module):
         return self.head(maxmin(self.neck_dense(x)).astype(wide))
 
     def lipschitz(self, train=False):
-        layers = self.stem, self.neck, self.neck_dense
-        norms = [layer.norm(train) for layer in layers]
-        return math.prod(norms) * self.blocks.norm(train).prod() * self.head.pairwise()
+        layers = self.stem, self.neck, self.neck_dense, self.blocks
+        norms = [layer.norm(train).prod() for layer in layers]
+        return math.prod(norms) * self.head.pairwise()
 
     def lipschitz_bound(self, tight=True, tell=None):
-        layers = self.stem, self.neck, self.neck_dense
-        bounds = [partial(layer.bound, tight) for layer in layers]
-        bounds += self.blocks.bounds(tight)
-        return bound_of(bounds, self.head.pairwise_bound(), tell)
+        layers = self.stem, self.neck, self.neck_dense, self.blocks
+        return bound_of(layers, self.head.pairwise_bound(), tight=tight, tell=tell)

@@ -16,7 +16,6 @@ Neck and stack are Cholesky-orthogonal (nn/cholesky.py). z_i - z_j has the const
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from flax import linen as nn
 
@@ -118,7 +117,5 @@ class LiResNetPP(nn.Module):
         return math.prod(norms) * self.head.pairwise()
 
     def lipschitz_bound(self, tight=True, tell=None):
-        layers = self.stem, self.neck, self.neck_dense
-        bounds = [partial(layer.bound, tight) for layer in layers]
-        bounds += self.blocks.bounds(tight) + self.stack.bounds(tight)
-        return bound_of(bounds, self.head.pairwise_bound(), tell)
+        layers = self.stem, self.neck, self.neck_dense, self.blocks, self.stack
+        return bound_of(layers, self.head.pairwise_bound(), tight=tight, tell=tell)

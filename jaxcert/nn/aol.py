@@ -22,7 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn import liresnet, lot
+from jaxcert.nn import liresnet
+from jaxcert.nn._layer import (
+    ConvShell,
+    DenseShell,
+    Parametrised,
+    bias_at_output,
+    prepared,
+)
 from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
@@ -46,18 +53,15 @@ def rescaled(kernel: Array) -> Array:
     return kernel * jax.lax.rsqrt(row_sums(kernel) + EPSILON)[:, None]
 
 
-class Conv(nn.Module):
-    """1-Lipschitz convolution; stride 2 is space-to-depth before a stride-1 layer."""
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x):
-        if self.stride == 2:
-            x = lot.space_to_depth(x)
-        return _layer(self, x, self.kernel_size)
+class Aol(Parametrised):
+    def on_images(self, x, k):
+        shape = (k, k, x.shape[-1], self.features)
+        kernel = self.param("kernel", init_kernel, shape)
+        kernel = kernel.astype(linalg.wide(x.dtype))
+        bias = self.param("bias", nn.initializers.zeros, shape[3:]).astype(x.dtype)
+        side = jnp.asarray(x.shape[1])
+        q, _ = prepared(self, lambda: (rescaled(kernel), side))
+        return liresnet.conv(x, q, padding=k // 2) + bias
 
     def bound(self, tight: bool = True) -> float:
         """Proven norm of the prepared kernel with zero padding; often below 1."""
@@ -65,17 +69,15 @@ class Conv(nn.Module):
         how = dict(padding=len(kernel) // 2, tight=tight)
         return spectral.conv_bound(np.asarray(kernel), int(side), **how)
 
+    bias_gain = bias_at_output
 
-class Dense(nn.Module):
-    """1-Lipschitz dense layer [B,C_in] -> [B,features]."""
 
-    features: int
+class Conv(Aol, ConvShell):
+    """1-Lipschitz convolution."""
 
-    @nn.compact
-    def __call__(self, x):
-        return _layer(self, x[:, None, None], 1)[:, 0, 0]
 
-    bound = Conv.bound
+class Dense(Aol, DenseShell):
+    """1-Lipschitz dense layer."""
 
 
 def init_kernel(key, shape):
@@ -84,12 +86,3 @@ def init_kernel(key, shape):
     matrix = nn.initializers.orthogonal()(key, (size, c_out))
     centre = matrix[np.arange(c_in) % size]
     return jnp.zeros(shape).at[k // 2, k // 2].set(centre)
-
-
-def _layer(module: nn.Module, x: Array, k: int) -> Array:
-    shape = (k, k, x.shape[-1], module.features)
-    kernel = module.param("kernel", init_kernel, shape)
-    kernel = kernel.astype(linalg.wide(x.dtype))
-    bias = module.param("bias", nn.initializers.zeros, shape[3:]).astype(x.dtype)
-    q, _ = lot.prepared(module, lambda: (rescaled(kernel), jnp.asarray(x.shape[1])))
-    return liresnet.conv(x, q, padding=k // 2) + bias

@@ -26,6 +26,13 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.nn import lot
+from jaxcert.nn._layer import (
+    ConvShell,
+    DenseShell,
+    Parametrised,
+    bias_at_output,
+    prepared,
+)
 from jaxcert.nn.liresnet import chain, follow, running_mean
 from jaxcert.ops import linalg, spectral
 from jaxcert.ops.linalg import Pair
@@ -58,52 +65,33 @@ def rank_of(c_in: int, c_out: int, ratio: float) -> int:
     return max(1, min(int(ratio * c_in), c_in - 1))
 
 
-class Conv(nn.Module):
-    """1-Lipschitz convolution; stride 2 is space-to-depth before a stride-1 layer.
+class Bro(Parametrised):
+    """Starts as minus the identity on the first `rank` channels, the identity on others."""
 
-    Starts as minus the identity on the first `rank` channels, the identity on others.
-    """
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
     ratio: float = RATIO
 
-    @nn.compact
-    def __call__(self, x):
-        if self.stride == 2:
-            x = lot.space_to_depth(x)
-        q, bias = _kernel_and_bias(self, x, self.kernel_size, x.shape[1])
-        return lot.conv(x, q, kernel_size=self.kernel_size) + bias
+    def on_images(self, x, k):
+        c_in, c_out = x.shape[-1], self.features
+        shape = (k, k, rank_of(c_in, c_out, self.ratio), max(c_in, c_out))
+        kernel = self.param("kernel", _start, shape).astype(linalg.wide(x.dtype))
+        bias = self.param("bias", _bias_start, (c_out,), shape).astype(x.dtype)
 
-    bound = lot.Conv.bound
+        def compute():
+            q = orthogonal_kernel(kernel, x.shape[1])
+            return Pair(*(p if p is None else p[:, :c_out, :c_in] for p in q))
 
+        return lot.conv(x, prepared(self, compute), kernel_size=k) + bias
 
-class Dense(nn.Module):
-    """1-Lipschitz dense layer [B,C_in] -> [B,features]."""
-
-    features: int
-    ratio: float = RATIO
-
-    @nn.compact
-    def __call__(self, x):
-        q, bias = _kernel_and_bias(self, x, 1, 1)
-        return x @ q.re[0].T.astype(x.dtype) + bias
-
-    bound = lot.Conv.bound
+    bound = lot.Lot.bound
+    bias_gain = bias_at_output
 
 
-def _kernel_and_bias(module, x: Array, k: int, side: int) -> tuple[Pair, Array]:
-    c_in, c_out = x.shape[-1], module.features
-    shape = (k, k, rank_of(c_in, c_out, module.ratio), max(c_in, c_out))
-    kernel = module.param("kernel", _start, shape).astype(linalg.wide(x.dtype))
-    bias = module.param("bias", _bias_start, (c_out,), shape).astype(x.dtype)
+class Conv(Bro, ConvShell):
+    """1-Lipschitz convolution."""
 
-    def compute():
-        q = orthogonal_kernel(kernel, side)
-        return Pair(*(part if part is None else part[:, :c_out, :c_in] for part in q))
 
-    return lot.prepared(module, compute), bias
+class Dense(Bro, DenseShell):
+    """1-Lipschitz dense layer."""
 
 
 def _start(key, shape):
@@ -170,13 +158,15 @@ class Blocks(nn.Module):
 
         return [partial(bound, re, im) for re, im in zip(*self._q(), strict=True)]
 
+    bias_gain = bias_at_output
+
     def _q(self) -> Pair:
         """W of all blocks, [D,F,W,W]."""
 
         def each(kernel):
             return orthogonal_kernel(kernel, self.inputs[0], jitter=1e-7)
 
-        return lot.prepared(self, lambda: jax.lax.map(each, self.kernels()))
+        return prepared(self, lambda: jax.lax.map(each, self.kernels()))
 
     def kernels(self) -> Array:
         """V of all blocks, [D,3,3,rank,W]."""

@@ -15,9 +15,17 @@ from __future__ import annotations
 import math
 
 import jax.numpy as jnp
-from flax import linen as nn
 
 from jaxcert.nn import lot
+from jaxcert.nn._layer import (
+    ConvShell,
+    DenseShell,
+    Parametrised,
+    bias_at_output,
+    init_bias,
+    init_uniform,
+    prepared,
+)
 from jaxcert.ops import linalg
 from jaxcert.ops.linalg import Pair
 
@@ -34,50 +42,34 @@ def orthogonal_kernel(kernel, alpha, side: int) -> Pair:
     return Pair(q.real, q.imag)
 
 
-class Conv(nn.Module):
-    """1-Lipschitz convolution; stride 2 is space-to-depth before a stride-1 layer."""
+class Cayley(Parametrised):
+    def on_images(self, x, k):
+        side, shape = x.shape[1], (k, k, x.shape[-1], self.features)
+        kernel = self.param("kernel", init_uniform, shape)
+        bias = self.param("bias", init_bias, shape[3:], shape).astype(x.dtype)
 
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
+        def start(key):
+            whole = side if k == 1 else side + k - 1
+            return _norm(lot.frequency_response(kernel, whole))
 
-    @nn.compact
-    def __call__(self, x):
-        k = self.kernel_size
-        if self.stride == 2:
-            x, k = lot.space_to_depth(x), max(k // 2, 1)
-        shape = (k, k, x.shape[-1], self.features)
-        q, bias = _kernel_and_bias(self, shape, x.shape[1], x.dtype)
+        alpha = self.param("alpha", start).astype(linalg.wide(x.dtype))
+        kernel = kernel.astype(alpha.dtype)
+        q = prepared(self, lambda: orthogonal_kernel(kernel, alpha, side))
         return lot.conv(x, q, kernel_size=k) + bias
 
-    bound = lot.Conv.bound
+    bound = lot.Lot.bound
+    bias_gain = bias_at_output
 
 
-class Dense(nn.Module):
-    """1-Lipschitz dense layer [B,C_in] -> [B,features]."""
+class Conv(Cayley, ConvShell):
+    """1-Lipschitz convolution; one of stride 2 has a kernel of half the size."""
 
-    features: int
-
-    @nn.compact
-    def __call__(self, x):
-        shape = (1, 1, x.shape[-1], self.features)
-        q, bias = _kernel_and_bias(self, shape, 1, x.dtype)
-        return x @ q.re[0].T.astype(x.dtype) + bias
-
-    bound = lot.Conv.bound
+    def on_images(self, x, k):
+        return super().on_images(x, max(k // 2, 1) if self.stride == 2 else k)
 
 
-def _kernel_and_bias(module: nn.Module, shape, side: int, dtype):
-    kernel = module.param("kernel", lot.init_uniform, shape)
-    bias = module.param("bias", lot.init_bias, (shape[-1],), shape).astype(dtype)
-
-    def start(key):
-        whole = side if shape[0] == 1 else side + shape[0] - 1
-        return _norm(lot.frequency_response(kernel, whole))
-
-    alpha = module.param("alpha", start).astype(linalg.wide(dtype))
-    kernel = kernel.astype(alpha.dtype)
-    return lot.prepared(module, lambda: orthogonal_kernel(kernel, alpha, side)), bias
+class Dense(Cayley, DenseShell):
+    """1-Lipschitz dense layer."""
 
 
 def _norm(f: Pair):

@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn import lot
+from jaxcert.nn._layer import Single, bias_at_output, prepared
 from jaxcert.nn.liresnet import conv
 from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
 
 
-class PatchConv(nn.Module):
+class PatchConv(Single):
     """[B,n,n,C] -> [B,n/patch,n/patch,features], one matrix for every patch; no bias."""
 
     features: int
@@ -48,11 +48,15 @@ class PatchConv(nn.Module):
     def bound(self, tight: bool = True) -> float:
         return spectral.norm_bound(np.asarray(_q(self)))
 
+    def bias_gain(self) -> float:
+        """There is no bias."""
+        return 0.0
+
     def matrix(self) -> Array:
         return jnp.reshape(self.kernel, (-1, self.features)).T
 
 
-class Dense(nn.Module):
+class Dense(Single):
     """[B,inputs] -> [B,features], at most as many."""
 
     features: int
@@ -68,6 +72,7 @@ class Dense(nn.Module):
 
     norm = PatchConv.norm
     bound = PatchConv.bound
+    bias_gain = bias_at_output
 
     def matrix(self) -> Array:
         return jnp.asarray(self.kernel).T
@@ -101,6 +106,8 @@ class DenseStack(nn.Module):
         """What computes the bound of each layer."""
         return [partial(spectral.norm_bound, q) for q in np.asarray(_q(self))]
 
+    bias_gain = bias_at_output
+
     def matrix(self) -> Array:
         """X of all layers, [D,N,N]."""
         branch = jnp.swapaxes(self.kernel, 1, 2) * self.gain[:, :, None]
@@ -110,7 +117,7 @@ class DenseStack(nn.Module):
 
 def _q(module) -> Array:
     """Q of a layer [features, inputs], or of a stack of them."""
-    return lot.prepared(module, lambda: linalg.cholesky_orthogonal(module.matrix()))
+    return prepared(module, lambda: linalg.cholesky_orthogonal(module.matrix()))
 
 
 def _norm(module, train: bool) -> Array:

@@ -22,7 +22,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcert.nn import liresnet, lot, sll
+from jaxcert.nn import liresnet, sll
+from jaxcert.nn._layer import (
+    ConvShell,
+    DenseShell,
+    Parametrised,
+    init_uniform,
+    prepared,
+)
 from jaxcert.ops import linalg
 
 Array = jax.Array
@@ -32,18 +39,23 @@ STEPS_AT_START = 100
 STEPS = 500
 
 
-class Conv(nn.Module):
-    """1-Lipschitz residual layer; stride 2 is space-to-depth before it."""
+class Cpl(Parametrised):
+    def on_images(self, x, k):
+        x = sll.padded(x, self.features)
+        side, c = x.shape[2:]
+        kernel = self.param("kernel", init_uniform, (k, k, c, c))
+        bias = self.param("bias", sll.init_bias, (c,), k * k * c).astype(x.dtype)
 
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
+        def compute():
+            def linear(v):
+                return liresnet.conv(v, kernel, padding=k // 2)
 
-    @nn.compact
-    def __call__(self, x):
-        if self.stride == 2:
-            x = lot.space_to_depth(x)
-        return _layer(self, x, self.kernel_size)
+            norm = carried_norm(self, "vector", linear, (1, side, side, c))
+            return 1 / (norm**2 + EPSILON), jnp.asarray(side)
+
+        t, _ = prepared(self, compute)
+        kernel, t = kernel.astype(x.dtype), t.astype(x.dtype)
+        return sll.residual(x, kernel, bias, t, features=self.features)
 
     def bound(self, tight: bool = True) -> float:
         """Proven Lipschitz constant of the prepared layer. Not tight, it is far above 1 on
@@ -52,20 +64,15 @@ class Conv(nn.Module):
         kernel = self.get_variable("params", "kernel")
         return sll.residual_bound(kernel, t, int(side), tight)
 
-    bias_gain = sll.Conv.bias_gain
+    bias_gain = sll.Sll.bias_gain
 
 
-class Dense(nn.Module):
-    """1-Lipschitz residual layer [B,C_in] -> [B,features]."""
+class Conv(Cpl, ConvShell):
+    """1-Lipschitz residual layer."""
 
-    features: int
 
-    @nn.compact
-    def __call__(self, x):
-        return _layer(self, x[:, None, None], 1)[:, 0, 0]
-
-    bound = Conv.bound
-    bias_gain = sll.Conv.bias_gain
+class Dense(Cpl, DenseShell):
+    """1-Lipschitz residual layer."""
 
 
 def carried_norm(module: nn.Module, name: str, linear, shape: tuple[int, ...]) -> Array:
@@ -90,21 +97,3 @@ def carried_norm(module: nn.Module, name: str, linear, shape: tuple[int, ...]) -
 
 def is_training(module: nn.Module) -> bool:
     return module.is_mutable_collection("power") and not module.is_initializing()
-
-
-def _layer(module: nn.Module, x: Array, k: int) -> Array:
-    x = sll.padded(x, module.features)
-    side, c = x.shape[2:]
-    kernel = module.param("kernel", lot.init_uniform, (k, k, c, c))
-    bias = module.param("bias", sll.init_bias, (c,), k * k * c).astype(x.dtype)
-
-    def compute():
-        def linear(v):
-            return liresnet.conv(v, kernel, padding=k // 2)
-
-        norm = carried_norm(module, "vector", linear, (1, side, side, c))
-        return 1 / (norm**2 + EPSILON), jnp.asarray(side)
-
-    t, _ = lot.prepared(module, compute)
-    kernel, t = kernel.astype(x.dtype), t.astype(x.dtype)
-    return sll.residual(x, kernel, bias, t, features=module.features)

@@ -30,9 +30,16 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
-from jaxcert.errors import InputError
+from jaxcert.nn._layer import (
+    ConvShell,
+    DenseShell,
+    Parametrised,
+    bias_at_output,
+    init_bias,
+    init_uniform,
+    prepared,
+)
 from jaxcert.ops import linalg, spectral
 from jaxcert.ops.linalg import Pair
 
@@ -177,38 +184,16 @@ def conv(x: Array, q: Pair, *, kernel_size: int) -> Array:
     return y.astype(x.dtype)
 
 
-def space_to_depth(x: Array) -> Array:
-    """[B,2h,2w,C] -> [B,h,w,4C], new channel 4c + 2*row + column (the original's order).
+class Lot(Parametrised):
+    """Square layers start at the identity, others at PyTorch's convolution default."""
 
-    Raises InputError for odd sides."""
-    b, h, w, c = x.shape
-    if h % 2 or w % 2:
-        raise InputError(
-            f"a layer of stride 2 halves images of even sides, not {h}x{w}: pad them."
-        )
-    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4)
-    return x.reshape(b, h // 2, w // 2, 4 * c)
-
-
-class Conv(nn.Module):
-    """1-Lipschitz convolution; stride 2 is space-to-depth before a stride-1 layer.
-
-    Square layers start at the identity, others at PyTorch's convolution default.
-    """
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
     polar: str = "newton_schulz"
 
-    @nn.compact
-    def __call__(self, x, q: Pair | None = None):
+    def on_images(self, x, k, q: Pair | None = None):
         """x [B,n,n,C] -> [B,n,n,features]; q is Q where it is known already."""
-        if self.stride == 2:
-            x = space_to_depth(x)
-        k, c = self.kernel_size, x.shape[-1]
-        kernel = self.param("kernel", init_kernel, (k, k, c, self.features))
-        bias = self.param("bias", init_bias, (self.features,), kernel.shape)
+        shape = k, k, x.shape[-1], self.features
+        kernel = self.param("kernel", init_kernel, shape)
+        bias = self.param("bias", init_bias, (self.features,), shape)
 
         def compute():
             raw, side = kernel.astype(linalg.wide(x.dtype)), x.shape[1]
@@ -223,22 +208,15 @@ class Conv(nn.Module):
         re, im = self.get_variable("prepared", "q")
         return spectral.norm_bound(np.asarray(re) if im is None else re + 1j * im)
 
+    bias_gain = bias_at_output
 
-class Dense(nn.Module):
-    """1-Lipschitz dense layer [B,C_in] -> [B,features]: LOT of a 1x1 kernel."""
 
-    features: int
-    polar: str = "newton_schulz"
+class Conv(Lot, ConvShell):
+    """1-Lipschitz convolution."""
 
-    @nn.compact
-    def __call__(self, x):
-        kernel = self.param("kernel", init_kernel, (1, 1, x.shape[-1], self.features))
-        bias = self.param("bias", init_bias, (self.features,), kernel.shape)
-        raw = kernel.astype(linalg.wide(x.dtype))
-        q = prepared(self, lambda: orthogonal_kernel(raw, 1, polar=self.polar))
-        return x @ q.re[0].T.astype(x.dtype) + bias.astype(x.dtype)
 
-    bound = Conv.bound
+class Dense(Lot, DenseShell):
+    """1-Lipschitz dense layer."""
 
 
 def orthogonal_kernels(convs: list[tuple[Conv, int]], dtype) -> dict[str, Pair]:
@@ -262,33 +240,11 @@ def orthogonal_kernels(convs: list[tuple[Conv, int]], dtype) -> dict[str, Pair]:
     return found
 
 
-def prepared(module: nn.Module, compute) -> Pair:
-    """The explicit kernel: stored by `Model.prepare`, read if stored, else computed."""
-    if module.has_variable("prepared", "q"):
-        return module.get_variable("prepared", "q")
-    q = compute()
-    if module.is_mutable_collection("prepared"):
-        module.put_variable("prepared", "q", q)
-    return q
-
-
 def init_kernel(key, shape):
     k, _, c_in, c_out = shape
     if c_in == c_out:
         return jnp.zeros(shape).at[k // 2, k // 2].set(jnp.eye(c_in))
     return init_uniform(key, shape)
-
-
-def init_uniform(key, shape):
-    """PyTorch's default of a convolution, [k,k,C_in,C_out]."""
-    bound = 1 / math.sqrt(math.prod(shape[:3]))
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-
-
-def init_bias(key, shape, kernel_shape):
-    k, _, c_in, c_out = kernel_shape
-    bound = 0.0 if c_in == c_out else 1 / math.sqrt(k * k * c_in)
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 def _t(x: Array) -> Array:

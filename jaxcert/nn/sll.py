@@ -30,7 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn import aol, liresnet, lot
+from jaxcert.nn import aol, liresnet
+from jaxcert.nn._layer import ConvShell, DenseShell, Parametrised, prepared
 from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
@@ -75,18 +76,18 @@ def padded(x: Array, features: int) -> Array:
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)])
 
 
-class Conv(nn.Module):
-    """1-Lipschitz residual layer; stride 2 is space-to-depth before it."""
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x):
-        if self.stride == 2:
-            x = lot.space_to_depth(x)
-        return _layer(self, x, self.kernel_size)
+class Sll(Parametrised):
+    def on_images(self, x, k):
+        x = padded(x, self.features)
+        c, side = x.shape[-1], jnp.asarray(x.shape[1])
+        xavier = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
+        kernel = self.param("kernel", xavier, (k, k, c, c))
+        bias = self.param("bias", init_bias, (c,), k * k * c).astype(x.dtype)
+        log_q = self.param("log_q", nn.initializers.zeros, (c,))
+        kernel, log_q = (a.astype(linalg.wide(x.dtype)) for a in (kernel, log_q))
+        t, _ = prepared(self, lambda: (multipliers(kernel, log_q), side))
+        kernel, t = kernel.astype(x.dtype), t.astype(x.dtype)
+        return residual(x, kernel, bias, t, features=self.features)
 
     def bound(self, tight: bool = True) -> float:
         """Proven Lipschitz constant of the prepared layer; 1 up to rounding by the norm on
@@ -102,34 +103,14 @@ class Conv(nn.Module):
         return 4 * float(np.sqrt(np.max(t)))
 
 
-class Dense(nn.Module):
-    """1-Lipschitz residual layer [B,C_in] -> [B,features]."""
+class Conv(Sll, ConvShell):
+    """1-Lipschitz residual layer."""
 
-    features: int
 
-    @nn.compact
-    def __call__(self, x):
-        return _layer(self, x[:, None, None], 1)[:, 0, 0]
-
-    bound = Conv.bound
-    bias_gain = Conv.bias_gain
+class Dense(Sll, DenseShell):
+    """1-Lipschitz residual layer."""
 
 
 def init_bias(key, shape, fan_in: int):
     bound = 1 / math.sqrt(fan_in)
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-
-
-def _layer(module: nn.Module, x: Array, k: int) -> Array:
-    x = padded(x, module.features)
-    c = x.shape[-1]
-    xavier = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
-    kernel = module.param("kernel", xavier, (k, k, c, c))
-    bias = module.param("bias", init_bias, (c,), k * k * c).astype(x.dtype)
-    log_q = module.param("log_q", nn.initializers.zeros, (c,))
-    kernel, log_q = (a.astype(linalg.wide(x.dtype)) for a in (kernel, log_q))
-    t, _ = lot.prepared(
-        module, lambda: (multipliers(kernel, log_q), jnp.asarray(x.shape[1]))
-    )
-    kernel, t = kernel.astype(x.dtype), t.astype(x.dtype)
-    return residual(x, kernel, bias, t, features=module.features)

@@ -31,7 +31,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn import liresnet, lot
+from jaxcert.nn import liresnet
+from jaxcert.nn._layer import (
+    ConvShell,
+    DenseShell,
+    Parametrised,
+    bias_at_output,
+    prepared,
+)
 from jaxcert.nn.cpl import carried_norm, is_training
 from jaxcert.nn.sll import init_bias, padded, transposed
 from jaxcert.ops import spectral
@@ -63,18 +70,30 @@ def exponential(x: Array, kernel: Array, *, terms: int) -> Array:
     return liresnet.chain(step, x, jnp.arange(terms - 1, 0, -1, dtype=x.dtype))[0]
 
 
-class Conv(nn.Module):
-    """1-Lipschitz convolution; stride 2 is space-to-depth before a stride-1 layer."""
+class Soc(Parametrised):
+    def on_images(self, x, k):
+        x = padded(x, self.features)
+        side, c = x.shape[2:]
+        start = nn.initializers.normal(1 / math.sqrt(c))
+        kernel = self.param("kernel", start, (k, k, c, c))
+        bias = self.param("bias", init_bias, (self.features,), self.features)
 
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
+        def compute():
+            a = skew(kernel)
+            norms = [
+                carried_norm(
+                    self, f"vector{i}", lambda v, m=matrix: m @ v, matrix.shape[1:]
+                )
+                for i, matrix in enumerate(unfoldings(a))
+            ]
+            mu = 1.0 if k == 1 else 0.7
+            scale = mu / jnp.maximum(jnp.minimum(*norms), 1e-10)
+            return a * scale, jnp.asarray(side)
 
-    @nn.compact
-    def __call__(self, x):
-        if self.stride == 2:
-            x = lot.space_to_depth(x)
-        return _layer(self, x, self.kernel_size)
+        a, _ = prepared(self, compute)
+        terms = TERMS_TRAINING if is_training(self) else TERMS
+        y = exponential(x, a.astype(x.dtype), terms=terms)
+        return y[..., : self.features] + bias.astype(x.dtype)
 
     def bound(self, tight: bool = True) -> float:
         """Proven Lipschitz constant of the prepared layer; |A|^J / J! is so small that the
@@ -85,38 +104,12 @@ class Conv(nn.Module):
         rest = math.prod(norm / j for j in range(1, TERMS + 1))
         return (1 + rest) * (1 + 2.0**-48)
 
-
-class Dense(nn.Module):
-    """1-Lipschitz dense layer [B,C_in] -> [B,features]: k = 1."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x):
-        return _layer(self, x[:, None, None], 1)[:, 0, 0]
-
-    bound = Conv.bound
+    bias_gain = bias_at_output
 
 
-def _layer(module: nn.Module, x: Array, k: int) -> Array:
-    x = padded(x, module.features)
-    side, c = x.shape[2:]
-    start = nn.initializers.normal(1 / math.sqrt(c))
-    kernel = module.param("kernel", start, (k, k, c, c))
-    bias = module.param("bias", init_bias, (module.features,), module.features)
+class Conv(Soc, ConvShell):
+    """1-Lipschitz convolution."""
 
-    def compute():
-        a = skew(kernel)
-        norms = [
-            carried_norm(
-                module, f"vector{i}", lambda v, m=matrix: m @ v, matrix.shape[1:]
-            )
-            for i, matrix in enumerate(unfoldings(a))
-        ]
-        mu = 1.0 if k == 1 else 0.7
-        return a * (mu / jnp.maximum(jnp.minimum(*norms), 1e-10)), jnp.asarray(side)
 
-    a, _ = lot.prepared(module, compute)
-    terms = TERMS_TRAINING if is_training(module) else TERMS
-    y = exponential(x, a.astype(x.dtype), terms=terms)
-    return y[..., : module.features] + bias.astype(x.dtype)
+class Dense(Soc, DenseShell):
+    """1-Lipschitz dense layer."""

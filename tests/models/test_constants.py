@@ -8,23 +8,46 @@ import numpy as np
 import pytest
 
 from jaxcert.models import dist_net, lip_convnet
-from jaxcert.models._parts import bound_of
+from jaxcert.models._parts import Averaged, bound_of
 from jaxcert.nn.heads import LLN
 from jaxcert.nn.interval import IntervalHead
 from jaxcert.ops.linalg import Pair
 
 
+class Known:
+    """A stack of layers with these norms."""
+
+    def __init__(self, *norms, gain=1.0):
+        self.norms, self.gain = norms, gain
+
+    def bounds(self, tight=True):
+        return [lambda norm=norm: norm for norm in self.norms]
+
+    def bias_gain(self):
+        return self.gain
+
+
 def test_layers_of_norm_2_3_5_and_a_head_of_7_give_210():
     head = np.array([[0.0, 7.0], [7.0, 0.0]])
-    layers = [lambda norm=norm: norm for norm in (2.0, 3.0, 5.0)]
-    found = bound_of(layers, head, None)
+    layers = [Known(2.0), Known(3.0, 5.0)]
+    found = bound_of(layers, head, tight=True, tell=None)
     np.testing.assert_allclose(found.pairwise, 30 * head, rtol=1e-12)
     assert (found.pairwise >= 30 * head).all()
     np.testing.assert_allclose(found.growth, 210)
     # a layer that shrinks does not shrink what the others make grow
-    shrinks = bound_of([*layers, lambda: 0.1], head, None)
+    shrinks = bound_of([*layers, Known(0.1)], head, tight=True, tell=None)
     np.testing.assert_allclose(shrinks.pairwise, 3 * head, rtol=1e-12)
     np.testing.assert_allclose(shrinks.growth, 210)
+    gains = bound_of([*layers, Known(0.1, gain=4.0)], head, tight=True, tell=None)
+    np.testing.assert_allclose(gains.pairwise, shrinks.pairwise, rtol=0)
+    np.testing.assert_allclose(gains.growth, 840)
+
+
+def test_the_mean_of_an_image_and_a_stack_of_it_has_the_mean_constant():
+    """(1 + 3 * 4) / 2, and not the product (1 + 3) / 2 * (1 + 4) / 2 of two means."""
+    averaged = Averaged(Known(3.0, 4.0, gain=7.0))
+    assert [bound() for bound in averaged.bounds()] == [6.5]
+    assert averaged.bias_gain() == 7.0
 
 
 def scaled_lip_convnet(std=0.5):

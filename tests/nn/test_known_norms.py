@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from jaxcert.models import bronet, liresnet_pp
 from jaxcert.nn import adapter, bro, cayley, cpl, lot, sll
+from jaxcert.nn._layer import prepared
 from jaxcert.nn.batch_norm import BatchNorm
 from jaxcert.nn.norm_dist import MeanShift, NormDist
 from jaxcert.ops import linalg
@@ -250,7 +251,7 @@ def test_kernels_are_prepared_anew_for_other_parameters():
         @nn.compact
         def __call__(self, x, train=False):
             kernel = self.param("kernel", nn.initializers.ones, ())
-            return x * lot.prepared(self, lambda: Pair(2 * kernel, None)).re
+            return x * prepared(self, lambda: Pair(2 * kernel, None)).re
 
     model = adapter.from_linen(Scaled(), image_shape=(1, 1, 1), num_classes=2)
     state = {}

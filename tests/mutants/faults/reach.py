@@ -99,9 +99,9 @@ FAULTS = [
     ),
     (
         "lip_convnet: gains of biases are forgotten",
-        "models/lip_convnet.py",
-        "max([1.0, *gains])",
-        "max([1.0, *gains[:0]])",
+        "models/_parts.py",
+        "layer.bias_gain() for layer in layers",
+        "layer.bias_gain() for layer in layers[:0]",
         "tests/models/test_lip_convnet.py::test_growth_counts_what_the_steps_of_residual_layers_make_of_a_bias",
     ),
     (
