@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import CONFIG, ROOT
+from refusals import names
 
 from jaxcert import certify, cli, convert, quality, report, study, train
 from jaxcert.errors import InputError, exit_cleanly
@@ -91,7 +92,7 @@ CHECKED = [
     ("precision must be highest, default", "precision=x", "precision=tf32x3"),
     ("at least 1, not 0", "log.every_steps=0", "log.every_steps=1"),
     ("give 'auto', 'host'", "data.placement=foo", "data.placement=host"),
-    ("sigma 0.0 is not above 0", "method.sigma=0", "method.sigma=0.1"),
+    (names("method.sigma", 0.0), "method.sigma=0", "method.sigma=0.1"),
     ("'resnt'; there are", "model.name=resnt", "model.name=small_cnn"),
     ("give 'train' or 'test'", "certify.split=valid", "certify.split=train"),
     (

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import CONFIG, ROOT, assert_words, end, sentence
+from refusals import names
 
 from jaxcert import certify, convert, import_torch, records, report, train
 from jaxcert import config as configs
@@ -100,7 +101,7 @@ TRAIN = {
         "precision must be highest, default or tf32x3",
     ),
     "log": ("--config.log.every_steps=0", "every_steps .* at least 1, not 0"),
-    "noise": ("--config.method.sigma=0", "sigma 0.0 is not above 0"),
+    "noise": ("--config.method.sigma=0", names("method.sigma", 0.0)),
     "seed": ("--config.seed=-1", "seed is -1: give 0 or more"),
     "share": ("--config.data.generated_share=2", "give a share in"),
     "no generated": (

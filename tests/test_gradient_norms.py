@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import CONFIG, assert_words, end
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert import gradient_norms, train
@@ -148,7 +149,7 @@ def test_command_prints_and_writes_the_three_numbers(workdir, capsys):
         ("--images x", "not 'x'"),
         ("--nope 1", "unknown argument '--nope'"),
         ("--config.method.name=lot", "method lot"),
-        ("--config.method.sigma=0", "sigma 0.0 is not above 0"),
+        ("--config.method.sigma=0", names("method.sigma", 0.0)),
     ],
 )
 def test_bad_arguments_end_in_one_sentence(workdir, capsys, words, fault):

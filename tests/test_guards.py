@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refusals import refused
+from refusals import names
 
 from jaxcert.errors import InputError, above, at_least, one_of, whole_from, within
 
@@ -57,7 +57,7 @@ def test_exactly_the_range_passes(guard, fits, value):
     if fits(value):
         assert guard(lam=value) is None
     else:
-        with refused("lam", value):
+        with pytest.raises(InputError, match=names("lam", value)):
             guard(lam=value)
 
 
@@ -77,13 +77,13 @@ def test_the_first_of_several_values_that_does_not_fit_is_named(values):
     if not wrong:
         at_least(0, **named)
     else:
-        with refused(wrong[0], named[wrong[0]]):
+        with pytest.raises(InputError, match=names(wrong[0], named[wrong[0]])):
             at_least(0, **named)
 
 
 def test_the_section_stands_before_the_name():
     above(0, of="method", eps=1)
-    with refused("method.eps", 0):
+    with pytest.raises(InputError, match=names("method.eps", 0)):
         above(0, of="method", eps=0)
 
 
@@ -110,11 +110,11 @@ def test_what_cannot_be_a_choice_is_refused(value):
 
 def test_choices_may_be_the_keys_of_a_table():
     one_of({"sgd": 1, "adam": 2}, of="optim", name="adam")
-    with refused("optim.name", "'sdg'"):
+    with pytest.raises(InputError, match=names("optim.name", "'sdg'")):
         one_of({"sgd": 1, "adam": 2}, of="optim", name="sdg")
 
 
 def test_fractions_of_a_range_are_compared_exactly():
     within("[0, 1)", lam=Fraction(10**30 - 1, 10**30))
-    with refused("lam", "1"):
+    with pytest.raises(InputError, match=names("lam", "1")):
         within("[0, 1)", lam=Fraction(1))

@@ -5,14 +5,13 @@ Marks of the schedules are epochs; e = step / steps_per_epoch, so they move ever
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 
 from jaxcert import random_keys
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, at_least
 from jaxcert.interfaces import Array, Batch, Method, Model, PyTree, Run, TrainState
 from jaxcert.methods.cross_entropy import cross_entropy
 
@@ -117,26 +116,13 @@ def method_of(
         raise InputError(
             "this method trains distance nets in l_inf: set model.name=dist_net."
         )
-    if not 0 < eps < math.inf:
-        raise InputError(
-            f"method.eps {eps} must be above 0 pixels: the loss divides by it."
-        )
-    if not 0 <= p_start <= p_end:
-        raise InputError(
-            f"method.p_start and p_end are epochs with 0 <= p_start <= p_end, not {p_start} "
-            f"and {p_end}."
-        )
-    if not 0 <= lam < math.inf or (lam > 0 and not 0 < lam_end < math.inf):
-        raise InputError(
-            f"method.lam falls log-linearly to lam_end: both above 0, or lam = 0, not {lam} "
-            f"and {lam_end}."
-        )
+    above(0, of="method", eps=eps)  # the loss divides by it
+    at_least(0, of="method", p_start=p_start, eps_start=eps_start, lam=lam)
+    at_least(p_start, of="method", p_end=p_end)
+    at_least(eps_start, of="method", eps_end=eps_end)
+    if lam > 0:
+        above(0, of="method", lam_end=lam_end)  # lam falls log-linearly
     hybrid = "head" in jax.eval_shape(model.init, random_keys.key(0))[0]
-    if not 0 <= eps_start <= eps_end:
-        raise InputError(
-            f"method.eps_start and eps_end are epochs with 0 <= eps_start <= eps_end (0: no "
-            f"ramp), not {eps_start} and {eps_end}."
-        )
     if eps_end > 0 and not hybrid:
         raise InputError(
             "method.eps_end ramps eps from 0, by which the loss of a plain distance net "

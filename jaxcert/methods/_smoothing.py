@@ -39,39 +39,10 @@ def repeat_labels(label: Array, m: int) -> Array:
     return jnp.tile(label, m)
 
 
-def check_noise(sigma: float, m: int) -> None:
-    """Raises InputError for a noise that a method cannot train with."""
-    if not 0 < sigma < math.inf:
-        raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
-    if m < 1 or m != int(m):
-        raise InputError(f"m {m} is no number of noisy copies: give 1, 2, 4 ...")
-
-
 def warmup(step: Array | int, run: Run, epochs: int) -> Array:
     """min(1, (epoch + 1) / epochs), constant within an epoch; 1 epoch: no warm-up."""
     epoch = step // run.steps_per_epoch
     return jnp.minimum(1.0, (epoch + 1) / epochs)
-
-
-def check_warmup(epochs: int) -> None:
-    """Raises InputError for a warm-up that never ends or is not counted in epochs."""
-    if epochs < 1 or epochs != int(epochs):
-        raise InputError(f"warmup_epochs {epochs} is no count: give 1 for no warm-up.")
-
-
-def check_attack(eps: float, steps: int) -> None:
-    """Raises InputError for an attack that has no size or no steps."""
-    if not 0 < eps < math.inf:
-        raise InputError(f"the attack's size {eps} is not above 0: give pixels.")
-    if steps < 1 or steps != int(steps):
-        raise InputError(f"steps {steps} is no number of attack steps: give 1, 2 ...")
-
-
-def check_weights(**weights: float) -> None:
-    """Raises InputError for a negative or infinite weight of a term of a loss."""
-    for name, value in weights.items():
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name} {value} weighs a term: give a number from 0 up.")
 
 
 def frozen(model: Model, params: PyTree, state: PyTree) -> Callable[[Array], Array]:

@@ -35,13 +35,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, at_least, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
 from jaxcert.methods._smoothing import (
     add_noise,
     along,
-    check_attack,
-    check_noise,
     draw_noise,
     first_votes,
     frozen,
@@ -71,14 +69,10 @@ def make(
     first model, read when training begins; or "labels" for one-hot ones, to try the method
     without a first model. Raises InputError.
     """
-    check_noise(sigma, m)
-    check_attack(eps, steps)
-    if not 0 <= lbd < math.inf:
-        raise InputError(f"method.lbd {lbd} is no weight: give 0 or more.")
-    if double_eps_epoch < 0:
-        raise InputError(
-            f"method.double_eps_epoch {double_eps_epoch} is no epoch: give 0 for never."
-        )
+    above(0, of="method", sigma=sigma, eps=eps)
+    at_least(0, of="method", lbd=lbd)
+    whole_from(1, of="method", m=m, steps=steps)
+    whole_from(0, of="method", double_eps_epoch=double_eps_epoch)
     if not soft_labels:
         raise InputError(
             "method.soft_labels names no record of a first model: give its file, or "

@@ -27,16 +27,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcert.errors import InputError
+from jaxcert.errors import above, at_least, one_of, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
 from jaxcert.methods._smoothing import (
     add_noise,
     along,
     average_log_softmax,
-    check_attack,
-    check_noise,
-    check_warmup,
-    check_weights,
     draw_noise,
     frozen,
     in_ball,
@@ -63,14 +59,11 @@ def make(
 ) -> Method:
     """sigma and eps (l2; 0: no attack) in pixels of [0, 1]; form: kl | mse. Raises
     InputError."""
-    check_noise(sigma, m)
-    if form not in ("kl", "mse"):
-        raise InputError(f"method.form is {form!r}: give 'kl' or 'mse'.")
-    if m < 2:
-        raise InputError("consistency compares noisy copies: give m of 2 or more.")
-    check_weights(lbd=lbd, eta=eta)
-    check_attack(eps if eps != 0 else 1.0, steps)  # without one, too
-    check_warmup(warmup_epochs)
+    above(0, of="method", sigma=sigma)
+    at_least(0, of="method", lbd=lbd, eta=eta, eps=eps)
+    whole_from(2, of="method", m=m)  # copies are compared
+    whole_from(1, of="method", steps=steps, warmup_epochs=warmup_epochs)
+    one_of(("kl", "mse"), of="method", form=form)
 
     def loss(params, state, extra, batch, key, step, phase):
         image, label = batch["image"], batch["label"]

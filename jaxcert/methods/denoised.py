@@ -21,15 +21,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxcert.diffusion import edm
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above
 from jaxcert.interfaces import Method, Model, Network, Run
-from jaxcert.methods._smoothing import check_noise
 
 
 def make(model: Model, run: Run, *, sigma: float, denoiser: Network) -> Method:
     """sigma in pixels of [0, 1]. Raises InputError for a denoiser that is none, or none
     without a class, and for sigma <= 0."""
-    check_noise(sigma, 1)
+    above(0, of="method", sigma=sigma)
     if not denoiser.model.unconditional:
         raise InputError(
             "networks.denoiser must be an EDM that denoises without a class: train one with "

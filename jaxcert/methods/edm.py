@@ -19,13 +19,11 @@ the range of float32, needs no loss scaling.
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 
 from jaxcert.diffusion import edm
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, within
 from jaxcert.interfaces import Array, Key, Method, Model, PyTree, Run
 
 
@@ -36,10 +34,8 @@ def make(model: Model, run: Run, *, P_mean: float = -1.2, P_std: float = 1.2) ->
             "method edm trains a denoiser and the model is a classifier: give "
             "model.name='edm_unet', or another method."
         )
-    if not (math.isfinite(P_mean) and 0 < P_std < math.inf):
-        raise InputError(
-            f"edm needs a finite P_mean and P_std above 0, not {P_mean} and {P_std}."
-        )
+    within("(-inf, inf)", of="method", P_mean=P_mean)
+    above(0, of="method", P_std=P_std)
 
     def loss(params, state, extra, batch, key, step, phase):
         for_sigma, for_noise, for_network = jax.random.split(key, 3)

@@ -17,10 +17,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
+from jaxcert.errors import above, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
 from jaxcert.methods._smoothing import (
     add_noise,
-    check_noise,
     draw_noise,
     repeat_labels,
 )
@@ -29,7 +29,8 @@ from jaxcert.methods._smoothing import (
 def make(model: Model, run: Run, *, sigma: float, m: int = 1) -> Method:
     """sigma: standard deviation in pixels of [0, 1]. Raises InputError for sigma <= 0
     or m < 1."""
-    check_noise(sigma, m)
+    above(0, of="method", sigma=sigma)
+    whole_from(1, of="method", m=m)
 
     def loss(params, state, extra, batch, key, step, phase):
         noise = draw_noise(key, batch["image"], sigma, m)

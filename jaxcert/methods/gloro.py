@@ -19,12 +19,10 @@ the epochs and is constant within an epoch.
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, at_least, one_of
 from jaxcert.interfaces import Array, Method, Model, Run
 from jaxcert.methods.cross_entropy import cross_entropy
 from jaxcert.ops import margins
@@ -50,10 +48,8 @@ def make(
         ),
         "emma": lambda z, k, y, eps: cross_entropy(emma(z, k, y, eps=eps), y),
     }
-    if loss not in losses:
-        raise InputError(f"gloro has no loss {loss!r}; there are {', '.join(losses)}.")
-    if not lam >= 0:
-        raise InputError(f"method.lam weighs a penalty and must be >= 0, not {lam}.")
+    one_of(losses, of="method", loss=loss)
+    at_least(0, of="method", lam=lam)
     return method_of(model, run, losses[loss], eps=eps, first=first, last=last)
 
 
@@ -66,11 +62,9 @@ def method_of(
             "this method needs a network with l2 Lipschitz constants, such as "
             "model.name=liresnet."
         )
-    if not 0 < eps < math.inf or not 0 <= first <= last < math.inf:
-        raise InputError(
-            "method.eps is a radius in pixels above 0 and first <= last are factors of it "
-            f"from 0 up, not {eps}, {first} and {last}."
-        )
+    above(0, of="method", eps=eps)
+    at_least(0, of="method", first=first)
+    at_least(first, of="method", last=last)
     epochs = run.total_steps // run.steps_per_epoch
 
     def loss(params, state, extra, batch, key, step, phase):

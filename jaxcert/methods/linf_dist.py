@@ -16,7 +16,7 @@ we do, before each evaluation, so that a checkpoint of any epoch can be judged.
 
 from __future__ import annotations
 
-from jaxcert.errors import InputError
+from jaxcert.errors import one_of, within
 from jaxcert.interfaces import Method, Model, Run
 from jaxcert.methods import _linf
 from jaxcert.methods.cross_entropy import cross_entropy
@@ -38,8 +38,7 @@ def make(
 ) -> Method:
     """loss: mixture | hinge | crossentropy. eps in pixels, all marks in epochs; mix is the
     share of the mean (hinge) or of the clean loss (crossentropy). Raises InputError."""
-    if not 0 <= mix <= 1:
-        raise InputError(f"method.mix is a share in [0, 1], not {mix}.")
+    within("[0, 1]", of="method", mix=mix)
 
     def crossentropy(logits, worst, label):
         robust = cross_entropy(worst, label)
@@ -50,10 +49,7 @@ def make(
         "hinge": lambda z, v, y, lam: _linf.hinge(v, mix=mix),
         "crossentropy": lambda z, v, y, lam: crossentropy(z, v, y),
     }
-    if loss not in objectives:
-        raise InputError(
-            f"linf_dist has no loss {loss!r}; there are {', '.join(objectives)}."
-        )
+    one_of(objectives, of="method", loss=loss)
     return _linf.method_of(
         model,
         run,

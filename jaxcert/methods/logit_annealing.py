@@ -14,7 +14,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxcert.errors import InputError
+from jaxcert.errors import above, at_least
 from jaxcert.interfaces import Array, Method, Model, Run
 from jaxcert.methods import gloro
 
@@ -31,11 +31,8 @@ def make(
     last: float = 3.0,
 ) -> Method:
     """eps in pixels; first = last = 0 for plain logits. Raises InputError."""
-    if not (xi >= 0 and temperature > 0 and beta >= 0):
-        raise InputError(
-            "logit_annealing needs xi >= 0, temperature > 0 and beta >= 0, not "
-            f"{xi}, {temperature} and {beta}."
-        )
+    at_least(0, of="method", xi=xi, beta=beta)
+    above(0, of="method", temperature=temperature)
 
     def objective(logits, pairwise, label, eps):
         moved = gloro.emma(logits, pairwise, label, eps=eps) if last else logits

@@ -18,7 +18,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, at_least
 from jaxcert.interfaces import Array, Method, Model, Run
 from jaxcert.methods.cross_entropy import cross_entropy
 from jaxcert.ops import margins
@@ -26,8 +26,7 @@ from jaxcert.ops import margins
 
 def make(model: Model, run: Run, *, gamma: float = 0.5) -> Method:
     """Raises InputError for gamma < 0 or a network without Lipschitz constants."""
-    if not gamma >= 0:
-        raise InputError(f"method.gamma weighs a reward and must be >= 0, not {gamma}.")
+    at_least(0, of="method", gamma=gamma)
     if model.lipschitz is None:
         raise InputError(
             "method lot needs a Lipschitz network, such as model.name=lip_convnet."

@@ -22,9 +22,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxcert.errors import InputError
+from jaxcert.errors import above, at_least, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
-from jaxcert.methods._smoothing import add_noise, check_noise, draw_noise
+from jaxcert.methods._smoothing import add_noise, draw_noise
 
 
 def make(
@@ -39,14 +39,10 @@ def make(
     start_epoch: int = 0,
 ) -> Method:
     """sigma in pixels of [0, 1]; lbd counts as 0 before start_epoch. Raises InputError."""
-    check_noise(sigma, m)
-    if not 0 <= lbd < math.inf or not 0 < beta < math.inf or not 0 < gamma < math.inf:
-        raise InputError(
-            "macer takes lbd of at least 0, beta and gamma above 0, not "
-            f"{lbd}, {beta} and {gamma}."
-        )
-    if start_epoch < 0:
-        raise InputError(f"method.start_epoch {start_epoch} is an epoch from 0 on.")
+    above(0, of="method", sigma=sigma, beta=beta, gamma=gamma)
+    at_least(0, of="method", lbd=lbd)
+    whole_from(1, of="method", m=m)
+    whole_from(0, of="method", start_epoch=start_epoch)
 
     def loss(params, state, extra, batch, key, step, phase):
         image, label = batch["image"], batch["label"]

@@ -29,14 +29,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, one_of, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
 from jaxcert.methods import gaussian
 from jaxcert.methods._smoothing import (
     add_noise,
-    check_attack,
-    check_noise,
-    check_warmup,
     draw_noise,
     frozen,
     in_ball,
@@ -63,16 +60,12 @@ def make(
 ) -> Method:
     """attack: pgd | ddn | gradient_free; sigma and eps (l2) in pixels of [0, 1]. Raises
     InputError."""
-    check_noise(sigma, m)
-    check_attack(eps, steps)
-    check_warmup(warmup_epochs)
-    if attack not in ("pgd", "ddn", "gradient_free"):
-        raise InputError(
-            f"smoothadv has no attack {attack!r}; there are pgd, ddn, gradient_free."
-        )
+    above(0, of="method", sigma=sigma, eps=eps)
+    one_of(("pgd", "ddn", "gradient_free"), of="method", attack=attack)
+    whole_from(1, of="method", m=m, steps=steps, warmup_epochs=warmup_epochs)
     if attack == "gradient_free" and m == 1:
         raise InputError(
-            "attack gradient_free averages over noise: give m of 2 or more."
+            "method.attack gradient_free averages over noise: give method.m of 2 or more."
         )
 
     def loss(params, state, extra, batch, key, step, phase):

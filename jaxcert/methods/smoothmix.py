@@ -30,16 +30,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcert.errors import InputError
+from jaxcert.errors import above, at_least, one_of, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
 from jaxcert.methods._smoothing import (
     add_noise,
     along,
     average_log_softmax,
-    check_attack,
-    check_noise,
-    check_warmup,
-    check_weights,
     draw_noise,
     frozen,
     in_ball,
@@ -64,14 +60,10 @@ def make(
     warmup_epochs: int = 10,
 ) -> Method:
     """sigma and step_size (l2) in pixels of [0, 1]. Raises InputError."""
-    check_noise(sigma, m)
-    check_attack(step_size, steps)
-    check_weights(eta=eta)
-    check_warmup(warmup_epochs)
-    if mix_step not in range(steps):
-        raise InputError(
-            f"mix_step {mix_step} is no step of the attack: 0 to {steps - 1}."
-        )
+    above(0, of="method", sigma=sigma, step_size=step_size)
+    at_least(0, of="method", eta=eta)
+    whole_from(1, of="method", m=m, steps=steps, warmup_epochs=warmup_epochs)
+    one_of(range(steps), of="method", mix_step=mix_step)
 
     def loss(params, state, extra, batch, key, step, phase):
         image, label = batch["image"], batch["label"]

@@ -18,7 +18,7 @@ the mean shift are re-estimated before each evaluation, as in the paper.
 
 from __future__ import annotations
 
-from jaxcert.errors import InputError
+from jaxcert.errors import one_of
 from jaxcert.interfaces import Method, Model, Run
 from jaxcert.methods import _linf
 
@@ -45,10 +45,7 @@ def make(
 ) -> Method:
     """loss: mixture | ce_hinge | crossentropy | ce_mixture. eps in pixels, all marks in
     epochs. rho belongs to the network (model.rho). Raises InputError."""
-    if loss not in LOSSES:
-        raise InputError(
-            f"sortnet has no loss {loss!r}; there are {', '.join(LOSSES)}."
-        )
+    one_of(LOSSES, of="method", loss=loss)
     return _linf.method_of(
         model,
         run,

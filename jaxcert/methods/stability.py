@@ -22,11 +22,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxcert.errors import above, at_least, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
 from jaxcert.methods._smoothing import (
     add_noise,
-    check_noise,
-    check_weights,
     draw_noise,
     repeat_labels,
 )
@@ -38,8 +37,9 @@ def make(
 ) -> Method:
     """sigma: standard deviation in pixels of [0, 1]; lbd weighs the second term. Raises
     InputError."""
-    check_noise(sigma, m)
-    check_weights(lbd=lbd)
+    above(0, of="method", sigma=sigma)
+    at_least(0, of="method", lbd=lbd)
+    whole_from(1, of="method", m=m)
 
     def loss(params, state, extra, batch, key, step, phase):
         image, label = batch["image"], batch["label"]

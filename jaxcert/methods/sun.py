@@ -38,7 +38,7 @@ import numpy as np
 import optax
 
 from jaxcert.certificates.statistics import smoothing_radius
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, one_of, whole_from, within
 from jaxcert.interfaces import (
     Array,
     Batch,
@@ -54,8 +54,6 @@ from jaxcert.methods import gaussian
 from jaxcert.methods._smoothing import (
     add_noise,
     along,
-    check_attack,
-    check_noise,
     draw_noise,
     first_votes,
     frozen,
@@ -91,8 +89,8 @@ def make(
     votes: record of PREDICT by another model on all training images, whose share of votes
     for the label is p_y, read when training begins; without it p_y is the network's own.
     Raises InputError."""
-    check_noise(sigma, m)
-    check_attack(eps, steps)
+    above(0, of="method", sigma=sigma, eps=eps)
+    whole_from(1, of="method", m=m, steps=steps)
     _check(start_epoch, p_t, norm, reweight_every, discard_n, reweight_n)
     start = start_epoch if discard else 0
 
@@ -253,16 +251,12 @@ def weight(count: np.ndarray, n: int) -> np.ndarray:
 
 
 def _check(start_epoch, p_t, norm, reweight_every, discard_n, reweight_n):
-    if norm not in ("l2", "linf"):
-        raise InputError(f"method.norm is {norm!r}: give 'l2' or 'linf'.")
-    if not 0 <= p_t <= 1:
-        raise InputError(f"method.p_t {p_t} is no share of copies: give one in [0, 1].")
-    if start_epoch < 0 or min(reweight_every, discard_n) < 1:
-        raise InputError(
-            "method.start_epoch is an epoch from 0 on, reweight_every and discard_n are at "
-            f"least 1, not {start_epoch}, {reweight_every}, {discard_n}."
-        )
-    if reweight_n < 1 or not weight(np.zeros(1, int), reweight_n) > 0:
+    one_of(("l2", "linf"), of="method", norm=norm)
+    within("[0, 1]", of="method", p_t=p_t)
+    whole_from(0, of="method", start_epoch=start_epoch)
+    counts = dict(reweight_every=reweight_every, discard_n=discard_n)
+    whole_from(1, of="method", reweight_n=reweight_n, **counts)
+    if not weight(np.zeros(1, int), reweight_n) > 0:
         raise InputError(
             f"method.reweight_n {reweight_n} is too few copies to give a weight above 0: "
             "give 16 or more."

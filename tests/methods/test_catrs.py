@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_each
+from refusals import names
 from smoothing_step import check_gradients, network
 
 from jaxcert import certify, records
@@ -178,19 +179,19 @@ def test_images_find_their_soft_labels_and_generated_ones_their_label(monkeypatc
 
 
 @pytest.mark.parametrize(
-    "wrong,words",
+    "key,value",
     [
-        (dict(sigma=0.0), "sigma"),
-        (dict(steps=0), "steps 0"),
-        (dict(eps=-1.0), "size -1.0"),
-        (dict(lbd=float("inf")), "lbd"),
-        (dict(double_eps_epoch=-1), "double_eps_epoch"),
-        (dict(soft_labels=""), "names no record"),
+        ("sigma", 0.0),
+        ("steps", 0),
+        ("eps", -1.0),
+        ("lbd", float("inf")),
+        ("double_eps_epoch", -1),
+        ("soft_labels", ""),
     ],
 )
-def test_nonsense_is_refused(wrong, words):
-    with pytest.raises(InputError, match=words):
-        catrs.make(None, RUN, **{"sigma": 0.25, "soft_labels": "labels", **wrong})
+def test_nonsense_is_refused(key, value):
+    with pytest.raises(InputError, match=names(f"method.{key}", value)):
+        catrs.make(None, RUN, **{"sigma": 0.25, "soft_labels": "labels", key: value})
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network, Run
@@ -82,7 +83,7 @@ def test_the_classifier_learns_from_images_denoised_once():
             dict(unconditional=False),
         ),
         ("takes images of", 0.25, dict(image_shape=(8, 8, 1))),
-        ("not above 0", 0.0, {}),
+        (names("method.sigma", 0.0), 0.0, {}),
     ],
 )
 def test_what_denoises_nothing_is_refused(words, sigma, fields):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, golden_each
+from refusals import names
 from scipy.special import ndtri, softmax
 from scipy.stats import norm
 from smoothing_step import check_gradients, network
@@ -120,16 +121,16 @@ def test_hinge_waits_for_its_epoch():
 
 
 @pytest.mark.parametrize(
-    "wrong,words",
+    "key,value",
     [
-        (dict(sigma=0.0), "sigma"),
-        (dict(m=0), "m 0"),
-        (dict(lbd=-1.0), "lbd"),
-        (dict(beta=0.0), "beta"),
-        (dict(gamma=float("nan")), "gamma"),
-        (dict(start_epoch=-1), "start_epoch"),
+        ("sigma", 0.0),
+        ("m", 0),
+        ("lbd", -1.0),
+        ("beta", 0.0),
+        ("gamma", float("nan")),
+        ("start_epoch", -1),
     ],
 )
-def test_nonsense_is_refused(wrong, words):
-    with pytest.raises(InputError, match=words):
-        macer.make(None, None, **{"sigma": 0.25, **wrong})
+def test_nonsense_is_refused(key, value):
+    with pytest.raises(InputError, match=names(f"method.{key}", value)):
+        macer.make(None, None, **{"sigma": 0.25, key: value})

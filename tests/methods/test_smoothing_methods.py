@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_each
+from refusals import names
 from smoothing_step import check_gradients, network
 
 from jaxcert.errors import InputError
@@ -411,27 +412,28 @@ def test_average_is_that_of_the_copies_of_one_image():
 
 
 @pytest.mark.parametrize(
-    "method, wrong, names",
+    "method, key, value",
     [
-        (stability, dict(sigma=0.0), "sigma"),
-        (stability, dict(lbd=-1.0), "lbd"),
-        (smoothadv, dict(m=0), "m 0"),
-        (smoothadv, dict(attack="fgsm"), "pgd, ddn, gradient_free"),
-        (smoothadv, dict(attack="gradient_free"), "2 or more"),
-        (smoothadv, dict(eps=0.0), "size 0"),
-        (smoothadv, dict(steps=0), "steps 0"),
-        (smoothadv, dict(warmup_epochs=0), "warmup_epochs 0"),
-        (consistency, dict(m=1), "2 or more"),
-        (consistency, dict(eta=float("nan")), "eta nan"),
-        (consistency, dict(eps=-1.0), "size -1"),
-        (smoothmix, dict(mix_step=4), "0 to 3"),
-        (smoothmix, dict(step_size=0.0), "size 0"),
-        (smoothmix, dict(eta=-1.0), "eta -1"),
+        (stability, "sigma", 0.0),
+        (stability, "lbd", -1.0),
+        (smoothadv, "m", 0),
+        (smoothadv, "attack", "fgsm"),
+        (smoothadv, "attack", "gradient_free"),  # needs m of 2 or more
+        (smoothadv, "eps", 0.0),
+        (smoothadv, "steps", 0),
+        (smoothadv, "warmup_epochs", 0),
+        (consistency, "m", 1),
+        (consistency, "eta", float("nan")),
+        (consistency, "eps", -1.0),
+        (consistency, "form", "js"),
+        (smoothmix, "mix_step", 4),
+        (smoothmix, "step_size", 0.0),
+        (smoothmix, "eta", -1.0),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(method, wrong, names):
-    with pytest.raises(InputError, match=names):
-        method.make(None, RUN, **dict(sigma=0.25) | wrong)
+def test_arguments_that_make_no_sense_are_refused(method, key, value):
+    with pytest.raises(InputError, match=names(f"method.{key}", value)):
+        method.make(None, RUN, **{"sigma": 0.25, key: value})
 
 
 def test_an_attack_on_an_accelerator_sees_the_same_network(x64, monkeypatch):

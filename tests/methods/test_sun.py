@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_each
+from refusals import names
 from scipy.special import ndtri
 from smoothing_step import check_gradients, network
 
@@ -255,23 +256,24 @@ def test_attacked_noise_keeps_its_length_and_stops_where_it_fools(x64, norm):
 
 
 @pytest.mark.parametrize(
-    "wrong,words",
+    "key,value",
     [
-        (dict(sigma=-1.0), "sigma"),
-        (dict(m=0), "m 0"),
-        (dict(norm="l1"), "norm is 'l1'"),
-        (dict(p_t=50.0), "p_t 50.0"),
-        (dict(eps=0.0), "size 0.0"),
-        (dict(steps=0), "steps 0"),
-        (dict(start_epoch=-1), "start_epoch"),
-        (dict(reweight_every=0), "reweight_every"),
-        (dict(discard_n=0), "discard_n"),
-        (dict(reweight_n=4), "reweight_n 4 is too few"),
+        ("sigma", -1.0),
+        ("m", 0),
+        ("norm", "l1"),
+        ("p_t", 50.0),
+        ("eps", 0.0),
+        ("steps", 0),
+        ("start_epoch", -1),
+        ("reweight_every", 0),
+        ("discard_n", 0),
+        ("reweight_n", 0),
+        ("reweight_n", 4),  # 3 of 4 copies give no weight above 0
     ],
 )
-def test_nonsense_is_refused(wrong, words):
-    with pytest.raises(InputError, match=words):
-        make(**wrong)
+def test_nonsense_is_refused(key, value):
+    with pytest.raises(InputError, match=names(f"method.{key}", value)):
+        make(**{key: value})
 
 
 def small():
