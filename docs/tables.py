@@ -1,0 +1,156 @@
+"""Writes the tables of the pages from committed results: `python -m docs.tables`.
+
+A page has two marks, `<!-- table: NAME -->` and `<!-- end of table -->`; what stands between
+them is made here and never typed. NAME is one of
+
+    runs, run FILE:ROW        all measured runs, or one of them, of benchmarks/results/runs.json
+    ratios FILE               CPU seconds beside PyTorch, of a file of benchmarks/results
+    report, row               the report on docs/records/quickstart, and its first line
+    any other                 a table of benchmarks/results/runs.json of this name
+
+`--check` writes nothing and ends with an error where a page is not what the results say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results"
+RECORD = ROOT / "docs/records/quickstart"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+_MARKED = re.compile(
+    r"(<!-- table: (.+?) -->\n)(.*?)(^<!-- end of table -->)", re.DOTALL | re.MULTILINE
+)
+_NORMS = {"l2": "l2", "linf": "l_inf"}
+
+
+def filled(page: str) -> str:
+    """The page with every marked table made anew."""
+    return _MARKED.sub(lambda found: found[1] + table(found[2]) + "\n" + found[4], page)
+
+
+def table(name: str) -> str:
+    """Markdown of the table of this name. Raises KeyError for one that there is not."""
+    kind, _, rest = name.partition(" ")
+    if name == "report":
+        return _block("", _report())
+    if name == "row":
+        return _block("json", _row())
+    if kind == "ratios":
+        return _ratios(json.loads((RESULTS / rest).read_text()))
+    results = json.loads((RESULTS / "runs.json").read_text())
+    if name == "runs":
+        return _runs(results["runs"])
+    if kind == "run":
+        (run,) = [run for run in results["runs"] if run["config"] == rest]
+        return _run(run)
+    found = results["tables"][name]
+    return _markdown(found["head"], found["rows"])
+
+
+def _runs(runs: Iterable[dict[str, Any]]) -> str:
+    rows = []
+    for run in runs:
+        certified = ", ".join(
+            f"{_percent(at)} at {at['radius']}" for at in run["certified"]
+        )
+        if "estimates" in run:
+            shown = ", ".join(f"{value:.1f}" for value in run["estimates"])
+            certified += f" (by the paper's estimates: {shown})"
+        rows.append(
+            [
+                f"`{run['config']}`",
+                "; ".join(filter(None, (run["what"], run["took"]))),
+                f"{run['images']:,}: {run['which']}",
+                _percent(run["clean"]),
+                f"{_NORMS[run['norm']]}: {certified}",
+            ]
+        )
+    head = ["config", "what was run", "images", "clean, %", "certified, %"]
+    return _markdown(head, rows)
+
+
+def _run(run: dict[str, Any]) -> str:
+    head = ["images", "0", *(at["radius"] for at in run["certified"])]
+    shares = [_percent(at) for at in (run["clean"], *run["certified"])]
+    return _markdown(head, [[f"{run['images']:,}", *shares]])
+
+
+def _percent(share: dict[str, float]) -> str:
+    return f"{share['percent']:.1f} ± {share['error']:.1f}"
+
+
+def _ratios(result: dict[str, Any]) -> str:
+    """Seconds of jaxcert over those of the peers, or images a second where there is none."""
+    rows = []
+    for row in result["rows"]:
+        ratio = row.get("ratio", {})
+        rate = f"{row['items_per_s']:,.0f} /s" if row["workload"] == "input" else ""
+        if not rate and not {"peer", "strong"} & ratio.keys():
+            continue
+        size = " ".join(f"{key}={value}" for key, value in row["shape"].items())
+        peers = [_ratio(ratio.get(side)) for side in ("peer", "strong")]
+        few = "" if row["status"] == "ok" else f" ({row['rounds']} rounds)"
+        rows.append([row["workload"] + few, size, *peers, rate])
+    head = ["workload", "size", "/ faithful peer", "/ strong peer", "rate"]
+    versions = ", ".join(f"{name} {of}" for name, of in result["versions"].items())
+    return (
+        f"{result['device_name']}, commit {result['commit']}, {result['started'][:10]}; "
+        f"{versions}.\n\n{_markdown(head, rows)}"
+    )
+
+
+def _ratio(spread: dict[str, float] | None) -> str:
+    if spread is None:
+        return ""
+    digits = 2 if spread["median"] >= 0.1 else 3
+    median, low, high = (f"{spread[k]:.{digits}f}" for k in ("median", "min", "max"))
+    return f"{median} ({low} to {high})"
+
+
+def _report() -> str:
+    from jaxcert import report  # imports JAX; the other tables need only this file
+
+    return report.report([RECORD]).rstrip()
+
+
+def _row() -> str:
+    """The first row of the record, with three of its ten logits."""
+    line = (RECORD / "certificates.jsonl").read_text().splitlines()[1]
+    row = json.loads(line)
+    row["logits"] = row["logits"][:3]
+    return json.dumps(row).removesuffix("]}") + ", ...]}"
+
+
+def _block(kind: str, text: str) -> str:
+    return f"```{kind}\n{text}\n```"
+
+
+def _markdown(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with --check compare them. Returns the exit status."""
+    stale = []
+    for path in PAGES:
+        old = path.read_text()
+        new = filled(old)
+        if new != old:
+            stale.append(path.relative_to(ROOT))
+            if arguments != ["--check"]:
+                path.write_text(new)
+    for path in stale:
+        print(f"{path} {'is stale' if arguments else 'was written'}")
+    return 1 if stale and arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
