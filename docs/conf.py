@@ -6,11 +6,13 @@ page for each part of the package, found by `pkgutil`, so that no module can be 
 
 from __future__ import annotations
 
+import inspect
 import os
 import pkgutil
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -26,9 +28,16 @@ version = release = jaxcert.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
-html_theme_options = {"description": "Certified robustness in JAX", "page_width": "70em"}
+html_theme_options = {
+    "description": "Certified robustness in JAX",
+    "page_width": "70em",
+}
 myst_heading_anchors = 3
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "ignore-module-all": True,  # each name stands with the file that defines it
+}
 autodoc_inherit_docstrings = False
 # two classes may have one name, such as Run, and types are shown without their module
 suppress_warnings = ["ref.python"]
@@ -54,17 +63,39 @@ def write_reference(_app) -> None:
             source = Path(jaxcert.__path__[0], f"{part}.py").read_text()
             part = "commands" if re.search(r"^def main\(", source, re.M) else "modules"
         pages.setdefault(part, []).append(found.name)
-    pages["jaxcert"] = ["jaxcert"]
+    _write(folder / "jaxcert.rst", "jaxcert", map(_public, ["", *_names()]))
     for part, modules in pages.items():
-        title = {"jaxcert": "jaxcert", "modules": "Other modules"}.get(part, part)
-        (folder / f"{part}.rst").write_text(
-            f"{title}\n{'=' * len(title)}\n\n" + "\n".join(map(_module, modules))
-        )
-    index = ["API reference", "=============", "", ".. toctree::", "   :maxdepth: 1", ""]
+        title = "Other modules" if part == "modules" else part
+        _write(folder / f"{part}.rst", title, map(_module, modules))
+    index = [
+        "API reference",
+        "=============",
+        "",
+        ".. toctree::",
+        "   :maxdepth: 1",
+        "",
+    ]
     first = ["jaxcert", "commands"]
-    rest = sorted(pages.keys() - {*first, "modules"})
+    rest = sorted(pages.keys() - {"commands", "modules"})
     index += [f"   {part}" for part in (*first, *rest, "modules")]
     (folder / "index.rst").write_text("\n".join(index) + "\n")
+
+
+def _write(path: Path, title: str, parts: Iterable[str]) -> None:
+    path.write_text(f"{title}\n{'=' * len(title)}\n\n" + "\n".join(parts))
+
+
+def _names() -> list[str]:
+    """The public names of jaxcert, in the order in which it lists them."""
+    return [name for name in getattr(jaxcert, "__all__", ()) if name[:1] != "_"]
+
+
+def _public(name: str) -> str:
+    """What `import jaxcert` itself offers: its docstring, or one name of it."""
+    if not name:
+        return ".. automodule:: jaxcert\n   :no-members:\n"
+    kind = "autoclass" if inspect.isclass(getattr(jaxcert, name)) else "autofunction"
+    return f".. {kind}:: jaxcert.{name}\n   :no-index:\n"
 
 
 def _module(name: str) -> str:

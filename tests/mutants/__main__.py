@@ -24,7 +24,17 @@ from pathlib import Path
 from tests.mutants.faults import FAULTS, Fault
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("jaxcert", "tests", "configs", "benchmarks", "pyproject.toml", "README.md")
+COPIED = (
+    "jaxcert",
+    "tests",
+    "configs",
+    "benchmarks",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+)
 SECONDS = 300
 """After so many a run of tests is stopped, and its fault is not killed."""
 SECONDS_OF_ALL = 1800

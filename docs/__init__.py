@@ -1,0 +1,1 @@
+"""Pages, and what makes their tables: `python -m docs.tables`."""
