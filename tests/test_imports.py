@@ -51,7 +51,11 @@ FLOORS = {
     "certificates.statistics": (NUMPY | {"scipy"}, {"errors", "certificates.norms"}),
     "certificates.norms": (NUMPY | {"scipy"}, {"errors"}),
     "certificates.sequential": (NUMPY | {"scipy"}, set()),
-    "certificates.procedures": (NUMPY, {"errors", *EVIDENCE}),
+    "certificates._evidence": (NUMPY, {"certificate", "errors", *EVIDENCE}),
+    "certificates.procedures": (
+        NUMPY,
+        {"certificate", "errors", "certificates._evidence", *EVIDENCE},
+    ),
     "attacks": (JAX | {"optax"}, {"errors", "interfaces", "ops"}),
     "nn": (JAX | {"flax"}, {"certificate", "errors", "interfaces", "records", "ops"}),
     "diffusion": (JAX, {"errors", "interfaces", "ops"}),
@@ -81,6 +85,7 @@ FLOORS = {
             "diffusion",
             "random_keys",
             *EVIDENCE,
+            "certificates._evidence",
             "certificates.procedures",
         },
     ),
@@ -129,7 +134,7 @@ FLOORS = {
     ),
     "analysis": (
         NUMPY | {"scipy", "matplotlib"},
-        {"certificate", "errors", "records", *EVIDENCE, "certificates.procedures"},
+        {"certificate", "errors", "records", *EVIDENCE, "certificates._evidence"},
     ),
     "torch_import": (NUMPY | {"safetensors"}, {"errors"}),
 }

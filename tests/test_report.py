@@ -98,6 +98,29 @@ def test_every_format_goes_to_out(tmp_path, capsys, form):
     assert not (path / "report.html").exists(), "a named format writes nothing else"
 
 
+OTHERS = [
+    dict(method="magic", procedure=dict(name="spell")),
+    dict(procedure=dict(name="bayes", n0=10, n=N)),
+]
+"""Headers of a certificate, and of a procedure, that nothing here re-checks."""
+
+
+@pytest.mark.parametrize("header", OTHERS, ids=["certificate", "procedure"])
+@pytest.mark.parametrize("form", ["text", "csv", "html", "latex"])
+def test_what_nothing_here_rechecks_is_said_and_is_no_fault(
+    tmp_path, capsys, form, header
+):
+    """Though its radius is above what CERTIFY would prove."""
+    path = workdir(tmp_path / "run", too_far=9.0, **header)
+    assert report.main([str(path), "--format", form]) == 0
+    printed = capsys.readouterr()
+    named = header.get("method") or header["procedure"]["name"]
+    assert "no re-check is known" in " ".join(printed.out.split())
+    assert named in printed.out
+    assert "exceed" not in printed.out.replace("exceeding_evidence", "")
+    assert "delete" not in printed.err
+
+
 def test_tsv_of_a_record_reports_the_same_accuracies(tmp_path, capsys):
     path, table = workdir(tmp_path / "run"), tmp_path / "t.tsv"
     report.main([str(path), "--format", "tsv", "--out", str(table)])

@@ -114,6 +114,17 @@ def test_a_radius_above_its_evidence_ends_in_an_error(tmp_path, capsys):
         path.write_text(text)
 
 
+@pytest.mark.parametrize("form", ["text", "html", "latex"])
+def test_runs_of_a_certificate_that_nothing_here_rechecks_are_named(
+    tmp_path, capsys, form
+):
+    paths = runs(tmp_path, method="magic", procedure=dict(name="spell"))
+    assert report.main(["--study", *map(str, paths), "--format", form]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("were not re-checked: no re-check is known for the") == 4
+    assert f"{paths[1]} were not" in said.replace(" .", ".")
+
+
 @pytest.mark.parametrize(
     "words,named",
     [(["--baseline", "a"], "--baseline"), (["--sigma", "1"], "--sigma"),

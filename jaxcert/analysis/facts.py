@@ -162,10 +162,10 @@ def untold(header: dict[str, Any]) -> list[str]:
 def evidence(entry: Entry) -> str:
     """Outcome of the re-check: what follows from the record, and what cannot be seen."""
     recheck, c = entry.recheck, entry.certificates
+    notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in recheck.notes)
     if recheck.holds and recheck.reason:
-        return f"Radii were not re-checked: {recheck.reason}."
+        return f"Radii were not re-checked: {recheck.reason}.{notes}"
     if recheck.holds:
-        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in recheck.notes)
         if not recheck.checked:
             return (
                 f"No image has a prediction whose evidence could be re-checked.{notes}"

@@ -18,6 +18,7 @@ from jaxcert.analysis.facts import (
     UNITS,
     Entry,
     describe,
+    evidence,
     percent,
     radius_text,
 )
@@ -120,6 +121,8 @@ def _comment(entry: Entry) -> str:
     if entry.against is not None:
         text += f"; baseline {entry.against.baseline}"
         text += f" at {entry.against.images} images"
+    if entry.recheck.reason or not entry.recheck.holds:
+        text += f". {evidence(entry)}"
     return " ".join(text.split())
 
 

@@ -126,6 +126,7 @@ def _row(entry: Entry, position: int, best: np.ndarray | None) -> dict[str, Any]
         "gradient_ratio": gradients["ratio"] if gradients else None,
         "checked": entry.recheck.checked,
         "exceeding_evidence": len(entry.recheck.failing),
+        "not_rechecked": entry.recheck.reason or None,
         "acr": s.acr,
         "acr_trivial": s.trivial_acr,
         "n_trivial": s.trivial_n,

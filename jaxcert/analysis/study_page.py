@@ -24,6 +24,7 @@ from jaxcert.analysis.facts import (
 )
 from jaxcert.analysis.latex import _escape
 from jaxcert.analysis.page import NORMS, document, html_figure, html_table
+from jaxcert.analysis.recheck import why_not
 from jaxcert.analysis.study import Cell, Study
 from jaxcert.analysis.study_figures import figures
 from jaxcert.analysis.study_numbers import (
@@ -205,6 +206,8 @@ def _notes(study: Study) -> list[str]:
     for cell in study.cells:
         for run in cell.runs.values():
             found += untried(run.name, run.test, study.radii)
+            if reason := why_not(run.test):
+                found.append(f"Radii of {run.name} were not re-checked: {reason}.")
     lonely = [s for s in study.systems if best(study, s) is None]
     if lonely:
         found.append(

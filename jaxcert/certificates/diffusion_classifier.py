@@ -33,7 +33,8 @@ from jax.tree_util import Partial
 
 from jaxcert import random_keys
 from jaxcert.certificate import ABSTAIN, ERROR, Certificates
-from jaxcert.certificates import _arithmetic, _inputs, noise, statistics
+from jaxcert.certificates import _arithmetic, _evidence, _inputs, noise, statistics
+from jaxcert.certificates.lipschitz import recheck as recheck_margins
 from jaxcert.certificates.noised_diffusion_classifier import denoiser_of
 from jaxcert.diffusion import classifiers, edm, lipschitz
 from jaxcert.errors import InputError
@@ -195,6 +196,13 @@ def make(
         },
     }
     return Certifier(header, certify, plan)
+
+
+def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(proven, holds), see _evidence.py: the bounds of the margins stand as logits, of which
+    a radius follows as in the Lipschitz certificate, from as many draws as were asked for."""
+    proven, holds = recheck_margins(c, rows)
+    return proven, holds & _evidence.as_many_as_asked(c, rows)
 
 
 def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):

@@ -24,9 +24,10 @@ from jax.sharding import Mesh
 
 from jaxcert import random_keys
 from jaxcert.certificate import ERROR, Certificates
-from jaxcert.certificates import lipschitz
+from jaxcert.certificates import _evidence, lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
+from jaxcert.records import SAME
 
 
 @random_keys.pinned()
@@ -99,3 +100,57 @@ def margins_of(interval_margins, params, state, image, label, eps):
     lower = jnp.maximum(jnp.nextafter(image - eps, -jnp.inf), 0)
     upper = jnp.minimum(jnp.nextafter(image + eps, jnp.inf), 1)
     return interval_margins(params, state, lower, upper, label)
+
+
+def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(proven, holds), see _evidence.py: proven is the largest of procedure.radii whose least
+    margin, the least lower bound of z_y - z_j on its box, is above twice the slack. Margins do
+    not grow with the box and are at most z_y - z_j at the image, up to twice the slack; the
+    predicted class y has the largest logit."""
+    _evidence.name_of(c, ("interval",))
+    _evidence.need(c, "logits")
+    radius, y, logits = c.radius[rows], c.predicted[rows], c.logits[rows]
+    tried = _evidence.radii(c)
+    slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
+    others = np.arange(logits.shape[1]) != y[:, None]
+    at_image = logits[np.arange(len(y)), y] - np.where(others, logits, -np.inf).max(1)
+    # the slack of a row that another device appended: see `lipschitz.recheck`
+    least_sure, most_wrong = 2 * slack * (1 - SAME), 2 * slack * (1 + SAME)
+    proven, fits = np.zeros(len(rows)), at_image >= 0
+    if c.margins is not None:  # of version 0.1, of the row's own radius
+        margins = np.where(others, c.margins[rows], np.inf).min(1)
+        proven = np.where(margins > least_sure, radius, 0.0)
+        fits &= ~(margins > at_image + most_wrong)
+    if c.least_margins is not None:
+        least = c.least_margins[rows]
+        if least.shape[1] != len(tried):
+            raise InputError(
+                f"the record's rows have margins of {least.shape[1]} radii where its "
+                f"procedure tried {len(tried)}: certify into another file with --out."
+            )
+        sure = least > least_sure
+        largest = np.where(sure, tried, 0.0).max(1, initial=0.0)
+        proven = np.where(np.isnan(least).all(1), proven, largest)
+        # of the image and of every smaller box that was looked at
+        before = np.fmin.accumulate(np.column_stack([at_image, least[:, :-1]]), axis=1)
+        fits &= ~(least > before + most_wrong).any(1)
+    holds = fits & (radius <= proven) & ((radius == 0) | np.isin(radius, tried))
+    return np.where(fits, proven, 0.0), holds
+
+
+def notes(c: Certificates, rows: np.ndarray) -> list[str]:
+    """A sentence if rows keep less than was looked at, the margins up to the first radius that
+    fails: those of version 0.1 do."""
+    tried, radius = _evidence.radii(c), c.radius[rows]
+    known = np.zeros((len(rows), len(tried)), bool)
+    if c.least_margins is not None:
+        known = ~np.isnan(c.least_margins)[rows]
+    needed = np.minimum((tried <= radius[:, None]).sum(1), len(tried) - 1)
+    seen = (known | (np.arange(len(tried)) > needed[:, None])).all(1)
+    less = int((~seen & (radius > 0)).sum())
+    if not less:
+        return []
+    return [
+        f"{less} rows keep the margins of their own radius only, as version 0.1 wrote them: "
+        "a radius that was raised after certification is not seen there"
+    ]

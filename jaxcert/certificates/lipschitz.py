@@ -31,12 +31,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcert import random_keys
 from jaxcert.certificate import ERROR, Certificates
-from jaxcert.certificates import _arithmetic
+from jaxcert.certificates import _arithmetic, _evidence
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Certifier, Model, Network, Tell
 from jaxcert.ops import margins
 from jaxcert.ops.images import check_range, unit
 from jaxcert.progress import Progress
+from jaxcert.records import SAME
 
 
 @random_keys.pinned()
@@ -190,6 +191,52 @@ def _paper_radius(logits, pairwise, y) -> np.ndarray:
     with jax.enable_x64(True):
         radius = margins.radius(jnp.asarray(logits), jnp.asarray(pairwise), y)
     return np.maximum(np.nan_to_num(np.asarray(radius)), 0.0)
+
+
+def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(proven, holds), see _evidence.py: proven = min_j (z_y - z_j - 2 s) / pairwise[y, j] with
+    y the predicted class, which has the largest logit, z and s = procedure.logit_slack in
+    float64, and pairwise [K,K], or one number for all pairs, of the header."""
+    _evidence.name_of(c, ("margin",))
+    _evidence.need(c, "logits")
+    logits, y = c.logits[rows], c.predicted[rows]
+    slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
+    pairwise = _pairwise(c, logits.shape[1])[y]
+    margin = logits[np.arange(len(rows)), y][:, None] - logits
+    others = np.arange(logits.shape[1]) != y[:, None]
+
+    def radius(margin):
+        ratio = margin / pairwise
+        ratio = np.where(np.isnan(ratio), 0.0, ratio)  # 0 / 0, inf / inf: no proof
+        return np.maximum(np.where(others, ratio, np.inf).min(1), 0.0)
+
+    # The same sums in another order may round differently. A row that another device
+    # appended was certified with its own bound and slack, which differ from the
+    # header's by SAME at most (`records.Writer` sees to that): so much of the radius may
+    # exceed the header's evidence, and so much of the slack, which is a million times
+    # what rounding asks for. Where it is not, as no certifier writes, the slack still counts.
+    rounding = 4 * np.finfo(float).eps * np.abs(logits).max(1, keepdims=True)
+    rounding = np.minimum(rounding, slack)
+    most = radius(margin - 2 * slack * (1 - SAME) + rounding) * (1 + SAME)
+    holds = (margin >= 0).all(1) & (c.radius[rows] <= most)
+    return radius(margin - 2 * slack), holds
+
+
+def _pairwise(c: Certificates, classes: int) -> np.ndarray:
+    """The header's bounds [K,K]. Raises InputError for what is none."""
+    try:
+        bound = np.asarray(c.header.get("pairwise_bound"), np.float64)
+        pairwise = np.broadcast_to(bound, (classes, classes))
+        off_diagonal = pairwise[~np.eye(classes, dtype=bool)]
+    except (ValueError, TypeError):
+        pairwise = off_diagonal = np.array([np.nan])
+    symmetric = np.allclose(pairwise, pairwise.T, rtol=2 * SAME, atol=0, equal_nan=True)
+    if not (off_diagonal >= 0).all() or bound.ndim not in (0, 2) or not symmetric:
+        raise InputError(
+            f"the record's pairwise_bound is no bound for {classes} classes: certify "
+            "into another file with --out."
+        )
+    return pairwise
 
 
 def _float64(leaf):

@@ -24,6 +24,15 @@ sequence: the bounds at all looks hold together with 1 - alpha, so the largest d
 
 Stopping an image because nothing more is to be expected claims nothing, and costs no alpha.
 
+Each procedure has its re-check below it: what the votes in a record prove, by the header's
+numbers alone (_evidence.py). Every image that it predicts must have
+
+certify: p_lower and radius of at most those of k of n votes, k those for the PREDICTED class.
+predict: most votes for the predicted class, which pass the test, and radius 0.
+radii: a radius of procedure.radii that, as all below, the votes at the looks prove.
+two_stage: as certify, with as many votes as the pilot's votes ask for.
+sequence: a radius of at most that of the largest bound of the votes at the looks.
+
 A procedure knows nothing of networks: `draw(rows, start, size)` gives it the votes
 [len(rows), K] of samples start ... start + size - 1 of some images (numbers or one per
 row). So tests run the same code on simulated votes.
@@ -37,7 +46,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert.certificates import sequential, statistics
+from jaxcert.certificate import Certificates
+from jaxcert.certificates import _evidence, norms, sequential, statistics
 from jaxcert.errors import InputError
 
 NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
@@ -95,6 +105,11 @@ def certify(
     )
 
 
+def recheck_certify(c: Certificates, rows: np.ndarray):
+    proven, holds = _evidence.bounded(c, rows, c.n[rows])
+    return proven, holds & _evidence.as_many_as_asked(c, rows)
+
+
 def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
     counts = draw(np.arange(images), 0, n)
     second, first = np.sort(counts, 1)[:, -2:].T
@@ -102,6 +117,15 @@ def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
     failed = counts.sum(1) == 0
     zero, all_n = np.zeros(images), np.full(images, n)
     return Decided(counts.argmax(1), sure, zero, None, all_n, counts, failed)
+
+
+def recheck_predict(c: Certificates, rows: np.ndarray):
+    alpha = _evidence.number(c, "alpha", c.header)
+    second, first = np.sort(c.counts[rows], 1)[:, -2:].T
+    top = c.counts[rows, c.predicted[rows]] == first
+    passes = statistics.predict_pvalue(first, second) <= alpha
+    holds = top & passes & (c.radius[rows] == 0) & _evidence.as_many_as_asked(c, rows)
+    return np.zeros(len(rows)), holds
 
 
 def radii(
@@ -130,6 +154,24 @@ def radii(
     radius = np.concatenate([[0.0], values])[done]
     p_lower = np.concatenate([[0.0], p0])[done]
     return walk.decided(done > 0, radius, p_lower)
+
+
+def recheck_radii(c: Certificates, rows: np.ndarray):
+    looks, tried = _evidence.looks(c), _evidence.radii(c)
+    if not len(tried):
+        raise InputError(
+            "the record's procedure.radii are none: certify into another file with --out."
+        )
+    alpha = _evidence.number(c, "alpha", c.header)
+    p0 = norms.p_needed(tried, **_evidence.law(c))
+    agreeing, grows = _evidence.path(c, rows, looks)
+    done = reached(agreeing, boundaries(p0, looks, alpha))
+    proven = np.append(tried, 0.0)[done - 1]
+    holds = grows & (done > 0) & (c.radius[rows] <= proven)
+    if c.p_lower is not None:
+        needed = np.append(p0, 0.0)[done - 1]
+        holds &= c.p_lower[rows] <= needed + _evidence.ROUNDING
+    return proven, holds & np.isin(c.radius[rows], tried)
 
 
 def boundaries(p0: Sequence[float], looks: tuple[int, ...], alpha: float) -> np.ndarray:
@@ -185,6 +227,27 @@ def two_stage(
     )
 
 
+def recheck_two_stage(c: Certificates, rows: np.ndarray):
+    asked = _evidence.procedure(c)
+    pilot, k = _evidence.votes_at(c, rows, 2).T
+    if not _evidence.number(c, "n", asked) >= 1:
+        raise InputError(
+            "the record's header has n below 1: certify into another file with --out."
+        )
+    n = second_stage(
+        np.clip(pilot, 0, PILOT),
+        n=int(_evidence.number(c, "n", asked)),
+        alpha=_evidence.number(c, "alpha", c.header),
+        rho=_evidence.number(c, "rho", asked),
+        radius_of=_evidence.radius_of(c),
+    )
+    proven, holds = _evidence.bounded(c, rows, n)
+    holds &= (pilot >= 0) & (pilot <= PILOT) & (n > 0)
+    holds &= c.n[rows] == n + PILOT
+    holds &= k == c.counts[rows, c.predicted[rows]]
+    return proven, holds & (_evidence.number(c, "pilot", asked) == PILOT)
+
+
 def second_stage(
     k: np.ndarray, *, n: int, alpha: float, rho: float, radius_of: RadiusOf
 ) -> np.ndarray:
@@ -225,6 +288,18 @@ def sequence(
         walk.stop(rows, enough | (_at_most(k, looks, j) < 0.5))
     radius = radius_of(1 - p_lower)
     return walk.decided(radius > 0, radius, p_lower)
+
+
+def recheck_sequence(c: Certificates, rows: np.ndarray):
+    looks, alpha = _evidence.looks(c), _evidence.number(c, "alpha", c.header)
+    agreeing, grows = _evidence.path(c, rows, looks)
+    bound = str(_evidence.procedure(c).get("bound"))
+    p_lower = sequence_lower(agreeing, looks, alpha, bound)
+    proven = _evidence.radius_of(c)(1 - p_lower)
+    holds = grows & (proven > 0) & (c.radius[rows] <= proven + _evidence.rounding(c))
+    if c.p_lower is not None:
+        holds &= c.p_lower[rows] <= p_lower + _evidence.ROUNDING
+    return proven, holds & (bound in ("union", "mixture"))
 
 
 def sequence_lower(
@@ -303,6 +378,15 @@ class _Walk:
             self._failed,
             self.agreeing,
         )
+
+
+def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(proven, holds) by the procedure that the header names: see _evidence.py."""
+    name = _evidence.name_of(c, NAMES)
+    _evidence.need(c, "counts")
+    if name not in ("certify", "predict"):
+        _evidence.need(c, "agreeing")
+    return globals()[f"recheck_{name}"](c, rows)
 
 
 def tail_if_all_agree(name: str, n: int, alpha: float, bound: str) -> float:

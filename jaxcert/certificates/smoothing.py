@@ -309,6 +309,10 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
     return functools.partial(getattr(procedures, name), **options), details, largest
 
 
+recheck = procedures.recheck
+"""Each procedure has its own, below what it decides."""
+
+
 def farthest(*, noise: str, **law) -> float:
     """Largest radius that the noise shows, whatever n: inf where it is exact. Arguments as of
     norms.radius."""

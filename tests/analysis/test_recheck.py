@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tracemalloc
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from jaxcert import records
+from jaxcert import certificates, records
 from jaxcert.analysis import recheck as module
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import norms, procedures, statistics
@@ -36,7 +37,11 @@ def smoothed(k, *, name="certify", **changed) -> Certificates:
         p_lower=statistics.clopper_pearson_lower(k, N, ALPHA),
         counts=counts,
         header=dict(
-            alpha=ALPHA, sigma=SIGMA, num_classes=3, procedure=dict(name=name, n=N)
+            method="smoothing",
+            alpha=ALPHA,
+            sigma=SIGMA,
+            num_classes=3,
+            procedure=dict(name=name, n=N),
         ),
     )
     return Certificates(**columns | changed)
@@ -60,6 +65,7 @@ def lipschitz(logits, *, pairwise=2.0, slack=0.0, **changed) -> Certificates:
         seconds=np.zeros(len(rows)),
         logits=logits,
         header=dict(
+            method="lipschitz",
             alpha=0,
             pairwise_bound=np.asarray(pairwise).tolist(),
             procedure=dict(name="margin", logit_slack=slack),
@@ -222,20 +228,75 @@ SMOOTHED, MARGINS = smoothed([900, 400, N]), lipschitz([[3.0, 1.0], [0.0, 1.0]])
         (SMOOTHED, dict(counts=None), "no counts"),
         (MARGINS, dict(logits=None), "no logits"),
         (SMOOTHED, dict(procedure=None), "procedure None"),
-        (SMOOTHED, dict(procedure=dict(name="sequential")), "procedure 'sequential'"),
         (SMOOTHED, dict(procedure=dict(name=[1])), r"procedure \[1\]"),
-        (SMOOTHED, dict(procedure=dict(name="margin")), "no logits"),
+        (SMOOTHED, dict(method=None), "method None"),
     ],
-    ids="votes logits procedure unknown list others".split(),
+    ids="votes logits procedure list method".split(),
 )
 def test_predictions_without_evidence_fail(c, removed, reason):
     assert recheck(c).holds
     columns = {k: v for k, v in removed.items() if k in c._fields}
     header = c.header | {k: v for k, v in removed.items() if k not in c._fields}
     found = recheck(c._replace(**columns, header=header))
-    np.testing.assert_array_equal(found.failing, np.flatnonzero(c.predicted >= 0))
+    assert found.failing.tolist() == np.flatnonzero(c.predicted >= 0).tolist()
     assert found.checked == len(found.failing) == 2
     assert re.search(reason, found.reason)
+
+
+@pytest.mark.parametrize(
+    "header, named",
+    [
+        (dict(procedure=dict(name="sequential", n=N)), "procedure 'sequential'"),
+        (dict(method="magic", procedure=dict(name="spell")), "certificate 'magic'"),
+        (dict(method="magic", procedure=None), "certificate 'magic'"),
+        (dict(method="voting"), "certificate 'voting'"),  # a module, which makes none
+        (dict(method="_evidence"), "certificate '_evidence'"),
+        (dict(method="../lipschitz"), "certificate '../lipschitz'"),
+        (dict(method="smoothing.voting"), "certificate 'smoothing.voting'"),
+    ],
+)
+def test_what_no_module_here_has_made_is_not_rechecked(header, named):
+    """And nothing is said against its rows."""
+    too_large = np.where(SMOOTHED.predicted >= 0, 9.0, 0.0)
+    c = SMOOTHED._replace(radius=too_large, header=SMOOTHED.header | header)
+    found = recheck(c)
+    assert found.holds and found.checked == 0 and not len(found.failing)
+    assert found.reason == f"no re-check is known for the {named}"
+    assert np.isnan(found.proven).all()
+
+
+MAGIC = """
+import numpy as np
+
+def make(network):
+    "Certify by magic."
+
+def recheck(c, rows):
+    proven = np.full(len(rows), c.header["procedure"]["power"])
+    return proven, c.radius[rows] <= proven
+"""
+
+
+@pytest.mark.parametrize("part", ["", "recheck", "make"])
+def test_a_file_in_certificates_brings_its_own_recheck(tmp_path, monkeypatch, part):
+    """And has none without one of the two functions."""
+    method = f"magic_without_{part}"
+    text = MAGIC.replace(f"def {part}(", "def other(") if part else MAGIC
+    (tmp_path / f"{method}.py").write_text(text)
+    folders = [*certificates.__path__, str(tmp_path)]
+    monkeypatch.setattr(certificates, "__path__", folders)
+    importlib.invalidate_caches()
+    procedure = dict(name="spell", power=1.0)
+    header = SMOOTHED.header | dict(method=method, procedure=procedure)
+    found = recheck(SMOOTHED._replace(header=header, radius=np.array([1.0, 0.0, 1.5])))
+    assert found.failing.tolist() == ([] if part else [2])
+    assert bool(found.reason) == bool(part)
+
+
+def test_a_procedure_of_another_certificate_is_a_contradiction():
+    procedure = dict(procedure=dict(name="margin", logit_slack=0.0))
+    with pytest.raises(InputError):
+        recheck(SMOOTHED._replace(header=SMOOTHED.header | procedure))
 
 
 def interval(*radius, tried=(0.1, 0.2), slack=0.01, **changed) -> Certificates:
@@ -251,7 +312,9 @@ def interval(*radius, tried=(0.1, 0.2), slack=0.01, **changed) -> Certificates:
         logits=np.tile([1.0, 0.5, 0.0], (len(radius), 1)),
         margins=margins,
         header=dict(
-            alpha=0, procedure=dict(name="interval", radii=tried, logit_slack=slack)
+            method="interval",
+            alpha=0,
+            procedure=dict(name="interval", radii=tried, logit_slack=slack),
         ),
     )
     return Certificates(**columns | changed)
@@ -309,7 +372,7 @@ def test_tolerance_for_rounding_is_at_most_the_slack():
 
 @pytest.mark.parametrize("tried", ["abc", ["a"], {"a": 1}, [[1], [1, 2]], [10**400]])
 def test_radii_of_a_procedure_that_are_none_are_refused(tried):
-    with pytest.raises(InputError, match="procedure.radii .* --out"):
+    with pytest.raises(InputError, match="radii .* --out"):
         recheck(interval(0.1, tried=tried))
 
 
@@ -360,6 +423,7 @@ def decided(name, p, **options):
         counts=d.counts,
         agreeing=d.agreeing,
         header=dict(
+            method="smoothing",
             alpha=ALPHA,
             sigma=SIGMA,
             norm="l2",

@@ -101,13 +101,15 @@ def base(kind):
 
 
 def outcome(path):
-    """passes | noted | fails | refused"""
+    """passes | noted | fails | refused | not re-checked"""
     try:
         (entry,) = report.entries([path])
     except InputError:
         return "refused"
     if not entry.recheck.holds:
         return "fails"
+    if entry.recheck.reason:
+        return "not re-checked"
     return "noted" if entry.recheck.notes else "passes"
 
 
@@ -325,6 +327,18 @@ CASES = [
         "refused",
     ),
     ("the procedure", S, put("procedure", name="predict"), "refused"),
+    (
+        "a procedure that nothing here re-checks, in the config as well",
+        S,
+        both(put("procedure", name="bayes"), put("config.certify", procedure="bayes")),
+        "not re-checked",
+    ),
+    (
+        "a certificate that nothing here re-checks, in the config as well",
+        S,
+        both(put("", method="bayes"), put("config.certify", name="bayes")),
+        "not re-checked",
+    ),
     (
         "the radii that were tried",
         INTERVAL,

@@ -352,9 +352,10 @@ def test_gap_of_a_perfect_run_is_not_certain(tmp_path):
 
 
 def test_radius_that_a_run_did_not_try_is_said(tmp_path):
-    procedure = dict(name="radii", radii=[0.0, 0.25])
+    procedure = dict(name="interval", radii=[0.0, 0.25], logit_slack=0.0)
+    header = dict(method="interval", procedure=procedure)
     path = tmp_path / "a"
-    workdir(path, test=of_counts(40, 70, 100), header=dict(procedure=procedure))
+    workdir(path, test=of_counts(40, 70, 100), header=header)
     s = study(path)
     text = " ".join(study_page.text([s]).split())
     assert (

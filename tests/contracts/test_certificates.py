@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxcert import certificates, random_keys
+from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import (
     _arithmetic,
     denoised_smoothing,
@@ -195,6 +196,26 @@ def test_row_does_not_depend_on_batch_or_order(subject):
         )
         differ = whole.logits.std(0).max() > 0
     assert differ
+
+
+def test_rows_hold_in_the_recheck_and_one_that_claims_more_does_not(subject):
+    """The record leads to a `recheck` of its own evidence, which is not the certifier's word."""
+    net, make = subject
+    rows = certify(make(net), images(4))
+    found = recheck(rows)
+    assert not found.reason and found.holds
+    assert found.checked == (rows.predicted >= 0).sum()
+    claims = np.array([False, True, False, False])
+    more = rows._replace(
+        predicted=np.where(claims, np.maximum(rows.predicted, 0), rows.predicted),
+        radius=rows.radius + claims,
+    )
+    found = recheck(more)
+    assert not found.reason and found.failing.tolist() == [1]
+    evidence = ("counts", "agreeing", "logits", "margins", "least_margins")
+    blind = rows._replace(**dict.fromkeys(evidence), predicted=more.predicted)
+    found = recheck(blind)
+    assert found.checked == len(found.failing) == (more.predicted >= 0).sum() > 0
 
 
 def test_image_with_a_nan_is_an_error_and_its_neighbours_are_not(subject):

@@ -141,9 +141,9 @@ FAULTS = [
     ),
     (
         "recheck: a pilot of any size",
-        "analysis/recheck.py",
-        '(_number(c, "pilot", procedure) == procedures.PILOT)',
-        '(_number(c, "pilot", procedure) > 0)',
+        "certificates/procedures.py",
+        '(_evidence.number(c, "pilot", asked) == PILOT)',
+        '(_evidence.number(c, "pilot", asked) > 0)',
         "tests/analysis/test_recheck.py::test_two_stage_rows_of_another_pilot_fail",
     ),
 ]

@@ -1,0 +1,180 @@
+"""What a re-check reads of a record: numbers of its header, and columns of evidence.
+
+A certificate's module has `recheck(c, rows) -> (proven, holds)` beside the code that made the
+numbers: rows are positions of predictions, proven float64 [R] the radius that the evidence of
+each row proves, holds bool [R] whether its radius is at most that and the row agrees with
+itself. It reads the header and the evidence alone, and calls nothing of what certified but
+the formulas of `statistics`, `norms` and `sequential`. analysis/recheck.py finds it by the
+header's method and calls it on some thousand rows at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from jaxcert.certificate import Certificates
+from jaxcert.certificates import norms, statistics
+from jaxcert.errors import InputError
+
+ROUNDING = 1e-13
+"""In units of sigma. Another version of scipy may differ by a few ulp; statistics rounds
+down by ten times more."""
+
+
+class Unknown(Exception):
+    """No re-check is known for the procedure that the header names."""
+
+
+class Missing(Exception):
+    """The record lacks evidence that every certifier of its procedure writes."""
+
+
+def procedure(c: Certificates) -> dict[str, Any]:
+    """Return the header's procedure; an empty one where the header has nonsense there."""
+    found = c.header.get("procedure")
+    return found if isinstance(found, dict) else {}
+
+
+def name_of(c: Certificates, known: tuple[str, ...]) -> str:
+    """Return the name of the procedure. Raises Unknown for one that is not among `known`, and
+    Missing where the header names none."""
+    name = procedure(c).get("name")
+    if not isinstance(name, str):
+        raise Missing(f"its header has the procedure {name!r}")
+    if name not in known:
+        raise Unknown(f"no re-check is known for the procedure {name!r}")
+    return name
+
+
+def need(c: Certificates, *columns: str) -> None:
+    """Raises Missing if the rows have no such columns."""
+    for column in columns:
+        if getattr(c, column) is None:
+            raise Missing(f"its rows have no {column}")
+
+
+def number(c: Certificates, name: str, where: dict[str, Any]) -> float:
+    """Return a number of the header, or of a part of it. Raises InputError for anything else,
+    for one below 0 and for one that is not finite."""
+    value = where.get(name)
+    if type(value) not in (int, float) or not 0 <= value < np.inf:
+        raise InputError(
+            f"the record's header has {name} {value!r}: certify into another file with "
+            "--out."
+        )
+    return value
+
+
+def as_many_as_asked(c: Certificates, rows: np.ndarray) -> np.ndarray:
+    """Return bool [R], whether a row has the n samples of the procedure: alpha does not allow
+    for stopping when it suits."""
+    return c.n[rows] == number(c, "n", procedure(c))
+
+
+def radii(c: Certificates) -> np.ndarray:
+    """Return the radii that the procedure tried, float64 and rising. Raises InputError."""
+    given = procedure(c).get("radii", ())
+    given = given.tolist() if isinstance(given, np.ndarray) else given
+    numbers = isinstance(given, list | tuple) and all(
+        type(r) in (int, float) and 0 <= r <= sys.float_info.max for r in given
+    )
+    if not numbers:
+        raise InputError(
+            "the record's procedure.radii are no numbers: certify into another file with "
+            "--out."
+        )
+    return np.sort(np.asarray(given, np.float64))
+
+
+def law(c: Certificates) -> dict[str, Any]:
+    """Return noise, norm, sigma, size of the images and least tail, as `norms` takes them.
+    Raises InputError for a pair without a radius, and numbers that cannot be."""
+    noise = procedure(c).get("noise", "gaussian")
+    norm = c.header.get("norm", "l2")
+    norms.check(noise, norm)
+    d = int(number(c, "d", procedure(c))) if norm == "linf" else 1
+    model = c.header.get("model")
+    shape = model.get("image_shape") if isinstance(model, dict) else None
+    if d < 1 or (norm == "linf" and shape is not None and d != math.prod(shape)):
+        raise InputError(
+            f"the record's header has d {d} for images of {shape}: certify into another "
+            "file with --out."
+        )
+    stated = procedure(c).get("least_tail") is not None
+    least = number(c, "least_tail", procedure(c)) if stated else 0.0
+    alpha, n = max(number(c, "alpha", c.header), 1e-300), number(c, "n", procedure(c))
+    least = norms.least_of(noise, n, alpha, least)
+    sigma = number(c, "sigma", c.header)
+    return dict(noise=noise, norm=norm, sigma=sigma, d=d, least_tail=least)
+
+
+def radius_of(c: Certificates) -> Callable[[np.ndarray], np.ndarray]:
+    """Return upper bounds of 1 - p -> radii, by the header's law."""
+    return partial(norms.radius, **law(c))
+
+
+def rounding(c: Certificates) -> float:
+    """Return how far another version of scipy may put a radius, in pixels."""
+    return ROUNDING * number(c, "sigma", c.header)
+
+
+def bounded(c: Certificates, rows: np.ndarray, n: np.ndarray):
+    """Return (proven, holds) by the votes for the predicted class, as if n were fixed."""
+    alpha, k = number(c, "alpha", c.header), c.counts[rows, c.predicted[rows]]
+    proven = radius_of(c)(statistics.upper_tail(k, np.maximum(n, k), alpha))
+    holds = (proven > 0) & (c.radius[rows] <= proven + rounding(c)) & (k <= n)
+    if c.p_lower is not None:
+        p_lower = statistics.clopper_pearson_lower(k, np.maximum(n, k), alpha)
+        holds &= c.p_lower[rows] <= p_lower + ROUNDING
+    return proven, holds
+
+
+def looks(c: Certificates) -> tuple[int, ...]:
+    """Return the numbers of votes at which the procedure looked. Raises InputError."""
+    found, n = procedure(c).get("looks"), number(c, "n", procedure(c))
+    whole = isinstance(found, list | tuple) and all(type(x) is int for x in found)
+    if (
+        not whole
+        or not found
+        or found[0] < 1
+        or (np.diff(found) <= 0).any()
+        or found[-1] != n
+    ):
+        raise InputError(
+            f"the record's procedure.looks are {found}, no rising numbers of votes up to "
+            f"{n}: certify into another file with --out."
+        )
+    return tuple(found)
+
+
+def votes_at(c: Certificates, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return the votes int64 [R, count] for the predicted class at each look. Raises InputError
+    if the rows have another number of looks."""
+    if c.agreeing.shape[1] != count:
+        raise InputError(
+            f"the record's rows have votes at {c.agreeing.shape[1]} looks where its "
+            f"procedure has {count}: certify into another file with --out."
+        )
+    return c.agreeing[rows]
+
+
+def path(c: Certificates, rows: np.ndarray, looks: tuple[int, ...]):
+    """Return (agreeing [R,J], at most the looks; bool [R]: whether these can be votes at the
+    looks that end where the row's n says, at its votes for the predicted class)."""
+    agreeing = votes_at(c, rows, len(looks))
+    taken = agreeing >= 0
+    last = np.maximum(taken.sum(1) - 1, 0)
+    fits = taken[:, 0] & (np.diff(taken.astype(int), axis=1) <= 0).all(1)
+    steps = np.diff(np.maximum(agreeing, 0), axis=1, prepend=0)
+    size = np.diff(looks, prepend=0)
+    fits &= (~taken | ((steps >= 0) & (steps <= size))).all(1)
+    fits &= c.n[rows] == np.asarray(looks)[last]
+    at_last = agreeing[np.arange(len(rows)), last]
+    fits &= at_last == c.counts[rows, c.predicted[rows]]
+    return np.minimum(agreeing, looks), fits

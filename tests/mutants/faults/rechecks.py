@@ -1,0 +1,63 @@
+"""Planted faults of how a re-check is found, and of what is said where none is known: (name,
+file, text, replacement, test)."""
+
+# ruff: noqa: E501
+
+FOLDER = "jaxcert"
+
+_RECHECK = "tests/analysis/test_recheck.py"
+_OTHERS = (
+    "tests/test_report.py::test_what_nothing_here_rechecks_is_said_and_is_no_fault"
+)
+
+FAULTS = [
+    (
+        "recheck: rows of an unknown procedure are false",
+        "analysis/recheck.py",
+        "return Recheck(0, rows[:0], proven, str(reason), tuple(notes))",
+        "return Recheck(len(rows), rows, proven, str(reason), tuple(notes))",
+        f"{_RECHECK}::test_what_no_module_here_has_made_is_not_rechecked",
+    ),
+    (
+        "recheck: rows without their evidence are not re-checked",
+        "analysis/recheck.py",
+        "return Recheck(len(rows), rows, proven, str(reason))",
+        "return Recheck(0, rows[:0], proven, str(reason))",
+        f"{_RECHECK}::test_predictions_without_evidence_fail",
+    ),
+    (
+        "recheck: procedures that are no names are not re-checked",
+        "certificates/_evidence.py",
+        "if not isinstance(name, str):",
+        "if name == ():",
+        f"{_RECHECK}::test_predictions_without_evidence_fail[procedure]",
+    ),
+    (
+        "recheck: any module of the folder re-checks",
+        "analysis/recheck.py",
+        'if not hasattr(module, "make") or not hasattr(module, "recheck"):',
+        'if not hasattr(module, "recheck"):',
+        f"{_RECHECK}::test_a_file_in_certificates_brings_its_own_recheck[make]",
+    ),
+    (
+        "recheck: PREDICT at another level",
+        "certificates/procedures.py",
+        "passes = statistics.predict_pvalue(first, second) <= alpha",
+        "passes = statistics.predict_pvalue(first, second) <= 1",
+        f"{_RECHECK}::test_predict_must_pass_its_test_and_has_no_radius",
+    ),
+    (
+        "latex: that nothing was re-checked is left out",
+        "analysis/latex.py",
+        "if entry.recheck.reason or not entry.recheck.holds:",
+        "if not entry.recheck.holds:",
+        f"{_OTHERS}[latex-procedure]",
+    ),
+    (
+        "csv: that nothing was re-checked is left out",
+        "analysis/spreadsheet.py",
+        '"not_rechecked": entry.recheck.reason or None,',
+        '"not_rechecked": None,',
+        f"{_OTHERS}[csv-procedure]",
+    ),
+]
