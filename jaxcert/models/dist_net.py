@@ -199,13 +199,13 @@ class DistNet(nn.Module):
         """[B,K]: lower bounds of z_label - z_j over the box of images [lower, upper]."""
         lower, upper = self._normalized(lower), self._normalized(upper)
         for dist, shift in zip(self.dist, self.shift, strict=True):
-            lower, upper = dist.bounds(lower, upper)
+            lower, upper = dist.interval(lower, upper)
             lower, upper = (shift(y, train=False) for y in (lower, upper))
         scale = self._scale(lower)
         if self.hidden:
             worst = self.head.worst(lower, upper, label)
             return -jnp.where(scale >= 0, scale, jnp.nan) * worst
-        near, far = self.last.bounds(lower, upper)
+        near, far = self.last.interval(lower, upper)
         bias = self.bias.astype(lower.dtype)
         low, high = scale * -(far + bias), scale * -(near + bias)
         low, high = jnp.minimum(low, high), jnp.maximum(low, high)

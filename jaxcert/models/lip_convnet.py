@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Model
 from jaxcert.models._parts import Averaged, bound_of, check_dtype, check_sizes, computed
 from jaxcert.nn import adapter, lot
+from jaxcert.nn._layer import missing_parts
 from jaxcert.nn.activations import ACTIVATIONS
 from jaxcert.nn.heads import LLN
 
@@ -95,13 +97,7 @@ def make(
         raise InputError(f"model.std must be one positive number, not {std}.")
     if not all(math.isfinite(value) for value in mean):
         raise InputError(f"model.mean must be finite, not {tuple(mean)}.")
-    try:
-        importlib.import_module(f"jaxcert.nn.{conv}").Conv  # noqa: B018
-    except (ModuleNotFoundError, AttributeError):
-        raise InputError(
-            f"no orthogonal layer is called {conv!r} in jaxcert/nn: give the name of a file "
-            "there that has Conv, such as lot."
-        ) from None
+    _layers_of(conv)
     module = LipConvNet(
         conv=conv,
         polar=polar,
@@ -121,6 +117,27 @@ def make(
     )
 
 
+def _layers_of(conv: str) -> ModuleType:
+    """The file of jaxcert/nn of that name. Raises InputError for one whose layers are not
+    there, or do not state all that a certificate rests on."""
+    try:
+        file = importlib.import_module(f"jaxcert.nn.{conv}")
+        layers = file.Conv, file.Dense
+    except (ModuleNotFoundError, AttributeError):
+        raise InputError(
+            f"no orthogonal layer is called {conv!r} in jaxcert/nn: give the name of a file "
+            "there that has Conv and Dense, such as lot."
+        ) from None
+    for layer in layers:
+        if missing := missing_parts(layer):
+            raise InputError(
+                f"{layer.__name__} of jaxcert/nn/{conv}.py does not state "
+                f"{', '.join(missing)}, without which nothing is proven: define it as Layer "
+                "in jaxcert/nn/_layer.py says."
+            )
+    return file
+
+
 class LipConvNet(nn.Module):
     conv: str
     polar: str
@@ -136,7 +153,7 @@ class LipConvNet(nn.Module):
     dtype: str = "float32"
 
     def setup(self):
-        layers = importlib.import_module(f"jaxcert.nn.{self.conv}")
+        layers = _layers_of(self.conv)
         option = dict(polar=self.polar) if self.conv == "lot" else {}
         act = ACTIVATIONS[self.activation]
         for stage in range(1, self.stages + 1):

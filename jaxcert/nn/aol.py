@@ -22,14 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn import liresnet
-from jaxcert.nn._layer import (
-    ConvShell,
-    DenseShell,
-    Parametrised,
-    bias_at_output,
-    prepared,
-)
+from jaxcert.nn import _layer, liresnet
 from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
@@ -53,14 +46,14 @@ def rescaled(kernel: Array) -> Array:
     return kernel * jax.lax.rsqrt(row_sums(kernel) + EPSILON)[:, None]
 
 
-class Aol(Parametrised):
+class Aol(_layer.Parametrised):
     def on_images(self, x, k):
         shape = (k, k, x.shape[-1], self.features)
         kernel = self.param("kernel", init_kernel, shape)
         kernel = kernel.astype(linalg.wide(x.dtype))
         bias = self.param("bias", nn.initializers.zeros, shape[3:]).astype(x.dtype)
         side = jnp.asarray(x.shape[1])
-        q, _ = prepared(self, lambda: (rescaled(kernel), side))
+        q, _ = _layer.prepared(self, lambda: (rescaled(kernel), side))
         return liresnet.conv(x, q, padding=k // 2) + bias
 
     def bound(self, tight: bool = True) -> float:
@@ -69,14 +62,14 @@ class Aol(Parametrised):
         how = dict(padding=len(kernel) // 2, tight=tight)
         return spectral.conv_bound(np.asarray(kernel), int(side), **how)
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
 
-class Conv(Aol, ConvShell):
+class Conv(Aol, _layer.ConvShell):
     """1-Lipschitz convolution."""
 
 
-class Dense(Aol, DenseShell):
+class Dense(Aol, _layer.DenseShell):
     """1-Lipschitz dense layer."""
 
 

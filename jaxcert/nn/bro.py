@@ -25,14 +25,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.errors import InputError
-from jaxcert.nn import lot
-from jaxcert.nn._layer import (
-    ConvShell,
-    DenseShell,
-    Parametrised,
-    bias_at_output,
-    prepared,
-)
+from jaxcert.nn import _layer, lot
 from jaxcert.nn.liresnet import chain, follow, running_mean
 from jaxcert.ops import linalg, spectral
 from jaxcert.ops.linalg import Pair
@@ -65,7 +58,7 @@ def rank_of(c_in: int, c_out: int, ratio: float) -> int:
     return max(1, min(int(ratio * c_in), c_in - 1))
 
 
-class Bro(Parametrised):
+class Bro(_layer.Parametrised):
     """Starts as minus the identity on the first `rank` channels, the identity on others."""
 
     ratio: float = RATIO
@@ -80,17 +73,17 @@ class Bro(Parametrised):
             q = orthogonal_kernel(kernel, x.shape[1])
             return Pair(*(p if p is None else p[:, :c_out, :c_in] for p in q))
 
-        return lot.conv(x, prepared(self, compute), kernel_size=k) + bias
+        return lot.conv(x, _layer.prepared(self, compute), kernel_size=k) + bias
 
     bound = lot.Lot.bound
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
 
-class Conv(Bro, ConvShell):
+class Conv(Bro, _layer.ConvShell):
     """1-Lipschitz convolution."""
 
 
-class Dense(Bro, DenseShell):
+class Dense(Bro, _layer.DenseShell):
     """1-Lipschitz dense layer."""
 
 
@@ -158,7 +151,7 @@ class Blocks(nn.Module):
 
         return [partial(bound, re, im) for re, im in zip(*self._q(), strict=True)]
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
     def _q(self) -> Pair:
         """W of all blocks, [D,F,W,W]."""
@@ -166,7 +159,7 @@ class Blocks(nn.Module):
         def each(kernel):
             return orthogonal_kernel(kernel, self.inputs[0], jitter=1e-7)
 
-        return prepared(self, lambda: jax.lax.map(each, self.kernels()))
+        return _layer.prepared(self, lambda: jax.lax.map(each, self.kernels()))
 
     def kernels(self) -> Array:
         """V of all blocks, [D,3,3,rank,W]."""

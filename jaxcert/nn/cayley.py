@@ -16,16 +16,7 @@ import math
 
 import jax.numpy as jnp
 
-from jaxcert.nn import lot
-from jaxcert.nn._layer import (
-    ConvShell,
-    DenseShell,
-    Parametrised,
-    bias_at_output,
-    init_bias,
-    init_uniform,
-    prepared,
-)
+from jaxcert.nn import _layer, lot
 from jaxcert.ops import linalg
 from jaxcert.ops.linalg import Pair
 
@@ -42,11 +33,11 @@ def orthogonal_kernel(kernel, alpha, side: int) -> Pair:
     return Pair(q.real, q.imag)
 
 
-class Cayley(Parametrised):
+class Cayley(_layer.Parametrised):
     def on_images(self, x, k):
         side, shape = x.shape[1], (k, k, x.shape[-1], self.features)
-        kernel = self.param("kernel", init_uniform, shape)
-        bias = self.param("bias", init_bias, shape[3:], shape).astype(x.dtype)
+        kernel = self.param("kernel", _layer.init_uniform, shape)
+        bias = self.param("bias", _layer.init_bias, shape[3:], shape).astype(x.dtype)
 
         def start(key):
             whole = side if k == 1 else side + k - 1
@@ -54,21 +45,21 @@ class Cayley(Parametrised):
 
         alpha = self.param("alpha", start).astype(linalg.wide(x.dtype))
         kernel = kernel.astype(alpha.dtype)
-        q = prepared(self, lambda: orthogonal_kernel(kernel, alpha, side))
+        q = _layer.prepared(self, lambda: orthogonal_kernel(kernel, alpha, side))
         return lot.conv(x, q, kernel_size=k) + bias
 
     bound = lot.Lot.bound
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
 
-class Conv(Cayley, ConvShell):
+class Conv(Cayley, _layer.ConvShell):
     """1-Lipschitz convolution; one of stride 2 has a kernel of half the size."""
 
     def on_images(self, x, k):
         return super().on_images(x, max(k // 2, 1) if self.stride == 2 else k)
 
 
-class Dense(Cayley, DenseShell):
+class Dense(Cayley, _layer.DenseShell):
     """1-Lipschitz dense layer."""
 
 

@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn._layer import Single, bias_at_output, prepared
+from jaxcert.nn import _layer
 from jaxcert.nn.liresnet import conv
 from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
 
 
-class PatchConv(Single):
+class PatchConv(_layer.Single):
     """[B,n,n,C] -> [B,n/patch,n/patch,features], one matrix for every patch; no bias."""
 
     features: int
@@ -56,7 +56,7 @@ class PatchConv(Single):
         return jnp.reshape(self.kernel, (-1, self.features)).T
 
 
-class Dense(Single):
+class Dense(_layer.Single):
     """[B,inputs] -> [B,features], at most as many."""
 
     features: int
@@ -72,7 +72,7 @@ class Dense(Single):
 
     norm = PatchConv.norm
     bound = PatchConv.bound
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
     def matrix(self) -> Array:
         return jnp.asarray(self.kernel).T
@@ -106,7 +106,7 @@ class DenseStack(nn.Module):
         """What computes the bound of each layer."""
         return [partial(spectral.norm_bound, q) for q in np.asarray(_q(self))]
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
     def matrix(self) -> Array:
         """X of all layers, [D,N,N]."""
@@ -117,7 +117,7 @@ class DenseStack(nn.Module):
 
 def _q(module) -> Array:
     """Q of a layer [features, inputs], or of a stack of them."""
-    return prepared(module, lambda: linalg.cholesky_orthogonal(module.matrix()))
+    return _layer.prepared(module, lambda: linalg.cholesky_orthogonal(module.matrix()))
 
 
 def _norm(module, train: bool) -> Array:

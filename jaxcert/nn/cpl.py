@@ -22,14 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcert.nn import liresnet, sll
-from jaxcert.nn._layer import (
-    ConvShell,
-    DenseShell,
-    Parametrised,
-    init_uniform,
-    prepared,
-)
+from jaxcert.nn import _layer, liresnet, sll
 from jaxcert.ops import linalg
 
 Array = jax.Array
@@ -39,11 +32,11 @@ STEPS_AT_START = 100
 STEPS = 500
 
 
-class Cpl(Parametrised):
+class Cpl(_layer.Parametrised):
     def on_images(self, x, k):
         x = sll.padded(x, self.features)
         side, c = x.shape[2:]
-        kernel = self.param("kernel", init_uniform, (k, k, c, c))
+        kernel = self.param("kernel", _layer.init_uniform, (k, k, c, c))
         bias = self.param("bias", sll.init_bias, (c,), k * k * c).astype(x.dtype)
 
         def compute():
@@ -53,7 +46,7 @@ class Cpl(Parametrised):
             norm = carried_norm(self, "vector", linear, (1, side, side, c))
             return 1 / (norm**2 + EPSILON), jnp.asarray(side)
 
-        t, _ = prepared(self, compute)
+        t, _ = _layer.prepared(self, compute)
         kernel, t = kernel.astype(x.dtype), t.astype(x.dtype)
         return sll.residual(x, kernel, bias, t, features=self.features)
 
@@ -67,11 +60,11 @@ class Cpl(Parametrised):
     bias_gain = sll.Sll.bias_gain
 
 
-class Conv(Cpl, ConvShell):
+class Conv(Cpl, _layer.ConvShell):
     """1-Lipschitz residual layer."""
 
 
-class Dense(Cpl, DenseShell):
+class Dense(Cpl, _layer.DenseShell):
     """1-Lipschitz residual layer."""
 
 

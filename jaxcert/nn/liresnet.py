@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn._layer import Single, bias_at_output, init_bias
+from jaxcert.nn import _layer
 from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
@@ -56,7 +56,7 @@ def conv(
     )
 
 
-class BoundedConv(Single):
+class BoundedConv(_layer.Single):
     """Convolution of images [B,side,side,C_in] with a bias; kernel orthogonal at the start."""
 
     features: int
@@ -72,7 +72,7 @@ class BoundedConv(Single):
         shape = (self.kernel_size, self.kernel_size, channels, self.features)
         orthogonal = nn.initializers.orthogonal(column_axis=-1)
         self.kernel = self.param("kernel", orthogonal, shape)
-        self.bias = self.param("bias", init_bias, shape[3:], shape)
+        self.bias = self.param("bias", _layer.init_bias, shape[3:], shape)
         self.vector = _carried(self, (1, side, side, channels))
 
     def __call__(self, x):
@@ -85,13 +85,13 @@ class BoundedConv(Single):
         how = dict(stride=self.stride, padding=self.padding, tight=tight)
         return spectral.conv_bound(np.asarray(self.kernel), self.inputs[0], **how)
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
     def _linear(self, x):
         return conv(x, self.kernel, stride=self.stride, padding=self.padding)
 
 
-class BoundedDense(Single):
+class BoundedDense(_layer.Single):
     """[B,inputs] -> [B,features]; starts as PyTorch's."""
 
     features: int
@@ -102,7 +102,7 @@ class BoundedDense(Single):
         shape = (1, 1, self.inputs, self.features)
         start = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         self.kernel = self.param("kernel", start, shape[2:])
-        self.bias = self.param("bias", init_bias, shape[3:], shape)
+        self.bias = self.param("bias", _layer.init_bias, shape[3:], shape)
         self.vector = _carried(self, (1, self.inputs))
 
     def __call__(self, x):
@@ -114,7 +114,7 @@ class BoundedDense(Single):
     def bound(self, tight: bool = True) -> float:
         return spectral.norm_bound(np.asarray(self.kernel))
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
     def _linear(self, x):
         return x @ self.kernel.astype(x.dtype)
@@ -191,7 +191,7 @@ class Blocks(nn.Module):
         how = dict(padding=1, tight=tight)
         return [partial(spectral.conv_bound, k, self.inputs[0], **how) for k in kernels]
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
 
 def chain(block: Callable, x: Array, each):

@@ -31,15 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcert.nn._layer import (
-    ConvShell,
-    DenseShell,
-    Parametrised,
-    bias_at_output,
-    init_bias,
-    init_uniform,
-    prepared,
-)
+from jaxcert.nn import _layer
 from jaxcert.ops import linalg, spectral
 from jaxcert.ops.linalg import Pair
 
@@ -184,7 +176,7 @@ def conv(x: Array, q: Pair, *, kernel_size: int) -> Array:
     return y.astype(x.dtype)
 
 
-class Lot(Parametrised):
+class Lot(_layer.Parametrised):
     """Square layers start at the identity, others at PyTorch's convolution default."""
 
     polar: str = "newton_schulz"
@@ -193,7 +185,7 @@ class Lot(Parametrised):
         """x [B,n,n,C] -> [B,n,n,features]; q is Q where it is known already."""
         shape = k, k, x.shape[-1], self.features
         kernel = self.param("kernel", init_kernel, shape)
-        bias = self.param("bias", init_bias, (self.features,), shape)
+        bias = self.param("bias", _layer.init_bias, (self.features,), shape)
 
         def compute():
             raw, side = kernel.astype(linalg.wide(x.dtype)), x.shape[1]
@@ -201,21 +193,23 @@ class Lot(Parametrised):
                 return q
             return orthogonal_kernel(raw, side, polar=self.polar)
 
-        return conv(x, prepared(self, compute), kernel_size=k) + bias.astype(x.dtype)
+        return conv(x, _layer.prepared(self, compute), kernel_size=k) + bias.astype(
+            x.dtype
+        )
 
     def bound(self, tight: bool = True) -> float:
         """Proven Lipschitz constant of the prepared layer (float64, at most about 1)."""
         re, im = self.get_variable("prepared", "q")
         return spectral.norm_bound(np.asarray(re) if im is None else re + 1j * im)
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
 
-class Conv(Lot, ConvShell):
+class Conv(Lot, _layer.ConvShell):
     """1-Lipschitz convolution."""
 
 
-class Dense(Lot, DenseShell):
+class Dense(Lot, _layer.DenseShell):
     """1-Lipschitz dense layer."""
 
 
@@ -244,7 +238,7 @@ def init_kernel(key, shape):
     k, _, c_in, c_out = shape
     if c_in == c_out:
         return jnp.zeros(shape).at[k // 2, k // 2].set(jnp.eye(c_in))
-    return init_uniform(key, shape)
+    return _layer.init_uniform(key, shape)
 
 
 def _t(x: Array) -> Array:

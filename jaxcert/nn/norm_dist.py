@@ -46,7 +46,8 @@ class NormDist(nn.Module):
             return sort_neuron(x, w, rho=self.rho, num_terms=self.num_terms)
         return norm_dist(x, w, p, kept=kept, group=self.group)
 
-    def bounds(self, lower, upper):
+    def interval(self, lower, upper):
+        """Bounds [B,O] of the distances over the box of inputs [lower, upper]."""
         w = self.kernel.astype(lower.dtype)
         if self.rho:
             how = dict(rho=self.rho, num_terms=self.num_terms)

@@ -30,8 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn import aol, liresnet
-from jaxcert.nn._layer import ConvShell, DenseShell, Parametrised, prepared
+from jaxcert.nn import _layer, aol, liresnet
 from jaxcert.ops import linalg, spectral
 
 Array = jax.Array
@@ -76,7 +75,7 @@ def padded(x: Array, features: int) -> Array:
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)])
 
 
-class Sll(Parametrised):
+class Sll(_layer.Parametrised):
     def on_images(self, x, k):
         x = padded(x, self.features)
         c, side = x.shape[-1], jnp.asarray(x.shape[1])
@@ -85,7 +84,7 @@ class Sll(Parametrised):
         bias = self.param("bias", init_bias, (c,), k * k * c).astype(x.dtype)
         log_q = self.param("log_q", nn.initializers.zeros, (c,))
         kernel, log_q = (a.astype(linalg.wide(x.dtype)) for a in (kernel, log_q))
-        t, _ = prepared(self, lambda: (multipliers(kernel, log_q), side))
+        t, _ = _layer.prepared(self, lambda: (multipliers(kernel, log_q), side))
         kernel, t = kernel.astype(x.dtype), t.astype(x.dtype)
         return residual(x, kernel, bias, t, features=self.features)
 
@@ -103,11 +102,11 @@ class Sll(Parametrised):
         return 4 * float(np.sqrt(np.max(t)))
 
 
-class Conv(Sll, ConvShell):
+class Conv(Sll, _layer.ConvShell):
     """1-Lipschitz residual layer."""
 
 
-class Dense(Sll, DenseShell):
+class Dense(Sll, _layer.DenseShell):
     """1-Lipschitz residual layer."""
 
 

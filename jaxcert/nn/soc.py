@@ -31,14 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.nn import liresnet
-from jaxcert.nn._layer import (
-    ConvShell,
-    DenseShell,
-    Parametrised,
-    bias_at_output,
-    prepared,
-)
+from jaxcert.nn import _layer, liresnet
 from jaxcert.nn.cpl import carried_norm, is_training
 from jaxcert.nn.sll import init_bias, padded, transposed
 from jaxcert.ops import spectral
@@ -70,7 +63,7 @@ def exponential(x: Array, kernel: Array, *, terms: int) -> Array:
     return liresnet.chain(step, x, jnp.arange(terms - 1, 0, -1, dtype=x.dtype))[0]
 
 
-class Soc(Parametrised):
+class Soc(_layer.Parametrised):
     def on_images(self, x, k):
         x = padded(x, self.features)
         side, c = x.shape[2:]
@@ -90,7 +83,7 @@ class Soc(Parametrised):
             scale = mu / jnp.maximum(jnp.minimum(*norms), 1e-10)
             return a * scale, jnp.asarray(side)
 
-        a, _ = prepared(self, compute)
+        a, _ = _layer.prepared(self, compute)
         terms = TERMS_TRAINING if is_training(self) else TERMS
         y = exponential(x, a.astype(x.dtype), terms=terms)
         return y[..., : self.features] + bias.astype(x.dtype)
@@ -104,12 +97,12 @@ class Soc(Parametrised):
         rest = math.prod(norm / j for j in range(1, TERMS + 1))
         return (1 + rest) * (1 + 2.0**-48)
 
-    bias_gain = bias_at_output
+    bias_gain = _layer.bias_at_output
 
 
-class Conv(Soc, ConvShell):
+class Conv(Soc, _layer.ConvShell):
     """1-Lipschitz convolution."""
 
 
-class Dense(Soc, DenseShell):
+class Dense(Soc, _layer.DenseShell):
     """1-Lipschitz dense layer."""

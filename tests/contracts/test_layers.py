@@ -1,8 +1,11 @@
-"""Every 1-Lipschitz layer: a file in jaxcert/nn with `Conv` and `Dense` (and `bound`)."""
+"""Every layer whose Lipschitz constant is proven, see jaxcert/nn/_layer.py: files of
+jaxcert/nn with `Conv` and `Dense`, and all other classes there that state a part of it."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from functools import partial
 from pathlib import Path
 
@@ -10,18 +13,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxcert import nn as package
+from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
 from jaxcert.methods import lot
 from jaxcert.models import lip_convnet
+from jaxcert.models._parts import bound_of
+from jaxcert.nn import _layer, bro, cholesky, liresnet, sll
+from jaxcert.nn.activations import maxmin
 from jaxcert.nn.heads import LLN
 
-LAYERS = []
-for file in sorted(Path(package.__path__[0]).glob("[!_]*.py")):
-    module = importlib.import_module(f"jaxcert.nn.{file.stem}")
-    if hasattr(module, "Conv") and hasattr(module, "Dense"):
-        LAYERS.append(module)
+MODULES = [
+    importlib.import_module(f"jaxcert.nn.{file.stem}")
+    for file in sorted(Path(package.__path__[0]).glob("[!_]*.py"))
+]
+LAYERS = [m for m in MODULES if hasattr(m, "Conv") and hasattr(m, "Dense")]
 IDS = [module.__name__.split(".")[-1] for module in LAYERS]
 SIDE = 4
 CASES = {  # layer, shape of an image, of its output
@@ -34,6 +42,32 @@ CASES = {  # layer, shape of an image, of its output
     ),
     "dense": (lambda m: m.Dense(4), (7,), (4,)),
 }
+OTHERS = {  # layers of LiResNets, and the shape of an image
+    liresnet.BoundedConv: (
+        liresnet.BoundedConv(2, (SIDE, 3), 3, 2, 1),
+        (SIDE, SIDE, 3),
+    ),
+    liresnet.BoundedDense: (liresnet.BoundedDense(3, 5), (5,)),
+    liresnet.Blocks: (liresnet.Blocks(2, (SIDE, 2), maxmin), (SIDE, SIDE, 2)),
+    bro.Blocks: (bro.Blocks(2, (SIDE, 2), maxmin), (SIDE, SIDE, 2)),
+    cholesky.PatchConv: (cholesky.PatchConv(3, 2, 2), (SIDE, SIDE, 2)),
+    cholesky.Dense: (cholesky.Dense(3, 5), (5,)),
+    cholesky.DenseStack: (cholesky.DenseStack(2, 4, maxmin), (4,)),
+}
+PARTS = ("bound", "bounds", "bias_gain", "norm")
+
+
+def stating_a_part():
+    """Classes of jaxcert/nn that state a part of a layer, but for those that shells complete."""
+    for module in MODULES:
+        for found in vars(module).values():
+            if not isinstance(found, type) or found.__module__ != module.__name__:
+                continue
+            states = any(hasattr(found, part) for part in PARTS)
+            shells = (_layer.ConvShell, _layer.DenseShell)
+            bare = issubclass(found, _layer.Parametrised)
+            if states and not (bare and not issubclass(found, shells)):
+                yield found
 
 
 @pytest.fixture(params=LAYERS, ids=IDS, scope="module")
@@ -109,6 +143,132 @@ def test_layer_is_a_contraction_below_its_bound(x64, module, case):
     apart = np.linalg.norm((x - y).reshape(pairs, -1), axis=1)
     # float64 loses about 1e-15 of the values, here up to 1e3, in each difference
     assert (np.linalg.norm(fx - fy, axis=1) <= bound * apart + 1e-11).all()
+
+
+def test_every_layer_states_every_part():
+    found = set(stating_a_part())
+    shells = {layer for module in LAYERS for layer in (module.Conv, module.Dense)}
+    assert found == shells | set(OTHERS), "give a tiny one of each to OTHERS"
+    for layer in found:
+        assert _layer.missing_parts(layer) == [], layer
+    for layer in OTHERS:
+        assert _layer.missing_parts(layer, _layer.Estimated) == [], layer
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=lambda k: f"{k.__module__}.{k.__name__}")
+def test_layer_of_a_liresnet_is_within_its_bounds(x64, kind):
+    layer, shape = OTHERS[kind]
+    variables = make(layer, shape)
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(32, *shape))
+    y = x + 10.0 ** draw.uniform(-6, 2) * draw.normal(size=x.shape)
+    out = np.asarray(jax.jit(layer.apply)(variables, np.concatenate([x, y])))
+    fx, fy = np.split(out.reshape(64, -1), 2)
+    apart = np.linalg.norm((x - y).reshape(32, -1), axis=1)
+    bounds = bounds_of(layer, variables)
+    limit = np.prod(bounds) * apart
+    assert (np.linalg.norm(fx - fy, axis=1) <= limit + 1e-11).all()
+    estimates = np.ravel(layer.apply(variables, False, method="norm"))
+    assert len(bounds) == len(estimates)
+    assert (estimates <= np.asarray(bounds) * (1 + 1e-9)).all()
+    assert (estimates > 0.99 * np.asarray(bounds)).all()
+
+
+def bounds_of(layer, variables):
+    return layer.apply(variables, method=lambda m: [bound() for bound in m.bounds()])
+
+
+def assert_bias_gain_holds(layer, shape):
+    """Outputs move by no more than bias_gain() of the biases at every pixel, here for kernels
+    so small that a residual layer, which divides by their norm, makes much of a bias."""
+
+    def scaled(variables, factors):
+        """Variables whose parameters of a name are multiplied by its factor."""
+        variables = without_prepared(variables)
+        params = jax.tree_util.tree_map_with_path(
+            lambda path, a: a * factors.get(path[-1].key, 1.0), variables["params"]
+        )
+        return variables | {"params": params}
+
+    x = np.random.default_rng(1).normal(size=(32, *shape))
+    small = scaled(make(layer, shape), {"kernel": 0.01, "bias": 100.0})
+    bias = np.asarray(small["params"].get("bias", [0.0]))
+    assert np.abs(bias).max() > 1 or isinstance(layer, cholesky.PatchConv)
+
+    @jax.jit
+    def outputs(variables):
+        prepared = layer.apply(variables, x[:1], mutable=["prepared"])[1]
+        variables = variables | prepared
+        return layer.apply(variables, x), variables
+
+    (with_bias, variables), (without, _) = (
+        outputs(scaled(small, {"bias": factor})) for factor in (1.0, 0.0)
+    )
+    host = jax.tree.map(np.asarray, variables)
+    gain = layer.apply(host, method="bias_gain")
+    growth = np.prod([max(bound, 1.0) for bound in bounds_of(layer, host)])
+    added = np.sqrt(np.prod(shape[:-1])) * np.linalg.norm(bias, axis=-1).sum()
+    moved = np.linalg.norm(np.reshape(with_bias - without, (32, -1)), axis=1)
+    assert moved.max() <= gain * growth * added * (1 + 1e-9)
+    assert isinstance(layer, cholesky.PatchConv) or moved.max() > 0
+
+
+@pytest.mark.parametrize("case", ["stride 1", "dense"])
+def test_bias_moves_outputs_by_its_gain_at_most(x64, module, case):
+    build, shape, _ = CASES[case]
+    assert_bias_gain_holds(build(module), shape)
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=lambda k: f"{k.__module__}.{k.__name__}")
+def test_bias_of_a_layer_of_a_liresnet_moves_outputs_by_its_gain_at_most(x64, kind):
+    assert_bias_gain_holds(*OTHERS[kind])
+
+
+class Residual(_layer.Parametrised):
+    """A right residual layer, but for that it forgets what it makes of its bias."""
+
+    on_images = sll.Sll.on_images
+    bound = sll.Sll.bound
+
+
+class Forgetful(Residual, _layer.DenseShell):
+    pass
+
+
+class Wrong(Residual, _layer.DenseShell):
+    bias_gain = _layer.bias_at_output
+
+
+class Unproven(_layer.DenseShell):
+    on_images = sll.Sll.on_images
+    bias_gain = sll.Sll.bias_gain
+
+
+def test_a_layer_that_forgets_a_part_is_caught(monkeypatch):
+    assert _layer.missing_parts(Forgetful) == ["bias_gain"]
+    assert _layer.missing_parts(Unproven) == ["bound"]
+    assert _layer.missing_parts(nn.Dense) == ["bias_gain", "bounds"]
+    forgetful = types.SimpleNamespace(Conv=sll.Conv, Dense=Forgetful)
+    monkeypatch.setitem(sys.modules, "jaxcert.nn.forgetful", forgetful)
+    with pytest.raises(InputError, match="bias_gain"):
+        lip_convnet.make(
+            conv="forgetful", head="lln", stages=1, image_shape=(2, 2, 1), mean=(0.5,)
+        )
+
+
+def test_a_network_of_a_layer_that_forgets_its_gain_has_no_bound(x64):
+    layer = Forgetful(2)
+    variables = make(layer, (3,))
+    with pytest.raises(AttributeError, match="bias_gain"):
+        layer.apply(
+            variables,
+            method=lambda m: bound_of([m], np.ones((2, 2)), tight=True, tell=None),
+        )
+
+
+def test_a_residual_layer_that_claims_the_gain_of_a_linear_one_is_caught(x64):
+    with pytest.raises(AssertionError):
+        assert_bias_gain_holds(Wrong(4), (7,))
 
 
 @pytest.mark.slow

@@ -221,7 +221,7 @@ def test_bounds_of_distances_are_those_at_the_nearest_and_farthest_points(x64, r
     low = DRAW.normal(size=(2, 3))
     high = low + DRAW.uniform(0, 1, size=(2, 3))
     w[:, 0] = (low + high)[0] / 2  # inside the first box
-    found = layer.apply(variables, low, high, method="bounds")
+    found = layer.apply(variables, low, high, method="interval")
 
     def neuron(distances):
         """[B,I,O] -> [B,O]"""
