@@ -1,40 +1,9 @@
 """LOT on the 8x8 optical digits: two minutes on a laptop, certificates in hand.
 
-python -m jaxcert.train --config configs/quickstart.py --workdir runs/quickstart
+The rows and the recipe are in jaxcert/configs/quickstart.py;
+copy that file for a config of your own.
 """
 
-from jaxcert.config import base
-from jaxcert.config import row as row_of
+from jaxcert.configs.quickstart import ROWS, get_config
 
-ROWS = ()
-
-
-def get_config(arg=""):
-    row_of(arg, {})
-    config = base()
-    config.model = dict(
-        name="lip_convnet",
-        image_shape=(8, 8, 1),
-        num_classes=10,
-        stages=3,
-        blocks=2,
-        width=16,
-        conv="lot",
-        activation="hh1",
-        head="orthogonal",
-        residual=False,
-        mean=(0.3,),
-        std=0.25,
-    )
-    config.method = dict(name="lot", gamma=0.5)
-    config.data.update(name="digits", batch=100, epochs=30)
-    config.optim.update(name="sgd", lr=0.1, momentum=0.9, schedule="cosine")
-    config.checkpoint.every_epochs = 5
-    config.certify.update(
-        name="lipschitz",
-        batch=200,
-        radii=(0.0, 36 / 255, 0.25, 0.5, 1.0),
-        after_training=True,
-    )
-    config.tiny = dict(data=dict(epochs=1, epoch_images=300), model=dict(width=4))
-    return config
+__all__ = ["ROWS", "get_config"]

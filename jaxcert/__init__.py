@@ -1,10 +1,13 @@
 """jaxcert: train classifiers whose predictions come with a proof, and certify them."""
 
+import os
 import signal
 import sys
 
-# Of `python -m jaxcert.X`, whose arguments Python calls so until it has found the module.
-_COMMAND = getattr(sys, "argv", [])[:1] == ["-m"]
+# Of `python -m jaxcert.X`, whose arguments Python calls so until it has found the module, and of
+# the script `jaxcert`.
+_CALLED = next(iter(getattr(sys, "argv", [])), "")
+_COMMAND = _CALLED == "-m" or os.path.basename(_CALLED) == "jaxcert"
 if _COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback, from the first line on
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def parse(
     """
     summary, _, epilog = doc.partition("\n")
     parser = argparse.ArgumentParser(
+        prog=program(),
         description=summary,
         epilog=epilog + "\nAny value of the config: --config.section.key=value",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -124,6 +126,19 @@ def parse(
         _try_radii(args.config.certify, args.radii, asked)
     configs.check(args.config, path)
     return args
+
+
+def program() -> str:
+    """What the running command was called as: `jaxcert train`, `python -m jaxcert train` or
+    `python -m jaxcert.train`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = spec.name if spec else Path(sys.argv[0]).stem
+    words = " ".join(sys.argv[1:2])
+    if module == "jaxcert.__main__":
+        return f"python -m jaxcert {words}"
+    if module.startswith("jaxcert."):
+        return f"python -m {module}"
+    return f"jaxcert {words}" if module == "jaxcert" else Path(sys.argv[0]).name
 
 
 def quiet() -> None:

@@ -57,7 +57,7 @@ def ends(capsys):
 
 TRAIN = {
     "no config": ("", "--config is missing; for example"),
-    "unknown config": ("--config=configs/nope.py", "no config file configs/nope.py"),
+    "unknown config": ("--config=configs/nope.py", "no config configs/nope.py"),
     "no config file": (f"--config={__file__}", "has no get_config"),
     "unknown row": (f"--config={CONFIG}:0.3", r"no row '0.3': there are 0.25 \| 0.50"),
     "unknown argument": ("--lr=1", "unknown argument '--lr=1'"),

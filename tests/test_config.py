@@ -1,13 +1,16 @@
-"""What a config file gets wrong is said in one sentence before anything is written."""
+"""Where a config is found, the words of its rows, and that what a file gets wrong is said in one
+sentence before anything is written."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import chdir
 from copy import deepcopy
 from functools import partial
 
 import pytest
-from command_line import CONFIG, assert_words, end
+from command_line import CONFIG, ROOT, assert_words, end
 
 from jaxcert import cli, train
 from jaxcert import config as configs
@@ -259,3 +262,133 @@ def test_published_numbers_are_left_out_of_another_training(word):
         deepcopy(row), [f"--config.{word}", "--config.reference.clean=9"]
     )
     assert configs.without_reference(own, row).reference.clean == 9.0
+
+
+# where a config is looked for ------------------------------------------------------------
+
+OWN = """
+from jaxcert.configs.lot import cifar10
+def get_config(arg=""):
+    config = cifar10.get_config(arg)
+    config.seed = 7
+    return config
+"""
+
+
+def loaded(folder, argument):
+    """The config of an argument that is given in a folder."""
+    with chdir(folder):
+        return configs.load(argument)
+
+
+def test_an_existing_file_comes_before_the_packaged_config_of_its_name(tmp_path):
+    file, name = "configs/lot/cifar10.py:m,400", "lot/cifar10:m,400"
+    packaged = loaded(tmp_path, name).to_dict()
+    assert packaged["seed"] == 0 and loaded(tmp_path, file).to_dict() == packaged
+    (tmp_path / "configs/lot").mkdir(parents=True)
+    (tmp_path / "configs/lot/cifar10.py").write_text(OWN)
+    assert loaded(tmp_path, file).to_dict() == packaged | {"seed": 7}
+    assert loaded(tmp_path, name).seed == 0
+    (tmp_path / "lot/cifar10").mkdir(parents=True)  # a folder is no config
+    assert loaded(tmp_path, name).seed == 0
+    (tmp_path / "quickstart").write_text(OWN)
+    assert loaded(tmp_path, "quickstart").seed == 7
+
+
+@pytest.mark.parametrize(
+    "argument, near",
+    [
+        ("lot/cifr10", ["lot/cifar10", "lot/cifar100"]),
+        ("configs/lot/cifr10.py:m", ["lot/cifar10"]),
+        ("lot", ["lot/cifar10", "lot/cifar100", "lot/digits", "lot/mnist"]),
+        ("quickstrat", ["quickstart"]),
+        ("mine", ["mine.py"]),
+        ("../lot/cifar10/x", ["lot/cifar10"]),
+        ("xyz", []),
+    ],
+)
+def test_what_is_neither_a_file_nor_packaged_names_both_places_and_the_nearest(
+    tmp_path, argument, near
+):
+    (tmp_path / "mine.py").write_text(OWN)
+    with pytest.raises(InputError) as refused:
+        loaded(tmp_path, argument)
+    said, path = str(refused.value), argument.partition(":")[0]
+    name = path.removeprefix("configs/").removesuffix(".py")
+    assert f"{tmp_path / path}" in said and f"no config {name};" in said
+    meant = said.partition("did you mean ")[2].partition("?")[0].split(" or ")
+    assert set(near) <= set(meant) if near else meant == [""]
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "os", "jaxcert.cli", "lot/__init__", "", "."]
+)
+def test_names_are_those_of_shipped_configs_alone(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(InputError):
+        loaded(tmp_path / "in", name)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "argument, name",
+    [
+        ("lot/cifar10:s", "lot_cifar10_s"),
+        ("configs/lot/cifar10.py:s", "lot_cifar10_s"),
+        ("./configs/lot/cifar10.py:s", "lot_cifar10_s"),
+        ("quickstart", "quickstart"),
+        ("configs/quickstart.py", "quickstart"),
+        ("mine.py:a,b", "folder_mine_a_b"),
+    ],
+)
+@pytest.mark.parametrize("clone", [True, False])
+def test_default_workdir_does_not_depend_on_how_a_config_is_named(
+    tmp_path, clone, argument, name
+):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if clone:
+        shutil.copytree(ROOT / "configs", folder / "configs")
+    with chdir(folder):
+        found = configs.system_name(argument)
+    assert found == name
+
+
+# rows ------------------------------------------------------------------------------------
+
+GROUPS = dict(size=("s", "m"), eps={"eps1": 1.0, "eps2": 2.0}, bf16=("bf16",))
+
+
+@pytest.mark.parametrize(
+    "row, size, eps, bf16",
+    [("", "", None, False), ("m", "m", None, False), ("bf16,eps2,s", "s", 2.0, True)],
+)
+def test_words_of_a_row_are_found_by_their_group(row, size, eps, bf16):
+    found = configs.words(row, **GROUPS)
+    assert vars(found) == dict(size=size, eps=eps, bf16=bf16)
+
+
+@pytest.mark.parametrize(
+    "row, named",
+    [
+        ("x", ["'x'", "s | m; eps1 | eps2; bf16"]),
+        ("s,m", ["'s'", "'m'", "s | m"]),
+        ("s,s", ["'s'", "s | m"]),
+        ("eps1,eps2", ["'eps1'", "'eps2'"]),
+        ("s,", ["'s,'", "empty"]),
+        (",", ["empty"]),
+    ],
+)
+def test_words_that_are_unknown_empty_or_contradictory_are_refused(row, named):
+    with pytest.raises(InputError) as refused:
+        configs.words(row, **GROUPS)
+    assert [part for part in named if part not in str(refused.value)] == []
+
+
+def test_every_row_has_a_word_of_each_group_but_for_groups_of_one_word():
+    assert configs.rows(GROUPS) == (
+        *("s,eps1", "s,eps1,bf16", "s,eps2", "s,eps2,bf16"),
+        *("m,eps1", "m,eps1,bf16", "m,eps2", "m,eps2,bf16"),
+    )
+    assert configs.rows({}) == ("",)

@@ -20,6 +20,7 @@ COMMANDS = {
     "certify",
     "gradient_norms",
     "report",
+    "show_configs",
     "convert",
     "generate",
     "import_torch",
@@ -39,6 +40,8 @@ FLOORS = {
     "random_keys": (JAX, {"errors"}),
     "config": ({"absl", "ml_collections"}, {"errors"}),
     "interfaces": ({"jax"}, {"certificate"}),
+    "configs": (set(), {"config", "errors"}),
+    "__main__": (set(), {"errors", "jaxcert"}),
     "cli": ({"ml_collections"}, {"config", "errors"}),
     "ops": (
         JAX | {"jaxlib", "scipy"},

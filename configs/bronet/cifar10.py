@@ -1,64 +1,9 @@
 """BRONet on CIFAR-10: Lai et al. (2025), BRONet-L with logit annealing.
 
-    python -m jaxcert.train --config configs/bronet/cifar10.py --workdir runs/bronet
-
-Words after the colon, in any order: generated images none | 4m (none; a batch is then 256
-real and 768 generated ones), emma (the loss of LiResNet++; default logit annealing), fast
-(two power steps for the stem; default ten, as the original), narrow (six blocks of width 32,
-four dense layers of 256: a laptop's CPU).
-
-Clean and certified accuracy at 36/255 are in `reference` where the paper prints them. Not
-run by us at this width.
+The rows and the recipe are in jaxcert/configs/bronet/cifar10.py;
+copy that file for a config of your own.
 """
 
-import runpy
-from itertools import product
-from pathlib import Path
+from jaxcert.configs.bronet.cifar10 import ROWS, get_config
 
-from jaxcert.config import row as row_of
-
-LIRESNET_PP = runpy.run_path(
-    str(Path(__file__).parents[1] / "liresnet_pp" / "cifar10.py")
-)
-PAPER = {"emma": (81.0, 70.2), "annealing": (81.6, 70.6)}
-WORDS = {
-    "generated": ("none", "4m"),
-    "loss": ("emma",),
-    "fast": ("fast",),
-    "narrow": ("narrow",),
-}
-OPTIONAL = (("", "emma"), ("", "fast"), ("", "narrow"))
-ROWS = tuple(
-    ",".join(filter(None, row)) for row in product(WORDS["generated"], *OPTIONAL)
-)
-
-
-def get_config(arg=""):
-    row = row_of(arg, WORDS)
-    loss, generated = row.pop("loss", "annealing"), row.get("generated") == "4m"
-    like = ",".join(row.values())
-    config = LIRESNET_PP["get_config"](like)
-    config.model.update(name="bronet", ratio=0.5)
-    if loss == "annealing":
-        config.method = dict(
-            name="logit_annealing",
-            eps=36 / 255,
-            xi=2.0,
-            temperature=0.75,
-            beta=5.0,
-            first=0.1,
-            last=3.0,
-        )
-    if not generated:
-        config.optim.weight_decay = 4e-5
-    config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
-    if not (generated or "fast" in row or "narrow" in row):
-        clean, certified = PAPER[loss]
-        config.reference.update(
-            paper="Lai et al. 2025",
-            table="1",
-            radius=36 / 255,
-            clean=clean,
-            certified=certified,
-        )
-    return config
+__all__ = ["ROWS", "get_config"]

@@ -1,35 +1,9 @@
 """Diffusion classifiers on the 8x8 digits, for the EDM of configs/edm/digits.py.
 
-    python -m jaxcert.train --config configs/edm/digits.py --workdir runs/edm_digits
-    python -m jaxcert.certify --workdir runs/edm_digits \\
-        --config configs/diffusion_classifier/digits.py:apndc,0.25 \\
-        --out runs/edm_digits/apndc_0.25.jsonl
-
-Words as in cifar10.py; 24 levels up to sigma 3 (sift has 50 and 126 of its own), n = 1,000,
-the first 100 test images.
-`denoised` and `hybrid` take the classifier of runs/digits_classifier:
-
-    python -m jaxcert.train --config configs/denoised/digits.py --workdir runs/digits_classifier
+The rows and the recipe are in jaxcert/configs/diffusion_classifier/digits.py;
+copy that file for a config of your own.
 """
 
-import runpy
-from pathlib import Path
+from jaxcert.configs.diffusion_classifier.digits import ROWS, get_config
 
-CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-EDM = Path(__file__).parents[1] / "edm" / "digits.py"
-CLASSIFIER = "runs/digits_classifier"
-WORDS = {name: words for name, words in CIFAR10["WORDS"].items() if name != "levels"}
-ROWS = tuple(row for row in CIFAR10["ROWS"] if "t1001" not in row)
-
-
-def get_config(arg=""):
-    row = CIFAR10["parse"](arg, WORDS)
-    config = runpy.run_path(str(EDM))["get_config"]()
-    config.certify = CIFAR10["certificate"](config.certify.to_dict(), row)
-    config.certify.update(n=1000, stop=100)
-    if "levels" in config.certify and row.get("search") != "sift":
-        config.certify.levels = 24
-    if row.get("kind") == "denoised" or row.get("search") == "hybrid":
-        config.certify.networks.classifier = CLASSIFIER
-    config.tiny.certify = CIFAR10["tiny"](config.certify)
-    return config
+__all__ = ["ROWS", "get_config"]

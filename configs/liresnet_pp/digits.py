@@ -1,36 +1,9 @@
 """LiResNet++ on the 8x8 digits, for trying things out: seconds per epoch on a CPU.
 
-    python -m jaxcert.train --config configs/liresnet_pp/digits.py --workdir runs/lires_pp
-
-Word after the colon: emma | annealing (emma; logit annealing on the logits of emma).
+The rows and the recipe are in jaxcert/configs/liresnet_pp/digits.py;
+copy that file for a config of your own.
 """
 
-import runpy
-from pathlib import Path
+from jaxcert.configs.liresnet_pp.digits import ROWS, get_config
 
-from jaxcert.config import row as row_of
-
-CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-ROWS = ("emma", "annealing")
-
-
-def get_config(arg=""):
-    row = row_of(arg, {"loss": ROWS}).get("loss", "emma")
-    config = CIFAR10["get_config"]("fast,narrow")
-    digits(config)
-    if row == "annealing":
-        config.method = dict(name="logit_annealing", eps=0.25, first=0.1, last=1.0)
-    return config
-
-
-def digits(config):
-    """The settings of a network of LiResNet's family on digits."""
-    config.model.update(image_shape=(8, 8, 1), depth=4, width=32)
-    config.model.update(dense=32, dense_depth=2)
-    config.method.update(eps=0.25, first=0.1, last=1.0)
-    config.data.update(name="digits", batch=50, epochs=60, epoch_images=0)
-    config.data.augment.update(crop=1, flip=False, randaugment=0.0)
-    config.data.augment.generated_crop = 1
-    config.optim.update(lr=5e-3, warmup_epochs=2)
-    config.certify.radii = (0.0, 36 / 255, 0.25, 0.5, 1.0)
-    config.tiny.data = dict(epochs=1, epoch_images=24, batch=8)
+__all__ = ["ROWS", "get_config"]

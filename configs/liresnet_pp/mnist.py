@@ -1,36 +1,9 @@
 """LiResNet++ on MNIST padded to 32x32, small enough for a CPU.
 
-    python -m jaxcert.train --config configs/liresnet_pp/mnist.py --workdir runs/mnist
-
-Word after the colon: emma | annealing (emma).
+The rows and the recipe are in jaxcert/configs/liresnet_pp/mnist.py;
+copy that file for a config of your own.
 """
 
-import runpy
-from pathlib import Path
+from jaxcert.configs.liresnet_pp.mnist import ROWS, get_config
 
-from jaxcert.config import row as row_of
-
-CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-ROWS = ("emma", "annealing")
-
-
-def get_config(arg=""):
-    row = row_of(arg, {"loss": ROWS}).get("loss", "emma")
-    config = CIFAR10["get_config"]("fast,narrow")
-    mnist(config)
-    if row == "annealing":
-        config.method = dict(name="logit_annealing", eps=0.5, first=0.1, last=1.5)
-    return config
-
-
-def mnist(config):
-    """The settings of a network of LiResNet's family on MNIST."""
-    config.model.update(image_shape=(32, 32, 1), depth=4, width=16)
-    config.model.update(dense=128, dense_depth=2)
-    config.method.update(eps=0.5, first=0.1, last=1.5)
-    config.data.update(name="mnist", pad=32, batch=100, epochs=5, epoch_images=0)
-    config.data.augment.update(crop=2, flip=False, randaugment=0.0)
-    config.data.augment.generated_crop = 2
-    config.optim.update(lr=2e-3, warmup_epochs=1)
-    config.certify.radii = (0.0, 36 / 255, 0.5, 1.0, 1.58)
-    config.tiny.data.update(pad=0)
+__all__ = ["ROWS", "get_config"]

@@ -1,27 +1,9 @@
 """LOT on MNIST padded to 32x32: LipConvnet-10 of width 8, small enough for a CPU.
 
-    python -m jaxcert.train --config configs/lot/mnist.py --workdir runs/lot_mnist
-
-Word after the colon: hh1 | maxmin (hh1).
+The rows and the recipe are in jaxcert/configs/lot/mnist.py;
+copy that file for a config of your own.
 """
 
-import runpy
-from pathlib import Path
+from jaxcert.configs.lot.mnist import ROWS, get_config
 
-from jaxcert.config import row as row_of
-
-CIFAR10 = runpy.run_path(str(Path(__file__).with_name("cifar10.py")))
-ROWS = ("hh1", "maxmin")
-
-
-def get_config(arg=""):
-    row = row_of(arg, {"activation": ROWS}).get("activation", "hh1")
-    config = CIFAR10["get_config"]("s,narrow")
-    config.model.update(
-        image_shape=(32, 32, 1), mean=(0.1,), std=0.3081, activation=row
-    )
-    config.data.update(name="mnist", pad=32, batch=250, epochs=5)
-    config.data.augment.update(crop=2, flip=False)
-    config.certify.radii = (0.0, 36 / 255, 0.5, 1.0, 1.58)
-    config.tiny.data.update(pad=0)
-    return config
+__all__ = ["ROWS", "get_config"]

@@ -17,9 +17,17 @@ from jaxcert.config.building import (
 )
 from jaxcert.config.checking import check, check_type, type_of
 from jaxcert.config.comparing import differences, tiny, without_reference
-from jaxcert.config.files import load, read, save, split, system_name
+from jaxcert.config.files import (
+    described,
+    load,
+    read,
+    save,
+    shipped,
+    split,
+    system_name,
+)
 from jaxcert.config.overrides import override
-from jaxcert.config.rows import row
+from jaxcert.config.rows import rows, words
 from jaxcert.config.sections import base
 
 CERTIFY_STREAM = 0xCE27
@@ -37,18 +45,21 @@ __all__ = [
     "call",
     "check",
     "check_type",
+    "described",
     "differences",
     "in_float32",
     "load",
     "maker",
     "override",
     "read",
-    "row",
+    "rows",
     "save",
     "settings",
+    "shipped",
     "split",
     "system_name",
     "tiny",
     "type_of",
     "without_reference",
+    "words",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import json
 import os
 import re
@@ -13,9 +15,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcert.config.checking import check
+from jaxcert.config.rows import listed
 from jaxcert.config.sections import base
 from jaxcert.errors import InputError, check_file
 
+_SHIPPED = Path(__file__).parents[1] / "configs"
 _SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union")
 """What certify had in older versions without saying so."""
 _WITHOUT = dict(
@@ -40,16 +44,30 @@ def split(argument: str) -> tuple[str, str]:
     return (argument, "") if at < 0 else (argument[:at], argument[at + 1 :])
 
 
+def shipped() -> list[str]:
+    """The names of the configs in the package, such as `lot/cifar10`."""
+    files = _SHIPPED.rglob("[!_]*.py")
+    return sorted(f.relative_to(_SHIPPED).with_suffix("").as_posix() for f in files)
+
+
+def described(name: str) -> tuple[str, str]:
+    """The first line of the docstring of a packaged config, and the words of its rows."""
+    module = _executed(str(_SHIPPED / f"{name}.py"))
+    return module["__doc__"].partition("\n")[0], listed(module["WORDS"])
+
+
 def load(argument: str) -> ConfigDict:
-    """`configs/lot/cifar10.py:m,400` -> its config. Raises InputError for a missing or
-    broken file."""
+    """`lot/cifar10:m,400` -> that row of a config in the package; `FILE:m,400` -> of a file.
+
+    `configs/lot/cifar10.py` is the packaged one where there is no such file. Raises
+    InputError for what is neither, and for a broken file.
+    """
     path, row = split(argument)
-    if os.path.lexists(path):
-        check_file(path)
-    if not Path(path).is_file():
-        raise InputError(f"no config file {path}: `ls configs/*` lists them.")
+    file = _file_of(path)
+    if not file:
+        raise InputError(_nothing(path))
     try:
-        namespace = runpy.run_path(path)
+        namespace = _executed(file)
         if "get_config" not in namespace:
             raise InputError(f"{path} has no get_config(arg=''): it is no config file.")
         config = namespace["get_config"](row)
@@ -58,7 +76,7 @@ def load(argument: str) -> ConfigDict:
     except BaseException as error:  # a config file is code: even SystemExit
         frames = traceback.extract_tb(error.__traceback__)
         line = [getattr(error, "lineno", 1)]
-        line += [frame.lineno for frame in frames if frame.filename == path]
+        line += [frame.lineno for frame in frames if frame.filename == file]
         what = " ".join(str(error).split())
         raise InputError(
             f"{path}, line {line[-1]}: {type(error).__name__}: {what}; correct the file."
@@ -71,10 +89,50 @@ def load(argument: str) -> ConfigDict:
     return config
 
 
+def _file_of(path: str) -> str:
+    """The file of a config: the path itself or a file of the package, "" for neither. Raises
+    InputError for a path that is there and is no regular file."""
+    name = _name_of(path)
+    if os.path.lexists(path) and not (name and os.path.isdir(path)):
+        check_file(path)
+        return path
+    return str(_SHIPPED / f"{name}.py") if name else ""
+
+
+def _name_of(path: str) -> str:
+    """`lot/cifar10` of itself and of `configs/lot/cifar10.py`; "" if the package has none of
+    that name."""
+    name = Path(path).as_posix().removeprefix("configs/").removesuffix(".py")
+    return name if name in shipped() else ""
+
+
+def _executed(file: str) -> dict[str, Any]:
+    """What a config file defines; those of the package import each other, so they are
+    imported as well."""
+    if Path(file).is_relative_to(_SHIPPED):
+        inside = Path(file).relative_to(_SHIPPED.parents[1]).with_suffix("")
+        return vars(importlib.import_module(".".join(inside.parts)))
+    return runpy.run_path(file)
+
+
+def _nothing(path: str) -> str:
+    """Says where a config was looked for, and the names that are nearest."""
+    name = Path(path).as_posix().removeprefix("configs/").removesuffix(".py")
+    near = [f"{path}.py"] if Path(f"{path}.py").is_file() else []
+    near += [other for other in shipped() if other.startswith(f"{name}/")]
+    near = near or difflib.get_close_matches(name, shipped(), 3)
+    meant = f" did you mean {' or '.join(near)}?" if near else ""
+    return (
+        f"no config {path}: there is no file {Path(path).absolute()}, and the package has no "
+        f"config {name};{meant} `python -m jaxcert configs` lists them."
+    )
+
+
 def system_name(argument: str) -> str:
-    """`configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
+    """`lot/cifar10:s,200` and `configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
     path, row = split(argument)
-    parts = [Path(path).absolute().parent.name, Path(path).stem, *row.split(",")]
+    file = Path(_file_of(path) or path).absolute()
+    parts = [file.parent.name, file.stem, *row.split(",")]
     return "_".join(part for part in parts if part and part != "configs")
 
 

@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
+from types import SimpleNamespace
 
 from jaxcert.errors import InputError
 
 
-def row(arg: str, groups: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Words of a row by their group: `m,400` -> {"size": "m", "epochs": "400"}.
+def words(arg: str, **groups: Mapping[str, object] | Iterable[str]) -> SimpleNamespace:
+    """The words of a row by their group, such as
+    `words("m,400", size=("s", "m", "l"), epochs=("200", "400"), fast=("fast",))` with
+    `size="m"`, `epochs="400"` and `fast=False`.
 
-    groups: name -> the words of which a row has at most one. Groups that the row does not
-    name are left out. Raises InputError for a word that is unknown, empty, or the second of
-    its group.
+    groups: the words of which a row has at most one. Of a group that lists several, the word
+    is returned, or "" if the row has none of them; of a group with a single one, whether the
+    row has it; of a mapping, the value of its word, or None. Raises InputError for a word
+    that is unknown, empty, or the second of its group.
     """
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for word in arg.split(",") if arg else ():
         if not word:
             raise InputError(f"row {arg!r} has an empty word: leave that comma out.")
-        name = next((name for name, words in groups.items() if word in words), None)
+        name = next((name for name, group in groups.items() if word in group), None)
         if name is None:
-            there = "; ".join(" | ".join(words) for words in groups.values())
-            raise InputError(f"no row {word!r}: there are {there or 'none'}.")
-        if name in found:
+            there = listed(groups) or "none"
+            raise InputError(f"no row {word!r}: there are {there}.")
+        if name in chosen:
             raise InputError(
-                f"row {arg!r} has both {found[name]!r} and {word!r}: give one of "
+                f"row {arg!r} has both {chosen[name]!r} and {word!r}: give one of "
                 f"{' | '.join(groups[name])}."
             )
-        found[name] = word
-    return found
+        chosen[name] = word
+    return SimpleNamespace(
+        **{name: _value(group, chosen.get(name, "")) for name, group in groups.items()}
+    )
+
+
+def _value(group: Mapping[str, object] | Iterable[str], word: str) -> object:
+    if isinstance(group, Mapping):
+        return group.get(word)
+    return bool(word) if len(tuple(group)) == 1 else word
+
+
+def listed(groups: Mapping[str, Iterable[str]]) -> str:
+    """The words of all groups, as `s | m | l; 200 | 400; fast`."""
+    return "; ".join(" | ".join(group) for group in groups.values())
+
+
+def rows(groups: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Every row that has one word of each group, in which a group of a single word may be
+    left out."""
+    choices = [
+        tuple(group) if len(tuple(group)) > 1 else ("", *group)
+        for group in groups.values()
+    ]
+    return tuple(",".join(filter(None, row)) for row in product(*choices))

@@ -1,6 +1,7 @@
 """Every config file: all rows load, name what exists, and the tiny run works.
 
-A file in configs/ needs `get_config(arg="")` and ROWS, the arguments it knows.
+A file in jaxcert/configs/ needs `get_config(arg="")`, WORDS, the groups of words of its rows,
+and ROWS, the rows that are looked at. A file of the same name in configs/ hands it out.
 """
 
 from __future__ import annotations
@@ -27,44 +28,88 @@ from jaxcert.models import edm_unet
 from jaxcert.training import optim
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "configs").rglob("*.py"))
-NAMES = [str(f.relative_to(ROOT)) for f in FILES]
-FAST = ("configs/smoothing/digits.py",)
+TOP = ROOT / "configs"
+NAMES = configs.shipped()
+FAST = ("smoothing/digits",)
 """These are trained in every run of the tests, the others by hand; distance nets also in
 test_attack.py."""
+
+FIRST = {name: configs.load(name).to_dict() for name in NAMES}
+"""The default row of each file, made before any other."""
 
 DENOISER = edm_unet.make(
     image_shape=(8, 8, 1), width=8, multipliers=(1,), attention=(), label_dropout=0.1
 )
 
 
-def rows(file):
+def module(name):
+    return importlib.import_module("jaxcert.configs." + name.replace("/", "."))
+
+
+def rows(name):
     """Argument -> config of every row, the default one first."""
-    namespace = runpy.run_path(str(file))
-    return {row: namespace["get_config"](row) for row in ("", *namespace["ROWS"])}
+    file = module(name)
+    return {row: file.get_config(row) for row in ("", *file.ROWS)}
 
 
-@pytest.fixture(params=FILES, ids=NAMES, scope="module")
+@pytest.fixture(params=NAMES, scope="module")
 def loaded(request):
     return rows(request.param)
 
 
 def test_there_are_configs():
-    assert len(FILES) >= 7
+    assert len(NAMES) >= 39
+    assert {"quickstart", "lot/cifar10", "edm/imagenet64"} < set(NAMES)
 
 
 def test_all_rows_load_without_jax():
     code = (
-        "import sys, runpy\n"
+        "import sys, importlib\n"
         "sys.modules['jax'] = None\n"
-        "for file in sys.argv[1:]:\n"
-        "    names = runpy.run_path(file)\n"
-        "    for row in ('', *names['ROWS']):\n"
-        "        names['get_config'](row)\n"
+        "for name in sys.argv[1:]:\n"
+        "    file = importlib.import_module(f'jaxcert.configs.{name}')\n"
+        "    for row in ('', *file.ROWS):\n"
+        "        file.get_config(row)\n"
     )
-    command = [sys.executable, "-c", code, *map(str, FILES)]
+    names = [name.replace("/", ".") for name in NAMES]
+    command = [sys.executable, "-c", code, *names]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_configs_at_the_top_hand_out_those_of_the_package():
+    files = {f.relative_to(TOP): f for f in TOP.rglob("*.py")}
+    assert sorted(f.with_suffix("").as_posix() for f in files) == NAMES
+    for relative, file in files.items():
+        source = module(relative.with_suffix("").as_posix())
+        namespace = runpy.run_path(str(file))
+        assert namespace["get_config"] is source.get_config
+        assert namespace["ROWS"] is source.ROWS
+        summary = source.__doc__.split("\n\n")[0]
+        assert namespace["__doc__"].startswith(f"{summary}\n\n")
+        assert f"jaxcert/configs/{relative.as_posix()};" in namespace["__doc__"]
+
+
+@pytest.mark.parametrize(
+    "row", ["quickstart", "lot/cifar10:m,400,5m", "smoothing/mnist:catrs,0.25,small"]
+)
+def test_a_name_and_the_file_of_either_tree_are_one_config(row, tmp_path, monkeypatch):
+    name, _, words = row.partition(":")
+    tail = f"{name}.py" + f":{words}" * bool(words)
+    expected = configs.load(row).to_dict()
+    for folder in (ROOT / "jaxcert/configs", TOP):
+        assert configs.load(f"{folder}/{tail}").to_dict() == expected
+    monkeypatch.chdir(tmp_path)  # as beside an installed package
+    assert configs.load(row).to_dict() == expected
+    assert configs.load(f"configs/{tail}").to_dict() == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_is_the_same_each_time(name):
+    """Files import each other, so what one changes in place the next would find."""
+    file = module(name)
+    assert rows(name)
+    assert file.get_config().to_dict() == FIRST[name]
 
 
 def test_mean_and_std_of_a_row_are_those_of_a_data_set_or_none(loaded):
@@ -79,12 +124,12 @@ def test_mean_and_std_of_a_row_are_those_of_a_data_set_or_none(loaded):
             assert said.startswith("folder:mine is normalised by the mean ")
 
 
-@pytest.mark.parametrize("file", FILES, ids=NAMES)
-def test_wrong_word_is_refused_with_the_words_there_are(file):
-    namespace = runpy.run_path(str(file))
-    words = {word for row in namespace["ROWS"] for word in row.split(",")}
-    with pytest.raises(InputError, match="no (row|variant) 'nonsense'") as refused:
-        namespace["get_config"]("nonsense")
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_word_is_refused_with_the_words_there_are(name):
+    file = module(name)
+    words = {word for row in file.ROWS for word in row.split(",")}
+    with pytest.raises(InputError, match="no row 'nonsense'") as refused:
+        file.get_config("nonsense")
     missing = [word for word in words if word not in str(refused.value)]
     assert not missing
 
@@ -150,27 +195,27 @@ def test_published_numbers_stand_at_a_radius_of_the_report(loaded):
 
 
 @pytest.mark.parametrize(
-    "file",
+    "name",
     [
-        pytest.param(f, id=name, marks=[pytest.mark.slow] * (name not in FAST))
-        for f, name in zip(FILES, NAMES, strict=True)
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST))
+        for name in NAMES
     ],
 )
-def test_tiny_run_of_the_default_row_trains_certifies_and_holds(file, tmp_path):
-    _run_tiny(configs.load(str(file)), tmp_path)
+def test_tiny_run_of_the_default_row_trains_certifies_and_holds(name, tmp_path):
+    _run_tiny(configs.load(name), tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES, ids=NAMES)
-def test_tiny_runs_of_all_other_rows_hold(file, tmp_path):
+@pytest.mark.parametrize("name", NAMES)
+def test_tiny_runs_of_all_other_rows_hold(name, tmp_path):
     """Rows that are the same tiny run, apart from published numbers, run once."""
     different = {}
-    for row, config in rows(file).items():
+    for row, config in rows(name).items():
         small = configs.tiny(config)
         del small.reference
         different.setdefault(json.dumps(small.to_dict(), sort_keys=True), row)
     for number, row in enumerate(sorted(set(different.values()) - {""})):
-        _run_tiny(configs.load(f"{file}:{row}"), tmp_path / str(number))
+        _run_tiny(configs.load(f"{name}:{row}"), tmp_path / str(number))
 
 
 def _run_tiny(config, workdir):
@@ -197,5 +242,5 @@ def _run_tiny(config, workdir):
 def _first(name, workdir):
     """Workdir of another network that a run takes."""
     folder = workdir.parent / f"{workdir.name}_{name}"
-    train.train(configs.tiny(configs.load(f"configs/{name}/digits.py")), folder)
+    train.train(configs.tiny(configs.load(f"{name}/digits")), folder)
     return str(folder)

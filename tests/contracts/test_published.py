@@ -1,4 +1,4 @@
-"""Rows of configs/ that carry a paper's numbers train what the paper trained, and no others
+"""Rows of configs that carry a paper's numbers train what the paper trained, and no others
 carry any.
 
 published/*.csv are the tables of Altstidl et al. (2023) and Sun et al. (2024) as printed.
@@ -7,16 +7,16 @@ published/*.csv are the tables of Altstidl et al. (2023) and Sun et al. (2024) a
 from __future__ import annotations
 
 import csv
-import runpy
+import importlib
 from itertools import combinations, product
 from pathlib import Path
 
 import pytest
 
+from jaxcert import config as configs
 from jaxcert.errors import InputError
 
-ROOT = Path(__file__).parents[2]
-FILES = sorted(str(f.relative_to(ROOT)) for f in (ROOT / "configs").rglob("*.py"))
+CONFIGS = configs.shipped()
 TABLES = Path(__file__).parent / "published"
 IMAGES = {"none": 0, "1m": 1_000_000, "4m": 4_000_000, "5m": 5_000_000}
 IMAGES["10m"] = 10_000_000
@@ -406,34 +406,37 @@ def _smoothing(arg, table, row, name, sigma, *, copies=None, sun=None):
 
 
 PAPERS = {
-    "configs/lot/cifar10.py": lot_cifar10,
-    "configs/lot/cifar100.py": lot_cifar100,
-    "configs/liresnet/cifar10.py": liresnet_cifar10,
-    "configs/liresnet/cifar100.py": liresnet_cifar100,
-    "configs/liresnet_pp/cifar10.py": lambda: liresnet_pp(
+    "lot/cifar10": lot_cifar10,
+    "lot/cifar100": lot_cifar100,
+    "liresnet/cifar10": liresnet_cifar10,
+    "liresnet/cifar100": liresnet_cifar100,
+    "liresnet_pp/cifar10": lambda: liresnet_pp(
         "cifar10", {"none": (81.0, 69.8), "4m": (87.0, 78.1)}
     ),
-    "configs/liresnet_pp/cifar100.py": lambda: liresnet_pp(
+    "liresnet_pp/cifar100": lambda: liresnet_pp(
         "cifar100", {"none": (53.0, 40.2), "1m": (62.1, 50.1)}
     ),
-    "configs/bronet/cifar10.py": bronet_cifar10,
-    "configs/bronet/cifar100.py": bronet_cifar100,
-    "configs/linf_dist/cifar10.py": linf_dist_cifar10,
-    "configs/linf_dist/cifar100.py": linf_dist_cifar100,
-    "configs/sortnet/cifar10.py": sortnet_cifar10,
-    "configs/sortnet/cifar100.py": sortnet_cifar100,
-    "configs/sortnet/mnist.py": sortnet_mnist,
-    "configs/sortnet/imagenet.py": sortnet_imagenet,
-    "configs/smoothing/cifar10.py": smoothing_cifar10,
+    "bronet/cifar10": bronet_cifar10,
+    "bronet/cifar100": bronet_cifar100,
+    "linf_dist/cifar10": linf_dist_cifar10,
+    "linf_dist/cifar100": linf_dist_cifar100,
+    "sortnet/cifar10": sortnet_cifar10,
+    "sortnet/cifar100": sortnet_cifar100,
+    "sortnet/mnist": sortnet_mnist,
+    "sortnet/imagenet": sortnet_imagenet,
+    "smoothing/cifar10": smoothing_cifar10,
 }
-"""File -> (row, (paper, table, radius, clean, certified), what the paper trained) of every
+"""Config -> (row, (paper, table, radius, clean, certified), what the paper trained) of every
 row that a paper has."""
 
 
+def namespace_of(name):
+    return vars(importlib.import_module("jaxcert.configs." + name.replace("/", ".")))
+
+
 def groups_of(namespace):
-    """Group -> words of a config file; one group of all words where it names none."""
-    words = namespace.get("WORDS") or {"row": namespace["ROWS"]}
-    return {name: [w for w in group if w] for name, group in words.items()}
+    """Group -> words of a config file."""
+    return {name: list(group) for name, group in namespace["WORDS"].items()}
 
 
 def rows_of(namespace, published):
@@ -469,23 +472,23 @@ def value_of(config, key):
     return config
 
 
-@pytest.mark.parametrize("file", PAPERS)
-def test_published_rows_train_what_the_paper_did_and_carry_its_numbers(file):
-    namespace = runpy.run_path(str(ROOT / file))
-    for arg, numbers, settings in PAPERS[file]():
+@pytest.mark.parametrize("name", PAPERS)
+def test_published_rows_train_what_the_paper_did_and_carry_its_numbers(name):
+    namespace = namespace_of(name)
+    for arg, numbers, settings in PAPERS[name]():
         config = namespace["get_config"](arg)
         assert reference_of(config) == numbers, arg
         found = {key: value_of(config, key) for key in settings}
         assert found == settings, arg
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_no_other_row_carries_numbers(file):
-    namespace = runpy.run_path(str(ROOT / file))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_other_row_carries_numbers(name):
+    namespace = namespace_of(name)
     known = {}
-    for arg, numbers, _ in PAPERS.get(file, tuple)():
+    for arg, numbers, _ in PAPERS.get(name, tuple)():
         known.setdefault(numbers, []).append(stripped(namespace["get_config"](arg)))
-    published = [arg for arg, *_ in PAPERS.get(file, tuple)()]
+    published = [arg for arg, *_ in PAPERS.get(name, tuple)()]
     carrying = set()
     for arg in dict.fromkeys(rows_of(namespace, published)):
         try:
@@ -501,9 +504,9 @@ def test_no_other_row_carries_numbers(file):
     assert carrying == set(known)
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_empty_and_contradictory_words_are_refused(file):
-    namespace = runpy.run_path(str(ROOT / file))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_empty_and_contradictory_words_are_refused(name):
+    namespace = namespace_of(name)
     for arg in (",", ",,,,"):
         with pytest.raises(InputError, match="empty word: leave that comma out"):
             namespace["get_config"](arg)
@@ -517,10 +520,10 @@ def test_empty_and_contradictory_words_are_refused(file):
                 namespace["get_config"](",".join(pair))
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_no_word_is_dropped(file):
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_word_is_dropped(name):
     """Beside any other word, the words of a group change the config or are refused."""
-    namespace = runpy.run_path(str(ROOT / file))
+    namespace = namespace_of(name)
 
     def built(*words):
         try:

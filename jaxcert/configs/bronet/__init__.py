@@ -1,0 +1,1 @@
+"""BRONet and other networks of block reflector layers: Lai et al. (2025)."""

@@ -1,0 +1,1 @@
+"""Classifiers for denoised smoothing: Carlini et al. (2023)."""

@@ -1,0 +1,1 @@
+"""Diffusion classifiers, certified: Chen et al. (2024)."""

@@ -1,0 +1,1 @@
+"""EDM, the diffusion models of Karras et al. (2022)."""

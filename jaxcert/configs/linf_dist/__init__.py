@@ -1,0 +1,1 @@
+"""l_inf-dist nets: Zhang et al. (2021, 2022)."""

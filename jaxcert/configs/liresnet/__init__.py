@@ -1,0 +1,1 @@
+"""GloroNets of the LiResNet architecture: Hu et al. (2023)."""

@@ -1,0 +1,1 @@
+"""LiResNet++: Hu et al. (2024)."""

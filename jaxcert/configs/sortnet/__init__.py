@@ -1,0 +1,1 @@
+"""SortNet: Zhang et al. (2022)."""

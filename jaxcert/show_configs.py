@@ -1,0 +1,60 @@
+"""List the configs of the package, or print one as JSON without running it.
+
+    jaxcert configs
+    jaxcert configs lot/cifar10:m,400,5m
+    jaxcert configs mine.py --tiny --config.optim.lr=0.05
+
+Below each config of the list are the words of its rows, in groups that `;` separates. A row has
+at most one word of each group, in any order; without a row a config has its defaults.
+Everything goes to standard output, and no file is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+
+from jaxcert import cli
+from jaxcert import config as configs
+from jaxcert.errors import InputError, exit_cleanly
+
+
+def main(argv: list[str] | None = None) -> int:
+    summary, _, epilog = __doc__.partition("\n")
+    parser = argparse.ArgumentParser(
+        prog=cli.program(),
+        description=summary,
+        epilog=epilog + "\nAny value of the config: --config.section.key=value",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "config",
+        nargs="?",
+        help="the packaged config or the file to print, a row of it after a colon "
+        "(without it all of the package are listed)",
+    )
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="print the same run, shrunk to seconds (off)",
+    )
+    args, overrides = parser.parse_known_args(argv)
+    wrong = [word for word in overrides if not word.startswith("--config.")]
+    if wrong:
+        raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
+    if args.config is None:
+        for name in configs.shipped():
+            summary, groups = configs.described(name)
+            print(f"{name}: {summary}", *textwrap.wrap(groups, 88), sep="\n    ")
+        return 0
+    config = configs.load(args.config)
+    config = configs.override(configs.tiny(config) if args.tiny else config, overrides)
+    print(json.dumps(config.to_dict(), indent=1, default=list))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_cleanly(main))
