@@ -6,7 +6,7 @@ import re
 
 
 def names(key: str, value: object) -> str:
-    """Pattern, for `match=`, of one sentence with the key and then the value as whole
+    """Pattern, for `match=`, of a sentence that has the key and then the value as whole
     words."""
     key, value = (re.escape(str(part)) for part in (key, value))
-    return rf"^(.*[^\w.-])?{key}(?![\w-]).*(?<![\w.-]){value}(?![\w-]).*\.$"
+    return rf"(?<![\w.-]){key}(?![\w-]).*(?<![\w.-]){value}(?![\w-]).*\.(\n|$)"

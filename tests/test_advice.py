@@ -71,30 +71,38 @@ PARSED = [
     ),
 ]
 CHECKED = [
-    ("data.batch is 0: give at least 1", "data.batch=0", "data.batch=1"),
-    ("epoch_images is -5: give 0", "data.epoch_images=-5", "data.epoch_images=0"),
-    ("give 'continuous' or 'wang'", "data.order=x", "data.order=continuous"),
+    (names("data.batch", 0), "data.batch=0", "data.batch=1"),
+    (names("data.epoch_images", -5), "data.epoch_images=-5", "data.epoch_images=0"),
+    (
+        "data.order must be one of continuous, wang",
+        "data.order=x",
+        "data.order=continuous",
+    ),
     ("crop of 8 pixels", "data.augment.crop=8", "data.augment.crop=7"),
     (
-        "give 'zero' or 'edge'",
+        "data.augment.crop_fill must be one of zero, edge",
         "data.augment.crop_fill=x",
         "data.augment.crop_fill=edge",
     ),
-    ("no optimizer 'x'; there are sgd", "optim.name=x", "optim.name=sgd"),
+    ("optim.name must be one of sgd", "optim.name=x", "optim.name=sgd"),
     (
-        "no schedule 'x'; there are constant",
+        "optim.schedule must be one of constant",
         "optim.schedule=x",
         "optim.schedule=constant",
     ),
-    ("needs lr > 0", "optim.lr=0", "optim.lr=1"),
-    ("momentum from 0 to below 1", "optim.momentum=2", "optim.momentum=0"),
-    ("ema is a decay", "ema=2", "ema=0.9"),
+    (names("optim.lr", 0.0), "optim.lr=0", "optim.lr=1"),
+    (names("optim.momentum", 2.0), "optim.momentum=2", "optim.momentum=0"),
+    (names("ema", 2.0), "ema=2", "ema=0.9"),
     ("precision must be highest, default", "precision=x", "precision=tf32x3"),
-    ("at least 1, not 0", "log.every_steps=0", "log.every_steps=1"),
-    ("give 'auto', 'host'", "data.placement=foo", "data.placement=host"),
+    (names("log.every_steps", 0), "log.every_steps=0", "log.every_steps=1"),
+    (
+        "data.placement must be one of auto, host",
+        "data.placement=foo",
+        "data.placement=host",
+    ),
     (names("method.sigma", 0.0), "method.sigma=0", "method.sigma=0.1"),
     ("'resnt'; there are", "model.name=resnt", "model.name=small_cnn"),
-    ("give 'train' or 'test'", "certify.split=valid", "certify.split=train"),
+    ("split must be one of train, test", "certify.split=valid", "certify.split=train"),
     (
         "give numbers from 0 up",
         "certify.radii=(-1.,)",
@@ -246,7 +254,7 @@ def test_generated_images(capsys, tmp_path):
     assert status == 2 and "save them as uint8" in said
     np.savez(path, image=image, label=np.arange(4))
     status, said = said_by(convert, [*command, "--seed=-1"], capsys)
-    assert status == 2 and "give 0 or more" in said
+    assert status == 2 and "seed must be a whole number from 0 up, not -1" in said
     assert said_by(convert, [*command, "--seed=0"], capsys)[0] == 0
     status, said = said_by(convert, [*command, "--seed=1"], capsys)
     assert status == 2 and "name another folder by --out" in said

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from command_line import CONFIG, ROOT
 from PIL import Image
+from refusals import names
 
 from jaxcert import __main__ as commands
 from jaxcert import cli, study, train
@@ -147,10 +148,25 @@ def plan(**given):
 
 # (words of the sentence, function, arguments with the fault, arguments as advised)
 SETTINGS = [
-    ("give a probability", augmented, dict(randaugment=2.0), dict(randaugment=1.0)),
-    ("probability, 0 to", augmented, dict(pipe_probability=-1.0), {}),
-    ("'edm', 'shift' or ''", augmented, dict(pipe="x"), dict(pipe="shift")),
-    ("'edm', 'shift' or ''", augmented, dict(pipe="x"), dict(pipe="")),
+    (
+        names("data.augment.randaugment", 2.0),
+        augmented,
+        dict(randaugment=2.0),
+        dict(randaugment=1.0),
+    ),
+    (
+        names("data.augment.pipe_probability", -1.0),
+        augmented,
+        dict(pipe_probability=-1.0),
+        {},
+    ),
+    (
+        "pipe must be one of '', edm, shift",
+        augmented,
+        dict(pipe="x"),
+        dict(pipe="shift"),
+    ),
+    (names("data.augment.pipe", "x"), augmented, dict(pipe="x"), dict(pipe="")),
     (
         "give one of them",
         augmented,
@@ -158,7 +174,12 @@ SETTINGS = [
         dict(resized_crop=True),
     ),
     ("give one of them", augmented, dict(resized_crop=True, crop=2), dict(crop=2)),
-    ("'zero' or 'edge'", augmented, dict(crop_fill="x"), dict(crop_fill="edge")),
+    (
+        "crop_fill must be one of zero, edge",
+        augmented,
+        dict(crop_fill="x"),
+        dict(crop_fill="edge"),
+    ),
     ("less than the side", augmented, dict(generated_crop=8), dict(generated_crop=7)),
     ("give less than the side", augmented, dict(cutout=15), dict(cutout=7)),
     (
@@ -168,16 +189,26 @@ SETTINGS = [
         dict(image=UNIT, randaugment=0.0),
     ),
     (
-        "give 0 to 30",
+        names("magnitude", 31),
         partial(randaugment.randaugment, jax.random.key(0)),
         dict(image=IMAGE[0], magnitude=31),
         dict(image=IMAGE[0], magnitude=30),
     ),
-    ("batch is 0: give at least 1", mixed, dict(batch=0), dict(batch=2)),
-    ("a share in", mixed, dict(share=1.1), dict(share=1.0)),
-    ("'continuous' or 'wang'", mixed, dict(order="x"), dict(order="wang")),
-    ("give 0 .as many", mixed, dict(epoch_images=-1), dict(epoch_images=0)),
-    ("seed is -1: give 0", mixed, dict(seed=-1), dict(seed=0)),
+    (names("data.batch", 0), mixed, dict(batch=0), dict(batch=2)),
+    (names("data.generated_share", 1.1), mixed, dict(share=1.1), dict(share=1.0)),
+    (
+        "order must be one of continuous, wang",
+        mixed,
+        dict(order="x"),
+        dict(order="wang"),
+    ),
+    (
+        names("data.epoch_images", -1),
+        mixed,
+        dict(epoch_images=-1),
+        dict(epoch_images=0),
+    ),
+    (names("seed", -1), mixed, dict(seed=-1), dict(seed=0)),
     ("a larger share", mixed, dict(share=0.1), dict(share=0.25)),
     ("or batch", mixed, dict(share=0.1), dict(share=0.1, batch=10)),
     ("or batch, or 0", mixed, dict(share=0.1), dict(share=0.0)),
@@ -205,23 +236,28 @@ SETTINGS = [
     ("of the same shape", together, dict(image=IMAGE[:, 1:]), {}),
     ("shape and kind", together, dict(image=UNIT), {}),
     ("images made for x", together, dict(num_classes=9), {}),
-    ("'host' or 'device'", placed, "x", "device"),
-    ("lr > 0", optimizer, dict(lr=0.0), dict(lr=1e-3)),
+    ("placement must be one of auto, host, device", placed, "x", "device"),
+    (names("optim.lr", 0.0), optimizer, dict(lr=0.0), dict(lr=1e-3)),
     (
-        "clip_norm and factors >= 0",
+        names("optim.clip_norm", -1.0),
         optimizer,
         dict(clip_norm=-1.0),
         dict(clip_norm=0.0),
     ),
-    ("accumulate >= 1", optimizer, dict(accumulate=0), dict(accumulate=1)),
-    ("momentum from 0", optimizer, dict(momentum=1.0), dict(momentum=0.99)),
+    (names("optim.accumulate", 0), optimizer, dict(accumulate=0), dict(accumulate=1)),
+    (names("optim.momentum", 1.0), optimizer, dict(momentum=1.0), dict(momentum=0.99)),
     ("give less", optimizer, dict(accumulate=9), dict(accumulate=8)),
     ("or more epochs", optimizer, dict(accumulate=9), dict(accumulate=9, total=12)),
-    ("at least 0", optimizer, dict(warmup_steps=-1.0), dict(warmup_steps=0.0)),
-    ("b1 and b2 from 0", optimizer, dict(name="adam", b1=1.0), dict(name="adam")),
-    ("eps above 0, at most", optimizer, dict(name="adam", eps=0.0), dict(eps=1.0)),
     (
-        "shares of the run",
+        names("optim.warmup_steps", -1.0),
+        optimizer,
+        dict(warmup_steps=-1.0),
+        dict(warmup_steps=0.0),
+    ),
+    (names("optim.b1", 1.0), optimizer, dict(name="adam", b1=1.0), dict(name="adam")),
+    (names("optim.eps", 0.0), optimizer, dict(name="adam", eps=0.0), dict(eps=1.0)),
+    (
+        names("optim.milestones", 4.0),
         optimizer,
         dict(schedule="multistep", milestones=(4.0,)),
         dict(schedule="multistep", milestones=(0.5,)),
@@ -232,8 +268,18 @@ SETTINGS = [
         dict(lookahead=True, accumulate=3),
         dict(lookahead=True, accumulate=2),
     ),
-    ("there are sgd, adam", optimizer, dict(name="x"), dict(name="nadam")),
-    ("there are constant", optimizer, dict(schedule="x"), dict(schedule="warmup")),
+    (
+        "optim.name must be one of sgd, adam",
+        optimizer,
+        dict(name="x"),
+        dict(name="nadam"),
+    ),
+    (
+        "optim.schedule must be one of constant",
+        optimizer,
+        dict(schedule="x"),
+        dict(schedule="warmup"),
+    ),
     (
         "warmup_steps takes .* give less",
         optimizer,
@@ -252,9 +298,14 @@ SETTINGS = [
         dict(factors={"x": 0.1}),
         dict(factors={"kernel": 0.1}),
     ),
-    ("to below 1", averaged, dict(ema=1.0, halflife=0), dict(ema=0.99, halflife=0)),
     (
-        "0 or more images",
+        names("ema", 1.0),
+        averaged,
+        dict(ema=1.0, halflife=0),
+        dict(ema=0.99, halflife=0),
+    ),
+    (
+        names("ema_halflife", -1),
         averaged,
         dict(ema=0.0, halflife=-1),
         dict(ema=0.0, halflife=9),
@@ -271,7 +322,7 @@ SETTINGS = [
         dict(ema=0.9, halflife=9),
         dict(ema=0.9, halflife=0),
     ),
-    ("at least 1, not 0", opened_data, dict(epochs=0), dict(epochs=1)),
+    (names("data.epochs", 0), opened_data, dict(epochs=0), dict(epochs=1)),
     ("at most as many", opened_data, dict(batch=1001), dict(batch=1000)),
     (
         "give fewer of either",
@@ -294,7 +345,7 @@ SETTINGS = [
     ("a smaller side, or 0", opened_data, dict(pad=2**30), dict(pad=16)),
     ("there are digits, mnist", opened_data, dict(name="x"), dict(name="digits")),
     (
-        "'train' or 'test'",
+        names("split", "x"),
         partial(sources.open, "digits"),
         dict(split="x"),
         dict(split="test"),
@@ -316,7 +367,7 @@ SETTINGS = [
     ("from 0 to N - 1", processes.parse, "h,2,1", "h:1,2,1"),
     ("one from 1 to 65535", processes.parse, "h:0,2,1", "h:65535,2,1"),
     (
-        "at least 1 second",
+        names("--distributed-wait", 0),
         partial(processes.join, "127.0.0.1:1,1,0"),
         dict(limit=0),
         None,
@@ -779,7 +830,7 @@ def test_generated_npz(tmp_path, words, damage, mend):
 
 def test_a_number_of_generated_images(tmp_path):
     path = saved(tmp_path / "a.npz")
-    refused(partial(OPEN, path, count=-1), r"give 0 \(all\) or more")
+    refused(partial(OPEN, path, count=-1), names("data.generated_count", -1))
     refused(partial(OPEN, path, count=13), "give fewer, or a larger set")
     assert len(OPEN(path, count=12).label) == len(OPEN(path, count=0).label) == 12
     asked = dict(generated_count=5, generated_share=0.5)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import CONFIG, ROOT
+from refusals import names
 
 from jaxcert import cli, errors, study, train
 from jaxcert import config as configs
@@ -326,13 +327,17 @@ def test_paths(tmp_path, monkeypatch):
 # settings of a run ------------------------------------------------------------------------
 
 NUMBERS = [
-    ("checkpoint.every_epochs=-1", "at least 0", "checkpoint.every_epochs=0"),
-    ("eval.every_epochs=-1", "at least 0", "eval.every_epochs=0"),
-    ("checkpoint.keep=0", "at least 1", "checkpoint.keep=1"),
+    (
+        "checkpoint.every_epochs=-1",
+        names("checkpoint.every_epochs", -1),
+        "checkpoint.every_epochs=0",
+    ),
+    ("eval.every_epochs=-1", names("eval.every_epochs", -1), "eval.every_epochs=0"),
+    ("checkpoint.keep=0", names("checkpoint.keep", 0), "checkpoint.keep=1"),
     ("model.depth=20000", "give at most 10,000", "model.depth=10000"),
-    ("data.placement=x", "'auto', 'host' or 'device'", "data.placement=device"),
-    ("eval.images=-1", "at least 0", "eval.images=0"),
-    ("eval.share=2", "from 0 .* to 1", "eval.share=1"),
+    ("data.placement=x", names("data.placement", "x"), "data.placement=device"),
+    ("eval.images=-1", names("eval.images", -1), "eval.images=0"),
+    ("eval.share=2", names("eval.share", 2.0), "eval.share=1"),
     (
         f"checkpoint.best={BY}",
         "set eval.every_epochs",
@@ -505,7 +510,9 @@ def test_numbers_ports_and_hosts(port):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax.distributed, "initialize", _no_cluster)
         refused(partial(processes.join, "auto", limit=1), "give HOST:PORT,N,I")
-        refused(partial(processes.join, "x:1,1,0", limit=0), "give at least 1 second")
+        refused(
+            partial(processes.join, "x:1,1,0", limit=0), names("--distributed-wait", 0)
+        )
         patch.setattr(jax.distributed, "initialize", lambda *a, **k: None)
         processes.join(f"127.0.0.1:{port},1,0", limit=1)
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from jaxcert.data import augment_pipe
 from jaxcert.data import randaugment as operations
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of, within
 from jaxcert.interfaces import Array, Batch, Key
 from jaxcert.ops.images import unit
 
@@ -71,15 +71,8 @@ def augment(
         image.shape, crop_fill, crop=crop, generated_crop=generated_crop, cutout=cutout
     )
     chances = {"randaugment": randaugment, "pipe_probability": pipe_probability}
-    for name, chance in chances.items():
-        if not 0 <= chance <= 1:
-            raise InputError(
-                f"data.augment.{name} is {chance}: give a probability, 0 to 1."
-            )
-    if pipe and pipe not in _PIPES:
-        raise InputError(
-            f"data.augment.pipe is {pipe!r}: give 'edm', 'shift' or '' for none."
-        )
+    within("[0, 1]", of="data.augment", **chances)
+    one_of(("", *_PIPES), of="data.augment", pipe=pipe)
     if resized_crop and (crop or generated_crop):
         raise InputError(
             f"data.augment has resized_crop and a crop of {crop or generated_crop} pixels: "
@@ -208,10 +201,7 @@ def _hole(key: Key, shape: tuple[int, ...], side: int) -> Array:
 
 
 def _check(shape: tuple[int, ...], crop_fill: str, **sizes: int) -> None:
-    if crop_fill not in ("zero", "edge"):
-        raise InputError(
-            f"data.augment.crop_fill is {crop_fill!r}: give 'zero' or 'edge'."
-        )
+    one_of(("zero", "edge"), of="data.augment", crop_fill=crop_fill)
     for name, size in sizes.items():
         if size < 0 or (name != "cutout" and size >= min(shape[1:3])):
             raise InputError(

@@ -31,7 +31,7 @@ import numpy as np
 
 from jaxcert.data import files, shards, write
 from jaxcert.data.sources import Source, checked
-from jaxcert.errors import InputError, home
+from jaxcert.errors import InputError, home, whole_from
 from jaxcert.progress import Progress
 
 _FIRST = 256  # images that are looked at
@@ -66,8 +66,7 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
         raise InputError(
             f"there are no generated images at {path}: check --config.data.generated."
         )
-    if count < 0:
-        raise InputError(f"data.generated_count is {count}: give 0 (all) or more.")
+    whole_from(0, of="data", generated_count=count)
     source = _folder(path) if path.is_dir() else _npz(path)
     if count:
         rows = draw(len(source.label), count, seed=seed, name=str(path))

@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxcert.data.generated import where
 from jaxcert.data.mixture import Mixture, plan
 from jaxcert.data.sources import Source
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of
 from jaxcert.interfaces import Batch
 
 _CHUNK = 1 << 14  # images copied at a time
@@ -51,10 +51,7 @@ def batches(
     sources that do not fit together.
     """
     check(real, generated, mixture.batch, devices=mesh.shape["data"])
-    if placement not in ("auto", "host", "device"):
-        raise InputError(
-            f"data.placement is {placement!r}: give 'auto', 'host' or 'device'."
-        )
+    one_of(("auto", "host", "device"), of="data", placement=placement)
     if placement == "auto":
         placement = "device" if _fits(real, generated, mesh) else "host"
     weights = None if weights is None else np.asarray(weights, np.float64)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of, whole_from, within
 
 REAL, GENERATED = 0, 1
 _SHUFFLE, _WEIGHTED, _DRAWN = 2, 3, 4  # further purposes of a random generator
@@ -57,18 +57,11 @@ def make(
     """
     if real_size < 1:
         raise InputError("the real training set is empty: give another data.name.")
-    if batch < 1:
-        raise InputError(f"data.batch is {batch}: give at least 1.")
-    if not 0.0 <= share <= 1.0:
-        raise InputError(f"data.generated_share is {share}: give a share in [0, 1].")
-    if order not in ("continuous", "wang"):
-        raise InputError(f"data.order is {order!r}: give 'continuous' or 'wang'.")
-    if epoch_images < 0:
-        raise InputError(
-            f"data.epoch_images is {epoch_images}: give 0 (as many as real ones) or more."
-        )
-    if seed < 0:
-        raise InputError(f"the seed is {seed}: give 0 or more.")
+    whole_from(1, of="data", batch=batch)
+    whole_from(0, of="data", epoch_images=epoch_images)
+    whole_from(0, seed=seed)
+    within("[0, 1]", of="data", generated_share=share)
+    one_of(("continuous", "wang"), of="data", order=order)
     per_batch = int(share * batch + 1e-9) if generated_size else 0  # 0.29 * 100 is 29
     if generated_size and share and not per_batch:
         raise InputError(

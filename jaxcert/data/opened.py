@@ -11,7 +11,7 @@ import numpy as np
 from jaxcert.config import ConfigDict
 from jaxcert.data import generated as generated_sets
 from jaxcert.data import loader, mixture, sources
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, at_least
 from jaxcert.interfaces import Run
 
 _HELD_OUT = 0x401D
@@ -37,8 +37,7 @@ def open(config: ConfigDict, splits: Iterable[str] = ()) -> Data:
     """The images of config.data, and `splits` besides those it trains on. Raises
     InputError."""
     data = config.data
-    if data.epochs < 1:
-        raise InputError(f"data.epochs must be at least 1, not {data.epochs}.")
+    at_least(1, of="data", epochs=data.epochs)
     images = _open_splits(data, splits)
     real, generated = images["train"], None
     if data.generated_count and not data.generated:

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, within
 from jaxcert.interfaces import Array, Key
 
 STEPS = 30
@@ -48,8 +48,7 @@ def randaugment(
             "data.augment.randaugment is for uint8 images of 1 or 3 channels, not "
             f"{image.dtype} of {image.shape[-1]}: give 0."
         )
-    if not 0 <= magnitude <= STEPS:
-        raise InputError(f"magnitude is {magnitude}: give 0 to {STEPS}.")
+    within(f"[0, {STEPS}]", magnitude=magnitude)
     chosen, either_way = SIGNED + UNSIGNED, len(SIGNED)
 
     def step(pixels: Array, key: Key) -> tuple[Array, None]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.data import archives, files, pictures, tfds
-from jaxcert.errors import InputError, home
+from jaxcert.errors import InputError, home, one_of
 
 NAMES = (
     "digits, mnist, cifar10, cifar100, tfds:<name>, npz:<folder>, npy:<folder> and "
@@ -57,8 +57,7 @@ def open(
     Raises InputError for an unknown name or split, data that is missing or damaged, images
     that are neither uint8 nor floats in [0, 1], or labels that do not fit them.
     """
-    if split not in ("train", "test"):
-        raise InputError(f"there is no split {split!r}: give 'train' or 'test'.")
+    one_of(("train", "test"), split=split)
     kind, _, rest = name.partition(":")
     classes = 0
     if name == "digits":

@@ -28,7 +28,7 @@ import numpy as np
 from jaxcert.data import files
 from jaxcert.data.shards import open_records
 from jaxcert.data.sources import Source, checked
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, whole_from
 from jaxcert.progress import Progress
 
 FORMAT = "jaxcert-images-1"
@@ -198,8 +198,7 @@ def convert(
     disk too small to unpack on.
     """
     path, folder = Path(path), Path(folder)
-    if seed < 0:
-        raise InputError(f"the seed is {seed}: give 0 or more.")
+    whole_from(0, seed=seed)
     with _mappable(path, folder) as npz:
         source = checked(*files.read_npz(npz), num_classes=0, name=str(path))
         return _convert(path, source, folder, seed, per_record, per_shard)

@@ -56,7 +56,7 @@ import numpy as np
 
 from jaxcert.diffusion import edm
 from jaxcert.diffusion.edm import Denoise
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, one_of
 from jaxcert.interfaces import Array, Keys
 
 Noise = Callable[[Array], Array]
@@ -165,8 +165,7 @@ def apndc(
 ) -> Classifier:
     """target = x0 = h(x_tau, s_tau, none). noise_from: 'denoised' (x_t = x0 + s eps) or
     'noisy' (x_t = x_tau + r eps). Raises InputError as dc does."""
-    if noise_from not in ("denoised", "noisy"):
-        raise InputError(f"noise_from={noise_from!r}: give 'denoised' or 'noisy'.")
+    one_of(("denoised", "noisy"), noise_from=noise_from)
     noisy = noise_from == "noisy"
     lag = 2 if noisy else 1
     s, at, step = _grid(count, _noised(sigma_tau), sigma_end, weighting, lag, lag)
@@ -265,21 +264,14 @@ def density(sigma: np.ndarray, weighting: str = "edm") -> np.ndarray:
 
 
 def _noised(sigma_tau):
-    if not 0 < sigma_tau < np.inf:
-        raise InputError(f"sigma_tau must be above 0 and finite, not {sigma_tau}.")
+    above(0, sigma_tau=sigma_tau)
     return sigma_tau
 
 
 def _grid(count, start, end, weighting, first=1, lag=1):
     """Levels, where each takes its density, and the step. first, lag: of 'repo'."""
-    if weighting not in WEIGHTINGS:
-        raise InputError(
-            f"weighting={weighting!r}: give one of {', '.join(WEIGHTINGS)}."
-        )
-    if not start < end < np.inf:
-        raise InputError(
-            f"levels from {start} to {end}: give a finite sigma_end above sigma_tau."
-        )
+    one_of(WEIGHTINGS, weighting=weighting)
+    above(start, sigma_end=end)
     repo = weighting == "repo"
     least = first + 2 if repo else 1
     if count < least:

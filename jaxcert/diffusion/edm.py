@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, whole_from
 from jaxcert.interfaces import Array
 
 SIGMA_DATA = 0.5
@@ -85,13 +85,9 @@ def schedule(
 
     Raises InputError for fewer than two steps or levels that do not fall.
     """
-    if steps < 2:
-        raise InputError(f"a sampler of {steps} steps: give 2 or more.")
-    if not (0 < sigma_min < sigma_max < np.inf and 0 < rho < np.inf):
-        raise InputError(
-            "a sampler needs 0 < sigma_min < sigma_max and rho > 0, not "
-            f"{sigma_min}, {sigma_max} and {rho}."
-        )
+    whole_from(2, steps=steps)
+    above(0, sigma_min=sigma_min, rho=rho)
+    above(sigma_min, sigma_max=sigma_max)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         ends = np.array([sigma_max, sigma_min]) ** (1 / rho)
         levels = np.append(np.linspace(*ends, steps) ** rho, 0.0)

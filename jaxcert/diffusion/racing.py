@@ -26,7 +26,6 @@ to the front and evaluated in full blocks, as many as there are.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -43,7 +42,7 @@ from jaxcert.diffusion.classifiers import (
     anchors,
     losses_at,
 )
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, whole_from, within
 from jaxcert.interfaces import Array
 
 Rule = Callable[[Array, Array, Array], Array]
@@ -98,18 +97,15 @@ def race(
 
 def closest_first(levels: Levels, center: float) -> np.ndarray:
     """Indices of levels by |ln sigma - ln center|. Raises InputError for no center."""
-    if not 0 < center < math.inf:
-        raise InputError(f"center must be a sigma above 0, not {center}.")
+    above(0, center=center)
     return np.argsort(np.abs(np.log(levels.sigma / center)), kind="stable")
 
 
 def confident(c: float, min_levels: int = 3) -> Rule:
     """Drops a class whose mean difference to the leader exceeds c standard errors, after
     min_levels or more. c=inf drops none. Raises InputError for impossible numbers."""
-    if not c >= 0:
-        raise InputError(f"c must be 0 or more, not {c}.")
-    if min_levels < 2:
-        raise InputError(f"min_levels={min_levels}: a standard error needs 2 or more.")
+    within("[0, inf]", c=c)
+    whole_from(2, min_levels=min_levels)  # as a standard error needs
 
     def rule(losses, visits, alive):
         leader = best(losses.sum(0), alive)[None, :, None]
@@ -165,8 +161,7 @@ def eliminate(
     order = np.asarray(order)
     if not len(order) or order.min() < 0 or order.max() >= len(classifier.levels.sigma):
         raise InputError("order must hold indices of the classifier's levels.")
-    if block < 1:
-        raise InputError(f"block={block}: give 1 or more pairs.")
+    whole_from(1, block=block)
     shape = len(fixed.base), classifier.num_classes
     if alive is None:
         alive = jnp.ones(shape, bool)

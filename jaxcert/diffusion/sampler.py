@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcert.errors import InputError
+from jaxcert.errors import above, at_least, within
 from jaxcert.interfaces import Array
 
 DenoiseAt = Callable[[Array, Array], Array]
@@ -105,12 +105,6 @@ def _evaluations(levels: np.ndarray, churn: Churn) -> _Evaluation:
 
 def check(churn: Churn) -> None:
     """Raises InputError for impossible churn."""
-    if not (0 <= churn.S_churn < np.inf and 0 < churn.S_noise < np.inf):
-        raise InputError(
-            f"S_churn {churn.S_churn} and S_noise {churn.S_noise}: give S_churn of 0 or more "
-            "and S_noise above 0."
-        )
-    if not 0 <= churn.S_min <= churn.S_max:
-        raise InputError(
-            f"S_min {churn.S_min} and S_max {churn.S_max}: give 0 <= S_min <= S_max."
-        )
+    at_least(0, S_churn=churn.S_churn, S_min=churn.S_min)
+    above(0, S_noise=churn.S_noise)
+    within(f"[{churn.S_min}, inf]", S_max=churn.S_max)

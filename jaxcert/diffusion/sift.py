@@ -39,7 +39,7 @@ from jaxcert.diffusion.classifiers import (
     density,
 )
 from jaxcert.diffusion.racing import best, closest_first, eliminate, smallest
-from jaxcert.errors import InputError
+from jaxcert.errors import above, whole_from, within
 from jaxcert.interfaces import Array
 
 SIFT, REFINE = 50, 126
@@ -161,12 +161,7 @@ def sift_and_refine(
 
 
 def _check(sigma_tau, sigma_end, keep, threshold):
-    if not 0 < sigma_tau < sigma_end < np.inf:
-        raise InputError(
-            f"levels from {sigma_tau} to {sigma_end}: give sigma_tau above 0 and a finite "
-            "sigma_end above it."
-        )
-    if keep < 1:
-        raise InputError(f"keep={keep}: give 1 class or more.")
-    if not threshold >= 0:
-        raise InputError(f"threshold {threshold}: give 0 or more.")
+    above(0, sigma_tau=sigma_tau)
+    above(sigma_tau, sigma_end=sigma_end)
+    whole_from(1, keep=keep)
+    within("[0, inf]", threshold=threshold)

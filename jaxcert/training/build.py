@@ -16,7 +16,7 @@ from jaxcert import random_keys, workdirs
 from jaxcert.config import ConfigDict
 from jaxcert.data import normalisation, opened, sources
 from jaxcert.data.augment import augment
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of, whole_from
 from jaxcert.interfaces import (
     Array,
     Batch,
@@ -204,10 +204,7 @@ def _check_start(config: ConfigDict, model: Model, network: Network) -> None:
 
 
 def _check_statistics(config: ConfigDict, state: TrainState) -> None:
-    if config.batch_statistics not in ("global", "device"):
-        raise InputError(
-            f"batch_statistics is {config.batch_statistics!r}: give 'global' or 'device'."
-        )
+    one_of(("global", "device"), batch_statistics=config.batch_statistics)
     if config.batch_statistics == "device" and "batch_stats" not in state.model_state:
         raise InputError(
             "batch_statistics 'device' is of networks with batch normalisation, and model "
@@ -222,16 +219,8 @@ def _check_numbers(config: ConfigDict) -> None:
             raise InputError(
                 f"model.{key} is {config.model[key]}: give at most {_MOST_LAYERS:,}."
             )
-    if config.log.every_steps < 1 or config.checkpoint.keep < 1:
-        raise InputError(
-            "log.every_steps and checkpoint.keep must be at least 1, not "
-            f"{config.log.every_steps} and {config.checkpoint.keep}."
-        )
-    if config.checkpoint.every_epochs < 0 or config.eval.every_epochs < 0:
-        raise InputError(
-            "checkpoint.every_epochs and eval.every_epochs must be at least 0."
-        )
-    if config.data.placement not in ("auto", "host", "device"):
-        raise InputError(
-            f"data.placement is {config.data.placement!r}: give 'auto', 'host' or 'device'."
-        )
+    whole_from(1, of="log", every_steps=config.log.every_steps)
+    whole_from(1, of="checkpoint", keep=config.checkpoint.keep)
+    whole_from(0, of="checkpoint", every_epochs=config.checkpoint.every_epochs)
+    whole_from(0, of="eval", every_epochs=config.eval.every_epochs)
+    one_of(("auto", "host", "device"), of="data", placement=config.data.placement)

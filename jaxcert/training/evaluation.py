@@ -15,7 +15,7 @@ from jaxcert import config as configs
 from jaxcert.analysis import metrics
 from jaxcert.config import ConfigDict
 from jaxcert.data.sources import Source
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, whole_from, within
 from jaxcert.interfaces import Bound, Model, Network, TrainState
 from jaxcert.training import sharding
 
@@ -90,11 +90,8 @@ def _networks_are_there(config: ConfigDict) -> bool:
 
 
 def _check_numbers(config: ConfigDict) -> None:
-    if config.eval.images < 0 or not 0 <= config.eval.share <= 1:
-        raise InputError(
-            "eval.images must be at least 0 (0: all) and eval.share from 0 (no limit) to 1, "
-            f"not {config.eval.images} and {config.eval.share}."
-        )
+    whole_from(0, of="eval", images=config.eval.images)
+    within("[0, 1]", of="eval", share=config.eval.share)
     best = config.checkpoint.best
     if not best:
         return

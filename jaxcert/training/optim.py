@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, at_least, one_of, whole_from, within
 from jaxcert.interfaces import Run
 
 ENDLESS = ("constant", "warmup")
@@ -54,32 +54,19 @@ def make(
     name stands for every parameter that has it in its path.
     Raises InputError for unknown names and impossible numbers.
     """
-    least = min(weight_decay, clip_norm, *(factors or {0: 0}).values())
-    if not 0 < lr < math.inf or not least >= 0:
-        raise InputError(
-            "optim needs lr > 0, weight_decay, clip_norm and factors >= 0, not "
-            f"{lr}, {weight_decay}, {clip_norm} and {dict(factors or {})}."
-        )
-    if accumulate < 1 or warmup_epochs < 0 or not 0 <= momentum < 1:
-        raise InputError(
-            "optim needs accumulate >= 1, warmup_epochs >= 0 and momentum from 0 to below "
-            f"1, not {accumulate}, {warmup_epochs} and {momentum}."
-        )
+    above(0, of="optim", lr=lr)
+    at_least(0, of="optim", weight_decay=weight_decay, clip_norm=clip_norm)
+    at_least(0, of="optim", warmup_epochs=warmup_epochs, warmup_steps=warmup_steps)
+    at_least(0, of="optim.factors", **dict(factors or {}))
+    within("[0, 1)", of="optim", momentum=momentum, b1=b1, b2=b2)
+    within("(0, 1]", of="optim", eps=eps)
+    for milestone in milestones:
+        within("(0, 1)", of="optim", milestones=milestone)
+    whole_from(1, of="optim", accumulate=accumulate)
     if accumulate > run.total_steps:
         raise InputError(
             f"optim.accumulate is {accumulate:,}, and the whole run has {run.total_steps:,} "
             "batches, so that no optimizer step is taken: give less, or more epochs."
-        )
-    if not 0 <= warmup_steps < math.inf:
-        raise InputError(f"optim.warmup_steps must be at least 0, not {warmup_steps}.")
-    if not (0 <= b1 < 1 and 0 <= b2 < 1 and 0 < eps <= 1):
-        raise InputError(
-            "optim needs b1 and b2 from 0 to below 1 and eps above 0, at most 1, not "
-            f"{b1}, {b2}, {eps}."
-        )
-    if not all(0 < fraction < 1 for fraction in milestones):
-        raise InputError(
-            f"optim.milestones are shares of the run in (0, 1), not {milestones}."
         )
     if lookahead and run.steps_per_epoch % accumulate:
         raise InputError(
@@ -106,8 +93,7 @@ def make(
         ),
         "nadam": lambda: optax.chain(decayed, nadam(rate)),
     }
-    if name not in optimizer:
-        raise InputError(f"no optimizer {name!r}; there are {', '.join(optimizer)}.")
+    one_of(optimizer, of="optim", name=name)
     tx = optimizer[name]()
     for group, factor in (factors or {}).items():
         own = partial(_named, (group,))
@@ -140,8 +126,7 @@ def learning_rate(
         "warmup": lambda: ramp(lr, warmup_steps / accumulate),
         "warmup_cosine": lambda: warmup_cosine(lr, steps, warmup),
     }
-    if schedule not in rate:
-        raise InputError(f"no schedule {schedule!r}; there are {', '.join(rate)}.")
+    one_of(rate, of="optim", schedule=schedule)
     rising = {"warmup": warmup_steps / accumulate, "warmup_cosine": warmup}
     if rising.get(schedule, 0) >= steps:
         name = "warmup_steps" if schedule == "warmup" else "warmup_epochs"
@@ -197,12 +182,12 @@ def averaging(
     images seen before / 20)), so an average of few images forgets its start. Raises
     InputError for a decay outside [0, 1), a negative halflife, or both of them.
     """
-    if not 0 <= decay < 1:
-        raise InputError(f"ema is a decay from 0 (off) to below 1, not {decay}.")
-    if not 0 <= halflife < math.inf or (decay and halflife):
+    within("[0, 1)", ema=decay)
+    at_least(0, ema_halflife=halflife)
+    if decay and halflife:
         raise InputError(
-            f"ema_halflife is {halflife:g} images and ema {decay:g}: give 0 or more images, "
-            "and 0 for one of the two."
+            f"ema_halflife is {halflife:g} images and ema {decay:g}: give 0 for one of the "
+            "two."
         )
     if decay:
         return lambda step: jnp.asarray(decay)

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import jax
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, at_least
 
 _SILENT = 5.0
 """Seconds of waiting after which a process says for what it waits."""
@@ -24,8 +24,7 @@ def join(address: str, *, limit: int) -> None:
     Raises InputError for an impossible address, a port that another program has, or
     processes that do not come in time.
     """
-    if limit < 1:
-        raise InputError(f"--distributed-wait is {limit}: give at least 1 second.")
+    at_least(1, **{"--distributed-wait": limit})
     if address == "auto":
         try:
             jax.distributed.initialize(initialization_timeout=limit)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
+from refusals import names
 
 from jaxcert.data import randaugment as module
 from jaxcert.errors import InputError
@@ -146,7 +147,7 @@ def test_x64_changes_no_type(x64):
     [
         (WIDE.astype(np.float32), 9, "uint8 images of 1 or 3 channels, not float32"),
         (WIDE[..., :2], 9, "not uint8 of 2"),
-        (WIDE, 31, "magnitude is 31: give 0 to 30"),
+        (WIDE, 31, names("magnitude", 31)),
     ],
 )
 def test_what_cannot_be_is_refused(image, magnitude, words):

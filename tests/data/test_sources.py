@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert.data import sources
 from jaxcert.errors import InputError
@@ -187,7 +188,7 @@ def test_unknown_names_are_one_sentence(name):
 
 
 def test_unknown_split_is_one_sentence():
-    with pytest.raises(InputError, match="no split 'validation'"):
+    with pytest.raises(InputError, match=names("split", "validation")):
         sources.open("digits", "validation")
 
 

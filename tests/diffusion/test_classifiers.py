@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from analytic_denoiser import analytic
 from conftest import Golden, close, golden_each
+from refusals import names
 
 from jaxcert.diffusion import classifiers
 from jaxcert.errors import InputError
@@ -222,16 +223,19 @@ def test_a_program_holds_the_network_once():
 @pytest.mark.parametrize(
     "make, fault",
     [
-        (lambda: classifiers.dc(4, 8, weighting="best"), "give one of edm"),
+        (lambda: classifiers.dc(4, 8, weighting="best"), names("weighting", "best")),
         (lambda: classifiers.dc(4, 0), "needs 1 or more"),
         (lambda: classifiers.dc(4, 2, weighting="repo"), "needs 3 or more"),
         (lambda: classifiers.epndc(4, 7, 0.5, weighting="repo"), "needs 8 or more"),
-        (lambda: classifiers.epndc(4, 8, 3.0), "sigma_end above sigma_tau"),
-        (lambda: classifiers.apndc(4, 8, 0.0), "sigma_tau must be above 0"),
-        (lambda: classifiers.apndc(4, 8, float("nan")), "sigma_tau must be above 0"),
-        (lambda: classifiers.apndc(4, 8, 0.5, noise_from="x"), "'denoised' or 'noisy'"),
+        (lambda: classifiers.epndc(4, 8, 3.0), names("sigma_end", 3.0)),
+        (lambda: classifiers.apndc(4, 8, 0.0), names("sigma_tau", 0.0)),
+        (lambda: classifiers.apndc(4, 8, float("nan")), names("sigma_tau", "nan")),
+        (
+            lambda: classifiers.apndc(4, 8, 0.5, noise_from="x"),
+            names("noise_from", "x"),
+        ),
         (lambda: classifiers.apndc(4, 8, 0.5, drop_below=2.5), "no level is above 3"),
-        (lambda: classifiers.diffpure(4, 8, -1.0), "sigma_tau must be above 0"),
+        (lambda: classifiers.diffpure(4, 8, -1.0), names("sigma_tau", -1.0)),
     ],
 )
 def test_impossible_levels_are_one_sentence(make, fault):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from analytic_denoiser import analytic
+from refusals import names
 
 from jaxcert.diffusion import classifiers, racing
 from jaxcert.errors import InputError
@@ -175,14 +176,14 @@ def test_levels_nearest_to_the_center_come_first():
 @pytest.mark.parametrize(
     "make, fault",
     [
-        (lambda: racing.confident(-1), "c must be 0 or more"),
-        (lambda: racing.confident(float("nan")), "c must be 0 or more"),
-        (lambda: racing.confident(2, 1), "needs 2 or more"),
+        (lambda: racing.confident(-1), names("c", -1)),
+        (lambda: racing.confident(float("nan")), names("c", "nan")),
+        (lambda: racing.confident(2, 1), names("min_levels", 1)),
         (lambda: racing.halving(()), "falling to 2"),
         (lambda: racing.halving(((10, 2), (10, 2))), "falling to 2"),
         (lambda: racing.halving(((10, 0),)), "at least one level"),
-        (lambda: racing.closest_first(APNDC.levels, 0.0), "center must be"),
-        (lambda: racing.closest_first(APNDC.levels, np.inf), "center must be"),
+        (lambda: racing.closest_first(APNDC.levels, 0.0), names("center", 0.0)),
+        (lambda: racing.closest_first(APNDC.levels, np.inf), names("center", "inf")),
     ],
 )
 def test_impossible_rules_are_one_sentence(make, fault):
@@ -195,7 +196,7 @@ def test_impossible_rules_are_one_sentence(make, fault):
     [
         (dict(order=np.arange(0)), "indices of the classifier's levels"),
         (dict(order=np.arange(127)), "indices of the classifier's levels"),
-        (dict(block=0), "1 or more pairs"),
+        (dict(block=0), names("block", 0)),
         (dict(rule=racing.halving(((4, 2), (2, 2)))), "begin with all"),
     ],
 )

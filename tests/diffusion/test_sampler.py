@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from analytic_denoiser import analytic
 from conftest import Golden, close, golden_each
+from refusals import names
 
 from jaxcert.diffusion import edm, sampler
 from jaxcert.errors import InputError
@@ -102,10 +103,10 @@ def test_a_gaussian_is_sampled_with_its_mean_and_deviation():
 @pytest.mark.parametrize(
     "churn, fault",
     [
-        (sampler.Churn(S_churn=-1), "S_churn of 0 or more"),
-        (sampler.Churn(S_churn=float("nan")), "S_churn of 0 or more"),
-        (sampler.Churn(S_noise=0), "S_noise above 0"),
-        (sampler.Churn(S_min=2, S_max=1), "0 <= S_min <= S_max"),
+        (sampler.Churn(S_churn=-1), names("S_churn", -1)),
+        (sampler.Churn(S_churn=float("nan")), names("S_churn", "nan")),
+        (sampler.Churn(S_noise=0), names("S_noise", 0)),
+        (sampler.Churn(S_min=2, S_max=1), names("S_max", 1)),
     ],
 )
 def test_impossible_churn_is_one_sentence(churn, fault):
@@ -116,10 +117,10 @@ def test_impossible_churn_is_one_sentence(churn, fault):
 @pytest.mark.parametrize(
     "steps, settings, fault",
     [
-        (1, {}, "2 or more"),
-        (18, dict(sigma_min=0.0), "0 < sigma_min < sigma_max"),
-        (18, dict(sigma_min=90.0), "0 < sigma_min < sigma_max"),
-        (18, dict(rho=0.0), "rho > 0"),
+        (1, {}, names("steps", 1)),
+        (18, dict(sigma_min=0.0), names("sigma_min", 0.0)),
+        (18, dict(sigma_min=90.0), names("sigma_max", 80.0)),
+        (18, dict(rho=0.0), names("rho", 0.0)),
     ],
 )
 def test_impossible_levels_are_one_sentence(steps, settings, fault):

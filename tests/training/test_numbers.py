@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert.errors import InputError
@@ -104,7 +105,7 @@ def test_numbers_are_refused_or_mean_something(name, sections):
 @pytest.mark.parametrize(
     "file, value, fault",
     [
-        ("smoothing/digits.py", "local", "give 'global' or 'device'"),
+        ("smoothing/digits.py", "local", names("batch_statistics", "local")),
         ("edm/digits.py", "device", "edm_unet has none"),
     ],
 )

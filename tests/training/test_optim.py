@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import Golden, close, golden_files
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
@@ -120,10 +121,11 @@ def test_schedules_count_optimizer_steps():
 @pytest.mark.parametrize(
     "wrong,message",
     [
-        (dict(name="adamax"), "sgd, adam, adamw, nadam"),
-        (dict(schedule="step"), "constant, cosine"),
-        (dict(lr=0.0), "lr > 0"),
-        (dict(accumulate=0), "accumulate"),
+        (dict(name="adamax"), names("optim.name", "adamax")),
+        (dict(schedule="step"), names("optim.schedule", "step")),
+        (dict(lr=0.0), names("optim.lr", 0.0)),
+        (dict(factors={"scale": -1.0}), names("optim.factors.scale", -1.0)),
+        (dict(accumulate=0), names("optim.accumulate", 0)),
     ],
 )
 def test_unknown_names_and_impossible_numbers_are_refused(wrong, message):
