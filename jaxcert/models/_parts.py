@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 from jax import random
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of
 from jaxcert.interfaces import Bound, Tell
 from jaxcert.nn._layer import Layer
 
@@ -64,8 +64,7 @@ def normalize(x, mean, std):
 
 def check_dtype(dtype: str) -> None:
     """Raises InputError unless dtype is float32 or bfloat16."""
-    if dtype not in ("float32", "bfloat16"):
-        raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
+    one_of(("float32", "bfloat16"), of="model", dtype=dtype)
 
 
 def computed(x, dtype: str):

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, whole_from, within
 from jaxcert.interfaces import Bound, Model
 from jaxcert.models._parts import check_sizes
 from jaxcert.nn import adapter
@@ -68,16 +68,10 @@ def make(
             f"model.std must be one positive number, not {std}: a std per channel would "
             "bend the l_inf ball."
         )
-    if not 0 <= rho < 1 or num_terms < 1:
-        raise InputError(
-            f"model.rho must be in [0, 1) and num_terms at least 1, not {rho} and "
-            f"{num_terms}."
-        )
-    if depth < (3 if hidden else 2) or hidden < 0 or group < 1:
-        raise InputError(
-            "dist_net needs model.depth of at least 2 (3 with a hidden head), hidden of at "
-            f"least 0 and group of at least 1, not {depth}, {hidden} and {group}."
-        )
+    within("[0, 1)", of="model", rho=rho)
+    whole_from(1, of="model", num_terms=num_terms, group=group)
+    whole_from(0, of="model", hidden=hidden)
+    whole_from(3 if hidden else 2, of="model", depth=depth)  # a hidden head takes one
     module = DistNet(
         inputs=math.prod(image_shape),
         num_classes=num_classes,

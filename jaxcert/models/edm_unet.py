@@ -33,8 +33,9 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.diffusion import edm
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of, within
 from jaxcert.interfaces import Array, Model
+from jaxcert.models._parts import check_dtype
 from jaxcert.nn import group_norm, unet
 from jaxcert.nn.adapter import from_linen
 
@@ -256,12 +257,8 @@ def _joined(family, x: Array, image: Array, name: str, train: bool) -> Array:
 
 
 def _check(module: EDMUNet, image_shape: tuple[int, ...]) -> None:
-    if module.kind not in FAMILIES:
-        raise InputError(
-            f"model.kind {module.kind!r} is no U-Net: take {', '.join(FAMILIES)}."
-        )
-    if module.dtype not in ("float32", "bfloat16"):
-        raise InputError(f"dtype {module.dtype!r} is neither 'float32' nor 'bfloat16'.")
+    one_of(FAMILIES, of="model", kind=module.kind)
+    check_dtype(module.dtype)
     sizes = (*image_shape, module.width, module.blocks, module.embedding)
     sizes = (*sizes, *module.multipliers)
     others = module.num_classes, module.augment_labels
@@ -277,11 +274,8 @@ def _check(module: EDMUNet, image_shape: tuple[int, ...]) -> None:
             f"num_classes {module.num_classes} and augment_labels {module.augment_labels} "
             "make no U-Net: give (H,W,C) and whole numbers above 0, or 0 for the last two."
         )
-    if not (0 <= module.dropout < 1 and 0 <= module.label_dropout < 1):
-        raise InputError(
-            f"dropout {module.dropout} and label_dropout {module.label_dropout}: give "
-            "probabilities from 0 to below 1."
-        )
+    within("[0, 1)", of="model", dropout=module.dropout)
+    within("[0, 1)", of="model", label_dropout=module.label_dropout)
     _check_levels(module, image_shape)
 
 

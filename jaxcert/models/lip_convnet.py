@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, one_of, whole_from, within
 from jaxcert.interfaces import Bound, Model
 from jaxcert.models._parts import Averaged, bound_of, check_dtype, check_sizes, computed
 from jaxcert.nn import adapter, lot
@@ -71,32 +71,27 @@ def make(
         )
     if len(mean) != channels:
         raise InputError(f"model.mean has {len(mean)} values for {channels} channels.")
-    if activation not in ACTIVATIONS:
-        raise InputError(
-            f"no activation {activation!r}; there are {', '.join(ACTIVATIONS)}."
-        )
-    if head not in ("orthogonal", "lln"):
-        raise InputError(f"no head {head!r}; there are orthogonal, lln.")
+    one_of(ACTIVATIONS, of="model", activation=activation)
+    one_of(("orthogonal", "lln"), of="model", head=head)
     features = width * 2**stages
     if head == "orthogonal" and num_classes > features:
         raise InputError(
             f"an orthogonal head has at most its {features} inputs as classes, not "
             f"{num_classes}: use model.head=lln."
         )
-    if not isinstance(blocks, int) or blocks < 1 or (width % 2 and blocks > 1):
+    whole_from(1, of="model", blocks=blocks)
+    if width % 2 and blocks > 1:
         raise InputError(
-            "lip_convnet needs model.blocks of at least 1 and an even model.width, whose "
-            f"channels activations pair, not {blocks} and {width}."
+            f"model.width must be even, not {width}: activations pair its channels."
         )
     if polar not in (lot.POLAR if conv == "lot" else lot.POLAR[:1]):
         raise InputError(
             f"model.polar is {', '.join(lot.POLAR)} for model.conv=lot and stays "
             f"{lot.POLAR[0]} for other layers: not {polar!r} with {conv!r}."
         )
-    if not (isinstance(std, int | float) and 0 < std < math.inf):
-        raise InputError(f"model.std must be one positive number, not {std}.")
-    if not all(math.isfinite(value) for value in mean):
-        raise InputError(f"model.mean must be finite, not {tuple(mean)}.")
+    above(0, of="model", std=std)
+    for value in mean:
+        within("(-inf, inf)", of="model", mean=value)
     _layers_of(conv)
     module = LipConvNet(
         conv=conv,

@@ -19,7 +19,7 @@ import math
 
 from flax import linen as nn
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, whole_from
 from jaxcert.interfaces import Model
 from jaxcert.models._parts import bound_of, check_dtype, computed
 from jaxcert.models.liresnet import check_liresnet
@@ -79,8 +79,7 @@ def check_neck(image_shape, width: int, dense: int, dense_depth: int) -> None:
             f"the neck hands {inputs} numbers to model.dense orthogonal rows, of which there "
             f"are at most as many, not {dense}: widen the blocks or narrow the dense layers."
         )
-    if not isinstance(dense_depth, int) or dense_depth < 0:
-        raise InputError(f"model.dense_depth is 0 or more, not {dense_depth}.")
+    whole_from(0, of="model", dense_depth=dense_depth)
 
 
 class LiResNetPP(nn.Module):

@@ -24,9 +24,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import check_channels, check_sizes, conv, dense, normalize
+from jaxcert.models._parts import (
+    check_channels,
+    check_dtype,
+    check_sizes,
+    conv,
+    dense,
+    normalize,
+)
 from jaxcert.nn.activations import relu
 from jaxcert.nn.adapter import from_linen
 from jaxcert.nn.batch_norm import BatchNorm
@@ -48,10 +55,8 @@ def make(
     unknown shortcut, or an odd width of which "pad" cannot put half on each side."""
     if depth < 8 or depth % 6 != 2:
         raise InputError(f"depth {depth} is not 6n + 2: take 8, 20, 56 or 110.")
-    if dtype not in ("float32", "bfloat16"):
-        raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
-    if shortcut not in ("conv", "pad"):
-        raise InputError(f"shortcut {shortcut!r} is neither 'conv' nor 'pad'.")
+    check_dtype(dtype)
+    one_of(("conv", "pad"), of="model", shortcut=shortcut)
     check_sizes(image_shape, num_classes, width)
     if shortcut == "pad" and width % 2:
         raise InputError(f"shortcut 'pad' needs an even width, not {width}.")

@@ -23,7 +23,14 @@ from flax import linen as nn
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import check_channels, check_sizes, conv, dense, normalize
+from jaxcert.models._parts import (
+    check_channels,
+    check_dtype,
+    check_sizes,
+    conv,
+    dense,
+    normalize,
+)
 from jaxcert.models.resnet import repeat
 from jaxcert.nn.activations import relu
 from jaxcert.nn.adapter import from_linen
@@ -45,8 +52,7 @@ def make(
     sizes that make no network."""
     if not stages or min(stages) < 1:
         raise InputError(f"stages {tuple(stages)} has no block: take (3, 4, 6, 3).")
-    if dtype not in ("float32", "bfloat16"):
-        raise InputError(f"dtype {dtype!r} is neither 'float32' nor 'bfloat16'.")
+    check_dtype(dtype)
     check_sizes(image_shape, num_classes, width)
     check_channels(image_shape, mean, std)
     module = ResNet(tuple(stages), num_classes, width, tuple(mean), tuple(std), dtype)

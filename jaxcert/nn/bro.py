@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcert.errors import InputError
+from jaxcert.errors import within
 from jaxcert.nn import _layer, lot
 from jaxcert.nn.liresnet import chain, follow, running_mean
 from jaxcert.ops import linalg, spectral
@@ -51,10 +51,7 @@ def rank_of(c_in: int, c_out: int, ratio: float) -> int:
     Raises InputError."""
     if c_in != c_out:
         return min(c_in, c_out)
-    if not 0 < ratio <= 1:
-        raise InputError(
-            f"the rank of a block reflector is a share of its channels in (0, 1], not {ratio}."
-        )
+    within("(0, 1]", of="model", ratio=ratio)
     return max(1, min(int(ratio * c_in), c_in - 1))
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcert.errors import InputError
+from jaxcert.errors import whole_from, within
 from jaxcert.ops.norm_dist import direct, form, xla
 
 Array = jax.Array
@@ -69,10 +69,8 @@ def _bounds(form: str, c: tuple[float, ...], lower: Array, upper: Array, w: Arra
 
 
 def _coefficients(rho: float, num_terms: int, inputs: int) -> tuple[float, ...]:
-    if not 0 <= rho < 1:
-        raise InputError(f"rho must be in [0, 1), not {rho}: 0 is the l_inf distance.")
-    if num_terms < 1:
-        raise InputError(f"num_terms must be at least 1, not {num_terms}.")
+    within("[0, 1)", rho=rho)
+    whole_from(1, num_terms=num_terms)
     c = float(rho) ** np.arange(min(num_terms, inputs))
     return tuple((c / c.sum())[c > 0].tolist())
 

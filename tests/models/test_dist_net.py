@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_each
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
@@ -319,14 +320,16 @@ def test_training_draws_other_units_for_every_key():
 @pytest.mark.parametrize(
     "changes,words",
     [
-        ({"rho": 1.0}, "rho"),
-        ({"rho": -0.1}, "rho"),
-        ({"depth": 1}, "depth"),
-        ({"depth": 2, "hidden": 4}, "depth"),
+        ({"rho": 1.0}, names("model.rho", 1.0)),
+        ({"rho": -0.1}, names("model.rho", -0.1)),
+        ({"depth": 1}, names("model.depth", 1)),
+        ({"depth": 2, "hidden": 4}, names("model.depth", 2)),
+        ({"hidden": -1}, names("model.hidden", -1)),
+        ({"group": 0}, names("model.group", 0)),
         ({"std": 0.0}, "std"),
         ({"std": (0.2, 0.2, 0.2)}, "std"),
         ({"mean": (0.1, 0.2)}, "mean"),
-        ({"num_terms": 0}, "num_terms"),
+        ({"num_terms": 0}, names("model.num_terms", 0)),
         ({"width": 0}, "width"),
     ],
     ids=str,
@@ -339,13 +342,21 @@ def test_impossible_network_is_refused(changes, words):
 @pytest.mark.parametrize(
     "make,settings,words",
     [
-        (linf_dist.make, {"eps": 0.0}, "divides by it"),
+        (linf_dist.make, {"eps": 0.0}, names("method.eps", 0.0)),
         (sortnet.make, {"eps": 0.1, "eps_end": 5}, "ramps eps from 0"),
-        (sortnet.make, {"eps": 0.1, "loss": "hinge"}, "no loss"),
-        (linf_dist.make, {"eps": 0.1, "loss": "ce_hinge"}, "no loss"),
-        (linf_dist.make, {"eps": 0.1, "p_start": 3, "p_end": 2}, "p_start"),
-        (linf_dist.make, {"eps": 0.1, "lam_end": 0.0}, "lam_end"),
-        (linf_dist.make, {"eps": 0.1, "mix": 1.5}, "mix"),
+        (sortnet.make, {"eps": 0.1, "loss": "hinge"}, names("method.loss", "hinge")),
+        (
+            linf_dist.make,
+            {"eps": 0.1, "loss": "ce_hinge"},
+            names("method.loss", "ce_hinge"),
+        ),
+        (
+            linf_dist.make,
+            {"eps": 0.1, "p_start": 3, "p_end": 2},
+            names("method.p_end", 2),
+        ),
+        (linf_dist.make, {"eps": 0.1, "lam_end": 0.0}, names("method.lam_end", 0.0)),
+        (linf_dist.make, {"eps": 0.1, "mix": 1.5}, names("method.mix", 1.5)),
     ],
 )
 def test_impossible_training_is_refused(make, settings, words):

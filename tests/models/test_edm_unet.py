@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_each, golden_files
+from refusals import names
 
 from jaxcert.diffusion import edm
 from jaxcert.errors import InputError
@@ -302,8 +303,8 @@ def test_a_caller_of_classifiers_is_told_what_this_is():
 
 
 REFUSED = [
-    (dict(kind="unet"), "model.kind 'unet' is no U-Net: take ddpmpp, ncsnpp, adm"),
-    (dict(dtype="float16"), "float16"),
+    (dict(kind="unet"), names("model.kind", "unet")),
+    (dict(dtype="float16"), names("model.dtype", "float16")),
     (dict(image_shape=(7, 7, 1)), "7x7 cannot be halved to 2 levels"),
     (dict(image_shape=(8, 4, 1)), "8x4 cannot be halved"),
     (dict(attention=(16,)), "no level has attention's side 16: there are 8, 4"),
@@ -312,7 +313,8 @@ REFUSED = [
     (dict(multipliers=()), "make no U-Net"),
     (dict(blocks=0), "make no U-Net"),
     (dict(num_classes=-1), "make no U-Net"),
-    (dict(dropout=1.0), "probabilities from 0 to below 1"),
+    (dict(dropout=1.0), names("model.dropout", 1.0)),
+    (dict(label_dropout=-0.1), names("model.label_dropout", -0.1)),
 ]
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.methods import lot
@@ -163,12 +164,15 @@ def test_whole_network_equals_the_original(x64, pattern):
     "wrong,message",
     [
         (dict(image_shape=(28, 28, 3)), "32x32"),
-        (dict(activation="relu"), "relu"),
-        (dict(head="dense"), "lln"),
+        (dict(activation="relu"), names("model.activation", "relu")),
+        (dict(head="dense"), names("model.head", "dense")),
         (dict(width=1, num_classes=100), "head=lln"),
         (dict(conv="nothing"), "nothing"),
         (dict(image_shape=(32, 32, 1)), "channels"),
-        (dict(std=0.0), "positive"),
+        (dict(std=0.0), names("model.std", 0.0)),
+        (dict(std=(0.2,) * 3), "model.std"),
+        (dict(blocks=1.5), names("model.blocks", 1.5)),
+        (dict(width=3, blocks=2), names("model.width", 3)),
         (dict(polar="exact"), "minimax"),
         (dict(conv="cayley", polar="minimax"), "cayley"),
     ],

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
+from refusals import names
 
 from jaxcert import records
 from jaxcert.analysis.recheck import recheck
@@ -312,7 +313,7 @@ def test_impossible_sizes_are_refused(make, wrong):
 
 
 def test_rank_of_reflected_blocks_is_a_share_of_the_width():
-    with pytest.raises(InputError, match="share"):
+    with pytest.raises(InputError, match=names("model.ratio", 1.5)):
         bronet.make(**TINY, ratio=1.5)
 
 

@@ -11,6 +11,7 @@ import optax
 import pytest
 from conftest import Golden, close, golden_each
 from flax import linen as nn
+from refusals import names
 from torch_names import generated, resnet_place, tensor, to_trees
 
 from jaxcert.certificates import smoothing
@@ -264,7 +265,8 @@ def test_bfloat16_changes_less_than_one_vote_in_a_hundred():
     [
         (dict(depth=18), "depth 18"),
         (dict(depth=2), "depth 2"),
-        (dict(dtype="float16"), "float16"),
+        (dict(dtype="float16"), names("model.dtype", "float16")),
+        (dict(shortcut="x"), names("model.shortcut", "x")),
         (dict(image_shape=(8, 8, 1)), "1 channels"),
     ],
 )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import close
+from refusals import names
 from torch_names import resnet_place, tensor, to_trees
 
 from jaxcert.errors import InputError
@@ -85,7 +86,7 @@ def test_bfloat16_stays_inside():
     [
         (dict(stages=()), "no block"),
         (dict(stages=(3, 0)), "no block"),
-        (dict(dtype="float16"), "float16"),
+        (dict(dtype="float16"), names("model.dtype", "float16")),
         (dict(image_shape=(8, 8, 1)), "1 channels"),
     ],
 )

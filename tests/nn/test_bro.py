@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.nn import bro
@@ -51,7 +52,7 @@ def test_rank_is_a_share_of_square_layers_and_the_fewer_channels_of_others():
     assert bro.rank_of(3, 32, 0.5) == 3 and bro.rank_of(64, 8, 0.5) == 8
     assert bro.rank_of(1, 1, 0.5) == 1
     for wrong in (0.0, -1.0, 2.0, float("nan")):
-        with pytest.raises(InputError, match="share"):
+        with pytest.raises(InputError, match=names("model.ratio", wrong)):
             bro.rank_of(8, 8, wrong)
 
 

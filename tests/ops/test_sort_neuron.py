@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_each
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.ops.norm_dist import norm_dist
@@ -104,5 +105,5 @@ def test_nan_is_never_passed_over(place):
 
 @pytest.mark.parametrize("rho", [1.0, -0.1, np.nan])
 def test_rho_outside_its_range_is_refused(rho):
-    with pytest.raises(InputError, match="rho must be in"):
+    with pytest.raises(InputError, match=names("rho", rho)):
         sort_neuron(jnp.zeros((1, 2)), jnp.zeros((2, 1)), rho=rho)
