@@ -257,7 +257,7 @@ def test_names_and_arguments_of_python_blocks_exist(page, text):
             continue
         words = ast.unparse(node.func).split(".")
         function = known.get(words[0])
-        if function is None:
+        if function is None or not all(map(str.isidentifier, words)):
             continue
         for word in words[1:]:
             function = getattr(function, word)
