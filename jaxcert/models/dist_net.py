@@ -86,9 +86,8 @@ def make(
         mean=tuple(mean),
         std=float(std),
     )
-    return adapter.from_linen(
-        module, image_shape=image_shape, num_classes=num_classes, norm="linf"
-    )
+    sizes = dict(image_shape=image_shape, num_classes=num_classes)
+    return adapter.from_linen(module, **sizes, norm="linf", intervals=True)
 
 
 class DistNet(nn.Module):

@@ -1,7 +1,7 @@
 """The seam between flax and the rest: a linen module becomes an `interfaces.Model`.
 
-No other function calls linen's `apply`. A module takes `(x, train)` and may define
-`lipschitz(train) -> [K,K]`, `lipschitz_bound(tight, tell) -> Bound` and
+No other function calls linen's `apply`. A module takes `(x, train)`. One with a norm defines
+`lipschitz(train) -> [K,K]` and `lipschitz_bound(tight, tell) -> Bound`, one with intervals
 `interval_margins(lower, upper, label) -> [B,K]`. Collections:
 `params`; `prepared`, explicit kernels that `prepare` writes once and evaluation reads;
 every other one (`batch_stats`, power-iteration vectors) is state that a training pass may
@@ -27,11 +27,21 @@ def from_linen(
     image_shape: tuple[int, int, int],
     num_classes: int,
     norm: str | None = None,
+    intervals: bool = False,
     unconditional: bool | None = None,
     example: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Pure functions of `module`; image_shape is (H, W, C); example: what a call with one
-    image needs besides it."""
+    """Pure functions of `module`.
+
+    image_shape: (H, W, C)
+    norm, intervals: whether there are Lipschitz constants, and in which norm, and bounds over
+        boxes. Raises TypeError where the module lacks what it takes for them
+    example: what a call with one image needs besides it
+    """
+    constants = ("lipschitz", "lipschitz_bound") * (norm is not None)
+    for name in constants + ("interval_margins",) * intervals:
+        if not callable(getattr(module, name, None)):
+            raise TypeError(f"{type(module).__name__} does not define {name}")
     shape, example = (1, *image_shape), example or {}
 
     def init(key):
@@ -79,9 +89,6 @@ def from_linen(
         variables = {"params": params, **state}
         return module.apply(variables, lower, upper, label, method="interval_margins")
 
-    def has(name: str, function: Any) -> Any:
-        return function if hasattr(module, name) else None
-
     return Model(
         init=init,
         apply=apply,
@@ -89,8 +96,8 @@ def from_linen(
         num_classes=num_classes,
         image_shape=tuple(image_shape),
         norm=norm,
-        lipschitz=has("lipschitz", lipschitz),
-        lipschitz_bound=has("lipschitz_bound", lipschitz_bound),
-        interval_margins=has("interval_margins", interval_margins),
+        lipschitz=lipschitz if norm else None,
+        lipschitz_bound=lipschitz_bound if norm else None,
+        interval_margins=interval_margins if intervals else None,
         unconditional=unconditional,
     )
