@@ -152,7 +152,7 @@ SMOOTHED = [
         dict(on="cnn"),
     ),
     (
-        "no noise 'x': give one of",
+        "noise must be one of gaussian",
         smoothed,
         dict(noise="x"),
         dict(noise="uniform", norm="l1"),
@@ -165,7 +165,7 @@ SMOOTHED = [
     ),
     ("or other noise", smoothed, dict(noise="laplace", norm="linf"), dict(norm="linf")),
     ("give certify.norm l2 or l1", smoothed, dict(norm="x"), dict(norm="l1")),
-    ("not above 0: give the noise's std", smoothed, dict(sigma=0.0), dict(sigma=0.1)),
+    (names("sigma", 0.0), smoothed, dict(sigma=0.0), dict(sigma=0.1)),
     ("at least 1e-06", smoothed, dict(sigma=1e-8), dict(sigma=1e-6)),
     (
         "give its std in pixels",
@@ -186,27 +186,32 @@ SMOOTHED = [
         dict(sigma=17.0),
     ),
     (
-        "no procedure 'x': give one of",
+        "procedure must be one of certify, ",
         smoothed,
         dict(procedure="x"),
         dict(procedure="two_stage"),
     ),
     (
-        "no probability of error: try 0.001",
+        names("alpha", 1.0),
         smoothed,
         dict(alpha=1.0),
         dict(alpha=0.001),
     ),
-    ("give whole ones, n0 and n at least 1", smoothed, dict(n0=0.5), dict(n0=1)),
-    ("chunk 0 .* or more", smoothed, dict(chunk=-1), dict(chunk=0)),
+    (names("n0", 0.5), smoothed, dict(n0=0.5), dict(n0=1)),
+    (names("chunk", -1), smoothed, dict(chunk=-1), dict(chunk=0)),
     (
         "give less than 2,147,482,648 together",
         smoothed,
         dict(n=2_147_482_548),
         dict(n=2_147_482_547, n0=100),
     ),
-    ("is no share .*: try 0.05", smoothed, dict(rho=1.0), dict(rho=0.05)),
-    ("neither 'union' nor 'mixture'", smoothed, dict(bound="x"), dict(bound="mixture")),
+    (names("rho", 1.0), smoothed, dict(rho=1.0), dict(rho=0.05)),
+    (
+        "bound must be one of union, mixture",
+        smoothed,
+        dict(bound="x"),
+        dict(bound="mixture"),
+    ),
     ("take more, at least 10 ", smoothed, dict(n=9), dict(n=10)),
     (
         "take more, at least 20 ",
@@ -281,7 +286,7 @@ def certified(image=None, label=(0, 1), index=(0, 1), key=None, vote=vote, **set
 GREY_PIXELS = np.full((2, *SHAPE), 0.3, np.float32)
 CALLED = [
     (
-        "nothing to certify: 2 or more",
+        names("num_classes", 1),
         certified,
         dict(num_classes=1),
         dict(num_classes=2),
@@ -359,8 +364,8 @@ DENOISED = [
         {},
     ),
     ("give one trained with labels", noised, dict(on="edm without classes"), {}),
-    ("give one of apndc", noised, dict(kind="x"), dict(kind="diffpure")),
-    ("and one of full", noised, dict(search="x"), dict(search="full")),
+    ("kind must be one of apndc", noised, dict(kind="x"), dict(kind="diffpure")),
+    ("search must be one of full", noised, dict(search="x"), dict(search="full")),
     (r"give 0 \(by the device\)", noised, dict(block=-1), dict(block=0)),
     (
         "second EDM in networks.unconditional",
@@ -389,12 +394,17 @@ DENOISED = [
         dict(noise_from="noisy"),
     ),
     (
-        "give a sigma, or 0 for none",
+        names("drop_below", -1.0),
         noised,
         dict(drop_below=-1.0),
         dict(drop_below=0.0),
     ),
-    ("give a sigma, or", noised, dict(drop_below=np.nan), dict(drop_below=0.5)),
+    (
+        names("drop_below", np.nan),
+        noised,
+        dict(drop_below=np.nan),
+        dict(drop_below=0.5),
+    ),
     ("go together: give both or none", noised, HYBRID, HYBRID | CNN),
     ("go together: give both or none", noised, CNN, {}),
     ("take kind=apndc", noised, dict(kind="epndc", **HYBRID | CNN), HYBRID | CNN),
@@ -470,11 +480,16 @@ DENOISED = [
     ),
     ("name one of the same classes", behind, dict(classifier="cnn of 4 classes"), CNN),
     ("give one trained with labels", dc, dict(on="edm without classes"), {}),
-    ("give n0 of 1, n of 2", dc, dict(n0=0), dict(n0=1)),
-    ("give n0 of 1, n of 2", dc, dict(n=1), dict(n=2)),
-    ("chunk of 0 or more", dc, dict(chunk=-1), dict(chunk=0)),
-    (r"alpha in \(0, 1\)", dc, dict(alpha=0.0), dict(alpha=0.5)),
-    ("and bernstein or hoeffding", dc, dict(bound="x"), dict(bound="hoeffding")),
+    (names("n0", 0), dc, dict(n0=0), dict(n0=1)),
+    (names("n", 1), dc, dict(n=1), dict(n=2)),
+    (names("chunk", -1), dc, dict(chunk=-1), dict(chunk=0)),
+    (names("alpha", 0.0), dc, dict(alpha=0.0), dict(alpha=0.5)),
+    (
+        "bound must be one of bernstein, hoeffding",
+        dc,
+        dict(bound="x"),
+        dict(bound="hoeffding"),
+    ),
     ("give at most 1000000", dc, dict(n=1_000_001), dict(n=1_000_000)),
     (r"a number in \(0, 1\]", dc, dict(cap=0.0), dict(cap=1.0)),
 ]
@@ -501,7 +516,7 @@ def unit_images(pixel):
 
 DETERMINISTIC = [
     (
-        "certify.bound is tight or torus",
+        "bound must be one of tight, torus",
         proven,
         dict(bound="x", **LIPSCHITZ),
         dict(bound="torus", **LIPSCHITZ),
@@ -1098,7 +1113,7 @@ PARTS = [
         dict(logits=jnp.ones((1, 3))),
     ),
     (
-        "give one of gaussian",
+        "noise must be one of gaussian",
         norms.check,
         dict(noise="x", norm="l2"),
         dict(noise="grid", norm="l2"),

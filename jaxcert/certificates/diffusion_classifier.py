@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import functools
 import time
-from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +36,7 @@ from jaxcert.certificates import _arithmetic, _evidence, _inputs, noise, statist
 from jaxcert.certificates.lipschitz import recheck as recheck_margins
 from jaxcert.certificates.noised_diffusion_classifier import denoiser_of
 from jaxcert.diffusion import classifiers, edm, lipschitz
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of, whole_from, within
 from jaxcert.interfaces import Certifier, Network, Plan
 from jaxcert.ops.images import check_range, unit
 
@@ -81,19 +80,11 @@ def make(
         raise InputError(
             "the EDM has no classes, so it classifies nothing: give one trained with labels."
         )
-    whole = all(isinstance(v, Integral) for v in (n0, n, chunk))
-    if (
-        not whole
-        or n0 < 1
-        or n < 2
-        or chunk < 0
-        or not 0 < alpha < 1
-        or bound not in _BOUNDS
-    ):
-        raise InputError(
-            f"n0 {n0}, n {n}, chunk {chunk}, alpha {alpha}, bound {bound!r}: give n0 of 1, n of "
-            "2 or more, chunk of 0 or more, alpha in (0, 1) and bernstein or hoeffding."
-        )
+    whole_from(1, n0=n0)
+    whole_from(2, n=n)  # for a variance
+    whole_from(0, chunk=chunk)
+    within("(0, 1)", alpha=alpha)
+    one_of(_BOUNDS, bound=bound)
     most = round(1 / noise.least_tail("gaussian"))
     if n > most:
         raise InputError(

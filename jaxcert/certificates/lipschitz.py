@@ -32,7 +32,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxcert import random_keys
 from jaxcert.certificate import ERROR, Certificates
 from jaxcert.certificates import _arithmetic, _evidence
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of
 from jaxcert.interfaces import Bound, Certifier, Model, Network, Tell
 from jaxcert.ops import margins
 from jaxcert.ops.images import check_range, unit
@@ -52,8 +52,7 @@ def make(
     a network without Lipschitz constants or with weights that are not finite.
     """
     model = network.model
-    if bound not in ("tight", "torus"):
-        raise InputError(f"certify.bound is tight or torus, not {bound!r}.")
+    one_of(("tight", "torus"), bound=bound)
     if model.lipschitz_bound is None:
         raise InputError(
             "the lipschitz certificate needs a Lipschitz network, as lip_convnet; other "

@@ -31,7 +31,7 @@ from jax.tree_util import Partial
 from jaxcert import random_keys
 from jaxcert.certificates import _inputs, smoothing
 from jaxcert.diffusion import classifiers, edm, racing, sift
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, at_least, one_of
 from jaxcert.interfaces import Certifier, Network
 from jaxcert.ops.images import unit
 
@@ -326,11 +326,8 @@ def _unused(base: Base) -> set[str]:
 
 def _check(base: Base, network, unconditional, classifier) -> None:
     model = network.model
-    if base.kind not in KINDS or base.search not in SEARCHES:
-        raise InputError(
-            f"kind {base.kind!r}, search {base.search!r}: give one of {', '.join(KINDS)} and "
-            f"one of {', '.join(SEARCHES)}."
-        )
+    one_of(KINDS, kind=base.kind)
+    one_of(SEARCHES, search=base.search)
     if base.block < 1:
         raise InputError(f"block {base.block}: give 0 (by the device) or more.")
     if base.num_classes < 2:
@@ -362,8 +359,7 @@ def _check(base: Base, network, unconditional, classifier) -> None:
             f"noise_from={base.noise_from!r} is of apndc, and kind is {base.kind}: leave it "
             "at 'denoised'."
         )
-    if not base.drop_below >= 0:
-        raise InputError(f"drop_below {base.drop_below}: give a sigma, or 0 for none.")
+    at_least(0, drop_below=base.drop_below)
     if (base.search == "hybrid") != (classifier is not None):
         raise InputError(
             "search=hybrid and networks.classifier go together: give both or none."

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of
 
 RADII = {
     "gaussian": ("l2", "l1", "linf"),
@@ -60,10 +60,7 @@ def scale(noise: str, sigma: float) -> float:
 
 def check(noise: str, norm: str) -> None:
     """Raises InputError for a pair without a radius."""
-    if not isinstance(noise, str) or noise not in RADII:
-        raise InputError(
-            f"there is no noise {noise!r}: give one of {', '.join(RADII)}."
-        )
+    one_of(RADII, noise=noise)
     if norm not in RADII[noise]:
         can = " or ".join(RADII[noise])
         raise InputError(

@@ -48,7 +48,7 @@ import numpy as np
 
 from jaxcert.certificate import Certificates
 from jaxcert.certificates import _evidence, norms, sequential, statistics
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, one_of, within
 
 NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
 PILOT = 1000
@@ -421,10 +421,8 @@ def too_few(
 
 def check_bound(bound: str) -> None:
     """Raises InputError for an unknown one."""
-    if bound not in ("union", "mixture"):
-        raise InputError(f"bound {bound!r} is neither 'union' nor 'mixture'.")
+    one_of(("union", "mixture"), bound=bound)
 
 
 def check_rho(rho: float) -> None:
-    if not 0 < rho < 1:
-        raise InputError(f"rho {rho} is no share of a radius to give up: try 0.05.")
+    within("(0, 1)", rho=rho)

@@ -30,7 +30,6 @@ import functools
 import math
 import time
 import warnings
-from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +49,7 @@ from jaxcert.certificates import (
     voting,
 )
 from jaxcert.certificates import noise as noises
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, one_of, whole_from, within
 from jaxcert.interfaces import Certifier, Network, Plan, VoteFn
 from jaxcert.ops import images
 
@@ -146,10 +145,7 @@ def certifier(
     cannot certify anything, and where compiled programs are inexact.
     """
     _arithmetic.check()
-    if num_classes < 2 or num_classes != int(num_classes):
-        raise InputError(
-            f"num_classes {num_classes} leaves nothing to certify: 2 or more."
-        )
+    whole_from(2, num_classes=num_classes)
     norms.check(noise, norm)
     sigma = _drawn(sigma)
     if not math.isfinite(norms.scale(noise, sigma)):
@@ -414,8 +410,7 @@ def _chunk_of(image_shape: tuple[int, ...]) -> int:
 
 def _drawn(sigma: float) -> float:
     """The std that float32 noise has: what is drawn is what is claimed."""
-    if not sigma > 0:
-        raise InputError(f"sigma {sigma} is not above 0: give the noise's std.")
+    above(0, sigma=sigma)
     with np.errstate(over="ignore"):
         drawn = float(np.float32(sigma))
     if not _LEAST_SIGMA * (1 - 1e-6) <= drawn < math.inf:
@@ -427,19 +422,10 @@ def _drawn(sigma: float) -> float:
 
 
 def _check(n0, n, alpha, procedure, chunk) -> None:
-    if procedure not in procedures.NAMES:
-        raise InputError(
-            f"there is no procedure {procedure!r}: give one of "
-            f"{', '.join(procedures.NAMES)}."
-        )
-    if not 0 < alpha < 1:
-        raise InputError(f"alpha {alpha} is no probability of error: try 0.001.")
-    whole = all(isinstance(v, Integral) for v in (n0, n, chunk))
-    if not whole or n0 < 1 or n < 1 or chunk < 0:
-        raise InputError(
-            f"n0 {n0}, n {n} and chunk {chunk} are numbers of samples: give whole ones, n0 and n "
-            "at least 1, chunk 0 (chosen for the device) or more."
-        )
+    one_of(procedures.NAMES, procedure=procedure)
+    within("(0, 1)", alpha=alpha)
+    whole_from(1, n0=n0, n=n)
+    whole_from(0, chunk=chunk)
     if n0 + n + chunk + procedures.PILOT > np.iinfo(np.int32).max:
         raise InputError(
             f"n0 {n0}, n {n} and chunk {chunk} are too many to count in 32 bits: give "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from analytic_denoiser import analytic
+from refusals import names
 
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import (
@@ -275,22 +278,22 @@ def _judge(**fields):
 @pytest.mark.parametrize(
     "fault, change",
     [
-        ("above sigma_tau", dict(sigma=1.6)),
-        ("kind 'dc'", dict(kind="dc")),
-        ("search 'fast'", dict(search="fast")),
+        (names("sigma_end", 3.0), dict(sigma=1.6)),
+        (names("kind", "dc"), dict(kind="dc")),
+        (names("search", "fast"), dict(search="fast")),
         ("keep=5 of 4 classes", dict(search="sift", keep=5, levels=126)),
         ("go together", dict(search="hybrid")),
         ("search=sift is of apndc", dict(search="sift", kind="epndc", keep=2)),
         ("search=sift is of apndc", dict(search="sift", noise_from="noisy", keep=2)),
         ("search=sift is of apndc", dict(search="sift", weighting="repo", keep=2)),
         (
-            "threshold nan",
+            names("threshold", "nan"),
             dict(search="sift", threshold=float("nan"), keep=2, levels=126),
         ),
         ("search=sift has 50 and 126 levels", dict(search="sift", keep=2)),
         ("noise_from='noisy' is of apndc", dict(kind="epndc", noise_from="noisy")),
-        ("drop_below -1.0", dict(drop_below=-1.0)),
-        ("c must be 0 or more", dict(c=-1.0)),
+        (names("drop_below", -1.0), dict(drop_below=-1.0)),
+        (names("c", -1.0), dict(c=-1.0)),
         ("no level is above", dict(drop_below=9.0)),
         ("certify no radius", dict(n=1)),
     ],
@@ -299,7 +302,7 @@ def test_what_cannot_be_certified_is_one_sentence(network, images, fault, change
     with pytest.raises(InputError, match=r"^[^\n]+\.$") as caught:
         certifier = noised_diffusion_classifier.make(network, **VOTES | change)
         certifier.certify(KEY, images, np.arange(4), np.arange(4))
-    assert fault in str(caught.value)
+    assert re.search(fault, str(caught.value))
 
 
 def test_a_classifier_or_a_denoiser_without_classes_is_refused(network):
@@ -379,9 +382,9 @@ def test_constant_of_a_diffusion_classifier_is_that_of_the_noise_that_is_drawn(n
 
 def test_what_the_lipschitz_certificate_refuses(network, images):
     for fault, change in (
-        ("n 1,", dict(n=1)),
+        (names("n", 1), dict(n=1)),
         ("n 1000001 draws tell float32 noise", dict(n=10**6 + 1)),
-        ("bound 'normal'", dict(bound="normal")),
+        (names("bound", "normal"), dict(bound="normal")),
         ("no level is above", dict(drop_below=9.0)),
     ):
         with pytest.raises(InputError, match=fault):

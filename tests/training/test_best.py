@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import certify
 from jaxcert import config as configs
@@ -283,10 +284,10 @@ def test_record_in_the_way_is_refused_before_a_step(tmp_path):
 @pytest.mark.parametrize(
     "changes,words",
     [
-        (dict(certify__rho=-1.0), "rho -1.0 is no share"),
-        (dict(certify__bound="x"), "bound 'x' is neither"),
-        (dict(certify__alpha=0.0), "alpha 0.0 is no probability"),
-        (dict(certify__sigma=-1.0), "sigma -1.0 is not above 0"),
+        (dict(certify__rho=-1.0), names("rho", -1.0)),
+        (dict(certify__bound="x"), names("bound", "x")),
+        (dict(certify__alpha=0.0), names("alpha", 0.0)),
+        (dict(certify__sigma=-1.0), names("sigma", -1.0)),
         (dict(certify__step=0), "certify.step must be at least 1"),
         (dict(optim__accumulate=5), "no optimizer step is taken"),
         (dict(data__batch=1001), "images to train on"),
