@@ -39,6 +39,15 @@ BLOCKS = [
 SHELL = [text for _, kind, text in BLOCKS if kind == "bash"]
 PYTHON = [(page, text) for page, kind, text in BLOCKS if kind == "python"]
 OUTPUT = [text for _, kind, text in BLOCKS if kind == ""]
+TOP = ("jaxcert", "tests", "benchmarks", "configs", "docs", "notebooks")
+MADE_UP = {
+    "jaxcert/models/mlp.py",
+    "jaxcert/nn/foo.py",
+    "jaxcert/methods/bar.py",
+    "jaxcert/certificates/baz.py",
+    "docs/api",
+}
+"""Files that the recipes write, or a build."""
 NOT_NEEDED = ("torch", "pandas")
 """Packages that examples import and the tests do without."""
 KINDS = {"", "bash", "python", "json", "{toctree}"}
@@ -92,6 +101,16 @@ def test_links_lead_to_a_page(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
         if not target.startswith("https://arxiv.org/abs/"):
             assert (ROOT / page.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("page", [*PAGES, Path("CONTRIBUTING.md")], ids=str)
+def test_files_that_a_page_names_are_there(page):
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.M | re.S)
+    for name in re.findall(r"`([\w.]+(?:/[\w.]+)*/[\w.]*)`", text):
+        top = name.split("/")[0]
+        if name in MADE_UP or not (top in TOP or (ROOT / "jaxcert" / top).is_dir()):
+            continue
+        assert (ROOT / name).exists() or (ROOT / "jaxcert" / name).exists(), name
 
 
 def test_every_page_is_in_the_contents():
