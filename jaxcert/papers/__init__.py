@@ -1,0 +1,1 @@
+"""What single papers evaluate: generated data, quality of images, norms of gradients."""

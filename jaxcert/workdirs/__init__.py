@@ -1,0 +1,1 @@
+"""What a workdir holds: its config, its checkpoints, the networks in them."""
