@@ -39,8 +39,8 @@ def jaxcert(row: Row, device: str) -> Job:
 
     import jax
 
+    from jaxcert import sharding
     from jaxcert.data import loader, mixture
-    from jaxcert.training import sharding
 
     shape = row.shape
     real, generated = (_source(shape, name) for name in ("real", "generated"))

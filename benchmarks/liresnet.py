@@ -68,10 +68,11 @@ def trainer(shape: dict[str, Any]):
     what gives a first state and totals."""
     import jax
 
+    from jaxcert import sharding
     from jaxcert.interfaces import Run, TrainState
     from jaxcert.methods import gloro
     from jaxcert.models import liresnet
-    from jaxcert.training import optim, sharding, step
+    from jaxcert.training import optim, step
 
     sharding.use_precision(training.PRECISION)
     side, mesh = shape["side"], sharding.data_mesh()

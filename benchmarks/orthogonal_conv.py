@@ -133,10 +133,11 @@ def _network(shape: dict[str, Any]) -> Job:
     """The library's own training step; the batch is already on the device."""
     import jax
 
+    from jaxcert import sharding
     from jaxcert.interfaces import Run, TrainState
     from jaxcert.methods import lot as method
     from jaxcert.models import lip_convnet
-    from jaxcert.training import optim, sharding, step
+    from jaxcert.training import optim, step
 
     sharding.use_precision(training.PRECISION)
     side = 2 ** shape["stages"]

@@ -32,6 +32,8 @@ from statistics import median
 
 import numpy as np
 
+from jaxcert.training import loop
+
 SHAPE = 32, 32, 3
 PIXELS = 3072
 BATCH, REAL = 256, 50_000
@@ -94,10 +96,10 @@ def loader(folder: Path) -> dict:
     """Seconds to open, microseconds per image, and shares of the npz file's images/s."""
     import jax
 
+    from jaxcert import sharding
     from jaxcert.data import loader, mixture
     from jaxcert.data.generated import open_generated
     from jaxcert.data.sources import Source
-    from jaxcert.training import sharding
 
     real = Source(
         np.zeros((REAL, *SHAPE), np.uint8), np.arange(REAL) % 10, 10, "synthetic"
@@ -147,9 +149,8 @@ def loader(folder: Path) -> dict:
 def train(path: Path) -> dict:
     """One run of jaxcert.train in this process: seconds per image and peak memory."""
     from jaxcert import config as configs
-    from jaxcert import train
+    from jaxcert import sharding
     from jaxcert.data import loader, opened
-    from jaxcert.training import sharding
 
     times, batches = [], loader.batches
 
@@ -171,7 +172,7 @@ def train(path: Path) -> dict:
         generated_share=0.7,
     )
     with tempfile.TemporaryDirectory() as workdir:
-        train.train(config, workdir)
+        loop.train(config, workdir)
     loader.batches = batches
     config.data.epoch_images = (STEPS + MORE) * BATCH
     stream = opened.open(config).batches(STEPS, None, sharding.data_mesh())

@@ -107,10 +107,11 @@ def _trainer(model, shape: dict[str, Any]):
     import jax
     import jax.numpy as jnp
 
+    from jaxcert import sharding
     from jaxcert.data.augment import augment
     from jaxcert.interfaces import Run, TrainState
     from jaxcert.methods import gaussian
-    from jaxcert.training import optim, sharding, step
+    from jaxcert.training import optim, step
 
     run = Run(steps_per_epoch=196, total_steps=196, data_size=shape["data"])
     method = gaussian.make(model, run, sigma=shape["sigma"])

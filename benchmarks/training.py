@@ -17,7 +17,7 @@ def program(one_step: Callable, mesh: Any):
     """
     import jax
 
-    from jaxcert.training import sharding
+    from jaxcert import sharding
 
     def train(state, totals, batch, key):
         return one_step(state, totals, batch, key)
@@ -32,7 +32,8 @@ def totals(one_step: Callable, mesh: Any, *inputs: Any):
     import jax
     import numpy as np
 
-    from jaxcert.training import sharding, step
+    from jaxcert import sharding
+    from jaxcert.training import step
 
     state, *rest = inputs
     shapes = jax.eval_shape(lambda *a: one_step(*a)[1], state, None, *rest)

@@ -115,7 +115,9 @@ def _ratio(spread: dict[str, float] | None) -> str:
 
 
 def _report() -> str:
-    from jaxcert import report  # imports JAX; the other tables need only this file
+    from jaxcert.analysis import (
+        report,  # imports JAX; the other tables need only this file
+    )
 
     return report.report([RECORD]).rstrip()
 

@@ -12,8 +12,7 @@ if _COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback, from the first line on
 
 from jaxcert.errors import terminal  # noqa: E402
+from jaxcert.version import __version__  # noqa: E402, F401
 
 if _COMMAND:
     terminal.begin()
-
-__version__ = "0.1.0"

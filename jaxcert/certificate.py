@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 ABSTAIN, ERROR = -1, -2
 ATTACKS = ("pgd", "apgd")
@@ -78,3 +79,47 @@ def concatenate(parts: Iterable[Certificates]) -> Certificates:
         **{k: None if v is None else v[order] for k, v in columns.items()},
         header=parts[0].header,
     )
+
+
+def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
+    """Share of images that are correct with radius >= r, for each r; float64 [R], nan at radii
+    of which the record says nothing (see `states`)."""
+    radii = np.asarray(radii, np.float64)
+    reached = np.sort(c.radius[c.correct])
+    below = np.searchsorted(reached, radii, side="left")
+    share = (len(reached) - below) / len(c.index)
+    return np.where(states(c, radii), share, np.nan)
+
+
+def certifies(c: Certificates) -> bool:
+    """Whether the record has radii; one of PREDICT has classes alone."""
+    procedure = c.header.get("procedure")
+    return not isinstance(procedure, dict) or procedure.get("name") != "predict"
+
+
+def tried(c: Certificates) -> np.ndarray | None:
+    """The radii at which a record says what is certified, rising float64 [T], if it tried
+    some alone; None if it has the radius of every image."""
+    procedure = c.header.get("procedure")
+    given = procedure.get("radii") if isinstance(procedure, dict) else None
+    if not isinstance(given, list | tuple) or not given:
+        return None
+    radii = [r for r in given if type(r) in (int, float)]
+    if c.header.get("method") == "interval":  # classes are known without a box
+        radii = [0.0, *radii]
+    return np.unique(np.asarray(radii, np.float64))
+
+
+def states(c: Certificates, radii: ArrayLike) -> np.ndarray:
+    """bool [R]: whether the record says what share is certified at these radii. One of
+    PREDICT speaks of 0 alone, one that tried some radii of these alone: of others, what the
+    next one above has is only a lower bound. A radius up to 1e-9 of it below one that was
+    tried is that one (0.15 and 3 * 0.05); above it nothing was tried."""
+    radii = np.asarray(radii, np.float64)
+    if not certifies(c):
+        return radii == 0
+    known = tried(c)
+    if known is None:
+        return np.ones(radii.shape, bool)
+    next_up = np.append(known, np.inf)[np.searchsorted(known, radii)]
+    return next_up <= radii * (1 + 1e-9)

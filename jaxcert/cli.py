@@ -6,13 +6,39 @@ import argparse
 import logging
 import math
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import NoReturn
 
 from ml_collections import ConfigDict
 
 from jaxcert import config as configs
 from jaxcert.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of one command, whose faults are InputErrors as all others are.
+
+    doc: of the command's module, whose first line is the summary, and the rest what follows
+    the options.
+    """
+
+    def __init__(self, doc: str, *, more: str = ""):
+        summary, _, epilog = doc.partition("\n")
+        super().__init__(
+            prog=program(),
+            description=summary,
+            epilog=epilog + more,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help lists what there is.")
+
+
+ANY_VALUE = "\nAny value of the config: --config.section.key=value"
 
 
 def parse(
@@ -24,20 +50,16 @@ def parse(
     takes_state: bool = False,
     takes_radii: bool = False,
     takes_certificate: bool = False,
+    add: Callable[[Parser], None] = lambda parser: None,
 ) -> argparse.Namespace:
     """Arguments of a command, with the resolved `config` and `workdir`.
 
     needs: 'config' (a config file; workdir defaults to runs/<system_name>) or 'workdir' (whose
-    config.json is read). Overrides are typed by the value they replace. Raises InputError.
+    config.json is read). add: gives the parser the command's own options. Overrides are typed
+    by the value they replace. Raises InputError.
     """
-    summary, _, epilog = doc.partition("\n")
-    parser = argparse.ArgumentParser(
-        prog=program(),
-        description=summary,
-        epilog=epilog + "\nAny value of the config: --config.section.key=value",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(doc, more=ANY_VALUE)
+    add(parser)
     if needs == "config":
         parser.add_argument("--config", help="config file, a row of it after a colon")
         parser.add_argument(
@@ -98,9 +120,7 @@ def parse(
             raise InputError(
                 f"--{needed} is missing; for example --{needed} {example}."
             )
-    wrong = [word for word in rest if not word.startswith("--config.")]
-    if wrong:
-        raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
+    check_words(rest)
     if needs == "config":
         args.workdir = args.workdir or f"runs/{configs.system_name(args.config)}"
         config = configs.load(args.config)
@@ -139,6 +159,13 @@ def program() -> str:
     if module.startswith("jaxcert."):
         return f"python -m {module}"
     return f"jaxcert {words}" if module == "jaxcert" else Path(sys.argv[0]).name
+
+
+def check_words(words: list[str]) -> None:
+    """Raises InputError for words that no option takes and that are no --config.key=value."""
+    wrong = [word for word in words if not word.startswith("--config.")]
+    if wrong:
+        raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
 
 
 def quiet() -> None:

@@ -1,29 +1,29 @@
-"""Generated images from one npz file into shuffled shards.
+"""Write the generated images of an npz file as shards in shuffled order.
 
-python -m jaxcert.convert --generated 1m.npz --out generated/1m
+    python -m jaxcert.convert --generated 1m.npz --out generated/1m
+
+The file holds `image`, uint8 [M,H,W,C], and `label`; the shards are ArrayRecord files for
+--config.data.generated. The file is never read whole; an interrupted conversion continues.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from jaxcert import cli
 from jaxcert.data import write
 from jaxcert.errors import exit_cleanly
 from jaxcert.locks import only_writer
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m jaxcert.convert",
-        description="Write the generated images of an npz file (`image` uint8 [M,H,W,C], "
-        "`label`) as ArrayRecord shards in shuffled order, for --config.data.generated. "
-        "The file is never read whole; an interrupted conversion continues.",
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        "--generated", required=True, metavar="FILE.npz", help="the images and labels"
     )
-    parser.add_argument("--generated", required=True, metavar="FILE.npz")
-    parser.add_argument("--out", required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="where the shards are written"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order (default 0)")
     given = parser.parse_args(arguments)
     with only_writer(given.out, option="--out"):

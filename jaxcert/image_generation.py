@@ -1,31 +1,30 @@
-"""Sample images of a trained EDM into shards, for --config.data.generated.
-
-    python -m jaxcert.generate --workdir runs/edm --out generated/edm --count 5000
+"""Sampling of a trained EDM into the shards of a set of generated images.
 
 Classes are balanced: image i is of class i mod K, so every part of the set is balanced
 too. Image i draws from fold_in(seed, i): another batch or device count changes no more than
-the rounding of its pixels. The same command continues after kill -9 with the shard that was
-being written. images.json in the folder says what the images are made of.
-
-The defaults are the 18 steps, 35 evaluations, of Karras et al. (2022) for CIFAR-10. Theirs
-for ImageNet-64: --steps 256 --churn 40 --churn-min 0.05 --churn-max 50 --churn-noise 1.003.
+the rounding of its pixels. An interrupted call continues with the shard that was being written.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcert import config as configs
-from jaxcert.errors import InputError, exit_cleanly, interruptible
+from jaxcert import random_keys, sharding
+from jaxcert.data import write
+from jaxcert.diffusion import edm, sampler
+from jaxcert.errors import InputError, interruptible
 from jaxcert.locks import only_writer
 from jaxcert.progress import Progress
+from jaxcert.workdirs.networks import open_edm, predictor
 
 PER_SHARD = 1 << 13
 """Images that an interruption may lose."""
@@ -54,14 +53,6 @@ def generate(
     workdir that holds no EDM, one without classes and no classifier, one that was trained
     with classes only and a classifier, or a folder with images of another origin.
     """
-    import jax
-
-    from jaxcert import random_keys
-    from jaxcert.data import write
-    from jaxcert.diffusion import edm, sampler
-    from jaxcert.training import sharding
-    from jaxcert.workdirs import open_edm
-
     if count < 1 or batch < 0 or not 0 <= seed < 2**32:
         raise InputError(
             f"--count {count}, --batch {batch}, --seed {seed}: give at least 1, at least 0, "
@@ -120,12 +111,6 @@ def generate(
 def compiled(network, levels: np.ndarray, churn, mesh) -> Callable:
     """(key, number [B], label [B], -1: no class) -> uint8 [B,H,W,C], on all devices of the
     mesh. Image i depends on the key, its number and its label alone."""
-    import jax
-    import jax.numpy as jnp
-    from jax.sharding import NamedSharding, PartitionSpec
-
-    from jaxcert.diffusion import sampler
-
     model, shape = network.model, network.model.image_shape
 
     def sample(params, state, key, number, label):
@@ -171,80 +156,3 @@ def _labels(model, classifier: str | Path, mesh) -> tuple[Callable | None, int, 
         )
     predict, classes, digest = predictor(classifier, model.image_shape, mesh)
     return predict, classes, f"classifier {digest}"
-
-
-def predictor(workdir: str | Path, image_shape: tuple[int, int, int], mesh):
-    """(uint8 [B,H,W,C] -> class int32 [B], number of classes, digest of the checkpoint) of
-    a classifier's workdir. Raises InputError."""
-    import jax
-
-    from jaxcert import random_keys
-    from jaxcert.ops.images import unit
-    from jaxcert.workdirs import open_classifier
-
-    random_keys.pin()
-    network, digest = open_classifier(workdir, image_shape, mesh)
-    model, params = network.model, network.params
-    state = jax.jit(model.prepare)(params, network.state)
-
-    @jax.jit
-    def classes(params, state, image):
-        return model.apply(params, state, unit(image))[0].argmax(-1)
-
-    def predict(image):
-        return np.asarray(classes(params, state, image), np.int32)
-
-    return predict, model.num_classes, digest
-
-
-def main(arguments: list[str] | None = None) -> None:
-    summary, _, epilog = __doc__.partition("\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxcert.generate",
-        description=summary,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--workdir", required=True, metavar="DIR", help="of a trained EDM")
-    add("--out", required=True, metavar="FOLDER", help="of the shards")
-    add("--count", required=True, type=int, help="images")
-    add("--seed", type=int, default=0)
-    add("--batch", type=int, default=0, help="images per call (0: by the device)")
-    add("--steps", type=int, default=18, help="N; 2N - 1 evaluations (18)")
-    add("--sigma-min", type=float, default=0.002)
-    add("--sigma-max", type=float, default=80.0)
-    add("--rho", type=float, default=7.0)
-    add("--churn", type=float, default=0.0, help="S_churn (0: deterministic)")
-    add("--churn-min", type=float, default=0.0, help="S_min")
-    add("--churn-max", type=float, default=float("inf"), help="S_max")
-    add("--churn-noise", type=float, default=1.0, help="S_noise")
-    add(
-        "--classifier",
-        default="",
-        metavar="DIR",
-        help="sample without a class and let this classifier label the images",
-    )
-    given = parser.parse_args(arguments)
-    from jaxcert import cli
-
-    cli.quiet()
-    count = generate(
-        given.workdir,
-        given.out,
-        count=given.count,
-        seed=given.seed,
-        steps=given.steps,
-        sigma_min=given.sigma_min,
-        sigma_max=given.sigma_max,
-        rho=given.rho,
-        churn=(given.churn, given.churn_min, given.churn_max, given.churn_noise),
-        classifier=given.classifier,
-        batch=given.batch,
-    )
-    print(f"{given.out} holds {count:,} images.")
-
-
-if __name__ == "__main__":
-    sys.exit(exit_cleanly(main))

@@ -11,25 +11,17 @@ Everything goes to standard output, and no file is written.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import textwrap
 
 from jaxcert import cli
 from jaxcert import config as configs
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import exit_cleanly
 
 
 def main(argv: list[str] | None = None) -> int:
-    summary, _, epilog = __doc__.partition("\n")
-    parser = argparse.ArgumentParser(
-        prog=cli.program(),
-        description=summary,
-        epilog=epilog + "\nAny value of the config: --config.section.key=value",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.Parser(__doc__, more=cli.ANY_VALUE)
     parser.add_argument(
         "config",
         nargs="?",
@@ -42,9 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         help="print the same run, shrunk to seconds (off)",
     )
     args, overrides = parser.parse_known_args(argv)
-    wrong = [word for word in overrides if not word.startswith("--config.")]
-    if wrong:
-        raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
+    cli.check_words(overrides)
     if args.config is None:
         for name in configs.shipped():
             summary, groups = configs.described(name)

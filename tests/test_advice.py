@@ -18,6 +18,8 @@ from refusals import names
 
 from jaxcert import certify, cli, convert, quality, report, study, train
 from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.papers import study as studies
+from jaxcert.training import loop
 
 
 @cache
@@ -159,9 +161,9 @@ def test_arguments(said, fault, advised):
 def test_training(said, fault, advised):
     due = " certify.after_training=True"
     with pytest.raises(InputError, match=said) as caught:
-        train.check(parsed(fault + due).config)
+        loop.check(parsed(fault + due).config)
     assert_found(caught)
-    train.check(parsed(advised + due).config)
+    loop.check(parsed(advised + due).config)
 
 
 @pytest.mark.parametrize("said,fault,advised", CERTIFIED, ids=lambda v: v[:30])
@@ -279,8 +281,8 @@ STUDIES = {
 
 @pytest.mark.parametrize("fault,words,advised", STUDIES.values(), ids=STUDIES)
 def test_studies(capsys, tmp_path, monkeypatch, fault, words, advised):
-    monkeypatch.setattr(study, "study", lambda *a, **k: [])
-    monkeypatch.setattr(report, "main", lambda argv: 0)
+    monkeypatch.setattr(studies, "study", lambda *a, **k: [])
+    monkeypatch.setattr("jaxcert.papers.study_report.show", lambda folders: 0)
     base = ["--config", CONFIG, "--tiny", "--workdir", tmp_path / "new"]
     status, said = said_by(study, [*base, *fault.split()], capsys)
     assert status == 2 and words in said

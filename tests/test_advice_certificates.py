@@ -15,9 +15,7 @@ import numpy as np
 import pytest
 from refusals import names
 
-from jaxcert import quality as quality_command
 from jaxcert import random_keys
-from jaxcert.analysis import quality
 from jaxcert.attacks import apgd
 from jaxcert.certificates import (
     denoised_smoothing,
@@ -65,6 +63,8 @@ from jaxcert.models import (
 )
 from jaxcert.nn import _layer
 from jaxcert.ops import images, norm_dist, sort_neuron, spectral
+from jaxcert.papers import image_statistics as quality
+from jaxcert.papers import quality as quality_of
 
 SHAPE, CLASSES = (8, 8, 1), 3
 GREY = dict(image_shape=SHAPE, num_classes=CLASSES, mean=(0.5,))
@@ -1089,7 +1089,7 @@ PARTS = [
         dict(side=2, padding=1),
     ),
     (
-        "0 is the l_inf distance",
+        names("rho", 1.0),
         by(sort_neuron.sort_neuron, x=EYE, w=EYE),
         dict(rho=1.0),
         dict(rho=0.5),
@@ -1259,19 +1259,19 @@ PARTS = [
     ),
     (
         "give MODULE:FUNCTION, the module",
-        quality_command.find_features,
+        quality_of.find_features,
         dict(name="nowhere:mean"),
         dict(name="math:fsum"),
     ),
     (
         "give MODULE:FUNCTION, the module",
-        quality_command.find_features,
+        quality_of.find_features,
         dict(name="math"),
         dict(name="math:fsum"),
     ),
     (
         "is no function: give MODULE",
-        quality_command.find_features,
+        quality_of.find_features,
         dict(name="math:pi"),
         dict(name="math:fsum"),
     ),

@@ -25,7 +25,7 @@ from PIL import Image
 from refusals import names
 
 from jaxcert import __main__ as commands
-from jaxcert import cli, study, train
+from jaxcert import cli
 from jaxcert import config as configs
 from jaxcert.config import check_type
 from jaxcert.data import (
@@ -43,8 +43,9 @@ from jaxcert.data import (
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run, TrainState
-from jaxcert.training import limits, optim, processes
-from jaxcert.training.sharding import data_mesh
+from jaxcert.papers import study as studies
+from jaxcert.sharding import data_mesh
+from jaxcert.training import limits, loop, optim, processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*differs from the published file")
 
@@ -143,7 +144,7 @@ PLAN = dict(
 
 
 def plan(**given):
-    study.runs(**PLAN | given)
+    studies.runs(**PLAN | given)
 
 
 # (words of the sentence, function, arguments with the fault, arguments as advised)
@@ -993,7 +994,7 @@ def test_shards_of_other_images(tmp_path):
     (out / foreign.name).unlink()
     OPEN(out)
     refused(partial(write.convert, path, out, seed=1), "name another folder by --out")
-    refused(partial(write.convert, path, out, seed=-1), "give 0 or more")
+    refused(partial(write.convert, path, out, seed=-1), names("seed", -1))
 
 
 def test_a_folder_with_too_many_files_to_open(tmp_path, monkeypatch):
@@ -1099,7 +1100,7 @@ def test_config_files_are_listed_by_the_command_that_is_named(capsys):
 
 
 def built(config):
-    return train.check(config)
+    return loop.check(config)
 
 
 def overridden(*words):

@@ -17,7 +17,6 @@ from study_runs import workdir as study_run
 
 from jaxcert import (
     attack,
-    certifiers,
     certify,
     cli,
     generate,
@@ -27,10 +26,12 @@ from jaxcert import (
     report,
 )
 from jaxcert import config as configs
+from jaxcert.analysis import report as reports
+from jaxcert.certificates import building
 from jaxcert.data import opened
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.methods import _smoothing
-from jaxcert.training.checkpoint import Checkpoints
+from jaxcert.workdirs.checkpoint import Checkpoints
 
 # Tables of others. A line is fields with spaces between, which are tabs in the file.
 
@@ -275,7 +276,7 @@ def files(tmp_path_factory):
     header = dict(method="smoothing", norm="l2", alpha=0.001, sigma=0.5, num_classes=3)
     with records.Writer(made["run"], header) as writer:
         writer.append(rows(0, predicted=np.array([records.ABSTAIN])))
-    path = folder / "mixed" / report.RECORD
+    path = folder / "mixed" / reports.RECORD
     head, *rest = path.read_text().splitlines()
     head = json.dumps(json.loads(head) | dict(checkpoint="another"))
     path.write_text("\n".join([head, *rest]) + "\n")
@@ -325,7 +326,7 @@ def run(tmp_path_factory):
 
 
 def changed(run, path, head=(), row=()):
-    lines = (run / report.RECORD).read_text().splitlines()
+    lines = (run / reports.RECORD).read_text().splitlines()
     header = json.loads(lines[0])
     for key, value in dict(head).items():
         at = header
@@ -369,7 +370,7 @@ def test_records_are_certified_into_another_file(ends, run, tmp_path, name):
 
 def test_lines_are_restored_or_deleted(ends, run, tmp_path):
     """Also where the command is report, whose own --out is another file."""
-    path, good = tmp_path / "c.jsonl", (run / report.RECORD).read_text().splitlines()
+    path, good = tmp_path / "c.jsonl", (run / reports.RECORD).read_text().splitlines()
     into = "name another file with --out of `python -m jaxcert.certify`"
     faults = [
         ([good[0].replace('"format"', '"x"'), *good[1:]], f"restore it, or {into}"),
@@ -398,7 +399,7 @@ def test_lines_are_restored_or_deleted(ends, run, tmp_path):
 
 def test_a_record_that_is_written_or_not_begun(ends, run, tmp_path):
     """`wait for it, or name another file`, `finish jaxcert.certify`."""
-    path, good = tmp_path / "c.jsonl", (run / report.RECORD).read_text().splitlines()
+    path, good = tmp_path / "c.jsonl", (run / reports.RECORD).read_text().splitlines()
     path.write_text(good[0] + "\n")
     status, said = ends(report, path)
     assert status == 2 and "finish `jaxcert.certify`" in said
@@ -413,7 +414,7 @@ def test_a_record_that_is_written_or_not_begun(ends, run, tmp_path):
 
 def test_what_stands_beside_a_record(ends, run, tmp_path):
     """Gradient norms, the reference of a config, data, and links."""
-    path, good = tmp_path / "run", (run / report.RECORD).read_text()
+    path, good = tmp_path / "run", (run / reports.RECORD).read_text()
     shutil.copytree(run, path)
     norms = path / "gradient_norms.json"
     for way_out in (
@@ -427,14 +428,14 @@ def test_what_stands_beside_a_record(ends, run, tmp_path):
         assert ends(report, path)[0] == 0
     for value, expected in (("x", 2), (70.0, 0)):
         reference = dict(clean=value, certified=50.0, radius=0.25, paper="A")
-        changed(run, path / report.RECORD, head={"config.reference": reference})
+        changed(run, path / reports.RECORD, head={"config.reference": reference})
         status, said = ends(report, path)
         assert status == expected, said
         assert not expected or "must be numbers, correct them there" in said
-    changed(run, path / report.RECORD, head={"data_digest": "0" * 16})
+    changed(run, path / reports.RECORD, head={"data_digest": "0" * 16})
     status, said = ends(report, path)
     assert status == 2 and "restore the file, or give it the data" in said
-    (path / report.RECORD).write_text(good)
+    (path / reports.RECORD).write_text(good)
     assert ends(report, path)[0] == 0
     (path / "report.html").unlink()
     (path / "report.html").symlink_to(tmp_path / "elsewhere.html")
@@ -453,7 +454,7 @@ def test_files_that_are_none(ends, run, tmp_path):
     ):
         status, sentence = ends(report, tmp_path / name)
         assert status == 2 and said in sentence
-    assert ends(report, run / report.RECORD)[0] == 0
+    assert ends(report, run / reports.RECORD)[0] == 0
 
 
 def rows(*index, **changes):
@@ -547,7 +548,7 @@ def test_first_votes_are_those_of_all_training_images(ends, run, tmp_path):
     )
     source = opened.open(given.config).images["train"]
     assert given.config.certify.split == "train" and str(given.out) == str(path)
-    assert list(certifiers.selected(given.config.certify, len(source.label))) == list(
+    assert list(building.selected(given.config.certify, len(source.label))) == list(
         range(12)
     )
 
@@ -565,7 +566,7 @@ def test_first_votes_are_those_of_all_training_images(ends, run, tmp_path):
     with pytest.raises(
         InputError, match="--out FILE` with the first model and name FILE"
     ):
-        _smoothing.first_votes(str(run / report.RECORD), 12, 10)
+        _smoothing.first_votes(str(run / reports.RECORD), 12, 10)
 
 
 # The commands beside certify.
@@ -661,7 +662,7 @@ COMMANDS = [
         f"{JUDGED} --features own:mean",
     ),
     (
-        "such as 1000",
+        "at least 1",
         gradient_norms,
         "--workdir {cnn} --images=0",
         "--workdir {cnn} --images=10",
@@ -686,7 +687,7 @@ COMMANDS = [
         f"{ATTACKED} --config.certify.radii=(0.0,)",
         f"{ATTACKED} --config.certify.radii=(0.0,0.1) --out {{tmp}}/a.jsonl",
     ),
-    ("such as 100, not", attack, f"{ATTACKED} --steps=x", ATTACKED),
+    ("--steps", attack, f"{ATTACKED} --steps=x", ATTACKED),
 ]
 
 

@@ -21,13 +21,16 @@ import pytest
 from command_line import CONFIG, ROOT
 from refusals import names
 
-from jaxcert import cli, errors, study, train
+from jaxcert import cli, errors, sharding, study
 from jaxcert import config as configs
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network, TrainState
 from jaxcert.locks import only_writer
-from jaxcert.training import build, checkpoint, evaluation, limits, processes, sharding
+from jaxcert.papers import study as studies
+from jaxcert.training import build, evaluation, limits, loop, processes
 from jaxcert.training.metrics import MetricWriter
+from jaxcert.workdirs import checkpoint
+from jaxcert.workdirs.runs import refuse_another
 
 BY = "certified_0.25"
 
@@ -207,18 +210,18 @@ def begun(workdir, config):
 def test_a_workdir_of_another_run(tmp_path):
     config, other = tiny(), tiny("--config.optim.lr=0.5")
     run = begun(tmp_path / "run", config)
-    refused(partial(train.refuse_another, run, other), "name another --workdir")
-    train.refuse_another(tmp_path / "another", other)
-    train.refuse_another(run, config)
+    refused(partial(refuse_another, run, other), "name another --workdir")
+    refuse_another(tmp_path / "another", other)
+    refuse_another(run, config)
     # of version 0.1, whose products were all float32
     old = tiny("--config.precision=highest")
     run_of_01 = begun(tmp_path / "run_of_01", old)
     said = refused(
-        partial(train.refuse_another, run_of_01, config),
+        partial(refuse_another, run_of_01, config),
         r"precision \(highest there, default here\).*, or continue with --config.precision",
     )
     assert said.endswith("as it is there.")
-    train.refuse_another(run_of_01, tiny("--config.precision=highest"))
+    refuse_another(run_of_01, tiny("--config.precision=highest"))
     path = run / "config.json"
     whole = path.read_bytes()
     for content, words in (
@@ -226,10 +229,10 @@ def test_a_workdir_of_another_run(tmp_path):
         (whole[:50], "restore it, or train again into another --workdir"),
     ):
         path.unlink() if content is None else path.write_bytes(content)
-        refused(partial(train.refuse_another, run, config), words)
-        train.refuse_another(tmp_path / "another", config)
+        refused(partial(refuse_another, run, config), words)
+        refuse_another(tmp_path / "another", config)
         path.write_bytes(whole)
-        train.refuse_another(run, config)
+        refuse_another(run, config)
     (tmp_path / "none").mkdir()
     refused(partial(configs.read, tmp_path / "none"), "no config.json; train into it")
     assert configs.read(run).optim.lr == config.optim.lr
@@ -241,7 +244,7 @@ def test_a_record_in_the_way(tmp_path):
     record.write_text("{}\n")
     run = SimpleNamespace(run=SimpleNamespace(total_steps=4))
     built = SimpleNamespace(data=run, state=state_of(0))
-    checked = partial(train._check_places, workdir=tmp_path, built=built)
+    checked = partial(loop._check_places, workdir=tmp_path, built=built)
     said = refused(partial(checked, config), "move the file away, or train with")
     option = re.search(r"--config\.certify\.after_training=\w+", said)[0]
     checked(configs.override(config, [option]))
@@ -393,7 +396,7 @@ def test_a_start_of_another_shape():
 
 def test_a_loss_that_is_not_finite(tmp_path):
     """The last checkpoint of the run starts another one, in another workdir."""
-    log = object.__new__(train._Log)
+    log = object.__new__(loop._Log)
     from jaxcert.training.step import Totals
 
     fields = {name: 0 for name in Totals._fields}
@@ -404,8 +407,8 @@ def test_a_loss_that_is_not_finite(tmp_path):
     for key, value in (("lr", 0.01), ("clip_norm", 1.0)):
         assert f"optim.{key}" in said and "into another --workdir" in said
         other = tiny(f"--config.optim.{key}={value}")
-        refused(partial(train.refuse_another, run, other), "name another --workdir")
-        train.refuse_another(tmp_path / "another", other)
+        refused(partial(refuse_another, run, other), "name another --workdir")
+        refuse_another(tmp_path / "another", other)
 
 
 # studies ----------------------------------------------------------------------------------
@@ -413,10 +416,10 @@ def test_a_loss_that_is_not_finite(tmp_path):
 
 def test_studies(tmp_path, monkeypatch):
     edm = str(ROOT / "configs/edm/digits.py")
-    said = refused(partial(study._edm_config, CONFIG, tiny=True), "config of an EDM")
-    study._edm_config(str(ROOT / re.search(r"such as (\S+)\.$", said)[1]), tiny=True)
+    said = refused(partial(studies._edm_config, CONFIG, tiny=True), "config of an EDM")
+    studies._edm_config(str(ROOT / re.search(r"such as (\S+)\.$", said)[1]), tiny=True)
     (tmp_path / "generated_8").mkdir()
-    others = study._refuse_other_images
+    others = studies._refuse_other_images
     refused(partial(others, tmp_path, 9), "same largest number, or another --workdir")
     others(tmp_path, 8)
     others(tmp_path / "another", 9)
@@ -426,11 +429,11 @@ def test_studies(tmp_path, monkeypatch):
             ["--config", CONFIG, "--tiny", "--workdir", str(tmp_path / "s"), *words]
         )
 
-    monkeypatch.setattr(study, "study", lambda *a, **k: [])
-    monkeypatch.setattr(study, "make_images", lambda *a, **k: None)
-    monkeypatch.setattr(study, "_check", lambda *a, **k: 0)
-    monkeypatch.setattr("jaxcert.train.check", lambda config: 0)
-    monkeypatch.setattr("jaxcert.report.main", lambda words: 0)
+    monkeypatch.setattr(studies, "study", lambda *a, **k: [])
+    monkeypatch.setattr(studies, "make_images", lambda *a, **k: None)
+    monkeypatch.setattr(studies, "_check", lambda *a, **k: 0)
+    monkeypatch.setattr("jaxcert.training.loop.check", lambda config: 0)
+    monkeypatch.setattr("jaxcert.papers.study_report.show", lambda folders: 0)
     image = np.full((9, 8, 8, 1), 9, np.uint8)
     few, more = str(tmp_path / "few.npz"), str(tmp_path / "more.npz")
     np.savez(few, image=image, label=np.arange(9))

@@ -10,15 +10,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcert import attack, certify, records, report, train
+from jaxcert import attack, records, sharding
 from jaxcert import config as configs
 from jaxcert.analysis import metrics
+from jaxcert.analysis import report as reports
+from jaxcert.attacks import audit as audits
 from jaxcert.attacks.apgd import apgd
+from jaxcert.certificates import run as certification
 from jaxcert.data import sources
 from jaxcert.errors import InputError
 from jaxcert.ops.images import unit
 from jaxcert.records import Certificates
-from jaxcert.training import checkpoint, sharding
+from jaxcert.training import loop
+from jaxcert.workdirs import checkpoint
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = CONFIGS / "sortnet" / "digits.py"
@@ -30,11 +34,11 @@ def workdir(tmp_path_factory):
     """A network of three steps, certified and attacked on twelve images."""
     workdir = tmp_path_factory.mktemp("attack") / "run"
     config = configs.tiny(configs.load(str(CONFIG)))
-    train.train(config, workdir)
+    loop.train(config, workdir)
     config.certify.stop = 12
-    certify.certify(config, workdir)
+    certification.certify(config, workdir)
     config.certify.name = "lipschitz"
-    certify.certify(config, workdir, out=workdir / "lipschitz.jsonl")
+    certification.certify(config, workdir, out=workdir / "lipschitz.jsonl")
     return workdir
 
 
@@ -51,7 +55,7 @@ def test_certificates_stand_beside_the_attack_and_a_false_one_is_an_error(
     said = capsys.readouterr().out
     assert "under pgd" in said and "12 images; no certificate is contradicted" in said
     assert "certificates.jsonl" in said and "lipschitz.jsonl" in said
-    attacks = attack.attack(small(workdir), workdir, steps=5)  # nothing is left to do
+    attacks = audits.attack(small(workdir), workdir, steps=5)  # nothing is left to do
     found = np.isfinite(attacks.distance)
     assert found.any() and (attacks.radius == 0).all()
     assert (attacks.distance[found] < 0.2).all()
@@ -61,7 +65,7 @@ def test_certificates_stand_beside_the_attack_and_a_false_one_is_an_error(
         assert (attacks.distance[found][near] < r).all()
     lost = (found & attacks.correct).sum()
     survive = (attacks.correct.sum() - lost) / len(found)
-    assert metrics.attacked_accuracy(attacks, [max(radii)])[0] == survive
+    assert audits.attacked_accuracy(attacks, [max(radii)])[0] == survive
 
     at = int(np.flatnonzero(found)[0])
     with claimed(workdir, at, attacks.distance[at] * 1.01):
@@ -101,9 +105,9 @@ def workdir_l2(tmp_path_factory):
     """A network of three steps, certified on twelve images."""
     workdir = tmp_path_factory.mktemp("attack_l2") / "run"
     config = configs.tiny(configs.load(str(CONFIG_L2)))
-    train.train(config, workdir)
+    loop.train(config, workdir)
     config.certify.stop = 12
-    certify.certify(config, workdir)
+    certification.certify(config, workdir)
     return workdir
 
 
@@ -141,7 +145,7 @@ def test_a_false_certificate_is_found_just_inside_although_no_radius_is_near(
         with pytest.raises(InputError, match="1 images, first for image 3, which"):
             run(workdir_l2, *more)
     distance = records.load(out).distance
-    assert distance[3] < 4.0 * attack.INSIDE
+    assert distance[3] < 4.0 * audits.INSIDE
     assert np.isnan(np.delete(distance, 3)).all()
 
 
@@ -154,13 +158,13 @@ def small(workdir):
 def test_a_report_does_not_take_an_attack_for_a_certificate(workdir):
     run(workdir)
     with pytest.raises(InputError, match="jaxcert.attack"):
-        report.report([workdir / "attacks.jsonl"])
+        reports.report([workdir / "attacks.jsonl"])
 
 
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        (["--steps", "many"], "--steps is a number of steps"),
+        (["--steps", "many"], "--steps.*'many'"),
         (["--attack", "fgsm"], "--attack is pgd or apgd, not 'fgsm'"),
         (["--steps", "0"], "--steps of at least 1"),
         (["--config.certify.radii=(0,)"], "a radius above 0 among certify.radii"),
@@ -175,9 +179,9 @@ def test_impossible_attack_is_refused(workdir, tmp_path, arguments, words):
 def test_network_without_lipschitz_constants_is_refused(tmp_path):
     file = CONFIGS / "smoothing" / "digits.py"
     config = configs.tiny(configs.load(str(file)))
-    train.train(config, tmp_path)
+    loop.train(config, tmp_path)
     with pytest.raises(InputError, match="this network is not one: attack"):
-        attack.attack(config, tmp_path)
+        audits.attack(config, tmp_path)
 
 
 def rows(index, predicted, label, radius=None, distance=None):
@@ -197,7 +201,7 @@ def test_attacked_accuracy_counts_correct_images_that_kept_their_class():
     attacks = rows(
         [0, 1, 2, 3], [1, 1, 0, 2], [1, 1, 1, 2], distance=[0.1, np.nan, 0.05, 0.2]
     )
-    found = metrics.attacked_accuracy(attacks, [0, 0.05, 0.1, 0.15, 0.2])
+    found = audits.attacked_accuracy(attacks, [0, 0.05, 0.1, 0.15, 0.2])
     np.testing.assert_allclose(found, [0.75, 0.75, 0.5, 0.5, 0.25])
 
 
@@ -206,7 +210,7 @@ def test_contradictions_are_joined_by_image_and_class():
     attacks = rows(
         [2, 5, 9, 7], [1, 1, 1, 1], [1] * 4, distance=[0.3, 0.1, 0.1, np.nan]
     )
-    assert metrics.contradicted(certified, attacks).tolist() == [5]
+    assert audits.contradicted(certified, attacks).tolist() == [5]
 
 
 @pytest.fixture
@@ -227,11 +231,11 @@ def test_certified_images_of_digits_hold_where_a_plain_network_breaks(
     at three times its median radius."""
     config = configs.load(f"{CONFIG_L2}:gloro")
     config.data.epochs, config.optim.lr, config.method.eps = 20, 0.01, 0.25
-    train.train(config, tmp_path / "certified")
-    c = certify.certify(config, tmp_path / "certified")
+    loop.train(config, tmp_path / "certified")
+    c = certification.certify(config, tmp_path / "certified")
     config.certify.radii = (0.0, 0.5)
-    attacks = attack.attack(config, tmp_path / "certified", steps=30)
-    assert attack.audit(tmp_path / "certified", attacks)
+    attacks = audits.attack(config, tmp_path / "certified", steps=30)
+    assert audits.audit(tmp_path / "certified", attacks)
     assert attacks.header["procedure"]["inside"] == len(c.index) == 797
     median = metrics.median_radius(c)
     clean = metrics.clean_accuracy(c)
@@ -240,7 +244,7 @@ def test_certified_images_of_digits_hold_where_a_plain_network_breaks(
     with plain.unlocked():
         plain.method = dict(name="cross_entropy")
         plain.data.update(batch=50, epochs=10, epoch_images=0)
-    train.train(plain, tmp_path / "plain")
+    loop.train(plain, tmp_path / "plain")
     test = sources.open("digits", "test")
     loaded = checkpoint.load_network(
         configs.build("models", plain.model),

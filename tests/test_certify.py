@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxcert import certify
 from jaxcert import config as configs
+from jaxcert.certificates import run as certification
+from jaxcert.data import recorded
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
 from jaxcert.records import Certificates
-from jaxcert.train import train
+from jaxcert.training.loop import train
 
 IMAGE = np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2, 1)
 SOURCE = Source(IMAGE, np.array([0, 1, 2, 0, 1], np.int32), 3, "mine")
@@ -26,8 +27,8 @@ def rows(index, label) -> Certificates:
 
 
 def test_rows_of_these_images_pass_in_any_order():
-    certify.check_rows(rows([4, 0, 2], [1, 0, 2]), SOURCE, Path("f"))
-    certify.check_rows(rows(np.arange(0), []), SOURCE, Path("f"))
+    recorded.check_rows(rows([4, 0, 2], [1, 0, 2]), SOURCE, Path("f"))
+    recorded.check_rows(rows(np.arange(0), []), SOURCE, Path("f"))
 
 
 @pytest.mark.parametrize("index, label", [(1, 2), (5, 1), (5000, 0), (-3, 2)])
@@ -36,7 +37,7 @@ def test_row_of_another_image_is_named_with_its_line(index, label):
         f"f, line 3 is of image {index} with label {label}, .* the 5 of mine: del"
     )
     with pytest.raises(InputError, match=sentence):
-        certify.check_rows(rows([0, index, 7], [0, label, 1]), SOURCE, Path("f"))
+        recorded.check_rows(rows([0, index, 7], [0, label, 1]), SOURCE, Path("f"))
 
 
 def test_digest_tells_labels_and_images_apart():
@@ -47,8 +48,8 @@ def test_digest_tells_labels_and_images_apart():
         SOURCE._replace(label=SOURCE.label[::-1]),
         SOURCE._replace(image=other),
     ]
-    assert len(set(map(certify.data_digest, sources))) == 3
-    assert certify.data_digest(SOURCE) == certify.data_digest(
+    assert len(set(map(recorded.data_digest, sources))) == 3
+    assert recorded.data_digest(SOURCE) == recorded.data_digest(
         SOURCE._replace(image=np.asfortranarray(IMAGE), name="moved")
     )
 
@@ -57,24 +58,24 @@ def test_digest_of_images_that_are_not_in_memory_is_that_of_their_labels():
     class Folder:
         shape = IMAGE.shape
 
-    digest = certify.data_digest(SOURCE._replace(image=Folder()))
-    assert digest != certify.data_digest(SOURCE)
+    digest = recorded.data_digest(SOURCE._replace(image=Folder()))
+    assert digest != recorded.data_digest(SOURCE)
 
 
 def test_digest_of_a_test_set_takes_well_below_a_second():
     image = np.zeros((10_000, 32, 32, 3), np.uint8)
     source = Source(image, np.zeros(10_000, np.int32), 1, "zeros")
     began = time.process_time()
-    certify.data_digest(source)
+    recorded.data_digest(source)
     assert time.process_time() - began < 0.5
 
 
 def sizes(monkeypatch, seconds, count=1000, largest=100, **how):
     """Of the batches, when the one that starts at i takes seconds(i) per image."""
     clock = [0.0]
-    monkeypatch.setattr(certify.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(certification.time, "monotonic", lambda: clock[0])
     index, found = list(range(count)), []
-    for batch in certify.batches(index, largest, **how):
+    for batch in certification.batches(index, largest, **how):
         clock[0] += seconds(batch[0]) * len(batch)
         found.append(batch)
     assert [i for batch in found for i in batch] == index
@@ -119,10 +120,10 @@ def smoothed(**certify_options):
 
 
 def test_another_sigma_than_in_training_is_warned_of(capsys):
-    certify.warn_of_sigma(0.5, 0.5)
-    certify.warn_of_sigma(None, 0.5)
+    certification.warn_of_sigma(0.5, 0.5)
+    certification.warn_of_sigma(None, 0.5)
     assert capsys.readouterr().err == ""
-    certify.warn_of_sigma(0.5, 0.25)
+    certification.warn_of_sigma(0.5, 0.25)
     assert (
         "trained with sigma 0.5, certified with sigma 0.25" in capsys.readouterr().err
     )
@@ -142,7 +143,7 @@ def test_bfloat16_votes_that_float32_changes_are_recorded(tmp_path, capsys):
         dtype="bfloat16",
     )
     train(config, tmp_path)
-    c = certify.certify(config, tmp_path)
+    c = certification.certify(config, tmp_path)
     assert (
         c.changed.shape == (6,) and (c.changed >= 0).all() and (c.changed <= 40).all()
     )

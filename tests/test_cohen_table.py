@@ -11,8 +11,7 @@ from conftest import golden_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcert import records
-from jaxcert.analysis import metrics
+from jaxcert import certificate, records
 from jaxcert.errors import InputError
 from jaxcert.records import Certificates, cohen_table
 
@@ -112,7 +111,7 @@ class TestWritten:
             assert float(cells.split("\t")[3]) == radius, "as other readers see it"
         # at a radius, just above, and anywhere: never lost and never more than the record has
         at = np.array([*radii, *np.nextafter(radii, np.inf), *thresholds])
-        ours, theirs = (metrics.certified_accuracy(x, at) for x in (c, back))
+        ours, theirs = (certificate.certified_accuracy(x, at) for x in (c, back))
         np.testing.assert_array_equal(ours, theirs)
         assert (theirs[: len(radii)] > 0).all()
 

@@ -97,8 +97,8 @@ def test_fine_tuning_starts_from_the_weights_of_a_run(trained, tmp_path):
     words += [f"--config.init={trained / 'classifier'}", "--config.optim.lr=1e-9"]
     words += ["--config.optim.weight_decay=0.0"]
     train.main(words)
-    from jaxcert.training import sharding
-    from jaxcert.workdirs import open_network
+    from jaxcert import sharding
+    from jaxcert.workdirs.networks import open_network
 
     mesh = sharding.local_mesh()
     first, second = (

@@ -1,4 +1,8 @@
-"""Who may import whom: the floors of the house, read off the syntax trees."""
+"""The floors of the house, read off the imports: `python -m tests.test_imports` prints them.
+
+A part is a file or folder of the library, or the benchmarks. It stands one floor above the
+highest part that it imports, anywhere in its files.
+"""
 
 from __future__ import annotations
 
@@ -9,152 +13,53 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1] / "jaxcert"
+ROOT = Path(__file__).parents[1]
+HIGHEST = 8
 STANDARD = set(sys.stdlib_module_names)
 
 NUMPY = {"numpy"}
 JAX = NUMPY | {"jax"}
-COMMANDS = {
-    "attack",
-    "train",
-    "certify",
-    "gradient_norms",
-    "report",
-    "show_configs",
-    "convert",
-    "generate",
-    "import_torch",
-    "quality",
-    "study",
+OUTSIDE = {
+    "certificate": NUMPY,
+    "version": set(),
+    "progress": set(),
+    "errors": set(),
+    "locks": set(),
+    "random_keys": JAX,
+    "interfaces": {"jax"},
+    "records": NUMPY,
+    "config": {"absl", "ml_collections"},
+    "configs": {"ml_collections"},
+    "ops": JAX | {"jaxlib", "scipy"},
+    "cli": {"ml_collections"},
+    "sharding": JAX,
+    "nn": JAX | {"flax"},
+    "diffusion": JAX,
+    "data": JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
+    "workdirs": JAX | {"orbax", "ml_collections"},
+    "models": JAX | {"flax"},
+    "image_generation": JAX,
+    "certificates": JAX | {"scipy", "ml_collections"},
+    "torch_import": JAX | {"safetensors", "ml_collections"},
+    "methods": JAX | {"optax"},
+    "analysis": NUMPY | {"scipy", "matplotlib"},
+    "training": JAX | {"optax", "ml_collections"},
+    "attacks": JAX | {"optax", "ml_collections"},
+    "papers": JAX | {"scipy", "optax", "matplotlib", "ml_collections"},
 }
-EVIDENCE = {f"certificates.{name}" for name in ("statistics", "norms", "sequential")}
+"""Packages that a part of the library may import. Parts that are not named are commands."""
+EVIDENCE = [
+    f"certificates/{name}.py"
+    for name in ("statistics", "norms", "sequential", "procedures", "_evidence")
+]
 """What proves a radius, without jax."""
-
-FLOORS = {
-    # part: (outside packages, parts of jaxcert)
-    "errors": (set(), set()),
-    "progress": (set(), set()),
-    "locks": (set(), {"errors"}),
-    "certificate": (NUMPY, set()),
-    "records": (NUMPY, {"certificate", "errors"}),
-    "random_keys": (JAX, {"errors"}),
-    "config": ({"absl", "ml_collections"}, {"errors"}),
-    "interfaces": ({"jax"}, {"certificate"}),
-    "configs": (set(), {"config", "errors"}),
-    "__main__": (set(), {"errors", "jaxcert"}),
-    "cli": ({"ml_collections"}, {"config", "errors"}),
-    "ops": (
-        JAX | {"jaxlib", "scipy"},
-        {"certificate", "errors", "interfaces", "records"},
-    ),
-    "data": (
-        JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
-        {"certificate", "errors", "interfaces", "records", "config", "progress", "ops"},
-    ),
-    "certificates.statistics": (NUMPY | {"scipy"}, {"errors", "certificates.norms"}),
-    "certificates.norms": (NUMPY | {"scipy"}, {"errors"}),
-    "certificates.sequential": (NUMPY | {"scipy"}, set()),
-    "certificates._evidence": (NUMPY, {"certificate", "errors", *EVIDENCE}),
-    "certificates.procedures": (
-        NUMPY,
-        {"certificate", "errors", "certificates._evidence", *EVIDENCE},
-    ),
-    "attacks": (JAX | {"optax"}, {"errors", "interfaces", "ops"}),
-    "nn": (JAX | {"flax"}, {"certificate", "errors", "interfaces", "records", "ops"}),
-    "diffusion": (JAX, {"errors", "interfaces", "ops"}),
-    "models": (JAX | {"flax"}, {"errors", "interfaces", "ops", "nn", "diffusion"}),
-    "methods": (
-        JAX | {"optax"},
-        {
-            "errors",
-            "interfaces",
-            "certificate",
-            "records",
-            "ops",
-            "diffusion",
-            "random_keys",
-            "certificates.statistics",
-        },
-    ),
-    "certificates": (
-        JAX | {"scipy"},
-        {
-            "errors",
-            "interfaces",
-            "certificate",
-            "records",
-            "progress",
-            "ops",
-            "diffusion",
-            "random_keys",
-            *EVIDENCE,
-            "certificates._evidence",
-            "certificates.procedures",
-        },
-    ),
-    "workdirs": (set(), {"config", "errors", "interfaces", "training"}),
-    "certifiers": (set(), {"config", "errors", "workdirs"}),
-    "training": (
-        JAX | {"optax", "orbax"},
-        {
-            "certificate",
-            "errors",
-            "interfaces",
-            "records",
-            "config",
-            "data",
-            "random_keys",
-            "ops",
-        },
-    ),
-    "training.build": (
-        JAX | {"optax"},
-        {
-            "errors",
-            "interfaces",
-            "random_keys",
-            "config",
-            "data",
-            "workdirs",
-            "training",
-            "training.evaluation",
-        },
-    ),
-    "training.evaluation": (
-        JAX,
-        {
-            "errors",
-            "interfaces",
-            "certificate",
-            "records",
-            "random_keys",
-            "config",
-            "data",
-            "analysis",
-            "certifiers",
-            "training",
-        },
-    ),
-    "analysis": (
-        NUMPY | {"scipy", "matplotlib"},
-        {"certificate", "errors", "records", *EVIDENCE, "certificates._evidence"},
-    ),
-    "torch_import": (NUMPY | {"safetensors"}, {"errors"}),
-}
-LAZY = {
-    "grain",
-    "array_record",
-    "tensorflow_datasets",
-    "PIL",
-    "matplotlib",
-    "safetensors",
-}
+LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "safetensors"}
 """Imported inside the functions that need them: not every machine has them."""
 
 
-def imports(path):
+def imports(path: Path):
     """(module, whether at the top of the file) of everything a file imports."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text("utf-8"))
     top = set(map(id, tree.body))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -166,91 +71,144 @@ def imports(path):
                 yield f"{node.module}.{name.name}", id(node) in top
 
 
-def part_of(module):
-    """'jaxcert.certificates.statistics.f' -> the longest name of a floor or command."""
-    words = module.split(".")[1:]
-    names = [".".join(words[:length]) for length in (2, 1)]
-    return next((n for n in names if n in FLOORS or n in COMMANDS), module)
+def part_of(module: str) -> str | None:
+    """'jaxcert.nn.lot.Conv' -> 'nn'; None for what is not ours, or is jaxcert itself."""
+    first, *rest = module.split(".")
+    if first == "benchmarks":
+        return first
+    return rest[0] if first == "jaxcert" and rest else None
 
 
-def files():
-    for path in sorted(ROOT.rglob("*.py")):
-        yield path, "jaxcert." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+def library() -> dict[str, list[Path]]:
+    """The files of each part. What hands the public names out lazily, and what maps the word
+    after `jaxcert` to a command, import nothing of it."""
+    parts: dict[str, list[Path]] = {}
+    for path in sorted((ROOT / "jaxcert").rglob("*.py")):
+        part = path.relative_to(ROOT / "jaxcert").parts[0].removesuffix(".py")
+        if part not in ("__init__", "__main__"):
+            parts.setdefault(part, []).append(path)
+    parts["benchmarks"] = sorted((ROOT / "benchmarks").rglob("*.py"))
+    return parts
 
 
-def check(path, name):
-    """Fail where the file imports what its floor may not."""
-    part = part_of(name)
-    if part in COMMANDS or path.name == "__init__.py":
-        return
-    assert part in FLOORS, f"{name} stands on no floor: add it to FLOORS"
-    outside, inside = FLOORS[part]
-    for module, at_top in imports(path):
-        first = module.split(".")[0]
-        if first == "jaxcert":
-            target = part_of(module)
-            assert target not in COMMANDS, f"{name} imports the command {target}"
-            assert target in inside | {part}, f"{name} imports {module}"
-        elif first not in STANDARD:
-            assert first in outside, f"{name} imports {module}"
-            if first in LAZY and part != "analysis":
-                assert not at_top, f"{name} imports {module} at the top"
+def graph() -> dict[str, set[str]]:
+    """Each part -> the parts that it imports."""
+    return {
+        part: {
+            target
+            for path in paths
+            for module, _ in imports(path)
+            if (target := part_of(module)) not in (None, part)
+        }
+        for part, paths in library().items()
+    }
 
 
-@pytest.mark.parametrize(
-    "path,name", list(files()), ids=lambda v: getattr(v, "stem", v)
-)
-def test_file_imports_only_what_its_floor_may(path, name):
-    check(path, name)
+def floors(imported: dict[str, set[str]]) -> dict[str, int]:
+    """Each part -> its floor. Raises AssertionError for a circle."""
+    found: dict[str, int] = {}
+
+    def floor(part: str, above: tuple[str, ...]) -> int:
+        assert part not in above, f"circle: {' -> '.join((*above, part))}"
+        if part not in found:
+            below = (floor(other, (*above, part)) for other in imported[part])
+            found[part] = 1 + max(below, default=0)
+        return found[part]
+
+    for part in imported:
+        floor(part, ())
+    return found
 
 
-@pytest.mark.parametrize(
-    "name,line",
-    [
-        ("jaxcert.methods.x", "from jaxcert.models import resnet"),
-        ("jaxcert.certificates.x", "import flax"),
-        ("jaxcert.certificates.statistics", "import jax"),
-        ("jaxcert.training.x", "from jaxcert.methods import lot"),
-        ("jaxcert.analysis.x", "import jax.numpy as jnp"),
-        ("jaxcert.torch_import.x", "import torch"),
-        ("jaxcert.data.x", "from jaxcert.train import train"),
-        ("jaxcert.nowhere", "import numpy"),
-    ],
-)
-def test_a_breach_is_seen(tmp_path, name, line):
-    file = tmp_path / "x.py"
-    file.write_text(f"def f():\n    {line}\n")
-    with pytest.raises(AssertionError):
-        check(file, name)
+def test_no_circle_and_no_more_floors_than_that():
+    assert max(floors(graph()).values()) <= HIGHEST
 
 
-def test_grain_at_the_top_of_a_file_is_seen(tmp_path):
-    file = tmp_path / "x.py"
-    file.write_text("import grain\n")
-    with pytest.raises(AssertionError, match="at the top"):
-        check(file, "jaxcert.data.x")
+def test_nobody_imports_a_command():
+    imported = graph()
+    commands = set(imported) - set(OUTSIDE) - {"benchmarks", "api"}
+    assert {"train", "certify", "report"} <= commands
+    for part, below in imported.items():
+        assert not below & commands, f"{part} imports {below & commands}"
+
+
+def test_a_circle_is_noticed():
+    with pytest.raises(AssertionError, match="a -> b -> a"):
+        floors({"a": {"b"}, "b": {"a"}})
+    assert floors({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == dict(a=3, b=2, c=1)
+
+
+@pytest.mark.parametrize("part", OUTSIDE)
+def test_packages_that_a_part_imports(part):
+    for path in library()[part]:
+        for module, at_top in imports(path):
+            first = module.split(".")[0]
+            if first in STANDARD or first == "jaxcert":
+                continue
+            assert first in OUTSIDE[part], f"{path} imports {module}"
+            assert first not in LAZY or not at_top, (
+                f"{path} imports {module} at the top"
+            )
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_what_proves_a_radius_needs_no_jax(name):
+    found = {module.split(".")[0] for module, _ in imports(ROOT / "jaxcert" / name)}
+    assert found - STANDARD <= {"numpy", "scipy", "jaxcert"}
+
+
+def test_models_methods_and_certificates_are_found_by_name():
+    """Of their files the rest of the library knows none, but those that every run needs."""
+    imported = graph()
+    for part in ("training", "workdirs", "data", "papers", "analysis"):
+        assert not imported[part] & {"models", "methods"}, part
+    assert not imported["models"] & {"methods", "certificates"}
+    assert "models" not in imported["methods"] | imported["certificates"]
+
+
+def without(gone: str, modules: str) -> None:
+    code = "".join(
+        [
+            "import sys\n",
+            *(f"sys.modules[{name!r}] = None\n" for name in gone.split()),
+            *(f"import jaxcert.{name}\n" for name in modules.split()),
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_an_accelerator_machine_needs_neither_grain_nor_ml_collections():
-    code = (
-        "import sys\n"
-        "for gone in ('grain', 'ml_collections', 'matplotlib', 'PIL'):\n"
-        "    sys.modules[gone] = None\n"
-        "import jaxcert.models.lip_convnet, jaxcert.models.resnet, jaxcert.methods.lot\n"
-        "import jaxcert.methods.gaussian, jaxcert.certificates.smoothing\n"
-        "import jaxcert.certificates.lipschitz, jaxcert.data.loader, jaxcert.training.step\n"
-        "import jaxcert.training.optim\n"
+    without(
+        "grain ml_collections matplotlib PIL",
+        "models.lip_convnet models.resnet methods.lot methods.gaussian "
+        "certificates.smoothing certificates.lipschitz data.loader training.step "
+        "training.optim",
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_records_and_analysis_work_without_jax():
-    code = (
-        "import sys\n"
-        "sys.modules['jax'] = None\n"
-        "import jaxcert.records, jaxcert.report, jaxcert.analysis.metrics\n"
-        "import jaxcert.analysis.tables, jaxcert.analysis.figures\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    without("jax", "records report analysis.metrics analysis.tables analysis.figures")
+
+
+def test_files_of_the_library_are_short():
+    for part, paths in library().items():
+        for path in paths if part not in ("configs", "benchmarks") else ():
+            lines = len(path.read_text("utf-8").splitlines())
+            assert lines <= 450, f"{path} has {lines} lines"
+
+
+def picture() -> str:
+    """The floors from the top down, each part with what it imports."""
+    imported = graph()
+    on = floors(imported)
+    rows = []
+    for part in sorted(on, key=lambda part: (-on[part], part)):
+        rows.append(
+            f"{on[part]}  {part:18} {' '.join(sorted(imported[part]))}".rstrip()
+        )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(picture())

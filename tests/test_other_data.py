@@ -14,7 +14,8 @@ from command_line import CONFIG, end
 from jaxcert import attack, certify, cli, quality, study, train
 from jaxcert import config as configs
 from jaxcert.data import normalisation
-from jaxcert.training.checkpoint import Checkpoints
+from jaxcert.training import loop
+from jaxcert.workdirs.checkpoint import Checkpoints
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_other_classes_are_one_sentence_of_every_command(ends, workdir, tmp_path
         advice += re.findall(r"--config\S+\d", said)
     assert set(advice) == {"--config.model.num_classes=12"}
     given = cli.parse([*map(str, new), advice[0]], "", needs="config")
-    train.check(given.config)
+    loop.check(given.config)
     generated = tmp_path / "twelve" / "train.npz"
     beside = "--generated", generated, "--out", tmp_path / "quality"
     status, said = ends(quality, *beside, "--data", "digits")
@@ -77,9 +78,9 @@ def test_fewer_classes_are_a_part_or_a_mistake_and_said(capsys, workdir, tmp_pat
         ["--config", CONFIG, "--tiny", f"--config.data.name={few}"], "", needs="config"
     )
     with pytest.warns(UserWarning, match="labels to 6 alone, the model 10 classes: "):
-        train.check(given.config)
+        loop.check(given.config)
     given.config.model.num_classes = 7
-    train.check(given.config)
+    loop.check(given.config)
 
 
 def test_whose_mean_and_std_own_data_gets_is_said_once(capsys, tmp_path):
@@ -90,8 +91,8 @@ def test_whose_mean_and_std_own_data_gets_is_said_once(capsys, tmp_path):
         normalisation._warn.cache_clear()
         config = cli.parse([*words, *more], "", needs="config").config
         capsys.readouterr()
-        train.check(config)
-        train.check(config)
+        loop.check(config)
+        loop.check(config)
         return [x for x in capsys.readouterr().err.splitlines() if "normalised" in x]
 
     assert said() == [

@@ -11,6 +11,7 @@ from command_line import CONFIG, assert_words, end
 
 from jaxcert import quality, train
 from jaxcert.data import sources, write
+from jaxcert.papers import quality as quality_of
 
 DIGITS = {split: sources.open("digits", split) for split in ("train", "test")}
 FEATURES = "def mean(image):\n    return image.mean((1, 2)) / 255.0\nnone = 3\n"
@@ -81,7 +82,7 @@ def test_a_classifier_agrees_with_labels_that_it_gave(
     tmp_path, workdir, capsys, strict_shapes
 ):
     data = DIGITS["test"]
-    predict, _ = quality.classifier(workdir, data)
+    predict, _ = quality_of.predictions(workdir, data)
     label = predict(data.image)
     assert len(set(label)) > 1
     path = save(tmp_path / "x.npz", data.image[::2], label[::2])

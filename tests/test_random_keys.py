@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcert import import_torch, random_keys
+from jaxcert import random_keys, sharding
 from jaxcert.errors import InputError
 from jaxcert.models import small_cnn
-from jaxcert.training import sharding
+from jaxcert.torch_import import network as imported
 
 ROOT = Path(random_keys.__file__).parent
 DEFAULT = {"partitionable": True, "implementation": "threefry2x32"}
@@ -78,7 +78,7 @@ def test_networks_are_imported_under_any_promotion():
     model = small_cnn.make(3, (8, 8, 1), width=4)
     arrays = jax.jit(model.init)(random_keys.key(0))
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
-        network = import_torch._network(model, *arrays)
+        network = imported.as_network(model, *arrays)
     assert jax.tree.all(jax.tree.map(np.array_equal, network.params, arrays[0]))
 
 

@@ -22,7 +22,8 @@ import pytest
 from docs import tables
 from jaxcert import __main__ as entry
 from jaxcert import config as configs
-from jaxcert import records, report
+from jaxcert import records
+from jaxcert.analysis import report
 from jaxcert.data import sources
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.records import files
@@ -156,21 +157,31 @@ class Reached(Exception):
     """The command has read its arguments and begins to work."""
 
 
-def work(name):
-    """The function of a command that gets what was parsed, and what stands in for it."""
+WORK = {
+    "train": "jaxcert.training.loop.train",
+    "certify": "jaxcert.certificates.run.certify",
+    "report": "jaxcert.analysis.report.show",
+    "report --study": "jaxcert.papers.study_report.show",
+    "attack": "jaxcert.attacks.audit.attack",
+    "generate": "jaxcert.image_generation.generate",
+    "import_torch": "jaxcert.torch_import.workdir.import_torch",
+    "convert": "jaxcert.data.write.convert",
+    "study": "jaxcert.papers.study.run",
+    "quality": "jaxcert.papers.quality.look",
+    "gradient_norms": "jaxcert.papers.gradient_norms.measure",
+}
+"""The function that a command calls with what it has parsed."""
 
-    def makes_a_workdir(*given):
-        config, workdir = given[-2:]
-        Path(workdir).mkdir(parents=True, exist_ok=True)
-        configs.save(config, Path(workdir) / "config.json")
-        raise Reached
 
-    def other(*_, **__):
-        raise Reached
+def makes_a_workdir(*given):
+    config, workdir = given[-2:]
+    Path(workdir).mkdir(parents=True, exist_ok=True)
+    configs.save(config, Path(workdir) / "config.json")
+    raise Reached
 
-    names = dict(report="_run", study="runs", quality="open_set")
-    makes = name in ("train", "import_torch")
-    return names.get(name, name), makes_a_workdir if makes else other
+
+def reached(*_, **__):
+    raise Reached
 
 
 def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
@@ -185,11 +196,9 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
         package, _, name = module.partition(".")
         assert package == "jaxcert"
         command = importlib.import_module(module)
-        where, function = work(name)
-        target = command
-        if name == "convert":
-            target = importlib.import_module("jaxcert.data.write")
-        monkeypatch.setattr(target, where, function)
+        makes = name in ("train", "import_torch")
+        study = " --study" if "--study" in arguments else ""
+        monkeypatch.setattr(WORK[name + study], makes_a_workdir if makes else reached)
         monkeypatch.setattr(
             processes,
             "join",

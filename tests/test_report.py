@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxcert import records, report
+from jaxcert.analysis import report as reports
 from jaxcert.certificates import statistics
 from jaxcert.errors import InputError
 from jaxcert.records import Certificates, Writer
@@ -43,7 +44,7 @@ def workdir(path, *, file=None, too_far=0.0, **header):
         p_lower=statistics.clopper_pearson_lower(k, N, ALPHA),
         counts=np.stack([N - k, k], 1),
     )
-    with Writer(path / report.RECORD, HEADER | header) as writer:
+    with Writer(path / reports.RECORD, HEADER | header) as writer:
         writer.append(c)
     if file is not None:
         (path / "config.json").write_text(json.dumps(file))
@@ -64,7 +65,7 @@ def test_workdir_prints_text_and_writes_its_page(tmp_path, capsys):
     [(0, "No image has a prediction"), (1, "The one prediction and its radius follow")],
 )
 def test_sentence_on_the_evidence_fits_few_rows(tmp_path, capsys, rows, words):
-    path = workdir(tmp_path / "run") / report.RECORD
+    path = workdir(tmp_path / "run") / reports.RECORD
     header, *lines = path.read_text().splitlines(keepends=True)
     predicted = [line for line in lines if '"predicted": -1' not in line]
     abstained = [line for line in lines if '"predicted": -1' in line]
@@ -80,13 +81,13 @@ def test_gradient_norms_of_the_same_checkpoint_are_reported(tmp_path):
     found = dict(easy=group, hard=group, ratio=1.0, ratio_error=0.1, checkpoint=digest)
     file = path / "gradient_norms.json"
     file.write_text(json.dumps(found))
-    assert "easy / hard 1 ±0.1" in report.report([path])
+    assert "easy / hard 1 ±0.1" in reports.report([path])
     file.write_text(json.dumps(found | dict(checkpoint="another")))
-    assert "easy / hard" not in report.report([path])
+    assert "easy / hard" not in reports.report([path])
     for wrong in ("{", "[]", "{}", json.dumps(found | dict(ratio="1"))):
         file.write_text(wrong)
         with pytest.raises(InputError, match=r"gradient_norms.json is not what"):
-            report.report([path])
+            reports.report([path])
 
 
 @pytest.mark.parametrize("form", ["text", "csv", "csv-classes", "html", "latex", "tsv"])
@@ -94,7 +95,7 @@ def test_every_format_goes_to_out(tmp_path, capsys, form):
     path, out = workdir(tmp_path / "run"), tmp_path / "out"
     assert report.main([str(path), "--format", form, "--out", str(out)]) == 0
     assert capsys.readouterr().out == ""
-    assert out.read_text() == report.report([path], form=form)
+    assert out.read_text() == reports.report([path], form=form)
     assert not (path / "report.html").exists(), "a named format writes nothing else"
 
 
@@ -124,7 +125,7 @@ def test_what_nothing_here_rechecks_is_said_and_is_no_fault(
 def test_tsv_of_a_record_reports_the_same_accuracies(tmp_path, capsys):
     path, table = workdir(tmp_path / "run"), tmp_path / "t.tsv"
     report.main([str(path), "--format", "tsv", "--out", str(table)])
-    ours, theirs = report.entries([path, table], radii=[0, 0.25, 0.5, 1])
+    ours, theirs = reports.entries([path, table], radii=[0, 0.25, 0.5, 1])
     assert ours.summary.certified.tolist() == theirs.summary.certified.tolist()
     assert theirs.recheck.reason and not ours.recheck.reason
 
@@ -134,13 +135,13 @@ def test_radius_above_its_evidence_ends_in_an_error(tmp_path, capsys):
     assert report.main([str(path)]) != 0
     printed = capsys.readouterr()
     assert "error: 1 radii exceed their evidence" in printed.err
-    assert f"in {path / report.RECORD}: delete those lines (5) and run" in printed.err
+    assert f"in {path / reports.RECORD}: delete those lines (5) and run" in printed.err
     assert "or name another file with its --out" in printed.err
     assert "images 3)" in printed.out, "the table is printed all the same"
 
 
 def test_deleting_the_lines_that_the_error_names_helps(tmp_path, capsys):
-    path = workdir(tmp_path / "run", too_far=0.01) / report.RECORD
+    path = workdir(tmp_path / "run", too_far=0.01) / reports.RECORD
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:4] + lines[5:]))
     assert report.main([str(path)]) == 0
@@ -157,7 +158,7 @@ def without(path, key):
 
 @pytest.mark.parametrize("key", ["counts", "procedure"])
 def test_record_without_its_evidence_fails(tmp_path, capsys, key):
-    path = without(workdir(tmp_path / "run") / report.RECORD, key)
+    path = without(workdir(tmp_path / "run") / reports.RECORD, key)
     assert report.main([str(path)]) == 2
     printed = capsys.readouterr()
     assert "3 radii exceed their evidence" in printed.err
@@ -179,7 +180,7 @@ def test_radii_that_are_none_are_named(tmp_path, capsys, text):
 
 
 def radii_of(*paths):
-    return report.entries(paths)[0].summary.radii.tolist()
+    return reports.entries(paths)[0].summary.radii.tolist()
 
 
 def test_usual_radii_depend_on_the_norm(tmp_path):
@@ -206,7 +207,7 @@ REFERENCE = dict(paper="Zhu 2022", table="3", radius=0.25, clean=77.25, certifie
 def test_published_numbers_come_from_the_config(tmp_path, where):
     config = dict(certify=dict(radii=[0, 0.25, 0.5]), reference=REFERENCE)
     where = dict(header=dict(config=config), file=dict(file=config))[where]
-    (entry,) = report.entries([workdir(tmp_path / "run", **where)])
+    (entry,) = reports.entries([workdir(tmp_path / "run", **where)])
     assert entry.reference.source == "Zhu 2022, Table 3"
     assert entry.reference.certified == {0.0: 0.7725, 0.25: 0.5}
     assert entry.summary.radii.tolist() == [0, 0.25, 0.5]
@@ -216,18 +217,20 @@ def test_unset_reference_is_none(tmp_path):
     config = dict(
         reference=dict(paper="", table="", clean=0.0, certified=0.0, radius=0.0)
     )
-    assert report.entries([workdir(tmp_path / "run", file=config)])[0].reference is None
+    assert (
+        reports.entries([workdir(tmp_path / "run", file=config)])[0].reference is None
+    )
 
 
 def test_norms_do_not_mix(tmp_path):
     paths = [workdir(tmp_path / "a"), workdir(tmp_path / "b", norm="linf")]
     with pytest.raises(InputError, match="l2 and linf"):
-        report.report(paths)
+        reports.report(paths)
 
 
 def test_equal_names_become_paths(tmp_path):
     paths = [workdir(tmp_path / "a" / "run"), workdir(tmp_path / "b" / "run")]
-    assert [e.name for e in report.entries(paths)] == [str(p) for p in paths]
+    assert [e.name for e in reports.entries(paths)] == [str(p) for p in paths]
 
 
 def test_tsv_holds_one_record(tmp_path, capsys):
@@ -257,7 +260,7 @@ def test_config_without_certify_gives_the_usual_radii(tmp_path, config):
 
 def test_faults_of_the_input_are_one_sentence(tmp_path, capsys):
     empty = tmp_path / "empty"
-    Writer(empty / report.RECORD, HEADER).close()
+    Writer(empty / reports.RECORD, HEADER).close()
     damaged = workdir(tmp_path / "damaged")
     (damaged / "config.json").write_text("{")
     reference = dict(reference=REFERENCE | dict(certified=[50, 20]))
@@ -295,7 +298,7 @@ def test_help_shows_an_example_and_nothing_imports_jax():
 
 def test_record_files_may_be_given_directly(tmp_path):
     path = workdir(tmp_path / "run")
-    (entry,) = report.entries([path / report.RECORD])
+    (entry,) = reports.entries([path / reports.RECORD])
     assert entry.name == "run"
     assert entry.certificates.header["format"] == records.FORMAT
 
@@ -303,7 +306,7 @@ def test_record_files_may_be_given_directly(tmp_path):
 def table(path, *, edit=lambda line: line):
     """The table of a record, lines below the first edited."""
     workdir(path.parent / f"{path.stem}_run")
-    text = report.report([path.parent / f"{path.stem}_run"], form="tsv")
+    text = reports.report([path.parent / f"{path.stem}_run"], form="tsv")
     first, *lines = text.splitlines()
     path.write_text("\n".join([first, *map(edit, lines)]) + "\n")
     return path
@@ -326,8 +329,8 @@ def test_table_says_what_it_lacks_until_it_is_told(tmp_path, capsys):
 
 def test_told_table_has_the_numbers_of_its_record(tmp_path):
     path = table(tmp_path / "t.tsv")
-    (ours,) = report.entries([tmp_path / "t_run"])
-    (theirs,) = report.entries([path], **TOLD)
+    (ours,) = reports.entries([tmp_path / "t_run"])
+    (theirs,) = reports.entries([path], **TOLD)
     assert theirs.summary.trivial_acr == ours.summary.trivial_acr
     assert theirs.summary.acr_share == pytest.approx(ours.summary.acr_share, rel=0.01)
 
@@ -349,14 +352,14 @@ def test_table_of_another_procedure_is_not_rechecked_as_certify(tmp_path):
     def edit(line):
         return line.replace("\t900\t1000\t", "\t900\t1001\t")
 
-    (entry,) = report.entries([table(tmp_path / "t.tsv", edit=edit)], **TOLD)
+    (entry,) = reports.entries([table(tmp_path / "t.tsv", edit=edit)], **TOLD)
     assert entry.recheck.holds and "n differs" in entry.recheck.reason
     assert entry.summary.trivial_acr is None
 
 
 def test_number_for_all_is_for_those_that_do_not_say(tmp_path):
     paths = [workdir(tmp_path / "run"), table(tmp_path / "t.tsv")]
-    run, told = report.entries(paths, sigma=0.75, alpha=ALPHA)
+    run, told = reports.entries(paths, sigma=0.75, alpha=ALPHA)
     assert run.certificates.header["sigma"] == SIGMA
     assert told.certificates.header["sigma"] == 0.75
 
@@ -403,9 +406,9 @@ def test_records_stand_against_gaussian_training_of_their_sigma(tmp_path):
         trained(tmp_path / "noise", "gaussian"),
         trained(tmp_path / "other", "sun", sigma=0.75),
     ]
-    found = report.entries(paths)
+    found = reports.entries(paths)
     assert [e.against and e.against.baseline for e in found] == ["noise", None, None]
-    found = report.entries(paths, baseline=["other", "sun"])
+    found = reports.entries(paths, baseline=["other", "sun"])
     assert [e.against and e.against.baseline for e in found] == [None, "sun", None]
 
 
@@ -430,7 +433,7 @@ def test_table_without_radii_is_one_of_predict(tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "a table without radii, smoothing, predict" in said
     assert "certify" not in said and "constant classifier" not in said
-    found = report.entries([certified, path], **TOLD, baseline=["t"])
+    found = reports.entries([certified, path], **TOLD, baseline=["t"])
     assert found[1].certificates.header["procedure"] == dict(name="predict")
     assert found[1].against is None and "PREDICT" in found[1].apart
 
@@ -452,8 +455,8 @@ def test_names_of_tables_keep_what_is_no_suffix(tmp_path):
         (tmp_path / name).write_text(HEAD + "0\t3\t3\t0.2\t1\t1\n")
     told = {"sigma_0.25": 0.25, "sigma_0.50": 0.5}
     paths = [tmp_path / name for name in names]
-    assert [e.name for e in report.entries(paths)] == [*names[:3], "a", "b", "c"]
-    found = report.entries(paths, sigma=told)
+    assert [e.name for e in reports.entries(paths)] == [*names[:3], "a", "b", "c"]
+    found = reports.entries(paths, sigma=told)
     assert found[1].certificates.header["sigma"] == 0.5
 
 
@@ -498,28 +501,28 @@ def interval_run(path):
     header = dict(
         method="interval", norm="linf", alpha=0, num_classes=2, procedure=tried
     )
-    with Writer(path / report.RECORD, header) as writer:
+    with Writer(path / reports.RECORD, header) as writer:
         writer.append(c)
     return path
 
 
 def test_table_of_an_interval_certificate_is_read_back_as_what_it_is(tmp_path):
     path, table = interval_run(tmp_path / "run"), tmp_path / "t.tsv"
-    table.write_text(report.report([path], form="tsv"))
+    table.write_text(reports.report([path], form="tsv"))
     radii = [0, 8 / 255, 0.05, 0.1, 0.15]
-    ours, theirs = report.entries([path, table], radii=radii)
+    ours, theirs = reports.entries([path, table], radii=radii)
     expected = [1, np.nan, 0.75, 0.5, 0.5]
     for entry in (ours, theirs):
         np.testing.assert_array_equal(entry.summary.certified, expected)
         assert entry.certificates.header["norm"] == "linf"
-    said = report.report([table], sigma=0.5, alpha=0.001, n=100)
+    said = reports.report([table], sigma=0.5, alpha=0.001, n=100)
     assert "at linf radius" in said and "a table, as told here, interval" in said
     for word in ("smoothing", "constant classifier", "sigma", "noise"):
         assert word not in said
     with pytest.raises(
         InputError, match=r"interval, which draws .* leave t out of --sig"
     ):
-        report.report([table], sigma={"t": 0.5})
+        reports.report([table], sigma={"t": 0.5})
     # as the field's own readers go about it
     cells = [line.split("\t") for line in table.read_text().splitlines()[1:]]
     share = np.mean([float(c[3]) >= 0.15 and c[4] == "1" for c in cells])
@@ -528,12 +531,12 @@ def test_table_of_an_interval_certificate_is_read_back_as_what_it_is(tmp_path):
 
 def test_radii_of_the_table_without_radii_option_are_those_that_were_tried(tmp_path):
     table = tmp_path / "t.tsv"
-    table.write_text(report.report([interval_run(tmp_path / "run")], form="tsv"))
+    table.write_text(reports.report([interval_run(tmp_path / "run")], form="tsv"))
     assert radii_of(table) == [0.05, 0.1, 0.15]
 
 
 def test_classes_beyond_the_header_are_refused_by_the_writer_as_by_the_reader(tmp_path):
-    c = records.load(workdir(tmp_path / "run") / report.RECORD)
+    c = records.load(workdir(tmp_path / "run") / reports.RECORD)
     file = tmp_path / "other.jsonl"
     with Writer(file, HEADER) as writer:
         with pytest.raises(
@@ -557,14 +560,14 @@ def test_classes_beyond_the_header_are_refused_by_the_writer_as_by_the_reader(tm
 def test_record_that_is_given_twice_is_refused(tmp_path):
     run = workdir(tmp_path / "run")
     with pytest.raises(InputError, match="run is given twice: name each record once"):
-        report.entries([run, run / report.RECORD])
+        reports.entries([run, run / reports.RECORD])
 
 
 def test_report_that_cannot_be_written_leaves_the_one_before(
     tmp_path, capsys, monkeypatch
 ):
     run = workdir(tmp_path / "run")
-    monkeypatch.setitem(report._FORMS, "html", lambda found: "<html>" + "x" * 100)
+    monkeypatch.setitem(reports.FORMS, "html", lambda found: "<html>" + "x" * 100)
     assert report.main([str(run)]) == 0
     page = (run / "report.html").read_text()
     write = Path.write_text
@@ -594,4 +597,4 @@ def test_out_may_be_a_link_or_a_pipe(tmp_path, capfd):
     assert (tmp_path / "link").is_symlink()
     text = target.read_text()
     assert report.main([str(run), "--out", "/dev/stdout"]) == 0
-    assert capfd.readouterr().out == text == report.report([run])
+    assert capfd.readouterr().out == text == reports.report([run])

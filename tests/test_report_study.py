@@ -13,6 +13,7 @@ from study_runs import of_counts, with_generated, workdir
 from jaxcert import config as configs
 from jaxcert import report
 from jaxcert.errors import InputError
+from jaxcert.papers import study_report
 
 REFERENCE = dict(paper="Them 2023", table="2", radius=0.25, clean=76.6, certified=63.45)
 
@@ -43,12 +44,12 @@ def test_every_format_goes_to_out(tmp_path, capsys, form):
     words = ["--study", *map(str, paths), "--format", form, "--out", str(out)]
     assert report.main(words) == 0
     assert capsys.readouterr().out == ""
-    assert out.read_text() == report.study(paths, form=form)
+    assert out.read_text() == study_report.study(paths, form=form)
     assert not (paths[0] / "report.html").exists()
 
 
 def test_the_table_has_accuracies_gap_gain_and_the_published_numbers(tmp_path):
-    text = report.study(runs(tmp_path))
+    text = study_report.study(runs(tmp_path))
     lines = text.splitlines()[::-1]  # of the blocks of columns the first
     rows = {line.split("  ")[0].strip(): line for line in lines}
     none, more = rows["none, 10 epochs"], rows["1M, 70 %, 10 epochs"]
@@ -64,7 +65,9 @@ def test_the_table_has_accuracies_gap_gain_and_the_published_numbers(tmp_path):
 
 
 def test_csv_has_full_precision_and_leaves_out_what_there_is_not(tmp_path):
-    rows = list(csv.DictReader(io.StringIO(report.study(runs(tmp_path), form="csv"))))
+    rows = list(
+        csv.DictReader(io.StringIO(study_report.study(runs(tmp_path), form="csv")))
+    )
     none, more = rows
     assert (none["generated"], more["generated_count"]) == ("none", "1000000")
     assert none["generated_share"] == "0.0" and more["seeds"] == "2"
@@ -80,7 +83,7 @@ def test_csv_has_full_precision_and_leaves_out_what_there_is_not(tmp_path):
 
 
 def test_the_page_has_figures_reasons_and_the_confusion(tmp_path):
-    page = report.study(runs(tmp_path), form="html")
+    page = study_report.study(runs(tmp_path), form="html")
     assert page.count("<svg") == 3, "arrows, amounts and radii"
     assert page.count("Not drawn: ") == 4
     assert "42.0 → 51.0" in page and "28.0 → 24.0" in page
@@ -89,13 +92,13 @@ def test_the_page_has_figures_reasons_and_the_confusion(tmp_path):
 
 def test_norms_have_a_table_each(tmp_path):
     paths = [*runs(tmp_path / "a"), *runs(tmp_path / "b", norm="linf")]
-    text = report.study(paths)
+    text = study_report.study(paths)
     assert "digits, ℓ₂ certificates" in text and "digits, ℓ∞ certificates" in text
-    page = report.study(paths, form="html")
+    page = study_report.study(paths, form="html")
     for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ids = re.findall(r'id="([^"]+)"', svg)
         assert len(ids) == len(set(ids))
-    assert report.study(paths, form="latex").count(r"\begin{tabular}") == 2
+    assert study_report.study(paths, form="latex").count(r"\begin{tabular}") == 2
 
 
 def test_radii_of_the_command_line_are_used(tmp_path, capsys):
@@ -148,7 +151,7 @@ def test_batches_that_differ_from_the_baseline_are_told(tmp_path):
         workdir(tmp_path / "a", test=test),
         workdir(tmp_path / "b", test=test, data=with_generated(batch=40)),
     ]
-    text = " ".join(report.study(paths).split())
+    text = " ".join(study_report.study(paths).split())
     assert "net lot has data.batch 40 where the runs without have 10" in text
 
 
@@ -156,7 +159,7 @@ def test_a_damaged_reference_is_refused(tmp_path):
     reference = dict(REFERENCE, clean="x")
     path = workdir(tmp_path / "a", test=of_counts(4, 7, 10), reference=reference)
     with pytest.raises(InputError, match="reference"):
-        report.study([path])
+        study_report.study([path])
 
 
 @pytest.mark.parametrize(
@@ -176,5 +179,5 @@ def test_rows_of_a_published_table_are_one_system(tmp_path, config, rows):
         settings.data.generated = "gen.npz" if settings.data.generated_count else ""
         paths.append(workdir(tmp_path / str(i), test=of_counts(4, 7, 10)))
         configs.save(settings, paths[-1] / "config.json")
-    csv_rows = csv.DictReader(io.StringIO(report.study(paths, form="csv")))
+    csv_rows = csv.DictReader(io.StringIO(study_report.study(paths, form="csv")))
     assert len({row["system"] for row in csv_rows}) == 1

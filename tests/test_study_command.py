@@ -11,6 +11,7 @@ import pytest
 from jaxcert import config as configs
 from jaxcert import study
 from jaxcert.errors import InputError
+from jaxcert.papers import study as studies
 
 LOT = "configs/lot/digits.py"
 PLAN = dict(
@@ -25,7 +26,7 @@ ONE = PLAN | dict(counts=[0], shares=[0.7], epochs=[1.0], seeds=[0], words=[])
 
 
 def test_the_plan_is_every_combination_and_nothing_twice():
-    runs = study.runs([LOT, "configs/sortnet/digits.py"], **PLAN)
+    runs = studies.runs([LOT, "configs/sortnet/digits.py"], **PLAN)
     assert len(runs) == 2 * 3 * 2 * 2 == len({run.name for run in runs})
     by_name = {run.name: run.config for run in runs}
     none = by_name["lot_digits_none_1x_seed0"]
@@ -51,26 +52,26 @@ def test_the_plan_is_every_combination_and_nothing_twice():
 )
 def test_a_plan_that_cannot_run_is_one_sentence(change, fault):
     with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
-        study.runs([LOT], **PLAN | change)
+        studies.runs([LOT], **PLAN | change)
     assert fault in str(caught.value)
 
 
 def test_marks_of_a_schedule_follow_the_epochs():
     for file in ("configs/sortnet/cifar10.py:8", "configs/linf_dist/cifar10.py:8"):
-        (run,) = study.runs([file], **ONE | dict(epochs=[2.0]))
+        (run,) = studies.runs([file], **ONE | dict(epochs=[2.0]))
         row = configs.load(f"{file},2x")
         assert run.config.method.to_dict() == row.method.to_dict()
         assert run.config.data.epochs == row.data.epochs
 
 
 def test_a_share_of_nothing_is_the_run_without():
-    runs = study.runs([LOT], **ONE | dict(counts=[0, 8], shares=[0.0, 1.0]))
+    runs = studies.runs([LOT], **ONE | dict(counts=[0, 8], shares=[0.0, 1.0]))
     assert [run.name for run in runs] == [
         "lot_digits_none_1x_seed0",
         "lot_digits_8at1_1x_seed0",
     ]
     with pytest.raises(InputError, match="twice"):
-        study.runs([LOT, LOT], **ONE)
+        studies.runs([LOT, LOT], **ONE)
 
 
 def test_what_a_study_lacks_is_told_before_it_trains(tmp_path):
@@ -132,8 +133,8 @@ def test_what_the_last_run_would_refuse_ends_a_study_before_the_first(
     def works(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr("jaxcert.train.train", works)
-    monkeypatch.setattr(study, "make_images", works)
+    monkeypatch.setattr("jaxcert.training.loop.train", works)
+    monkeypatch.setattr(studies, "make_images", works)
     words = ["--config", "configs/smoothing/digits.py", "--tiny", word]
     words += ["--workdir", str(tmp_path / "study"), "--edm", "configs/edm/digits.py"]
     with pytest.raises(InputError, match=fault):

@@ -10,13 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcert import certifiers, certify
 from jaxcert import config as configs
-from jaxcert import train as train_command
+from jaxcert import sharding
+from jaxcert.certificates import building
+from jaxcert.certificates import run as certification
 from jaxcert.data import opened, sources
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Method, Network, Refresh
-from jaxcert.training import checkpoint, evaluation, sharding
+from jaxcert.training import evaluation, loop
+from jaxcert.workdirs import checkpoint
+from jaxcert.workdirs.runs import refuse_another
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,7 +68,7 @@ def test_tables_phases_and_calibration_reach_the_method(tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(configs, "build", with_method)
-    state = train_command.train(small(), tmp_path)
+    state = loop.train(small(), tmp_path)
     lines = [
         json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
     ]
@@ -98,7 +101,7 @@ def test_mixture_trains_the_same_from_host_and_device(tmp_path):
     def losses(name, **data):
         config = small()
         config.data.update(data)
-        train_command.train(config, tmp_path / name)
+        loop.train(config, tmp_path / name)
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         return [json.loads(x)["loss"] for x in lines]
 
@@ -112,7 +115,7 @@ def test_evaluation_during_training_is_the_certificate_on_a_slice(tmp_path):
     config = small()
     config.eval.every_epochs = 2
     config.eval.certify = dict(n0=10, n=20, stop=3)
-    train_command.train(config, tmp_path)
+    loop.train(config, tmp_path)
     lines = [
         json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
     ]
@@ -124,7 +127,7 @@ def test_evaluations_draw_other_noise_than_the_certificate_and_open_images_once(
     tmp_path, monkeypatch
 ):
     keys, opened = [], []
-    certifier_of, open_source = certifiers.certifier_of, sources.open
+    certifier_of, open_source = building.certifier_of, sources.open
 
     def noting_keys(*arguments):
         made = certifier_of(*arguments)
@@ -139,17 +142,17 @@ def test_evaluations_draw_other_noise_than_the_certificate_and_open_images_once(
         opened.append((split, options["download"]))
         return open_source(name, split, **options)
 
-    monkeypatch.setattr(certifiers, "certifier_of", noting_keys)
+    monkeypatch.setattr(building, "certifier_of", noting_keys)
     monkeypatch.setattr(sources, "open", noting_names)
     config = small()
     config.eval.every_epochs, config.data.download = 1, False
     config.certify.update(n0=10, n=20, stop=3)
-    train_command.train(config, tmp_path)
+    loop.train(config, tmp_path)
     assert opened == [("train", False), ("test", False)]
     assert len(keys) >= 4 and len(set(keys)) == 1
     before = keys.pop()
     keys.clear()
-    certify.certify(config, tmp_path)
+    certification.certify(config, tmp_path)
     # a checkpoint may have been chosen by the first: it must not depend on the second
     plain = jax.random.key_data(jax.random.key(config.certify.seed))
     assert len({before, *keys, tuple(plain.tolist())}) == 3
@@ -157,7 +160,7 @@ def test_evaluations_draw_other_noise_than_the_certificate_and_open_images_once(
 
 def test_evaluation_that_is_refused_keeps_the_epochs(tmp_path, monkeypatch):
     """Whatever the look before the first step could not see."""
-    config, certifier_of, made = small(), certifiers.certifier_of, []
+    config, certifier_of, made = small(), building.certifier_of, []
     config.eval.every_epochs, config.checkpoint.every_epochs = 2, 0
     config.eval.certify = dict(n0=10, n=20, stop=3)
 
@@ -167,14 +170,14 @@ def test_evaluation_that_is_refused_keeps_the_epochs(tmp_path, monkeypatch):
             raise InputError("the evaluation is refused.")
         return made[0]
 
-    whole = train_command.train(config, tmp_path / "whole")
-    monkeypatch.setattr(certifiers, "certifier_of", refusing)
+    whole = loop.train(config, tmp_path / "whole")
+    monkeypatch.setattr(building, "certifier_of", refusing)
     run = tmp_path / "run"
     with pytest.raises(InputError, match="the evaluation is refused"):
-        train_command.train(config, run)
+        loop.train(config, run)
     assert [p.name for p in (run / "checkpoints").iterdir()] == ["4"]
     monkeypatch.undo()
-    state = train_command.train(config, run)
+    state = loop.train(config, run)
     for one, other in zip(
         jax.tree.leaves(state.params), jax.tree.leaves(whole.params), strict=True
     ):
@@ -207,7 +210,7 @@ def test_settings_of_a_certificate_are_looked_at_without_its_work(path):
 def test_averaged_weights_are_what_is_evaluated(tmp_path):
     config = small()
     config.ema = 0.5
-    state = train_command.train(config, tmp_path)
+    state = loop.train(config, tmp_path)
     model = configs.build("models", config.model)
     loaded = checkpoint.load_network(model, tmp_path, mesh=sharding.data_mesh())
     averaged, last = (jax.tree.leaves(x) for x in (state.ema, state.params))
@@ -221,9 +224,9 @@ def test_config_of_a_run_that_took_no_step_makes_way(tmp_path):
     config, other = small(), small()
     other.optim.lr = 0.5
     configs.save(config, tmp_path / "config.json")
-    assert train_command.refuse_another(tmp_path, other) == other.data.epochs
+    assert refuse_another(tmp_path, other) == other.data.epochs
     (tmp_path / "metrics.jsonl").write_text("")
-    assert train_command.refuse_another(tmp_path, other) == other.data.epochs
+    assert refuse_another(tmp_path, other) == other.data.epochs
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(InputError, match="different in optim.lr"):
-        train_command.refuse_another(tmp_path, other)
+        refuse_another(tmp_path, other)

@@ -38,7 +38,7 @@ def lower(name: str) -> Any:
     on_device = dict(
         data_mesh=lambda: target.mesh(1), replicate=lambda tree, mesh: target.on(tree)
     )
-    with target.as_gpu(), mock.patch.multiple("jaxcert.training.sharding", **on_device):
+    with target.as_gpu(), mock.patch.multiple("jaxcert.sharding", **on_device):
         program = cell.module().jaxcert(row, "gpu").program()
         return program.jitted.lower(*target.on(program.args), **program.static)
 

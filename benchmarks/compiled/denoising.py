@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from benchmarks.compiled import shapes, target
 from benchmarks.compiled.programs import Built
-from jaxcert import generate
+from jaxcert import image_generation
 from jaxcert.diffusion import edm, sampler
 from jaxcert.interfaces import Network
 
@@ -37,7 +37,7 @@ def build(
         lowered = jax.jit(denoise).lower(params, state, image, sigma, label)
         return Built(lowered, batch, shape)
     levels = edm.schedule(steps, sigma_min=0.002, sigma_max=80.0, rho=7.0)
-    sample = generate.compiled(
+    sample = image_generation.compiled(
         Network(model, params, state),
         levels,
         sampler.Churn(*churn),

@@ -10,9 +10,8 @@ from ml_collections import ConfigDict
 
 from benchmarks.compiled import target
 from jaxcert import config as configs
-from jaxcert import random_keys
+from jaxcert import random_keys, sharding
 from jaxcert.interfaces import Model, PyTree
-from jaxcert.training import sharding
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 

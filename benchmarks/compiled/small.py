@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from benchmarks.compiled import shapes, target
 from benchmarks.compiled.programs import Built
-from jaxcert import attack as attacks
 from jaxcert.attacks import apgd, pgd
+from jaxcert.attacks import audit as audits
 from jaxcert.data import loader
 from jaxcert.data.augment import augment
 from jaxcert.ops.norm_dist import norm_dist
@@ -29,7 +29,7 @@ def _attack(*, config: str, words: str = "", steps: int = 100) -> Built:
     given = shapes.load(config, words)
     model, count = shapes.model_of(given), given.certify.batch
     params, state = target.on(shapes.prepared(model))
-    name = attacks.DEFAULT[model.norm]
+    name = audits.DEFAULT[model.norm]
     search = pgd.pgd if name == "pgd" else partial(apgd.apgd, loss=apgd.dlr)
 
     def moved(params, state, keys, image, label, eps):

@@ -72,7 +72,7 @@ def check_devices(devices: int) -> None:
 
 @functools.lru_cache
 def mesh(devices: int = 1):
-    """That many H200s along `data`, as training.sharding has them. Raises InputError."""
+    """That many H200s along `data`, as jaxcert.sharding has them. Raises InputError."""
     import jax
     from jax.experimental import topologies
 

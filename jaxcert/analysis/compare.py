@@ -33,8 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcert.analysis.metrics import certified_accuracy, certifies, states
-from jaxcert.certificate import Certificates
+from jaxcert.certificate import Certificates, certified_accuracy, certifies, states
 
 BASELINE = "gaussian"
 """Method whose training adds noise and nothing else."""

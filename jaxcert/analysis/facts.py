@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxcert.analysis.compare import Difference
-from jaxcert.analysis.metrics import Summary, tried
+from jaxcert.analysis.metrics import Summary
 from jaxcert.analysis.recheck import Recheck
-from jaxcert.certificate import Certificates
+from jaxcert.certificate import Certificates, tried
 
 UNITS = "pixels in [0, 1]"
 

@@ -21,13 +21,9 @@ from scipy import special
 from jaxcert.analysis.compare import difference, envelope
 from jaxcert.analysis.facts import radius_text
 from jaxcert.analysis.metrics import (
-    certified_accuracy,
-    certifies,
     interval,
     p_lower_survival,
     per_class,
-    states,
-    tried,
     vote_probability,
     vote_share,
     votes_survival,
@@ -35,7 +31,13 @@ from jaxcert.analysis.metrics import (
 from jaxcert.analysis.tables import (
     short_names,
 )
-from jaxcert.certificate import Certificates
+from jaxcert.certificate import (
+    Certificates,
+    certified_accuracy,
+    certifies,
+    states,
+    tried,
+)
 from jaxcert.certificates import norms, statistics
 
 _INK = "#010203"  # stands for currentColor

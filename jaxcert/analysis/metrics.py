@@ -23,7 +23,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from jaxcert.certificate import ABSTAIN, ERROR, Certificates
+from jaxcert.certificate import (
+    ABSTAIN,
+    ERROR,
+    Certificates,
+    certified_accuracy,
+    certifies,
+    states,
+)
 from jaxcert.certificates import norms, statistics
 
 
@@ -130,31 +137,6 @@ def paper(c: Certificates, radii: ArrayLike) -> Paper:
     ratio = c.radius[some] / c.radius_paper[some] if some.any() else np.array([np.nan])
     theirs = certified_accuracy(c._replace(radius=c.radius_paper), radii)
     return Paper(theirs, float(np.median(ratio)), float(ratio.min()))
-
-
-def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """Share of images that are correct with radius >= r, for each r; float64 [R], nan at radii
-    of which the record says nothing (see `states`)."""
-    radii = np.asarray(radii, np.float64)
-    reached = np.sort(c.radius[c.correct])
-    below = np.searchsorted(reached, radii, side="left")
-    share = (len(reached) - below) / len(c.index)
-    return np.where(states(c, radii), share, np.nan)
-
-
-def attacked_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """Share of images that are correct and were not moved to another class within r;
-    float64 [R]. An upper bound of every certified accuracy."""
-    moved = np.sort(np.where(c.correct, c.distance, np.nan))  # nan comes last
-    lost = np.searchsorted(moved, np.asarray(radii, np.float64), side="right")
-    return (c.correct.sum() - lost) / len(c.index)
-
-
-def contradicted(c: Certificates, attacks: Certificates) -> np.ndarray:
-    """Indices of images whose certified class an attack changes inside the radius."""
-    _, mine, theirs = np.intersect1d(c.index, attacks.index, return_indices=True)
-    same = c.predicted[mine] == attacks.predicted[theirs]
-    return c.index[mine][same & (attacks.distance[theirs] < c.radius[mine])]
 
 
 def clean_accuracy(c: Certificates) -> float:
@@ -365,40 +347,6 @@ def changed_share(c: Certificates) -> float | None:
     if c.changed is None or not n0:
         return None
     return float(c.changed.mean() / n0)
-
-
-def certifies(c: Certificates) -> bool:
-    """Whether the record has radii; one of PREDICT has classes alone."""
-    procedure = c.header.get("procedure")
-    return not isinstance(procedure, dict) or procedure.get("name") != "predict"
-
-
-def tried(c: Certificates) -> np.ndarray | None:
-    """The radii at which a record says what is certified, rising float64 [T], if it tried
-    some alone; None if it has the radius of every image."""
-    procedure = c.header.get("procedure")
-    given = procedure.get("radii") if isinstance(procedure, dict) else None
-    if not isinstance(given, list | tuple) or not given:
-        return None
-    radii = [r for r in given if type(r) in (int, float)]
-    if c.header.get("method") == "interval":  # classes are known without a box
-        radii = [0.0, *radii]
-    return np.unique(np.asarray(radii, np.float64))
-
-
-def states(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """bool [R]: whether the record says what share is certified at these radii. One of
-    PREDICT speaks of 0 alone, one that tried some radii of these alone: of others, what the
-    next one above has is only a lower bound. A radius up to 1e-9 of it below one that was
-    tried is that one (0.15 and 3 * 0.05); above it nothing was tried."""
-    radii = np.asarray(radii, np.float64)
-    if not certifies(c):
-        return radii == 0
-    known = tried(c)
-    if known is None:
-        return np.ones(radii.shape, bool)
-    next_up = np.append(known, np.inf)[np.searchsorted(known, radii)]
-    return next_up <= radii * (1 + 1e-9)
 
 
 def noise_of(c: Certificates) -> str:

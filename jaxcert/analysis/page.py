@@ -38,12 +38,9 @@ from jaxcert.analysis.figures import (
     votes_curves,
 )
 from jaxcert.analysis.metrics import (
-    certifies,
     certify_numbers,
     least_tail,
     per_class,
-    states,
-    tried,
     vote_probability,
     vote_share,
 )
@@ -55,6 +52,7 @@ from jaxcert.analysis.tables import (
     notes,
     points,
 )
+from jaxcert.certificate import certifies, states, tried
 
 NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
 

@@ -1,19 +1,7 @@
-"""Print what certificates say: `python -m jaxcert.report PATH [PATH ...]`.
-
-A PATH is a workdir with a certificates.jsonl, a record file, or a table of
-locuslab/smoothing. For one workdir report.html and report.csv are written into it as
-well. Every radius is re-checked against the evidence of its record; the exit status is
-not 0 if one exceeds it.
-
-Several records are compared at the images that all have: the best at each radius, and the
-difference to Gaussian training at the same sigma. A table does not say sigma, alpha and n:
---sigma, --alpha and --n do. --study compares workdirs trained with and without generated
-images instead: analysis/study.py.
-"""
+"""Reports on certificate records: read, measured, re-checked, compared and printed."""
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import re
@@ -24,42 +12,47 @@ from typing import Any
 
 from jaxcert import records
 from jaxcert.analysis import compare, configured, spreadsheet, tables, told
-from jaxcert.analysis import study as studies
 from jaxcert.analysis.facts import Entry, distinct
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import summary
 from jaxcert.analysis.recheck import Recheck
-from jaxcert.analysis.study_runs import TEST, TRAIN, Run, read
 from jaxcert.analysis.told import Told
 from jaxcert.certificate import ATTACKS, Certificates
-from jaxcert.cli import parse_radii
-from jaxcert.errors import InputError, exit_cleanly, is_stream, own_file
+from jaxcert.errors import InputError, is_stream, own_file
 
 RECORD = "certificates.jsonl"
-
-
-_EXAMPLE = """\
-examples:
-  python -m jaxcert.report runs/lot
-  python -m jaxcert.report runs/gaussian runs/macer --radii 0,0.25,0.5 --format html \\
-      --out compared.html
-  python -m jaxcert.report runs/lot --radii 0,36/255,72/255 --format csv
-  python -m jaxcert.report gaussian.tsv macer.tsv --sigma 0.5 --alpha 0.001 --n 100000 \\
-      --baseline gaussian --format latex
-  python -m jaxcert.report --study runs/lot_* --format html --out study.html
-"""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
-    parser = _parser()
-    return exit_cleanly(lambda: _run(parser.parse_args(argv)))
 
 
 def report(paths: Sequence[str | Path], *, form: str = "text", **how: Any) -> str:
     """The report on some records as 'text', 'csv', 'html', 'latex' or 'tsv' (the table of
     locuslab/smoothing). Arguments and errors as in `entries`."""
     return render(entries(paths, **how), form)
+
+
+def show(
+    paths: Sequence[str | Path],
+    *,
+    form: str | None = None,
+    out: str | Path | None = None,
+    **how: Any,
+) -> int:
+    """Print the report on some records, or write it to `out` -> 0, the exit status.
+
+    The report on one workdir as text is also written into it as report.html and report.csv.
+    Other arguments as of `entries`. Raises InputError as `entries`, and, after all is written,
+    if a radius exceeds its evidence.
+    """
+    found = entries(paths, **how)
+    write(render(found, form or "text"), out)
+    workdir = Path(paths[0])
+    if len(found) == 1 and workdir.is_dir() and not (form or out):
+        for each in ("html", "csv"):
+            path = own_file(workdir, f"report.{each}")
+            _replace(path, render(found, each))
+            print(f"wrote {path}", file=sys.stderr)
+    for entry, path in zip(found, paths, strict=True):
+        fail_if_exceeding(entry.recheck, _file(path), entry.certificates)
+    return 0
 
 
 def entries(
@@ -124,7 +117,7 @@ def entries(
 
 def render(found: Sequence[Entry], form: str) -> str:
     """Entries in one of the forms of `report`."""
-    return _FORMS[form](found)
+    return FORMS[form](found)
 
 
 def _html(found: Sequence[Entry]) -> str:
@@ -139,7 +132,7 @@ def _tsv(found: Sequence[Entry]) -> str:
     return records.to_tsv(found[0].certificates)
 
 
-_FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
+FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
     "text": tables.text,
     "csv": spreadsheet.csv,
     "csv-classes": spreadsheet.csv_classes,
@@ -150,86 +143,15 @@ _FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
 }
 
 
-def study(
-    workdirs: Sequence[str | Path],
-    *,
-    form: str = "text",
-    radii: Sequence[float] | None = None,
-) -> str:
-    """The report on runs with and without generated images, as 'text', 'csv', 'html' or
-    'latex'. radii as in `entries`. Raises InputError as `analysis.study_runs.read` and
-    `analysis.study.make`."""
-    return _study_text(_runs(workdirs), form, radii)
-
-
-def _runs(workdirs: Sequence[str | Path]) -> list[Run]:
-    runs = map(read, workdirs)
-    return [run._replace(reference=configured.reference(run.config)) for run in runs]
-
-
-def _study_text(runs: Sequence[Run], form: str, radii: Sequence[float] | None) -> str:
-    from jaxcert.analysis import study_page  # matplotlib takes a second to import
-
-    forms = dict(
-        text=study_page.text,
-        csv=study_page.csv,
-        html=study_page.html,
-        latex=study_page.latex,
-    )
-    if form not in forms:
-        raise InputError(f"a study has no format {form}: take {', '.join(forms)}.")
-    found = []
-    for group in studies.groups(runs):
-        own: list[float] = list(radii or ())
-        for run in group if radii is None else ():
-            own += configured.radii_of(run.name, run.config, run.test)
-        own = own or configured.usual_radii([run.test for run in group])
-        found.append(studies.make(group, own))
-    return forms[form](found)
-
-
-def _run_study(options: argparse.Namespace, radii: Sequence[float] | None) -> None:
-    if unfit := [f"--{k}" for k in ("baseline", *told.TOLD) if getattr(options, k)]:
-        raise InputError(
-            f"--study compares workdirs of its own accord: leave {unfit[0]} out."
-        )
-    runs = _runs(options.paths)
-    _write(_study_text(runs, options.format or "text", radii), options)
-    for run in runs:
-        for split, name in (("test", TEST), ("train", TRAIN)):
-            if (c := getattr(run, split)) is not None:
-                _fail_if_exceeding(told.recheck_told(c), Path(run.name) / name, c)
-
-
-def _run(options: argparse.Namespace) -> None:
-    radii = parse_radii(options.radii) if options.radii else None
-    if options.study:
-        return _run_study(options, radii)
-    found = entries(
-        options.paths,
-        radii=radii,
-        baseline=options.baseline.split(",") if options.baseline else (),
-        **{key: told.parse(key, getattr(options, key)) for key in told.TOLD},
-    )
-    _write(render(found, options.format or "text"), options)
-    workdir = Path(options.paths[0])
-    if len(found) == 1 and workdir.is_dir() and not (options.format or options.out):
-        for form in ("html", "csv"):
-            path = own_file(workdir, f"report.{form}")
-            _replace(path, render(found, form))
-            print(f"wrote {path}", file=sys.stderr)
-    for entry, path in zip(found, options.paths, strict=True):
-        _fail_if_exceeding(entry.recheck, _file(path), entry.certificates)
-
-
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)"
 """Characters of names that a terminal would obey."""
 
 
-def _write(document: str, options: argparse.Namespace) -> None:
+def write(document: str, out: str | Path | None = None) -> None:
+    """Write a document to a file, or to stdout without the characters that a terminal obeys."""
     document = re.sub(_CONTROL, lambda found: repr(found[0])[1:-1], document)
-    if options.out:
-        _replace(Path(options.out), document)
+    if out:
+        _replace(Path(out), document)
     else:
         sys.stdout.write(document)
         sys.stdout.flush()
@@ -252,47 +174,6 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxcert.report",
-        description="Certified accuracy of one or more certificate records, with every "
-        "radius re-checked against its evidence. For one workdir, report.html and "
-        "report.csv are written into it as well.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="workdir, record file, or table of locuslab/smoothing",
-    )
-    parser.add_argument(
-        "--study",
-        action="store_true",
-        help="compare workdirs trained with and without generated images",
-    )
-    parser.add_argument("--format", choices=list(_FORMS), help="default: text")
-    parser.add_argument(
-        "--radii", help="comma-separated, fractions allowed: 0,36/255,1"
-    )
-    parser.add_argument(
-        "--baseline",
-        metavar="NAME[,NAME]",
-        help="records to compare with, one per sigma; default: those of the method gaussian",
-    )
-    for key, what in told.TOLD.items():
-        parser.add_argument(
-            f"--{key}",
-            metavar="X|NAME=X[,NAME=X]",
-            help=f"{what}, for tables, which do not say it",
-        )
-    parser.add_argument(
-        "--out", metavar="FILE", help="write there, not to the terminal"
-    )
-    return parser
-
-
 def _file(path: str | Path) -> Path:
     path = Path(path)
     return path / RECORD if path.is_dir() else path
@@ -312,8 +193,7 @@ def _load(path: str | Path) -> Certificates:
 @functools.lru_cache(maxsize=4)
 def _data_at_hand(name: str, split: str, dir: str, pad: int):
     """(Source, its digest), or None where the data set is not on this machine."""
-    from jaxcert.certify import data_digest
-    from jaxcert.data import sources
+    from jaxcert.data import recorded, sources
 
     if name.startswith("tfds:"):  # opening it may prepare it
         return None
@@ -321,7 +201,7 @@ def _data_at_hand(name: str, split: str, dir: str, pad: int):
         source = sources.open(name, split, dir=dir, download=False, pad=pad)
     except (InputError, OSError):
         return None
-    return source, data_digest(source)
+    return source, recorded.data_digest(source)
 
 
 def _check_data(path: str | Path, c: Certificates) -> None:
@@ -340,10 +220,10 @@ def _check_data(path: str | Path, c: Certificates) -> None:
     found = _data_at_hand(*asked)
     if found is None:
         return
-    from jaxcert.certify import check_rows
+    from jaxcert.data import recorded
 
     source, digest = found
-    check_rows(c, source, _file(path))
+    recorded.check_rows(c, source, _file(path))
     if digest != c.header.get("data_digest", digest):
         raise InputError(
             f"{_file(path)} has data_digest {c.header['data_digest']}, and that of "
@@ -399,7 +279,7 @@ def _name(path: Path) -> str:
     return path.stem if known else path.name
 
 
-def _fail_if_exceeding(check: Recheck, file: Path, c: Certificates) -> None:
+def fail_if_exceeding(check: Recheck, file: Path, c: Certificates) -> None:
     failing = check.failing
     if not len(failing):
         return
@@ -419,7 +299,3 @@ def _fail_if_exceeding(check: Recheck, file: Path, c: Certificates) -> None:
         f"those lines ({lines}{more}) and run jaxcert.certify again, or name another "
         "file with its --out."
     )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

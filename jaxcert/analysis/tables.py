@@ -28,8 +28,7 @@ from jaxcert.analysis.facts import (
     published_percent,
     radius_text,
 )
-from jaxcert.analysis.metrics import certifies, states, tried
-from jaxcert.certificate import Certificates
+from jaxcert.certificate import Certificates, certifies, states, tried
 
 _NAME_WIDTH = 20
 

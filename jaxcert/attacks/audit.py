@@ -1,34 +1,31 @@
-"""Attack the test images of a trained Lipschitz network, and audit its certificates.
+"""Attacks the certified images of a Lipschitz network, and audits its certificates.
 
-    python -m jaxcert.attack --workdir runs/sortnet
-    python -m jaxcert.attack --workdir runs/liresnet --attack apgd --steps 200 \\
-        --config.certify.stop=1000
-
-The attack is pgd or apgd (Auto-PGD), in the norm of the network: by default pgd for one of
-l_inf (dist_net), apgd for one of l2 (lip_convnet, liresnet). It takes --steps steps (100)
-at every positive radius of certify.radii, on the images that config.certify chooses; an image
-that certificates.jsonl certifies is also attacked just inside its own radius (0.999 of it), so
-certify first. The rows (`distance`: of the nearest image found in another class) go to
-attacks.jsonl, batch by batch; the same command continues an interrupted run. Then every record
-of the workdir that belongs to the same checkpoint is audited: a certified radius above a
-distance found is a bug, and the command ends with an error.
+An image that certificates.jsonl certifies is also attacked just inside its own radius. A
+certified radius above the distance of an image found in another class is a bug.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
-from jaxcert import certify, records
-from jaxcert.analysis import facts, metrics
-from jaxcert.errors import InputError, exit_cleanly, own_file
+from jaxcert import records
+from jaxcert.analysis import facts
+from jaxcert.attacks import apgd, pgd
+from jaxcert.certificate import ATTACKS, ERROR, Certificates, certified_accuracy
+from jaxcert.certificates import lipschitz, run
+from jaxcert.errors import InputError, own_file
+from jaxcert.interfaces import Certifier
+from jaxcert.ops.images import unit
+from jaxcert.workdirs import checkpoint
 
 DEFAULT = {"linf": "pgd", "l2": "apgd"}
 """Attack by norm."""
@@ -45,14 +42,14 @@ def attack(
     steps: int = 100,
     out: str | Path | None = None,
 ):
-    """Attack config.certify's images -> records.Certificates with `distance`, radius 0.
+    """Attack config.certify's images -> Certificates with `distance`, radius 0.
 
     name: pgd | apgd, None: that of the norm. Appends to `out`, by default
     `<workdir>/attacks.jsonl`. Raises InputError as `certify`.
     """
     path = Path(out) if out else own_file(workdir, "attacks.jsonl")
     make = partial(attacker_of, workdir=workdir, name=name, steps=steps)
-    rows = certify.run(config, workdir, path, make, what="attack")
+    rows = run.run(config, workdir, path, make, what="attack")
     if rows.distance is None:  # nothing was found
         rows = rows._replace(distance=np.full(len(rows.index), np.nan))
     return rows
@@ -72,14 +69,6 @@ def attacker_of(
     Raises InputError for a network without Lipschitz constants, an unknown attack, or without
     steps or radii.
     """
-    import jax
-    import jax.numpy as jnp
-
-    from jaxcert.attacks import apgd, pgd
-    from jaxcert.certificates import lipschitz
-    from jaxcert.interfaces import Certifier
-    from jaxcert.ops.images import unit
-
     model = network.model
     if model.norm not in DEFAULT:
         raise InputError(
@@ -87,8 +76,8 @@ def attacker_of(
             "one: attack a network that certify.name=lipschitz takes, such as lip_convnet."
         )
     name = name or DEFAULT[model.norm]
-    if name not in records.ATTACKS:
-        raise InputError(f"--attack is {' or '.join(records.ATTACKS)}, not {name!r}.")
+    if name not in ATTACKS:
+        raise InputError(f"--attack is {' or '.join(ATTACKS)}, not {name!r}.")
     radii = sorted({float(r) for r in config.certify.radii if r > 0})
     if steps < 1 or not radii:
         raise InputError(
@@ -111,7 +100,7 @@ def attacker_of(
             pixels = lipschitz.on_devices(image, mesh)
             logits = np.asarray(lipschitz.logits_of(model.apply, *exact, pixels))
         logits = logits[: len(image)]
-        return np.where(np.isfinite(logits).all(1), logits.argmax(1), records.ERROR)
+        return np.where(np.isfinite(logits).all(1), logits.argmax(1), ERROR)
 
     @jax.jit
     def moved(params, state, keys, image, label, eps):
@@ -123,7 +112,7 @@ def attacker_of(
             logits, image, label, eps=eps, norm=model.norm, start=start, steps=steps
         )
 
-    def run(key, image, label, index) -> records.Certificates:
+    def attack_rows(key, image, label, index) -> Certificates:
         began, rows = time.perf_counter(), len(index)
         keys = jax.vmap(partial(jax.random.fold_in, key))(np.asarray(index))
         predicted = classes(image)
@@ -141,7 +130,7 @@ def attacker_of(
             lost = (classes(found) != predicted) & (predicted >= 0)
             away = _distance(found - pixels, model.norm)
             distance = np.fmin(distance, np.where(lost, away, np.nan))
-        return records.Certificates(
+        return Certificates(
             index=np.asarray(index, np.int64),
             label=np.asarray(label, np.int32),
             predicted=predicted.astype(np.int32),
@@ -160,14 +149,12 @@ def attacker_of(
         # inside: certified images, of which those asked for are attacked at their radius
         "procedure": dict(name=name, inside=len(own), steps=steps, radii=radii),
     }
-    return Certifier(header, run)
+    return Certifier(header, attack_rows)
 
 
 def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
     """{image: radius} of the workdir's certificates.jsonl; {} if there is none of the checkpoint
     that is attacked and the same split."""
-    from jaxcert.training import checkpoint
-
     path = Path(workdir) / "certificates.jsonl"
     if not path.is_file():
         return {}
@@ -199,7 +186,7 @@ def _inside(found, pixels, eps, norm: str) -> np.ndarray:
     return np.clip(pixels + share * away, 0, 1)
 
 
-def audit(workdir: str | Path, attacks: records.Certificates) -> list[Path]:
+def audit(workdir: str | Path, attacks: Certificates) -> list[Path]:
     """The record files of the workdir whose rows the attacks do not contradict.
 
     Raises InputError for one that certifies more than a distance that was found.
@@ -210,11 +197,11 @@ def audit(workdir: str | Path, attacks: records.Certificates) -> list[Path]:
             continue
         found = records.load(path)
         same = ("checkpoint", "norm", "dataset", "split")
-        if found.header.get("method") in records.ATTACKS or any(
+        if found.header.get("method") in ATTACKS or any(
             found.header.get(name) != attacks.header[name] for name in same
         ):
             continue
-        broken = metrics.contradicted(found, attacks)
+        broken = contradicted(found, attacks)
         if len(broken):
             raise InputError(
                 f"{path} certifies more than is true for {len(broken)} images, first for image "
@@ -225,46 +212,43 @@ def audit(workdir: str | Path, attacks: records.Certificates) -> list[Path]:
     return held
 
 
-def main(argv: list[str] | None = None) -> int:
-    from jaxcert import cli
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--steps", default="100")
-    parser.add_argument("--attack")
-    own, rest = parser.parse_known_args(argv)
-    if not own.steps.isdecimal():
-        raise InputError(
-            f"--steps is a number of steps, such as 100, not {own.steps!r}."
-        )
-    args = cli.parse(rest, __doc__, needs="workdir", takes_out=True)
-    attacks = attack(
-        args.config, args.workdir, name=own.attack, steps=int(own.steps), out=args.out
-    )
-    held = audit(args.workdir, attacks)
-    radii = [float(r) for r in args.config.certify.radii]
+def table(attacks: Certificates, held: list[Path], radii: list[float]) -> str:
+    """The accuracy under attack at each radius, and what each record of `held` certifies of the
+    same images, as lines for people."""
     method, norm = attacks.header["method"], attacks.header["norm"]
-    rows = [(f"under {method}", metrics.attacked_accuracy(attacks, radii))]
+    rows = [(f"under {method}", attacked_accuracy(attacks, radii))]
     for path in held:
         c = records.load(path)
-        both = np.isin(c.index, attacks.index)  # the same images on every line
+        both = np.isin(c.index, attacks.index)
         names = ("index", "label", "predicted", "radius")
         c = c._replace(**{name: getattr(c, name)[both] for name in names})
         if both.any():
-            rows.append((path.name, metrics.certified_accuracy(c, radii)))
-    print(f"accuracy in % at {norm} radius (pixels in [0, 1])\n")
+            rows.append((path.name, certified_accuracy(c, radii)))
     names = ["", *(facts.radius_text(r) for r in radii)]
-    lines = [[name, *(facts.percent(v) for v in values)] for name, values in rows]
-    for line in [names, *lines]:
-        print(f"{line[0]:24}" + "".join(f"{cell:>9}" for cell in line[1:]))
+    cells = [[name, *(facts.percent(v) for v in values)] for name, values in rows]
+    text = [f"accuracy in % at {norm} radius (pixels in [0, 1])\n"]
+    for line in [names, *cells]:
+        text.append(f"{line[0]:24}" + "".join(f"{cell:>9}" for cell in line[1:]))
     if any(np.isnan(values).any() for _, values in rows):
-        print("\n--: this record did not try that radius.")
-    print(f"\n{len(attacks.index)} images; no certificate is contradicted.")
+        text.append("\n--: this record did not try that radius.")
+    text.append(f"\n{len(attacks.index)} images; no certificate is contradicted.")
     if attacks.header["procedure"]["inside"]:
-        print(
+        text.append(
             "Those in certificates.jsonl were also attacked just inside their radius."
         )
-    return 0
+    return "\n".join(text)
 
 
-if __name__ == "__main__":
-    sys.exit(exit_cleanly(main))
+def attacked_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
+    """Share of images that are correct and were not moved to another class within r;
+    float64 [R]. An upper bound of every certified accuracy."""
+    moved = np.sort(np.where(c.correct, c.distance, np.nan))  # nan comes last
+    lost = np.searchsorted(moved, np.asarray(radii, np.float64), side="right")
+    return (c.correct.sum() - lost) / len(c.index)
+
+
+def contradicted(c: Certificates, attacks: Certificates) -> np.ndarray:
+    """Indices of images whose certified class an attack changes inside the radius."""
+    _, mine, theirs = np.intersect1d(c.index, attacks.index, return_indices=True)
+    same = c.predicted[mine] == attacks.predicted[theirs]
+    return c.index[mine][same & (attacks.distance[theirs] < c.radius[mine])]

@@ -7,6 +7,7 @@ import math
 from jaxcert import config as configs
 from jaxcert.config import ConfigDict
 from jaxcert.errors import InputError
+from jaxcert.workdirs.networks import open_all
 
 SELECTION = (
     "batch",
@@ -25,10 +26,8 @@ certificate (the radii as well, to one that tries them)."""
 def certifier_of(config: ConfigDict, network, mesh):
     """The certificate of config.certify for a network -> Certifier; the keys that choose
     images are not for it."""
-    from jaxcert import workdirs
-
     keys = {k: v for k, v in config.certify.items() if k not in SELECTION}
-    others, digests = workdirs.open_all(keys.pop("networks", {}), mesh)
+    others, digests = open_all(keys.pop("networks", {}), mesh)
     certifier = configs.build(
         "certificates",
         ConfigDict(keys),

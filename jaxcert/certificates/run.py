@@ -1,25 +1,10 @@
-"""Certify the test images of a trained network.
+"""Certifies the images that `config.certify` names, into a record file.
 
-    python -m jaxcert.certify --workdir runs/quickstart
-    python -m jaxcert.certify --workdir runs/rs --config.certify.n=10000 \\
-        --config.certify.step=20 --out runs/rs/every_20th.jsonl
-
-    python -m jaxcert.certify --workdir runs/rs --radii 0,0.25,0.5,0.75 \\
-        --out runs/rs/radii.jsonl
-
-The config is the workdir's own; `--config.certify...` changes the procedure or the images
-(`split`, `start`, `stop`, `step`). --radii: a smoothed classifier's certified accuracy at
-just these radii, by sequential tests that stop as soon as an image is decided, with the
-guarantee of CERTIFY and a fraction of its samples; the interval certificate tries these
-instead of certify.radii. What is certified at other radii such a record does not say; every
-other certificate has the radius of every image. --config FILE[:row]: the certificate of
-another config, such as those of configs/diffusion_classifier for an EDM. Rows are appended
-batch by batch: the same command continues an interrupted run.
+Rows are appended batch by batch, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import platform
@@ -29,38 +14,34 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import jaxcert
-from jaxcert import certifiers, records
 from jaxcert import config as configs
-from jaxcert.data.sources import Source
-from jaxcert.errors import InputError, exit_cleanly, interruptible, own_file
+from jaxcert import random_keys, records, sharding, version
+from jaxcert.certificates import building, smoothing
+from jaxcert.data import recorded, sources
+from jaxcert.errors import interruptible, own_file
 from jaxcert.progress import Progress, clock
+from jaxcert.workdirs import checkpoint
 
 _QUICK = 5.0
 """Seconds of sampling that an interruption may well lose."""
 
 
 def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None = None):
-    """Certify config.certify's images with the newest checkpoint -> records.Certificates.
+    """Certify config.certify's images with the newest checkpoint -> Certificates.
 
     Appends to `out`, by default `<workdir>/certificates.jsonl`, skipping images that are
     there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
     """
     path = Path(out) if out else own_file(workdir, "certificates.jsonl")
-    return run(config, workdir, path, certifiers.certifier_of, what="certify")
+    return run(config, workdir, path, building.certifier_of, what="certify")
 
 
 def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str):
     """Rows of `make(config, network, mesh)` for config.certify's images, in `path`."""
-    import jax
-
-    from jaxcert import random_keys
-    from jaxcert.data import sources
-    from jaxcert.training import checkpoint, evaluation, sharding
-
     chosen = config.certify
     data = config.data
     source = sources.open(
@@ -70,7 +51,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     sources.check_model(
         source, image_shape=model.image_shape, num_classes=model.num_classes
     )
-    index = certifiers.selected(chosen, len(source.label))
+    index = building.selected(chosen, len(source.label))
     sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()
     best = config.checkpoint.best
@@ -83,7 +64,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         **certifier.header,
         "dataset": source.name,
         "split": chosen.split,
-        "data_digest": data_digest(source),
+        "data_digest": recorded.data_digest(source),
         "images": len(source.label),
         "requests": [{"start": index[0], "stop": index[-1] + 1, "step": chosen.step}],
         "num_classes": source.num_classes,
@@ -92,11 +73,11 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         "checkpoint": loaded.digest,
         "seed": chosen.seed,
         "step": loaded.step,
-        **({"selected_on": evaluation.selected_on(best)} if best else {}),
+        **({"selected_on": checkpoint.selected_on(best)} if best else {}),
         "trained_sigma": trained,
         "config": config.to_dict(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "versions": {"jaxcert": jaxcert.__version__, "jax": jax.__version__},
+        "versions": {"jaxcert": version.__version__, "jax": jax.__version__},
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "host": platform.machine(),
         "date": date.today().isoformat(),
@@ -104,7 +85,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
     key = jax.random.fold_in(random_keys.key(chosen.seed), configs.CERTIFY_STREAM)
     with records.Writer(path, header) as writer, interruptible(at_once=True) as ends:
         if writer.kept is not None:
-            check_rows(writer.kept, source, path)
+            recorded.check_rows(writer.kept, source, path)
         todo = [i for i in index if i not in writer.done]
         done, right = len(index) - len(todo), 0
         if certifier.plan and todo:
@@ -166,8 +147,6 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
 
 def say_untried(header: dict, radii) -> None:
     """On stderr: radii of procedure `radii` that its n, or its noise, cannot certify."""
-    from jaxcert.certificates import smoothing
-
     procedure = header["procedure"]
     left = sorted(set(radii) - set(procedure.get("radii", radii)))
     if not left:
@@ -181,31 +160,6 @@ def say_untried(header: dict, radii) -> None:
         if some:
             named = ", ".join(f"{r:.4g}" for r in some)
             print(f"plan: not tried: {named}, {why}", file=sys.stderr, flush=True)
-
-
-def data_digest(source: Source) -> str:
-    """Of the labels, and of the images where reading them all takes less than a
-    second."""
-    digest = hashlib.sha256(np.ascontiguousarray(source.label))
-    image = source.image
-    if isinstance(image, np.ndarray) and image.nbytes < 2**28:
-        digest.update(np.ascontiguousarray(image))
-    return digest.hexdigest()[:16]
-
-
-def check_rows(rows: records.Certificates, source: Source, path: Path) -> None:
-    """Raises InputError unless rows that a file already has are of these images."""
-    size = len(source.label)
-    inside = (rows.index >= 0) & (rows.index < size)
-    label = source.label[np.where(inside, rows.index, 0)]
-    wrong = np.flatnonzero(~inside | (label != rows.label))
-    if len(wrong):
-        at = int(wrong[0])
-        raise InputError(
-            f"{path}, line {at + 2} is of image {rows.index[at]} with label "
-            f"{rows.label[at]}, which is not among the {size} of {source.name}: delete "
-            "that line or name another file with --out of `python -m jaxcert.certify`."
-        )
 
 
 def batches(
@@ -229,24 +183,3 @@ def batches(
             size = largest
         elif quick:
             size = min(2 * size, largest)
-
-
-def main(argv: list[str] | None = None) -> int:
-    from jaxcert import cli
-
-    args = cli.parse(
-        argv,
-        __doc__,
-        needs="workdir",
-        takes_out=True,
-        takes_radii=True,
-        takes_certificate=True,
-    )
-    certify(args.config, args.workdir, out=args.out)
-    from jaxcert import report
-
-    return report.main([args.out or args.workdir])
-
-
-if __name__ == "__main__":
-    sys.exit(exit_cleanly(main))

@@ -1,34 +1,28 @@
 """Gradient norms of the easy and the hard training images of a network trained with noise.
 
-    python -m jaxcert.gradient_norms --workdir runs/cifar10_gaussian
-    python -m jaxcert.gradient_norms --workdir runs/cifar10_catrs --images 5000
-
-Sun et al., "Average Certified Radius is a Poor Metric for Randomized Smoothing" (2024), Table
-1: of which images does a method still learn? For each of --images training images (1000,
-evenly over the set, as they are, without augmentation):
-
-    p     share of 100 noisy copies that the network gives their label
-    norm  l2 norm of the gradient, in all trainable parameters, of the method's own loss on
-          that image alone: the mean over its m noises, with its attack, as at the run's last
-          step; BatchNorm in inference mode
-
-Easy images have p > 1/2, hard ones p < 1/2. In the paper Gaussian training has easy / hard of
-0.45 and CAT-RS 4.28. It does not say which images and parameters it takes: expect its order
-of methods, not its digits. The numbers and the rows go to gradient_norms.json in the workdir.
+Sun et al. (2024), Table 1: of which images does a method still learn? An image is easy if the
+network gives most of its noisy copies their label.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
-from jaxcert.errors import InputError, exit_cleanly, own_file
+from jaxcert import config as configs
+from jaxcert import random_keys, sharding
+from jaxcert.data import opened
+from jaxcert.errors import InputError
+from jaxcert.ops.images import unit
+from jaxcert.progress import Progress
+from jaxcert.workdirs import checkpoint
 
 NOISES = 100
 _STREAM = 0x96AD
@@ -59,10 +53,6 @@ def gradient_norms(
 
     model: gives the votes; method: of its `inference` form. step: of the run, as in training.
     """
-    import jax
-    import jax.numpy as jnp
-    import optax
-
     phase = method.phase(step)
 
     def one(params, state, extra, key, batch):
@@ -108,15 +98,6 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
 
     Raises InputError for a method that trains without noise, or no checkpoint.
     """
-    import jax
-
-    from jaxcert import config as configs
-    from jaxcert import random_keys
-    from jaxcert.data import opened
-    from jaxcert.ops.images import unit
-    from jaxcert.progress import Progress
-    from jaxcert.training import checkpoint, sharding
-
     sigma = config.method.get("sigma")
     if sigma is None:
         raise InputError(
@@ -173,33 +154,24 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    from jaxcert import cli
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--images", default="1000")
-    own, rest = parser.parse_known_args(argv)
-    if not own.images.isdecimal() or not int(own.images):
-        raise InputError(
-            f"--images is a number of training images, such as 1000, not {own.images!r}."
-        )
-    args = cli.parse(rest, __doc__, needs="workdir")
-    path = own_file(args.workdir, "gradient_norms.json")
-    found = measure(args.config, args.workdir, images=int(own.images))
-    path.write_text(json.dumps(_without_nan(found)) + "\n")
-    print(
+def table(found: dict) -> str:
+    """What `measure` found, as lines for people."""
+    text = [
         f"l2 norm of the gradient of {found['method']['name']}'s loss on one image, "
-        f"{found['images']} training images\n"
-    )
-    print(f"{'':12}{'images':>8}{'mean':>10}{'±':>9}")
+        f"{found['images']} training images\n",
+        f"{'':12}{'images':>8}{'mean':>10}{'±':>9}",
+    ]
     for name, what in (("easy", "p > 1/2"), ("hard", "p < 1/2")):
         g = found[name]
-        print(f"{name} {what}{g['images']:8}{_text(g['mean'], 4, 10)}", end="")
-        print(_text(g["error"], 2, 9))
+        mean, error = _text(g["mean"], 4, 10), _text(g["error"], 2, 9)
+        text.append(f"{name} {what}{g['images']:8}{mean}{error}")
     ratio, error = _text(found["ratio"], 4, 10), _text(found["ratio_error"], 2, 9)
-    print(f"easy / hard {'':8}{ratio}{error}")
-    print(f"wrote {path}", file=sys.stderr)
-    return 0
+    return "\n".join([*text, f"easy / hard {'':8}{ratio}{error}"])
+
+
+def write(found: dict, path: Path) -> None:
+    """As JSON, which has no nan."""
+    path.write_text(json.dumps(_without_nan(found)) + "\n")
 
 
 def _group(norm: np.ndarray) -> Group:
@@ -216,8 +188,6 @@ def _text(value: float, digits: int, width: int) -> str:
 
 def _chunk() -> int:
     """Images per program: each takes its own gradient and 100 forward passes."""
-    import jax
-
     return 8 if jax.default_backend() == "cpu" else 32
 
 
@@ -226,7 +196,3 @@ def _without_nan(value):
     if isinstance(value, dict):
         return {k: _without_nan(v) for k, v in value.items()}
     return None if isinstance(value, float) and np.isnan(value) else value
-
-
-if __name__ == "__main__":
-    sys.exit(exit_cleanly(main))

@@ -1,42 +1,22 @@
-"""How good generated images are, beside the test images of the data set.
-
-    python -m jaxcert.quality --generated generated/digits --data digits
-    python -m jaxcert.quality --generated 1m.npz --data cifar10 --count 5000 \\
-        --classifier runs/cifar10 --features inception:features
-
-What is printed, for generated and for test images:
-
-    Frechet distance    of their features to those of the training images: smaller is
-                        better. Features are pixels unless --features names others, and
-                        fewer images give a larger distance, so compare equal numbers.
-    nearest training    median l2 distance to the nearest training image, pixels in
-                        [0, 1]: far below that of test images means memorised images
-    close               share nearer than the closest 1 % of the test images are: about
-                        1 % for images as new as those
-    copies, repeats     images equal to a training image; to an earlier one of the set
-    classifier          share whose label a trained network of yours predicts (the network
-                        itself, without noise), and its accuracy on test images
-
-Numbers go to quality.json, some images of each class to images.png.
-"""
+"""How good generated images are, beside the test images of the data set."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxcert.analysis import quality
+from jaxcert import sharding
 from jaxcert.data import generated, sources
 from jaxcert.data.sources import Source
-from jaxcert.errors import InputError, exit_cleanly
+from jaxcert.errors import InputError
+from jaxcert.papers import image_statistics
 from jaxcert.progress import Progress
+from jaxcert.workdirs.networks import predictor
 
 COLUMNS = 10
 """Images of each class in the picture."""
@@ -53,6 +33,51 @@ def pixels(image: np.ndarray) -> np.ndarray:
     return image.reshape(len(image), -1) / np.float32(255)
 
 
+def look(
+    path: str | Path,
+    data: str,
+    *,
+    dir: str = "",
+    pad: int = 0,
+    classifier: str | None = None,
+    features: str | None = None,
+    count: int = 10_000,
+    out: str | Path | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Measure a set of generated images, write quality.json and images.png -> (what the file
+    holds, its folder).
+
+    data: name of a data set, whose archives are in `dir` and whose images are zero-padded to the
+    side `pad`. classifier: a workdir. features: MODULE:FUNCTION. count: at most so many
+    generated and test images, drawn; 0: all. out: by default <name>_quality beside the images.
+    Raises InputError.
+    """
+    if count < 0:
+        raise InputError(f"--count is {count}: give 0 (all) or more.")
+    function = find_features(features) if features else pixels
+    images = open_set(path, count)
+    train, test = (
+        _data(data, split, most, dir=dir, pad=pad)
+        for split, most in (("train", 0), ("test", count))
+    )
+    _check(images, train)
+    judge = predictions(classifier, train) if classifier else None
+    found = {
+        "generated": str(path),
+        "data": train.name,
+        "features": features or "pixels",
+        **measure(images, train, test, features=function),
+    }
+    if judge:
+        found |= _judged(*judge, images, test)
+    place = Path(path).expanduser().resolve()
+    out = Path(out) if out else place.with_name(f"{place.stem}_quality")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
+    picture(images._replace(num_classes=train.num_classes), out / "images.png")
+    return found, out
+
+
 def measure(
     images: Source,
     train: Source,
@@ -66,22 +91,22 @@ def measure(
     Raises InputError for another shape or classes than the data set has, or bad features.
     """
     _check(images, train)
-    train_law = quality.moments(_features(train.image, features, "training"))
+    train_law = image_statistics.moments(_features(train.image, features, "training"))
     near = [
         _nearest(source.image, train.image, f"nearest of {name}")
         for name, source in (("generated", images), ("test", test))
     ]
     found: dict[str, Any] = {"training_images": len(train.label)}
     for source, distance, before in ((images, near[0], ""), (test, near[1], "test_")):
-        law = quality.moments(_features(source.image, features, source.name))
+        law = image_statistics.moments(_features(source.image, features, source.name))
         values = {
             "images": len(source.label),
-            "frechet": quality.frechet_distance(law, train_law),
-            **quality.closeness(distance, near[1])._asdict(),
-            "repeats": quality.repeats(source.image),
+            "frechet": image_statistics.frechet_distance(law, train_law),
+            **image_statistics.closeness(distance, near[1])._asdict(),
+            "repeats": image_statistics.repeats(source.image),
         }
         found |= {before + key: value for key, value in values.items()}
-    counts = quality.class_counts(images.label, train.num_classes)
+    counts = image_statistics.class_counts(images.label, train.num_classes)
     return {**found, "per_class": counts.tolist()}
 
 
@@ -97,14 +122,11 @@ def open_set(path: str | Path, count: int) -> Source:
     return source._replace(image=source.image[np.arange(len(source.label))])
 
 
-def classifier(workdir: str | Path, data: Source) -> tuple[Callable, dict[str, Any]]:
+def predictions(workdir: str | Path, data: Source) -> tuple[Callable, dict[str, Any]]:
     """(uint8 images [N,H,W,C] -> classes int [N], what it is) by the newest checkpoint.
 
     Raises InputError for a workdir without one, or a network for other images or classes.
     """
-    from jaxcert.generate import predictor
-    from jaxcert.training import sharding
-
     mesh = sharding.data_mesh()
     label_of, classes, digest = predictor(workdir, data.image.shape[1:], mesh)
     if classes != data.num_classes:
@@ -195,83 +217,9 @@ def picture(images: Source, path: Path) -> None:
     figure.savefig(path)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxcert.quality",
-        description=__doc__.partition("\n")[0],
-        epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--generated",
-        required=True,
-        metavar="PATH",
-        help="folder of shards, or npz file with image (uint8) and label",
-    )
-    parser.add_argument(
-        "--data", required=True, metavar="NAME", help=f"data set: {sources.NAMES}"
-    )
-    parser.add_argument("--dir", default="", help="folder of the data set's archives")
-    parser.add_argument(
-        "--pad", type=int, default=0, help="zero-pad the data set's images to this side"
-    )
-    parser.add_argument(
-        "--classifier", metavar="WORKDIR", help="run that trained a classifier"
-    )
-    parser.add_argument(
-        "--features",
-        metavar="MODULE:FUNCTION",
-        help="images uint8 [B,H,W,C] -> features [B,D]; default: pixels",
-    )
-    parser.add_argument(
-        "--count",
-        type=int,
-        default=10_000,
-        metavar="N",
-        help="at most N generated and N test images, drawn; 0: all (default 10000)",
-    )
-    parser.add_argument(
-        "--out", metavar="FOLDER", help="default: beside the images, <name>_quality"
-    )
-    given = parser.parse_args(arguments)
-    from jaxcert import cli
-
-    cli.quiet()
-    if given.count < 0:
-        raise InputError(f"--count is {given.count}: give 0 (all) or more.")
-    features = find_features(given.features) if given.features else pixels
-    images = open_set(given.generated, given.count)
-    train, test = (
-        _data(given, split, count)
-        for split, count in (("train", 0), ("test", given.count))
-    )
-    _check(images, train)
-    judge = classifier(given.classifier, train) if given.classifier else None
-    found = {
-        "generated": str(given.generated),
-        "data": train.name,
-        "features": given.features or "pixels",
-        **measure(images, train, test, features=features),
-    }
-    if judge:
-        found |= _judged(*judge, images, test)
-    path = Path(given.generated).expanduser().resolve()
-    out = Path(given.out) if given.out else path.with_name(f"{path.stem}_quality")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
-    picture(images._replace(num_classes=train.num_classes), out / "images.png")
-    print(
-        f"{given.generated} beside {train.name}, {len(train.label):,} training images\n"
-    )
-    print(table(found))
-    print(f"\nwrote {out / 'quality.json'} and {out / 'images.png'}")
-    return 0
-
-
-def _data(given: argparse.Namespace, split: str, count: int) -> Source:
+def _data(name: str, split: str, count: int, *, dir: str, pad: int) -> Source:
     """At most `count` (0: all) images of a split, uint8 in memory."""
-    source = sources.open(given.data, split, dir=given.dir, pad=given.pad)
+    source = sources.open(name, split, dir=dir, pad=pad)
     size = len(source.label)
     rows = generated.draw(size, min(count or size, size), seed=_SEED, name=source.name)
     image = source.image[rows]
@@ -299,7 +247,9 @@ def _nearest(image: np.ndarray, train: np.ndarray, what: str) -> np.ndarray:
     """l2 distances [N], pixels in [0, 1]."""
     line, found = Progress(what, len(image)), []
     for first in range(0, len(image), 4 * _BATCH):
-        found.append(quality.nearest(image[first : first + 4 * _BATCH], train)[0])
+        found.append(
+            image_statistics.nearest(image[first : first + 4 * _BATCH], train)[0]
+        )
         line.update(min(first + 4 * _BATCH, len(image)))
     return np.concatenate(found) / 255
 
@@ -338,7 +288,3 @@ def _spread(counts: np.ndarray) -> str:
     if len(counts) <= 20:
         return " ".join(f"{c:,}" for c in counts)
     return f"{counts.min():,} to {counts.max():,}, {(counts == 0).sum()} without any"
-
-
-if __name__ == "__main__":
-    sys.exit(exit_cleanly(main))

@@ -20,8 +20,8 @@ from jaxcert.analysis.facts import (
     radius_text,
 )
 from jaxcert.analysis.figures import _INK, NORMS, _figure, _style, _svg
-from jaxcert.analysis.study import Cell, Study, in_order
-from jaxcert.analysis.study_numbers import (
+from jaxcert.papers.study_groups import Cell, Study, in_order
+from jaxcert.papers.study_numbers import (
     Estimate,
     accuracy,
     baseline,

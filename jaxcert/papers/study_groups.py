@@ -26,8 +26,8 @@ import numpy as np
 
 from jaxcert.analysis.compare import common
 from jaxcert.analysis.facts import distinct
-from jaxcert.analysis.study_runs import Run
 from jaxcert.errors import InputError
+from jaxcert.papers.study_runs import Run
 
 _APART = (
     *("seed", "data.epochs", "data.generated", "data.augment.generated_crop"),

@@ -31,9 +31,9 @@ import numpy as np
 from scipy import stats
 
 from jaxcert.analysis.compare import common
-from jaxcert.analysis.metrics import interval, standard_error, states, summary
-from jaxcert.analysis.study import Cell, Study
-from jaxcert.certificate import Certificates
+from jaxcert.analysis.metrics import interval, standard_error, summary
+from jaxcert.certificate import Certificates, states
+from jaxcert.papers.study_groups import Cell, Study
 
 
 class Estimate(NamedTuple):

@@ -25,9 +25,14 @@ from jaxcert.analysis.facts import (
 from jaxcert.analysis.latex import _escape
 from jaxcert.analysis.page import NORMS, document, html_figure, html_table
 from jaxcert.analysis.recheck import why_not
-from jaxcert.analysis.study import Cell, Study
-from jaxcert.analysis.study_figures import figures
-from jaxcert.analysis.study_numbers import (
+from jaxcert.analysis.tables import (
+    _aligned,
+    _blocks,
+    untried,
+)
+from jaxcert.papers.study_figures import figures
+from jaxcert.papers.study_groups import Cell, Study
+from jaxcert.papers.study_numbers import (
     Estimate,
     accuracy,
     baseline,
@@ -36,11 +41,6 @@ from jaxcert.analysis.study_numbers import (
     gain,
     gap,
     lost_since_best,
-)
-from jaxcert.analysis.tables import (
-    _aligned,
-    _blocks,
-    untried,
 )
 
 _PLUS_MINUS = (
@@ -64,7 +64,9 @@ def text(studies: Sequence[Study], *, width: int = 100) -> str:
             for block in _blocks([first], map(list, columns), width):
                 lines += [*_aligned(block), ""]
         for note in _notes(study):
-            lines += [*textwrap.wrap(note, width), ""]
+            # paths stay whole, to be copied
+            whole = dict(break_on_hyphens=False, break_long_words=False)
+            lines += [*textwrap.wrap(note, width, **whole), ""]
     return "\n".join(lines)
 
 

@@ -15,8 +15,7 @@ from jaxcert import records
 from jaxcert.analysis.facts import (
     Reference,
 )
-from jaxcert.analysis.metrics import certifies
-from jaxcert.certificate import ATTACKS, Certificates
+from jaxcert.certificate import ATTACKS, Certificates, certifies
 from jaxcert.errors import InputError
 
 TEST, TRAIN = "certificates.jsonl", "train.jsonl"

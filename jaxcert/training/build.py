@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxcert import config as configs
-from jaxcert import random_keys, workdirs
+from jaxcert import random_keys, sharding
 from jaxcert.config import ConfigDict
 from jaxcert.data import normalisation, opened, sources
 from jaxcert.data.augment import augment
@@ -28,7 +28,8 @@ from jaxcert.interfaces import (
     Run,
     TrainState,
 )
-from jaxcert.training import evaluation, limits, optim, sharding, step
+from jaxcert.training import evaluation, limits, optim, step
+from jaxcert.workdirs.networks import open_all, open_network
 
 _MOST_LAYERS = 10_000
 """Building more would take hours."""
@@ -72,11 +73,11 @@ def build(config: ConfigDict) -> Built:
             exactly=model.unconditional is not None,  # of no other can it sample
         )
     _check_later(config, model)
-    others, _ = workdirs.open_all(config.method.get("networks", {}), mesh)
+    others, _ = open_all(config.method.get("networks", {}), mesh)
     built = assemble(config, model, data.run, mesh, networks=others)
     image = jax.ShapeDtypeStruct(model.image_shape, data.images["train"].image.dtype)
     _check_augmentation(built.move, image)
-    start = workdirs.open_network(config.init, mesh)[0] if config.init else None
+    start = open_network(config.init, mesh)[0] if config.init else None
     if start:
         _check_start(config, model, start)
     built = built._replace(data=data, start=start)

@@ -10,14 +10,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcert import certifiers, random_keys, records
 from jaxcert import config as configs
-from jaxcert.analysis import metrics
+from jaxcert import random_keys, sharding
+from jaxcert.certificate import certified_accuracy, concatenate
+from jaxcert.certificates import building
 from jaxcert.config import ConfigDict
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, whole_from, within
 from jaxcert.interfaces import Bound, Model, Network, TrainState
-from jaxcert.training import sharding
+from jaxcert.workdirs.checkpoint import selected_on
 
 Due = list[tuple[ConfigDict, tuple[str, ...]]]
 """(config, splits) of each certificate"""
@@ -41,11 +42,6 @@ def splits(config: ConfigDict) -> list[str]:
     return [s for _, due_splits in due(config) for s in due_splits if s != "holdout"]
 
 
-def selected_on(best: str) -> str:
-    """'holdout' or 'test', of a checkpoint.best; '' of an empty one."""
-    return best and (best.partition(":")[0] if ":" in best else "holdout")
-
-
 def check(
     config: ConfigDict, images: Mapping[str, Source], model: Model, state: TrainState
 ) -> None:
@@ -67,9 +63,9 @@ def check(
     certificates = due(config)
     for each, due_splits in certificates:
         for split in due_splits:
-            certifiers.selected(each.certify, len(images[split].label))
+            building.selected(each.certify, len(images[split].label))
     chosen = config.certify
-    certifiers.check_selection(chosen)
+    building.check_selection(chosen)
     if chosen.stop and chosen.start >= chosen.stop:
         raise InputError(
             f"certify.start={chosen.start} and stop={chosen.stop} leave no image: give a "
@@ -79,7 +75,7 @@ def check(
     if later and _networks_are_there(config):
         certificates.append((config, ()))
     for each, _ in certificates:
-        certifiers.certifier_of(each, network, sharding.local_mesh())
+        building.certifier_of(each, network, sharding.local_mesh())
     _check_numbers(config)
 
 
@@ -155,18 +151,18 @@ class Evaluations:
         cheap, due_splits = due(self._config)[0]
         chosen, value = cheap.certify, None
         key = jax.random.fold_in(random_keys.key(chosen.seed), configs.EVALUATE_STREAM)
-        certifier = certifiers.certifier_of(cheap, network, sharding.local_mesh())
+        certifier = building.certifier_of(cheap, network, sharding.local_mesh())
         for split in due_splits:
             source = self._images[split]
             index = _spread(
-                certifiers.selected(chosen, len(source.label)), self._config.eval.images
+                building.selected(chosen, len(source.label)), self._config.eval.images
             )
             cuts = range(chosen.batch, len(index), chosen.batch)
             parts = [
                 certifier.certify(key, source.image[rows], source.label[rows], rows)
                 for rows in np.split(index, cuts)
             ]
-            rates = metrics.certified_accuracy(records.concatenate(parts), chosen.radii)
+            rates = certified_accuracy(concatenate(parts), chosen.radii)
             values = {
                 f"certified_{r:.3g}": float(v)
                 for r, v in zip(chosen.radii, rates, strict=True)

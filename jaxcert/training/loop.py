@@ -1,11 +1,4 @@
-"""Train a network into a workdir; the same command continues an interrupted run exactly.
-
-    python -m jaxcert.train --config configs/quickstart.py --workdir runs/quickstart
-    python -m jaxcert.train --config configs/lot/cifar10.py:s --config.optim.lr=0.05
-
-The workdir gets config.json, metrics.jsonl and checkpoints/. With
-config.certify.after_training the run ends with certificates.jsonl and a report.
-"""
+"""The training loop: steps, evaluations, checkpoints, and what is written of them."""
 
 from __future__ import annotations
 
@@ -15,11 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcert import config as configs
-from jaxcert.errors import InputError, check_file, exit_cleanly, interruptible
+from jaxcert import random_keys, sharding
+from jaxcert.data import generated as generated_sets
+from jaxcert.errors import InputError, check_file, interruptible
+from jaxcert.locks import only_writer
 from jaxcert.progress import Progress
+from jaxcert.training import build, limits, optim
+from jaxcert.training.evaluation import Evaluations, network_of
+from jaxcert.training.metrics import MetricWriter, Speed
+from jaxcert.workdirs.checkpoint import Checkpoints
+from jaxcert.workdirs.runs import refuse_another
 
 
 def train(config: ConfigDict, workdir: str | Path) -> Any:
@@ -30,10 +33,6 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
     workdir of another config or one that another process is writing, a damaged checkpoint,
     or a loss that is not finite (the last good checkpoint stays).
     """
-    import jax
-
-    from jaxcert.locks import only_writer
-
     if jax.process_index() > 0:  # of several processes the first holds the lock
         return _train(config, Path(workdir))
     with only_writer(workdir, option="--workdir"):
@@ -41,14 +40,6 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
 
 
 def _train(config: ConfigDict, workdir: Path) -> Any:
-    import jax
-
-    from jaxcert import random_keys
-    from jaxcert.data import generated as generated_sets
-    from jaxcert.training import build, sharding
-    from jaxcert.training.checkpoint import Checkpoints
-    from jaxcert.training.evaluation import Evaluations, network_of
-
     before = refuse_another(workdir, config)
     built = build.build(config)  # which fixes the generator
     key, init_key, sweep_key = jax.random.split(random_keys.key(config.seed), 3)
@@ -132,8 +123,6 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
 def check(config: ConfigDict) -> int:
     """Bytes that the checkpoints of a run take. Raises InputError, before any work, for
     what `train` would refuse of a config."""
-    from jaxcert.training import build, limits
-
     state = build.build(config).state
     return config.checkpoint.keep * limits.checkpoint_bytes(state)
 
@@ -142,8 +131,6 @@ def _check_places(config: ConfigDict, workdir: Path, built) -> None:
     """Raises InputError, unless no step is left, if the disk cannot hold the checkpoints to
     come, or a record is in the way of the one at the end; OSError for one that cannot be
     written."""
-    from jaxcert.training import limits
-
     names = [p.name for p in (workdir / "checkpoints").glob("[0-9]*")]
     steps = [int(name) for name in names if name.isdecimal()]
     if max(steps, default=0) >= built.data.run.total_steps:
@@ -166,41 +153,9 @@ def _check_places(config: ConfigDict, workdir: Path, built) -> None:
 
 def _interruptible():
     """Several processes cannot agree on a step: they end at once, as Python does."""
-    import jax
-
     if jax.process_count() > 1:
         return nullcontext(lambda: False)
     return interruptible(at_once=False)
-
-
-def refuse_another(workdir: Path, config: ConfigDict) -> int:
-    """Epochs of the run in the workdir, which may get more; those of the config if there is
-    none, or none that took a step. Raises InputError if it holds a run of another config, or
-    of none that is known."""
-    if not (workdir / "config.json").exists():
-        if any((workdir / "checkpoints").glob("[0-9]*")):
-            raise InputError(
-                f"{workdir} has checkpoints and no config.json to tell of which run: restore "
-                "it or name another --workdir."
-            )
-        return config.data.epochs
-    there = configs.read(workdir)
-    metrics = workdir / "metrics.jsonl"
-    trained = any((workdir / "checkpoints").glob("[0-9]*"))
-    if not trained and not (metrics.is_file() and metrics.stat().st_size):
-        return config.data.epochs  # nothing of that run would be lost
-    before, after = there.data.epochs, config.data.epochs
-    longer = type(before) is int and before < after
-    different = configs.differences(there, config)
-    if longer:
-        different = [d for d in different if not d.startswith("data.epochs ")]
-    if different:
-        key = different[0].partition(" ")[0]
-        raise InputError(
-            f"{workdir} holds a run of another config, different in {different[0]}: name "
-            f"another --workdir, or continue with --config.{key} as it is there."
-        )
-    return before
 
 
 class _Log:
@@ -208,11 +163,6 @@ class _Log:
     writes, all of them stop at a step that was not finite."""
 
     def __init__(self, config: ConfigDict, built, workdir: Path, start: int):
-        import jax
-
-        from jaxcert.training import optim
-        from jaxcert.training.metrics import MetricWriter, Speed
-
         self._config, self._method, self._run = config, built.method, built.data.run
         self._start, self._explained = start, False
         self._rate = partial(optim.rate_at, config.optim, self._run)
@@ -232,8 +182,6 @@ class _Log:
     def write(self, pending) -> None:
         """Read the totals of an interval and write them. Raises InputError if a step was not
         finite."""
-        import jax
-
         done, totals = pending
         totals = jax.device_get(totals)
         if totals.bad_step < done:
@@ -259,8 +207,6 @@ class _Log:
 
     def longer(self, before: int) -> None:
         """Say, and write down, what more epochs than before change."""
-        from jaxcert.training import optim
-
         if self.writer is None:
             return
         after, step = self._config.data.epochs, self._start
@@ -284,8 +230,6 @@ class _Log:
 
 
 def _weights(state):
-    import numpy as np
-
     extra = state.extra
     if not isinstance(extra, dict) or "weights" not in extra:
         return None
@@ -299,32 +243,3 @@ def _due(section: ConfigDict, done: int, per_epoch: int) -> bool:
 
 def _refreshes(method, epoch: int) -> bool:
     return method.refresh is not None and method.refresh.due(epoch)
-
-
-def main(argv: list[str] | None = None) -> int:
-    from jaxcert import cli
-
-    args = cli.parse(argv, __doc__, needs="config")
-    if args.distributed:
-        from jaxcert.training import processes
-
-        processes.join(args.distributed, limit=args.distributed_wait)
-    train(args.config, args.workdir)
-    import jax
-
-    if jax.process_count() > 1 or not args.config.certify.after_training:
-        if jax.process_index() == 0:  # a certificate is one process' work
-            classifies = bool(args.config.certify.name)
-            more = "" if classifies else " --out FOLDER --count N"
-            command = "certify" if classifies else "generate"
-            print(
-                f"trained; next: python -m jaxcert.{command} --workdir {args.workdir}{more}"
-            )
-        return 0
-    from jaxcert import certify
-
-    return certify.main(["--workdir", args.workdir])
-
-
-if __name__ == "__main__":
-    sys.exit(exit_cleanly(main))

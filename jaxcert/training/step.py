@@ -20,8 +20,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxcert import sharding
 from jaxcert.interfaces import Array, Batch, Key, Method, PyTree, TrainState
-from jaxcert.training import sharding
 
 NEVER = np.iinfo(np.int32).max
 

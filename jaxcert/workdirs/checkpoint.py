@@ -24,10 +24,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from jaxcert import random_keys
+from jaxcert import random_keys, sharding
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network, PyTree, TrainState
-from jaxcert.training import sharding
 
 
 class Loaded(NamedTuple):
@@ -140,6 +139,11 @@ def load_network(
         flat, found = _restore(m, step, "evaluation", _flatten(like), mesh)
     tree = _unflatten(like, flat)
     return Loaded(Network(model, tree["params"], tree["state"]), step, found)
+
+
+def selected_on(best: str) -> str:
+    """'holdout' or 'test', of a checkpoint.best; '' of an empty one."""
+    return best and (best.partition(":")[0] if ":" in best else "holdout")
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:

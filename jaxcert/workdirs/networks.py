@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+import numpy as np
+
 from jaxcert import config as configs
+from jaxcert import random_keys
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Network
+from jaxcert.ops.images import unit
+from jaxcert.workdirs import checkpoint
 
 
 def open_network(workdir: str | Path, mesh) -> tuple[Network, str]:
     """(the newest network of a workdir, or the best where its config says by what, digest of
     its checkpoint). Raises InputError."""
-    from jaxcert.training import checkpoint
-
     config = configs.read(workdir)
     model = configs.build("models", config.model)
     best = config.checkpoint.get("best", "")
@@ -55,3 +59,21 @@ def open_all(
     """({name: network}, {name: digest}) of {name: workdir}; an empty workdir is none."""
     opened = {k: open_network(v, mesh) for k, v in networks.items() if v}
     return {k: v[0] for k, v in opened.items()}, {k: v[1] for k, v in opened.items()}
+
+
+def predictor(workdir: str | Path, image_shape: tuple[int, int, int], mesh):
+    """(uint8 [B,H,W,C] -> class int32 [B], number of classes, digest of the checkpoint) of
+    a classifier's workdir. Raises InputError."""
+    random_keys.pin()
+    network, digest = open_classifier(workdir, image_shape, mesh)
+    model, params = network.model, network.params
+    state = jax.jit(model.prepare)(params, network.state)
+
+    @jax.jit
+    def classes(params, state, image):
+        return model.apply(params, state, unit(image))[0].argmax(-1)
+
+    def predict(image):
+        return np.asarray(classes(params, state, image), np.int32)
+
+    return predict, model.num_classes, digest

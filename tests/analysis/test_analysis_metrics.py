@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from jaxcert import records
+from jaxcert import certificate, records
 from jaxcert.analysis import metrics
 from jaxcert.certificates import statistics
 from jaxcert.records import Certificates
@@ -79,7 +79,7 @@ class TestPublishedLog:
     def test_certified_accuracy_is_reproduced(self, expected, c):
         radii = [float(r) for r in expected["certified_accuracy"]]
         published = list(expected["certified_accuracy"].values())
-        ours = metrics.certified_accuracy(c, radii)
+        ours = certificate.certified_accuracy(c, radii)
         np.testing.assert_allclose(ours, published, rtol=0, atol=EXACT)
         curve = golden_dir("certify_logs") / (expected["file"] + "_acc")
         if curve.is_file():  # theirs, which few logs have beside them
@@ -87,7 +87,7 @@ class TestPublishedLog:
             radii = (
                 np.arange(len(curve)) * 0.005
             )  # what numpy.arange gives, bit for bit
-            ours = metrics.certified_accuracy(c, radii)
+            ours = certificate.certified_accuracy(c, radii)
             np.testing.assert_allclose(ours, curve[:, 1], rtol=0, atol=EXACT)
 
     def test_p_lower_survival_is_reproduced(self, expected, c):
@@ -107,7 +107,7 @@ class TestPublishedLog:
         radii = [0.0, 0.25, 1.0]
         ours = metrics.per_class(c, radii)
         whole = ours.images @ ours.certified / ours.images.sum()
-        np.testing.assert_allclose(whole, metrics.certified_accuracy(c, radii))
+        np.testing.assert_allclose(whole, certificate.certified_accuracy(c, radii))
         assert ours.images @ ours.acr / ours.images.sum() == pytest.approx(
             metrics.acr(c), abs=EXACT
         )
@@ -121,7 +121,7 @@ def test_golden_logs_are_there():
 
 
 def test_abstentions_errors_and_wrong_classes_are_not_certified():
-    ours = metrics.certified_accuracy(MIXED, [0.0, 0.5, 0.75, 1.0, 1.5])
+    ours = certificate.certified_accuracy(MIXED, [0.0, 0.5, 0.75, 1.0, 1.5])
     np.testing.assert_allclose(ours, np.array([3, 2, 1, 1, 0]) / 6)
     assert metrics.abstention_rate(MIXED) == pytest.approx(1 / 6)
     assert metrics.error_rate(MIXED) == pytest.approx(1 / 6)
@@ -213,7 +213,7 @@ def test_lower_bound_is_the_binomial_quantile(count, alpha):
 def test_certified_accuracy_is_its_definition(rows, radii):
     rows = [(y, p, r if p >= 0 else 0.0) for y, p, r in rows]
     radii += [r for _, _, r in rows]  # the comparison must include equality
-    ours = metrics.certified_accuracy(certificates(rows), radii)
+    ours = certificate.certified_accuracy(certificates(rows), radii)
     slow = [np.mean([y == p and r >= at for y, p, r in rows]) for at in radii]
     np.testing.assert_allclose(ours, slow, rtol=0, atol=EXACT)
 
@@ -222,7 +222,9 @@ def test_summary_agrees_with_its_functions():
     radii = [0.0, 0.5]
     s = metrics.summary(MIXED, radii)
     assert s.images == 6
-    np.testing.assert_array_equal(s.certified, metrics.certified_accuracy(MIXED, radii))
+    np.testing.assert_array_equal(
+        s.certified, certificate.certified_accuracy(MIXED, radii)
+    )
     np.testing.assert_allclose(s.wrong_certified, [1 / 6, 1 / 6])
     values = np.array([1.0, 0, 0.5, 0, 0, 0])
     assert s.acr_error == pytest.approx(values.std() / 6**0.5)
@@ -234,7 +236,7 @@ def test_radii_on_a_grid_of_arange_are_as_the_originals_count_them():
     c = certificates([(0, 0, 0.175), (0, 0, 0.3)])
     grid = np.arange(0, 4.005, 0.005)
     assert len(grid) == 801
-    assert metrics.certified_accuracy(c, [grid[35], 0.175]).tolist() == [0.5, 1.0]
+    assert certificate.certified_accuracy(c, [grid[35], 0.175]).tolist() == [0.5, 1.0]
 
 
 def test_vote_probability_is_the_column_where_there_is_one():
@@ -305,9 +307,9 @@ def test_only_radii_that_were_tried_are_stated(radii, method, stated):
     header = dict(method=method, procedure=dict(name=method, radii=radii))
     c = MIXED._replace(header=header)
     asked = [0.0, 0.03, 0.05, 0.1, 0.2]
-    assert metrics.states(c, asked).tolist() == stated
+    assert certificate.states(c, asked).tolist() == stated
     found = metrics.summary(c, asked)
-    share = metrics.certified_accuracy(c, asked)
+    share = certificate.certified_accuracy(c, asked)
     np.testing.assert_array_equal(np.isnan(share), 1 - np.array(stated))
     for shares in (found.certified, found.certified_low, found.wrong_certified):
         np.testing.assert_array_equal(np.isnan(shares), 1 - np.array(stated))
@@ -316,7 +318,7 @@ def test_only_radii_that_were_tried_are_stated(radii, method, stated):
 def test_radii_that_differ_by_rounding_are_one():
     c = MIXED._replace(header=dict(procedure=dict(name="radii", radii=[3 * 0.05])))
     above = np.nextafter(3 * 0.05, 1)
-    found = metrics.states(c, [0.15, 3 * 0.05, 0.149, above])
+    found = certificate.states(c, [0.15, 3 * 0.05, 0.149, above])
     assert found.tolist() == [True, True, False, False]
 
 

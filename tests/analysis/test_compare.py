@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from test_analysis_metrics import certificates
 
+from jaxcert import certificate
 from jaxcert.analysis import compare, metrics
 
 RADII = [0.0, 0.25, 0.5, 1.0]
@@ -59,7 +60,7 @@ def test_difference_is_of_certified_accuracies():
     rng = np.random.default_rng(0)
     a, b = (record(rng.random(300) < p, rng.random(300)) for p in (0.8, 0.6))
     found = compare.difference(a, b, RADII, name="b")
-    expected = [metrics.certified_accuracy(c, RADII) for c in (a, b)]
+    expected = [certificate.certified_accuracy(c, RADII) for c in (a, b)]
     np.testing.assert_allclose(found.difference, expected[0] - expected[1])
     assert found.baseline == "b" and found.images == 300
     assert (found.low <= found.difference).all() and (

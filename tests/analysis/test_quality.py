@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
 
-from jaxcert.analysis import quality
 from jaxcert.errors import InputError
+from jaxcert.papers import image_statistics as quality
 
 RNG = np.random.default_rng(0)
 

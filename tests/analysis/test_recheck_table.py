@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from jaxcert import config as configs
-from jaxcert import records, report
+from jaxcert import records
 from jaxcert.analysis import recheck, recheck_header
+from jaxcert.analysis import report as reports
 from jaxcert.certificates import statistics
-from jaxcert.certify import data_digest
 from jaxcert.data import sources
+from jaxcert.data.recorded import data_digest
 from jaxcert.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs" / "recheck.md"
@@ -103,7 +104,7 @@ def base(kind):
 def outcome(path):
     """passes | noted | fails | refused | not re-checked"""
     try:
-        (entry,) = report.entries([path])
+        (entry,) = reports.entries([path])
     except InputError:
         return "refused"
     if not entry.recheck.holds:

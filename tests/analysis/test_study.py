@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from study_runs import certificates, of_counts, with_generated, workdir
 
-from jaxcert.analysis import study_figures, study_page
-from jaxcert.analysis import study_numbers as numbers
 from jaxcert.analysis.metrics import interval
-from jaxcert.analysis.study import groups, make
-from jaxcert.analysis.study_runs import read
 from jaxcert.errors import InputError
+from jaxcert.papers import study_figures, study_page
+from jaxcert.papers import study_numbers as numbers
+from jaxcert.papers.study_groups import groups, make
+from jaxcert.papers.study_runs import read
 
 T1, T2 = 12.706204736, 4.302652730  # 97.5 % points of t with 1 and 2 degrees of freedom
 AT = 1

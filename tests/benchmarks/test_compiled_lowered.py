@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcert import config as configs
-from jaxcert import random_keys
+from jaxcert import random_keys, sharding
 from jaxcert.certificates import lipschitz
 from jaxcert.interfaces import Run
-from jaxcert.training import build, sharding
+from jaxcert.training import build
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _TENSOR = re.compile(r"tensor<(\w+(?:<\w+>)?)>").findall

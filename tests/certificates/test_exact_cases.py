@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcert import attack
+from jaxcert.attacks import audit as audits
 from jaxcert.certificates import interval, lipschitz, procedures, statistics
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Bound, Model, Network
@@ -198,10 +198,10 @@ def test_an_attack_finds_a_false_radius_just_inside_it(monkeypatch, tmp_path):
     network = linear("l2")
     for claimed, found in ((0.2, True), (0.1, False)):
         monkeypatch.setattr(
-            attack, "_certified", lambda *_, claimed=claimed: {0: claimed}
+            audits, "_certified", lambda *_, claimed=claimed: {0: claimed}
         )
         config = SimpleNamespace(certify=SimpleNamespace(radii=(1e-3,)))
-        certifier = attack.attacker_of(
+        certifier = audits.attacker_of(
             config, network, None, workdir=tmp_path, name=None, steps=20
         )
         distance = certified(certifier, MIDDLE).distance[0]

@@ -17,15 +17,17 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from jaxcert import certifiers, certify, generate, train
 from jaxcert import config as configs
+from jaxcert import image_generation
 from jaxcert.analysis.recheck import recheck
+from jaxcert.certificates import building
+from jaxcert.certificates import run as certification
 from jaxcert.data import normalisation
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Network, Run
 from jaxcert.models import edm_unet
-from jaxcert.training import optim
+from jaxcert.training import loop, optim
 
 ROOT = Path(__file__).parents[2]
 TOP = ROOT / "configs"
@@ -153,13 +155,13 @@ def test_sections_have_the_keys_that_are_read(loaded):
             continue
         make = importlib.import_module(f"jaxcert.certificates.{config.certify.name}")
         chosen = {
-            k: v for k, v in config.certify.items() if k not in certifiers.SELECTION
+            k: v for k, v in config.certify.items() if k not in building.SELECTION
         }
         chosen.pop("name")
         known = {"network", "mesh", "radii", *chosen.pop("networks", {})}
         context = known & set(inspect.signature(make.make).parameters)
         _takes(make.make, chosen, *context)
-        assert set(certifiers.SELECTION) <= set(config.certify)
+        assert set(building.SELECTION) <= set(config.certify)
 
 
 def _takes(function, section, *context):
@@ -227,13 +229,13 @@ def _run_tiny(config, workdir):
     if "classifier" in config.certify.get("networks", {}):
         if "denoised" in config.certify.name or config.certify.search == "hybrid":
             config.certify.networks.classifier = _first("denoised", workdir)
-    state = train.train(config, workdir)
+    state = loop.train(config, workdir)
     assert int(state.step) == 3
     if not config.certify.name:
         settings = dict(count=4, steps=2, sigma_max=1.0)
-        assert generate.generate(workdir, workdir / "images", **settings) == 4
+        assert image_generation.generate(workdir, workdir / "images", **settings) == 4
         return
-    record = certify.certify(config, workdir)
+    record = certification.certify(config, workdir)
     assert record.index.tolist() == [0, 1, 2, 3]
     found = recheck(record)
     assert found.holds and not found.reason
@@ -242,5 +244,5 @@ def _run_tiny(config, workdir):
 def _first(name, workdir):
     """Workdir of another network that a run takes."""
     folder = workdir.parent / f"{workdir.name}_{name}"
-    train.train(configs.tiny(configs.load(f"{name}/digits")), folder)
+    loop.train(configs.tiny(configs.load(f"{name}/digits")), folder)
     return str(folder)

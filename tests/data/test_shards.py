@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from jaxcert import config as configs
-from jaxcert import train
 from jaxcert.data import generated, loader, opened, shards, write
 from jaxcert.data.generated import open_generated
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
+from jaxcert.training import loop
 
 SIZES = 50, 7, 300  # the last one goes on beyond 65,536 bytes
 NAMES = "part2.npz", "part10.npz", "part11.npz"  # as text, 10 and 11 come before 2
@@ -154,7 +154,7 @@ def _config(path, placement):
 
 
 def _mesh():
-    from jaxcert.training import sharding
+    from jaxcert import sharding
 
     return sharding.data_mesh()
 
@@ -361,11 +361,11 @@ def test_a_run_is_not_continued_on_other_images(tmp_path):
     folder.mkdir()
     np.savez(folder / "a.npz", image=image, label=label)
     config.data.generated = str(folder)
-    train.train(config, workdir)
+    loop.train(config, workdir)
     before = (workdir / "generated.json").read_bytes()
     np.savez(folder / "a.npz", image=255 - image, label=label)
     with pytest.raises(InputError, match="a.npz of .* is not what this run began with"):
-        train.train(config, workdir)
+        loop.train(config, workdir)
     assert (workdir / "generated.json").read_bytes() == before
 
 

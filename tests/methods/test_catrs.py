@@ -10,13 +10,14 @@ from conftest import Golden, close, golden_each
 from refusals import names
 from smoothing_step import check_gradients, network
 
-from jaxcert import certify, records
 from jaxcert import config as configs
-from jaxcert import train as train_command
+from jaxcert import records
+from jaxcert.certificates import run as certification
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
 from jaxcert.methods import _smoothing, catrs
 from jaxcert.models import small_cnn
+from jaxcert.training import loop
 
 
 @pytest.mark.golden("smoothing")
@@ -208,12 +209,12 @@ def test_training_on_the_votes_of_a_first_model(tmp_path):
     config.optim.lr = 0.01
     config.method = dict(name="gaussian", sigma=0.25)
     config.certify.update(name="smoothing", procedure="predict", n=20, sigma=0.25)
-    train_command.train(config, tmp_path / "first")
+    loop.train(config, tmp_path / "first")
     config.certify.split = "train"
     path = tmp_path / "first" / "train.jsonl"
-    rows = certify.certify(config, tmp_path / "first", out=path)
+    rows = certification.certify(config, tmp_path / "first", out=path)
     config.method = dict(name="catrs", sigma=0.25, m=2, steps=1, soft_labels=str(path))
-    state = train_command.train(config, tmp_path / "second")
+    state = loop.train(config, tmp_path / "second")
     expected = np.empty((30, 3))
     expected[rows.index] = rows.counts / 20
     np.testing.assert_allclose(state.extra["soft_labels"], expected, rtol=1e-6)

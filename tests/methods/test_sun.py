@@ -17,12 +17,12 @@ from smoothing_step import check_gradients, network
 
 from jaxcert import config as configs
 from jaxcert import records
-from jaxcert import train as train_command
 from jaxcert.certificates.statistics import clopper_pearson_lower
 from jaxcert.data import loader
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Run, TrainState
 from jaxcert.methods import gaussian, sun
+from jaxcert.training import loop
 
 
 @pytest.mark.golden("smoothing")
@@ -309,7 +309,7 @@ def test_run_discards_weights_and_goes_on_where_it_was_interrupted(
             yield batch
 
     monkeypatch.setattr(loader, "batches", recorded)
-    whole = train_command.train(small(), tmp_path / "whole")
+    whole = loop.train(small(), tmp_path / "whole")
     (none, _), (first, early), (second, late) = drawn  # epochs 0, 3 and 5
     assert none is None
     kept = first > 0
@@ -324,7 +324,7 @@ def test_run_discards_weights_and_goes_on_where_it_was_interrupted(
         shutil.copytree(tmp_path / "whole", part)
         for later in range(epoch + 1, 7):
             shutil.rmtree(part / "checkpoints" / str(6 * later))
-        again = train_command.train(small(), part)
+        again = loop.train(small(), part)
         assert digest(part) == digest(tmp_path / "whole")
         np.testing.assert_array_equal(again.extra["weights"], second)
 

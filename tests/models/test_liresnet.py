@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
 
+from jaxcert import sharding
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
 from jaxcert.methods import gloro
@@ -17,8 +18,7 @@ from jaxcert.models import liresnet
 from jaxcert.nn.activations import maxmin
 from jaxcert.nn.liresnet import Blocks, conv
 from jaxcert.ops import linalg, margins, spectral
-from jaxcert.training import sharding
-from jaxcert.training.checkpoint import Checkpoints, load_network
+from jaxcert.workdirs.checkpoint import Checkpoints, load_network
 
 HWIO = (2, 3, 1, 0)
 

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcert import sharding
 from jaxcert.certificates import lipschitz
 from jaxcert.interfaces import Network
 from jaxcert.models import bronet, lip_convnet, liresnet, liresnet_pp
 from jaxcert.nn import aol, cayley, lot
 from jaxcert.ops import linalg
-from jaxcert.training import sharding
 
 EXACT, SHORT, THREE = "HIGHEST", "DEFAULT", "three products of TF32"
 TINY = dict(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jaxcert import config as configs
-from jaxcert import train
 from jaxcert.data import sources
 from jaxcert.ops.norm_dist import norm_dist, xla
+from jaxcert.training import loop
 
 CONFIG = Path(__file__).parents[2] / "configs" / "sortnet" / "digits.py"
 P = (16.0, 64.0, 128.0, 300.0, 998.0)
@@ -37,7 +37,7 @@ def errors(x, w, p):
 @pytest.mark.slow
 def test_series_errs_no_more_than_logarithm_and_exponential(tmp_path, monkeypatch):
     config = configs.load(str(CONFIG))
-    state = train.train(config, tmp_path)
+    state = loop.train(config, tmp_path)
     image = sources.open("digits", "test").image[:100].astype(np.float32) / 255
     x = ((image - config.model.mean[0]) / config.model.std).reshape(100, -1)
     layers = sorted(name for name in state.params if name.startswith("dist_"))

@@ -12,13 +12,13 @@ from command_line import assert_words, end
 from conftest import Golden, golden_each, golden_files
 
 from jaxcert import config as configs
-from jaxcert import import_torch
+from jaxcert import import_torch, sharding
 from jaxcert.data import sources
 from jaxcert.errors import InputError
 from jaxcert.import_torch import network_of
 from jaxcert.models import edm_unet as model
 from jaxcert.torch_import.edm_unet import convert_state_dict, tensors
-from jaxcert.training import checkpoint, sharding
+from jaxcert.workdirs import checkpoint
 
 GREY = golden_files("diffusion", "songunet_grey*.npz")[0]
 NCSNPP = golden_files("diffusion", "songunet_ncsnpp*.npz")[0]

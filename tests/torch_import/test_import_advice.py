@@ -22,6 +22,7 @@ from jaxcert import config as configs
 from jaxcert.errors import InputError
 from jaxcert.import_torch import import_torch, network_of
 from jaxcert.torch_import import arrays, state_dict
+from jaxcert.workdirs.runs import refuse_another
 
 ROOT = Path(__file__).parents[2]
 
@@ -190,7 +191,6 @@ def test_packages_that_are_named_are_those_of_the_project(tmp_path, monkeypatch)
 
 def test_a_workdir_with_checkpoints(tmp_path):
     """`name another --workdir`, of an import and of a training of what was imported."""
-    from jaxcert import train
 
     state, _, _ = network("lenet")
     np.savez(tmp_path / "a.npz", **state)
@@ -209,8 +209,8 @@ def test_a_workdir_with_checkpoints(tmp_path):
     )
     import_torch(tmp_path / "a.npz", config, two)
     other = configs.ConfigDict(config.to_dict() | dict(seed=1))
-    refused(partial(train.refuse_another, two, other), "name another --workdir")
-    train.refuse_another(tmp_path / "three", other)
+    refused(partial(refuse_another, two, other), "name another --workdir")
+    refuse_another(tmp_path / "three", other)
 
 
 class Tensor:

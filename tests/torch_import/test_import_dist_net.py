@@ -17,6 +17,7 @@ from jaxcert import certify, import_torch, records, train
 from jaxcert import config as configs
 from jaxcert.errors import InputError
 from jaxcert.models import dist_net
+from jaxcert.torch_import import workdir as imports
 from jaxcert.torch_import.arrays import read
 from jaxcert.torch_import.dist_net import convert_state_dict
 
@@ -356,7 +357,7 @@ def test_network_that_gives_one_class_is_warned_of(tmp_path, recwarn, constant):
         arrays["fc_dist.5.bias"] = np.eye(10, dtype=np.float32)[4] * -1e4
     path = saved(tmp_path / "model.npz", arrays)
     config = configs.tiny(configs.load(CONFIG))
-    import_torch.import_torch(path, config, tmp_path / "new")
+    imports.import_torch(path, config, tmp_path / "new")
     said = [str(w.message) for w in recwarn if w.category is UserWarning]
     assert [text.partition(":")[0] for text in said] == constant * [
         "all 16 test images that were tried get class 4"
@@ -367,5 +368,5 @@ def test_missing_data_stops_no_import(tmp_path):
     config = configs.tiny(configs.load(CONFIG))
     config.data.update(name="cifar10", dir=str(tmp_path))
     path = saved(tmp_path / "model.npz", digits())
-    import_torch.import_torch(path, config, tmp_path / "new")
+    imports.import_torch(path, config, tmp_path / "new")
     assert not list(tmp_path.glob("cifar*"))

@@ -15,7 +15,7 @@ from conftest import Golden, close, golden_files
 from torch_names import generated, resnet_place, to_trees
 
 from jaxcert import config as configs
-from jaxcert import import_torch
+from jaxcert import import_torch, sharding
 from jaxcert.certificates import smoothing
 from jaxcert.data import sources
 from jaxcert.errors import InputError
@@ -23,8 +23,9 @@ from jaxcert.import_torch import network_of
 from jaxcert.interfaces import Model, Network
 from jaxcert.models import resnet
 from jaxcert.torch_import import lenet
+from jaxcert.torch_import import workdir as imports
 from jaxcert.torch_import.resnet import convert_resnet50, convert_state_dict
-from jaxcert.training import checkpoint, sharding
+from jaxcert.workdirs import checkpoint
 
 RESNET = dict(name="resnet", depth=8, image_shape=(32, 32, 3))
 RESNETS = golden_files("smoothing", "cifar_resnet*.npz")
@@ -73,7 +74,7 @@ def test_imported_network_gives_the_originals_logits(
     model = model_of(arrays, image)
     path, workdir = tmp_path / "model.npz", tmp_path / "new"
     np.savez(path, **arrays)
-    network = import_torch.import_torch(path, settings(tmp_path, **model), workdir)
+    network = imports.import_torch(path, settings(tmp_path, **model), workdir)
     close(jax.jit(network.model.apply)(*network[1:3], image)[0], logits)
     found = checkpoint.load_network(
         network.model, workdir, mesh=sharding.data_mesh()
@@ -331,7 +332,7 @@ def test_network_that_is_right_by_chance_under_noise_is_warned_of(
     config = configs.base()
     if sigma:
         config.certify.sigma = sigma
-    import_torch._look(Network(model, {}, {}), config)
+    imports._look(Network(model, {}, {}), config)
     said = [str(w.message) for w in recwarn if w.category is UserWarning]
     warned = sigma > 0 and shift == 1
     assert [text.partition(":")[0] for text in said] == warned * [

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxcert import sharding
 from jaxcert.certificates import lipschitz
 from jaxcert.data import loader, mixture, sources
 from jaxcert.data.augment import augment
@@ -22,7 +23,7 @@ from jaxcert.interfaces import Network, Run
 from jaxcert.methods import gaussian, lot, sortnet
 from jaxcert.models import dist_net, lip_convnet, small_cnn
 from jaxcert.ops.norm_dist import norm_dist
-from jaxcert.training import optim, sharding, step
+from jaxcert.training import optim, step
 
 STEPS, BATCH = 3, 16
 RUN = Run(10, 10, 1000)

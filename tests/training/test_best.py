@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from refusals import names
 
-from jaxcert import certify
 from jaxcert import config as configs
-from jaxcert import train as train_command
+from jaxcert import sharding
 from jaxcert.analysis import facts
+from jaxcert.certificates import run as certification
 from jaxcert.data import opened
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network, Run, TrainState
-from jaxcert.training import checkpoint, evaluation, optim, sharding
+from jaxcert.training import evaluation, loop, optim
 from jaxcert.training.step import NEVER, Totals
+from jaxcert.workdirs import checkpoint
 
 ROOT = Path(__file__).parents[2]
 BY = "certified_0.25"
@@ -109,14 +110,16 @@ def test_best_network_is_what_is_certified_and_the_record_says_by_what(
         data__epochs=4, data__holdout=100, checkpoint__best=BY, eval__every_epochs=1
     )
     config.checkpoint.every_epochs = config.checkpoint.keep = 1
-    train_command.train(config, tmp_path)
+    loop.train(config, tmp_path)
     left = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
     assert left == [4, 8]
-    header = certify.certify(config, tmp_path).header
+    header = certification.certify(config, tmp_path).header
     assert header["step"] == 4 and header["selected_on"] == "holdout"
     assert facts.describe(header).endswith("by held-out training images")
     configs.override(config, ["--config.checkpoint.best="])
-    newest = certify.certify(config, tmp_path, out=tmp_path / "newest.jsonl").header
+    newest = certification.certify(
+        config, tmp_path, out=tmp_path / "newest.jsonl"
+    ).header
     assert newest["step"] == 8 and "selected_on" not in newest
 
 
@@ -172,7 +175,7 @@ def test_a_choice_by_the_test_set_is_named_as_one():
 )
 def test_best_of_nothing_is_refused_before_a_step(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
-        train_command.train(small(**changes), tmp_path / "run")
+        loop.train(small(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -203,7 +206,7 @@ def test_an_evaluation_takes_evenly_spread_images():
 
 def test_lines_have_epoch_rate_speed_and_time(tmp_path):
     config = small(data__holdout=100, eval__every_epochs=2)
-    train_command.train(config, tmp_path)
+    loop.train(config, tmp_path)
     train = [x for x in lines(tmp_path) if "loss" in x]
     assert [x["epoch"] for x in train] == [0.5, 1, 1.5, 2]
     cosine = [0.5 * 0.1 * (1 + np.cos(np.pi * t / 4)) for t in range(4)]
@@ -217,7 +220,7 @@ def test_lines_have_epoch_rate_speed_and_time(tmp_path):
 def test_more_epochs_of_a_constant_rate_are_those_asked_for_at_once(tmp_path, capsys):
     def run(epochs, name):
         config = small(data__epochs=epochs, optim__schedule="constant")
-        return train_command.train(config, tmp_path / name)
+        return loop.train(config, tmp_path / name)
 
     run(1, "run")
     state, whole = run(2, "run"), run(2, "whole")
@@ -231,12 +234,12 @@ def test_more_epochs_of_a_constant_rate_are_those_asked_for_at_once(tmp_path, ca
 
 
 def test_more_epochs_of_a_falling_rate_say_what_changes(tmp_path, capsys):
-    train_command.train(small(data__epochs=1), tmp_path)
+    loop.train(small(data__epochs=1), tmp_path)
     config = small(data__epochs=2)
     config.optim.lr = 0.2
     with pytest.raises(InputError, match="optim.lr"):
-        train_command.train(config, tmp_path)
-    train_command.train(small(data__epochs=2), tmp_path)
+        loop.train(config, tmp_path)
+    loop.train(small(data__epochs=2), tmp_path)
     said = capsys.readouterr().err
     assert (
         "the learning rate goes on from 0.05 instead of 0, other than in a run of"
@@ -259,7 +262,7 @@ def test_a_loss_below_zero_is_explained_once(tmp_path, capsys):
     config = small(method__name="lot")
     method = SimpleNamespace(over_the_run="")
     parts = SimpleNamespace(method=method, data=SimpleNamespace(run=Run(2, 4, 1000)))
-    log = train_command._Log(config, parts, tmp_path, 0)
+    log = loop._Log(config, parts, tmp_path, 0)
     for done, loss in enumerate([0.5, -0.5, -1.5], 1):
         sums = {"loss": np.float32(2 * loss)}
         log.write((done, Totals(np.int32(2), np.int32(NEVER), sums)))
@@ -273,12 +276,12 @@ def test_record_in_the_way_is_refused_before_a_step(tmp_path):
     record = tmp_path / "certificates.jsonl"
     record.write_text("{}\n")
     with pytest.raises(InputError, match="move the file away, or train with"):
-        train_command.train(config, tmp_path)
+        loop.train(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
     record.unlink()
     record.mkdir()
     with pytest.raises(InputError, match="is a folder: name a regular file"):
-        train_command.train(config, tmp_path)
+        loop.train(config, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -300,5 +303,5 @@ def test_what_a_certificate_would_refuse_is_refused_before_a_step(
     config = small(**changes)
     assert not config.certify.after_training
     with pytest.raises(InputError, match=words):
-        train_command.train(config, tmp_path / "run")
+        loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcert import sharding
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, TrainState
-from jaxcert.training import sharding
-from jaxcert.training.checkpoint import Checkpoints, digest, load_network
+from jaxcert.workdirs.checkpoint import Checkpoints, digest, load_network
 
 WEIGHTS = {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)}
 MODEL = Model(

@@ -14,7 +14,7 @@ from jaxcert import config as configs
 from jaxcert.data import sources
 from jaxcert.errors import InputError
 from jaxcert.interfaces import TrainState
-from jaxcert.training import limits
+from jaxcert.training import limits, loop
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,7 +95,6 @@ def test_padding_that_memory_cannot_hold_is_refused(monkeypatch):
 
 def test_head_that_no_memory_holds_is_refused_before_it_is_made(tmp_path):
     """A matrix of 10 TB: nothing of it is allocated, nothing written."""
-    from jaxcert import train
 
     config = configs.tiny(configs.load(str(ROOT / "configs/smoothing/digits.py")))
     config.data.name = f"npy:{tmp_path}"
@@ -105,5 +104,5 @@ def test_head_that_no_memory_holds_is_refused_before_it_is_made(tmp_path):
         np.save(tmp_path / f"{split}_label.npy", np.arange(40) % 10)
     config.data.batch = 8
     with pytest.raises(InputError, match="the network, its gradient and the state"):
-        train.train(config, tmp_path / "run")
+        loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

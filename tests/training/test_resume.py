@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from jaxcert import config as configs
-from jaxcert import train as train_command
+from jaxcert import sharding
 from jaxcert.errors import InputError
-from jaxcert.training import checkpoint, sharding
+from jaxcert.training import loop
 from jaxcert.training.metrics import TIMES
+from jaxcert.workdirs import checkpoint
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/smoothing/digits.py"
@@ -134,7 +135,7 @@ def test_half_written_checkpoint_is_not_loaded(whole, tmp_path):
     run = finished(whole, tmp_path)
     (run / "checkpoints" / "99.orbax-checkpoint-tmp").mkdir()
     before = digests(run)
-    train_command.train(small(), run)
+    loop.train(small(), run)
     assert digests(run) == before
 
 
@@ -159,14 +160,14 @@ def test_altered_checkpoint_is_refused_by_name(whole, tmp_path, damage):
     for data in (run / "checkpoints" / str(step) / "state").rglob("d/*"):
         damage(data)
     with pytest.raises(InputError, match=rf"checkpoints/{step} is damaged"):
-        train_command.train(small(), run)
+        loop.train(small(), run)
 
 
 def test_workdir_of_another_config_is_refused_naming_the_key(whole, tmp_path):
     run = finished(whole, tmp_path)
     with pytest.raises(InputError, match=r"optim\.lr \(0\.1 there, 0\.2 here\)"):
-        train_command.train(small(optim__lr=0.2), run)
-    train_command.train(small(certify__batch=7), run)  # of no importance to training
+        loop.train(small(optim__lr=0.2), run)
+    loop.train(small(certify__batch=7), run)  # of no importance to training
 
 
 def test_checkpoints_of_no_known_config_are_refused_and_kept(whole, tmp_path):
@@ -176,7 +177,7 @@ def test_checkpoints_of_no_known_config_are_refused_and_kept(whole, tmp_path):
     with pytest.raises(
         InputError, match="no config.json to tell of which run: restore"
     ):
-        train_command.train(small(), run)
+        loop.train(small(), run)
     assert digests(run) == before and not (run / "config.json").exists()
 
 
@@ -186,7 +187,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     config = small(optim__lr=1e9, checkpoint__every_epochs=1)
     config.optim.clip_norm = 0.0
     with pytest.raises(InputError, match="not finite at step"):
-        train_command.train(config, tmp_path / "bad")
+        loop.train(config, tmp_path / "bad")
     saved = [
         p for p in (tmp_path / "bad" / "checkpoints").iterdir() if p.name.isdigit()
     ]
@@ -197,7 +198,7 @@ def test_checkpoint_in_another_precision_is_not_called_damaged(whole, tmp_path, 
     run = finished(whole, tmp_path)
     before = digests(run)
     with pytest.raises(InputError, match="with JAX_ENABLE_X64 off.* JAX_ENABLE_X64=0"):
-        train_command.train(small(), run)
+        loop.train(small(), run)
     model = configs.build("models", small().model)
     loaded = checkpoint.load_network(model, run, mesh=sharding.data_mesh())
     leaves = jax.tree.leaves(loaded.network.params)

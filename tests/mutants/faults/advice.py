@@ -38,7 +38,7 @@ FAULTS = [
     ),
     (
         "advice: the only checkpoint is to be deleted",
-        "training/checkpoint.py",
+        "workdirs/checkpoint.py",
         "if len(manager.all_steps()) > 1:",
         "if len(manager.all_steps()) > 0:",
         f"{_TRAINING}::test_the_only_checkpoint_is_restored_or_the_run_begun_elsewhere",
@@ -52,7 +52,7 @@ FAULTS = [
     ),
     (
         "advice: the other keys of an import are to be changed",
-        "import_torch.py",
+        "torch_import/network.py",
         'f"model.{key}={facts[key]}" for key in different',
         'f"model.{key}={said[key]}" for key in different',
         "tests/torch_import/test_import_akamaster.py::test_the_other_shortcut_is_refused",

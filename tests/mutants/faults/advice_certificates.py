@@ -28,7 +28,7 @@ FAULTS = [
     ),
     (
         "report: images of a table are named by their row",
-        "report.py",
+        "analysis/report.py",
         "str(i) for i in c.index[failing[:5]]",
         "str(i + 2) for i in failing[:5]",
         "tests/test_advice_records.py::test_radii_of_a_table_above_their_votes",

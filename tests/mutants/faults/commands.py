@@ -49,14 +49,14 @@ FAULTS = [
     ),
     (
         "report: a terminal obeys the names",
-        "report.py",
+        "analysis/report.py",
         "repr(found[0])[1:-1], document)",
         "found[0], document)",
         "tests/test_hostile_workdir.py::test_text_of_a_record_is_text_in_every_format",
     ),
     (
         "certify: negative radii pass",
-        "certifiers.py",
+        "certificates/building.py",
         "if not 0 <= r < math.inf]",
         "if not r < math.inf]",
         "tests/test_commands.py::test_certify_refuses",

@@ -39,7 +39,7 @@ FAULTS = [
     ),
     (
         "imports: the default normalisation of other classes",
-        "import_torch.py",
+        "torch_import/network.py",
         'facts["num_classes"] == known["num_classes"].default',
         'facts["num_classes"] <= known["num_classes"].default',
         f"{_NORMALISATION}::test_other_classes_ask_for_their_normalisation",

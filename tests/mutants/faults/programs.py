@@ -9,14 +9,14 @@ _EXACT = "tests/certificates/test_exact_cases.py"
 FAULTS = [
     (
         "attack: just inside at radius 0",
-        "attack.py",
+        "attacks/audit.py",
         "tried.append(INSIDE * np.array",
         "tried.append(0 * np.array",
         f"{_EXACT}::test_an_attack_finds_a_false_radius_just_inside_it",
     ),
     (
         "attack: distance of another norm",
-        "attack.py",
+        "attacks/audit.py",
         "return np.sqrt((away**2).sum((1, 2, 3)))",
         "return np.abs(away).max((1, 2, 3))",
         f"{_EXACT}::test_an_attack_finds_a_false_radius_just_inside_it",

@@ -25,7 +25,7 @@ FAULTS = [
     ),
     (
         "runs: the worst checkpoint is the best",
-        "training/checkpoint.py",
+        "workdirs/checkpoint.py",
         "key=lambda step: (-values[step], step)",
         "key=lambda step: (values[step], step)",
         f"{_BEST}::test_best_checkpoint_stays_beside_the_newest",
@@ -39,7 +39,7 @@ FAULTS = [
     ),
     (
         "runs: a choice by the test set is recorded as one by held-out images",
-        "training/evaluation.py",
+        "workdirs/checkpoint.py",
         'return best and (best.partition(":")[0] if ":" in best else "holdout")',
         'return best and "holdout"',
         f"{_BEST}::test_a_choice_by_the_test_set_is_named_as_one",
@@ -67,7 +67,7 @@ FAULTS = [
     ),
     (
         "runs: more epochs change no rate",
-        "train.py",
+        "training/loop.py",
         "old = self._run._replace(total_steps=before * self._run.steps_per_epoch)",
         "old = self._run",
         f"{_BEST}::test_more_epochs_of_a_falling_rate_say_what_changes",

@@ -32,14 +32,14 @@ FAULTS = [
     ),
     (
         "table: a name loses what follows its point",
-        "report.py",
+        "analysis/report.py",
         "known = not path.is_dir() and path.suffix.lower() in _SUFFIXES",
         "known = not path.is_dir()",
         "tests/test_report.py::test_names_of_tables_keep_what_is_no_suffix",
     ),
     (
         "metrics: radii that were not tried are stated",
-        "analysis/metrics.py",
+        "certificate.py",
         "return np.where(states(c, radii), share, np.nan)",
         "return share",
         f"{_METRICS}::test_only_radii_that_were_tried_are_stated",

@@ -1,0 +1,45 @@
+"""Attack the test images of a trained Lipschitz network, and audit its certificates.
+
+    python -m jaxcert.attack --workdir runs/sortnet
+    python -m jaxcert.attack --workdir runs/liresnet --attack apgd --steps 200 \\
+        --config.certify.stop=1000
+
+The attack is pgd or apgd (Auto-PGD), in the norm of the network: by default pgd for one of
+l_inf (dist_net), apgd for one of l2 (lip_convnet, liresnet). It takes --steps steps (100)
+at every positive radius of certify.radii, on the images that config.certify chooses; an image
+that certificates.jsonl certifies is also attacked just inside its own radius (0.999 of it), so
+certify first. The rows (`distance`: of the nearest image found in another class) go to
+attacks.jsonl, batch by batch; the same command continues an interrupted run. Then every record
+of the workdir that belongs to the same checkpoint is audited: a certified radius above a
+distance found is a bug, and the command ends with an error.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from jaxcert import cli
+from jaxcert.errors import exit_cleanly
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = cli.parse(argv, __doc__, needs="workdir", takes_out=True, add=_options)
+    from jaxcert.attacks import audit
+
+    attacks = audit.attack(
+        args.config, args.workdir, name=args.attack, steps=args.steps, out=args.out
+    )
+    held = audit.audit(args.workdir, attacks)
+    print(audit.table(attacks, held, [float(r) for r in args.config.certify.radii]))
+    return 0
+
+
+def _options(parser: cli.Parser) -> None:
+    parser.add_argument(
+        "--attack", metavar="NAME", help="pgd or apgd (by the norm of the network)"
+    )
+    parser.add_argument("--steps", type=int, default=100, help="of the attack (100)")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_cleanly(main))
