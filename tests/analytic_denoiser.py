@@ -28,3 +28,9 @@ def analytic(mu, logpi, s0):
         return jax.vmap(one)(x, sigma, jnp.broadcast_to(label, len(x)))
 
     return denoise
+
+
+def decide(logits):
+    """Classes int32 [B] of logits [B,K], -1 where one is not finite."""
+    finite = jnp.isfinite(logits).all(-1)
+    return jnp.where(finite, logits.argmax(-1), -1).astype(jnp.int32)

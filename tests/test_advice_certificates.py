@@ -1017,7 +1017,7 @@ bounded = by(
 DC = classifiers.dc(CLASSES, 4)
 
 
-def races(order=(0, 1), block=1, rounds=((3, 1),), **kwargs):
+def races(order=(0, 1), block=1, **kwargs):
     """A race on a denoiser that says 0."""
     noise_of = classifiers.draws(random_keys.key(0)[None], jnp.zeros((1, *SHAPE)))
 
@@ -1030,7 +1030,7 @@ def races(order=(0, 1), block=1, rounds=((3, 1),), **kwargs):
         jnp.zeros((1, *SHAPE)),
         noise_of,
         order=np.asarray(order),
-        rule=racing.halving(rounds),
+        rule=racing.confident(2.0),
         block=block,
     )
 
@@ -1188,24 +1188,6 @@ PARTS = [
         by(racing.closest_first, levels=DC.levels),
         dict(center=0.0),
         dict(center=0.5),
-    ),
-    (
-        "classes falling to 2 or more",
-        racing.halving,
-        dict(rounds=((3, 1), (3, 1))),
-        dict(rounds=((3, 1), (2, 1))),
-    ),
-    (
-        "at least one level each",
-        racing.halving,
-        dict(rounds=((3, 0),)),
-        dict(rounds=((3, 1),)),
-    ),
-    (
-        "there are 3: begin with all",
-        races,
-        dict(rounds=((2, 1),)),
-        dict(rounds=((3, 1),)),
     ),
     ("indices of the classifier's levels", races, dict(order=(4,)), dict(order=(3,))),
     (names("block", 0), races, dict(block=0), dict(block=1)),

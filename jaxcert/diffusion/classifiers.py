@@ -210,12 +210,6 @@ def logits(denoise: Denoise, classifier: Classifier, x: Array, noise: Noise) -> 
     return jax.lax.scan(subtract, start, order)[0].reshape(shape)
 
 
-def decide(logits: Array) -> Array:
-    """int32 [B] of logits [B,K]: the largest, -1 where one is not finite."""
-    finite = jnp.isfinite(logits).all(-1)
-    return jnp.where(finite, logits.argmax(-1), -1).astype(jnp.int32)
-
-
 def anchors(denoise: Denoise, classifier: Classifier, x: Array) -> Anchors:
     """At most one evaluation per image."""
     if classifier.denoise_at is None:

@@ -26,8 +26,7 @@ in the box, and 4 sqrt(c / D). With one capped it is 2 sqrt(c / D), which is no 
     |(f_a - f_b)(x') - (f_a - f_b)(x)| <= L_margin |x' - x|,
     L_margin = sum_t w_t (c_t sqrt(2 / pi) / s_t + min(2, 4 sqrt(c_t)) / sqrt(D))
 
-and one logit, whose u is in [0, c], has half of the first term and 2 sqrt(c_t / D). The
-denoiser may be any function, continuous or not. The first term is reached by one that
+The denoiser may be any function, continuous or not. The first term is reached by one that
 jumps from a black to a white image.
 
 What a radius r = m / L_margin says, m a lower bound of min_b (f_a - f_b)(x): class a has the
@@ -145,15 +144,6 @@ def lipschitz_margin(
     return float(np.sum(w * (noisy + direct))) * _UP
 
 
-def lipschitz_logit(
-    weights: ArrayLike, sigma: ArrayLike, *, dims: int, cap: ArrayLike = 1.0
-) -> float:
-    """L of one logit, rounded up; arguments as of `lipschitz_margin`."""
-    w, c = _levels(weights, cap)
-    noisy = c / (math.sqrt(2 * math.pi) * _unit_sigma(sigma, w))
-    return float(np.sum(w * (noisy + 2 * np.sqrt(c / dims)))) * _UP
-
-
 def lipschitz_paper(weights: ArrayLike, sigma: ArrayLike, *, dims: int) -> float:
     """PUBLISHED, for comparison only: of one logit, a mean over levels (Theorem 3.1)."""
     w, _ = _levels(weights, 1.0)
@@ -167,12 +157,6 @@ def lipschitz_repo(weights: ArrayLike, sigma: ArrayLike) -> float:
     return float(
         (1 + math.sqrt(2 / math.pi)) * np.mean(w / (2 * _unit_sigma(sigma, w)))
     )
-
-
-def radius_repo(margin: ArrayLike, lipschitz: float) -> np.ndarray:
-    """PUBLISHED CODE, for comparison only: proves nothing. Of drawn margins of its logits
-    and `lipschitz_repo`."""
-    return np.maximum(0, np.asarray(margin, np.float64) / (2 * lipschitz))
 
 
 def _side(dims: int) -> int:

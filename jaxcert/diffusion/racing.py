@@ -26,7 +26,7 @@ to the front and evaluated in full blocks, as many as there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -75,7 +75,7 @@ def race(
     """Classes int32 [B] of images x [B,H,W,C] in [-1, 1], and evaluations int32 [B].
 
     -1: the denoiser gave a number that is not finite. order: indices of levels
-    (closest_first). rule: confident or halving. block: pairs in one forward pass. start:
+    (closest_first). rule: confident. block: pairs in one forward pass. start:
     who races, bool [B,K]; None: all.
     Evaluations count the one-step estimate of the image, not the empty places of a block.
     Raises InputError for an order or a block that is none.
@@ -115,32 +115,6 @@ def confident(c: float, min_levels: int = 3) -> Rule:
         variance = jnp.where(visited, (delta - mean) ** 2, 0).sum(0) / (visits - 1)
         lost = mean > c * jnp.sqrt(variance / visits)
         return alive & ~(lost & (visits >= min_levels))
-
-    return rule
-
-
-def halving(rounds: Sequence[tuple[int, int]]) -> Rule:
-    """((classes, levels), ...): so many classes go through so many levels; then the least
-    sums go on, and one after the last round. ((10, 2), (5, 2), (2, 4)) takes 38
-    evaluations. Raises InputError for rounds that do not get smaller."""
-    classes = [k for k, _ in rounds] + [1]
-    levels = [n for _, n in rounds]
-    falling = all(a > b for a, b in zip(classes, classes[1:], strict=False))
-    if not rounds or not falling or min(levels) < 1:
-        raise InputError(
-            f"rounds {tuple(rounds)}: give (classes, levels) with classes falling to 2 or "
-            "more and at least one level each."
-        )
-
-    def rule(losses, visits, alive):
-        if classes[0] != alive.shape[-1]:
-            raise InputError(
-                f"rounds begin with {classes[0]} classes and there are "
-                f"{alive.shape[-1]}: begin with all."
-            )
-        ends = jnp.asarray(np.cumsum(levels))
-        most = jnp.asarray(classes)[(visits >= ends).sum()]
-        return alive & smallest(losses.sum(0), alive, most)
 
     return rule
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from analytic_denoiser import analytic
+from analytic_denoiser import analytic, decide
 from refusals import names
 
 from jaxcert.diffusion import classifiers, racing
@@ -45,7 +45,7 @@ def full():
     denoise, x, _, keys = problem()
     noise = classifiers.draws(keys, x)
     logits = jax.jit(lambda x: classifiers.logits(denoise, APNDC, x, noise))(x)
-    return np.asarray(classifiers.decide(logits))
+    return np.asarray(decide(logits))
 
 
 @pytest.mark.slow
@@ -74,28 +74,6 @@ def test_a_higher_bar_costs_more_and_three_levels_are_never_saved():
     assert (more >= evaluations).mean() > 0.95 and more.min() >= 1 + 4 * K
     assert evaluations.min() == 1 + 3 * K
     assert (label == full()).mean() > 0.98
-
-
-def test_halving_is_thirty_eight_evaluations_and_keeps_the_least_sums():
-    denoise, x, _, keys = problem()
-    rounds = ((10, 2), (5, 2), (2, 4))
-    label, evaluations = race(x, keys, racing.halving(rounds))
-    assert (evaluations == 1 + 38).all()
-    assert (label == full()).mean() > 0.9
-
-    noise = classifiers.draws(keys, x)
-    fixed = classifiers.anchors(denoise, APNDC, x)
-    image, y = jnp.indices((len(x), K)).reshape(2, -1)
-    one = jax.jit(
-        lambda t: classifiers.losses_at(denoise, APNDC, fixed, t, noise(t))(image, y)
-    )
-    losses = np.stack([one(t) for t in NEAR[:8]]).reshape(8, -1, K)
-    for b in range(20):
-        alive, total = np.arange(K), np.zeros(K)
-        for (_, n), begin, keep in zip(rounds, (0, 2, 4), (5, 2, 1), strict=True):
-            total += losses[begin : begin + n, b].sum(0)
-            alive = alive[total[alive].argsort()[:keep]]
-        assert label[b] == alive[0]
 
 
 @pytest.mark.parametrize("block", [1, 16])
@@ -143,12 +121,10 @@ def test_an_output_that_is_not_finite_is_no_vote(where):
         return jnp.where(hit[:, None, None, None], jnp.nan, denoise(x, sigma, label))
 
     noisy = classifiers.apndc(K, 10, TAU, noise_from="noisy")
-    for rule in (racing.confident(2.0), racing.halving(((10, 2), (2, 1)))):
-        label, evaluations = race(
-            x, keys, rule, denoise=broken, classifier=noisy, order=np.arange(10)
-        )
-        np.testing.assert_array_equal(label == -1, np.arange(4) == 2)
-        assert evaluations[2] == (1 + K if where == "a class" else 1)
+    rule, given = racing.confident(2.0), dict(denoise=broken, classifier=noisy)
+    label, evaluations = race(x, keys, rule, order=np.arange(10), **given)
+    np.testing.assert_array_equal(label == -1, np.arange(4) == 2)
+    assert evaluations[2] == (1 + K if where == "a class" else 1)
 
 
 def test_a_class_drops_out_by_its_mean_difference_and_standard_error():
@@ -179,9 +155,6 @@ def test_levels_nearest_to_the_center_come_first():
         (lambda: racing.confident(-1), names("c", -1)),
         (lambda: racing.confident(float("nan")), names("c", "nan")),
         (lambda: racing.confident(2, 1), names("min_levels", 1)),
-        (lambda: racing.halving(()), "falling to 2"),
-        (lambda: racing.halving(((10, 2), (10, 2))), "falling to 2"),
-        (lambda: racing.halving(((10, 0),)), "at least one level"),
         (lambda: racing.closest_first(APNDC.levels, 0.0), names("center", 0.0)),
         (lambda: racing.closest_first(APNDC.levels, np.inf), names("center", "inf")),
     ],
@@ -197,7 +170,6 @@ def test_impossible_rules_are_one_sentence(make, fault):
         (dict(order=np.arange(0)), "indices of the classifier's levels"),
         (dict(order=np.arange(127)), "indices of the classifier's levels"),
         (dict(block=0), names("block", 0)),
-        (dict(rule=racing.halving(((4, 2), (2, 2)))), "begin with all"),
     ],
 )
 def test_impossible_races_are_one_sentence(change, fault):

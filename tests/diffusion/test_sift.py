@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from analytic_denoiser import analytic
+from analytic_denoiser import analytic, decide
 from conftest import Golden, close, golden_each
 from refusals import names
 
@@ -135,7 +135,7 @@ def test_an_output_that_is_not_finite_is_no_vote(keep):
     sieve = sift.repaired(14, TAU, keep=keep)
     sieve = sieve._replace(classifier=sieve.classifier._replace(from_input=True))
     out = run(broken, sieve, x, noise)
-    for vote in (out.label, classifiers.decide(out.logits)):
+    for vote in (out.label, decide(out.logits)):
         np.testing.assert_array_equal(vote == -1, np.arange(4) == 2)
 
 

@@ -29,11 +29,4 @@ FAULTS = [
         "s = np.asarray(sigma, np.float64) / 1",
         _DIFFUSION_GOLDEN,
     ),
-    (
-        "dc: constant of a logit takes half of the direct term",
-        "lipschitz.py",
-        "noisy + 2 * np.sqrt(c / dims)",
-        "noisy + 1 * np.sqrt(c / dims)",
-        _DIFFUSION_GOLDEN,
-    ),
 ]

@@ -119,13 +119,6 @@ FAULTS = [
         f"{_NOISY}[0.04]",
     ),
     (
-        "dc: the cap of one logit counts twice",
-        "diffusion/lipschitz.py",
-        "noisy = c / (math.sqrt(2 * math.pi)",
-        "noisy = c * c / (math.sqrt(2 * math.pi)",
-        f"{_NOISY}[0.04]",
-    ),
-    (
         "dc: constant of levels that are not drawn",
         "certificates/diffusion_classifier.py",
         "law.levels.sigma.astype(np.float32).astype(np.float64)",

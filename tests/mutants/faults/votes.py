@@ -283,7 +283,7 @@ FAULTS = [
         "dc: constant of one logit",
         "diffusion_classifier.py",
         "constant = lipschitz.lipschitz_margin(",
-        "constant = lipschitz.lipschitz_logit(",
+        "constant = 0.5 * lipschitz.lipschitz_margin(",
         f"{_DC}[64]",
     ),
     (
