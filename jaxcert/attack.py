@@ -23,7 +23,9 @@ from jaxcert.errors import exit_cleanly
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = cli.parse(argv, __doc__, needs="workdir", takes_out=True, add=_options)
+    args = cli.parse(
+        argv, __doc__, needs="workdir", takes_out="attacks.jsonl", add=_options
+    )
     from jaxcert.attacks import audit
 
     attacks = audit.attack(
@@ -36,9 +38,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _options(parser: cli.Parser) -> None:
     parser.add_argument(
-        "--attack", metavar="NAME", help="pgd or apgd (by the norm of the network)"
+        "--attack",
+        metavar="NAME",
+        help="pgd or apgd (default: pgd for a network of linf, apgd for one of l2)",
     )
-    parser.add_argument("--steps", type=int, default=100, help="of the attack (100)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=100,
+        metavar="N",
+        help="steps of the attack at each radius",
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         __doc__,
         needs="workdir",
-        takes_out=True,
+        takes_out="certificates.jsonl",
         takes_radii=True,
         takes_certificate=True,
     )

@@ -17,6 +17,17 @@ from jaxcert import config as configs
 from jaxcert.errors import InputError
 
 
+class _Help(
+    argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
+):
+    """Ends the help of an option with its default, where that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == "":
+            return action.help
+        return super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of one command, whose faults are InputErrors as all others are.
 
@@ -30,7 +41,7 @@ class Parser(argparse.ArgumentParser):
             prog=program(),
             description=summary,
             epilog=epilog + more,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
 
@@ -46,7 +57,7 @@ def parse(
     doc: str,
     *,
     needs: str,
-    takes_out: bool = False,
+    takes_out: str = "",
     takes_state: bool = False,
     takes_radii: bool = False,
     takes_certificate: bool = False,
@@ -55,61 +66,76 @@ def parse(
     """Arguments of a command, with the resolved `config` and `workdir`.
 
     needs: 'config' (a config file; workdir defaults to runs/<system_name>) or 'workdir' (whose
-    config.json is read). add: gives the parser the command's own options. Overrides are typed
-    by the value they replace. Raises InputError.
+    config.json is read). takes_out: the file of the workdir that --out defaults to. add: gives
+    the parser the command's own options. Overrides are typed by the value they replace. Raises
+    InputError.
     """
     parser = Parser(doc, more=ANY_VALUE)
     add(parser)
     if needs == "config":
-        parser.add_argument("--config", help="config file, a row of it after a colon")
         parser.add_argument(
-            "--workdir",
-            help="where the run lives (runs/<folder>_<file>_<row> of the config)",
+            "--config",
+            metavar="FILE[:ROW]",
+            help="the config: one of the package, such as lot/cifar10, or a file of yours; a "
+            "row of it after a colon",
         )
         parser.add_argument(
-            "--tiny", action="store_true", help="the same run, shrunk to seconds"
+            "--workdir",
+            metavar="DIR",
+            help="where config, metrics and checkpoints are written (default: "
+            "runs/<folder>_<file>_<row> of the config)",
+        )
+        parser.add_argument(
+            "--tiny",
+            action="store_true",
+            help="run the same, shrunk to seconds by the config's section tiny",
         )
         if not takes_state:
             parser.add_argument(
                 "--distributed",
                 metavar="HOST:PORT,N,I",
-                help="this is process I of N; HOST:PORT is process 0 ('auto': ask the "
-                "cluster)",
+                help="train as process I of N, of which process 0 listens at HOST:PORT; auto asks "
+                "the cluster (default: one process)",
             )
             parser.add_argument(
                 "--distributed-wait",
                 metavar="SECONDS",
                 type=int,
                 default=300,
-                help="at most, for the other processes (300)",
+                help="how long to wait for the other processes at the start",
             )
     else:
-        parser.add_argument("--workdir", help="folder of a trained run")
+        parser.add_argument("--workdir", metavar="DIR", help="folder of a trained run")
     if takes_certificate:
         parser.add_argument(
             "--config",
             metavar="FILE[:ROW]",
-            help="certify as its `certify` says, not as the run's own",
+            help="take the section certify of this config (default: that of the run)",
         )
     if takes_state:
         parser.add_argument(
             "--state",
             metavar="FILE",
-            help="npz or safetensors file of a state dict, FILE:PART of one of several",
+            help="npz or safetensors file with the state dict; FILE:PART for one network of "
+            "several",
         )
     if takes_out:
-        parser.add_argument("--out", help="record file (WORKDIR/certificates.jsonl)")
+        parser.add_argument(
+            "--out",
+            metavar="FILE",
+            help=f"record file to write or continue (default: WORKDIR/{takes_out})",
+        )
         parser.add_argument(
             "--tiny",
             action="store_true",
-            help="few images and samples: the config's tiny.certify, or ten images",
+            help="take few images and samples: those of the config's tiny.certify, or ten images",
         )
     if takes_radii:
         parser.add_argument(
             "--radii",
             metavar="R,R,...",
-            help="try these, fractions allowed: 0,0.25,36/255; of smoothing by "
-            "certify.procedure=radii, of the interval certificate instead of certify.radii",
+            help="certify at these radii alone, such as 0,0.25,36/255: a smoothed classifier by "
+            "certify.procedure=radii, the interval certificate instead of certify.radii",
         )
     args, rest = parser.parse_known_args(argv)
     quiet()

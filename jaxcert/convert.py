@@ -19,12 +19,20 @@ from jaxcert.locks import only_writer
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument(
-        "--generated", required=True, metavar="FILE.npz", help="the images and labels"
+        "--generated",
+        required=True,
+        metavar="FILE.npz",
+        help="file with image and label",
     )
     parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="where the shards are written"
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="where the shards and images.json are written",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the order (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the order of the images"
+    )
     given = parser.parse_args(arguments)
     with only_writer(given.out, option="--out"):
         count = write.convert(given.generated, given.out, seed=given.seed)

@@ -13,6 +13,7 @@ for ImageNet-64: --steps 256 --churn 40 --churn-min 0.05 --churn-max 50 --churn-
 
 from __future__ import annotations
 
+import math
 import sys
 
 from jaxcert import cli
@@ -22,24 +23,31 @@ from jaxcert.errors import exit_cleanly
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--workdir", required=True, metavar="DIR", help="of a trained EDM")
-    add("--out", required=True, metavar="FOLDER", help="of the shards")
-    add("--count", required=True, type=int, help="images")
-    add("--seed", type=int, default=0)
-    add("--batch", type=int, default=0, help="images per call (0: by the device)")
-    add("--steps", type=int, default=18, help="N; 2N - 1 evaluations (18)")
-    add("--sigma-min", type=float, default=0.002)
-    add("--sigma-max", type=float, default=80.0)
-    add("--rho", type=float, default=7.0)
-    add("--churn", type=float, default=0.0, help="S_churn (0: deterministic)")
-    add("--churn-min", type=float, default=0.0, help="S_min")
-    add("--churn-max", type=float, default=float("inf"), help="S_max")
-    add("--churn-noise", type=float, default=1.0, help="S_noise")
+    add("--workdir", required=True, metavar="DIR", help="folder of a trained EDM")
+    add(
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="where the shards and images.json are written or continued",
+    )
+    whole = dict(type=int, metavar="N")
+    add("--count", required=True, help="number of images in all", **whole)
+    add("--seed", default=0, help="of all noise", **whole)
+    add("--batch", default=0, help="images per call; 0: by the device", **whole)
+    add("--steps", default=18, help="noise levels; 2N - 1 evaluations", **whole)
+    number = dict(type=float, metavar="X")
+    add("--sigma-min", default=0.002, help="lowest noise level above 0", **number)
+    add("--sigma-max", default=80.0, help="highest noise level", **number)
+    add("--rho", default=7.0, help="exponent of the spacing of the levels", **number)
+    add("--churn", default=0.0, help="S_churn; 0: a deterministic sampler", **number)
+    add("--churn-min", default=0.0, help="S_min: no churn below it", **number)
+    add("--churn-max", default=math.inf, help="S_max: no churn above it", **number)
+    add("--churn-noise", default=1.0, help="S_noise: scale of the new noise", **number)
     add(
         "--classifier",
         default="",
         metavar="DIR",
-        help="sample without a class and let this classifier label the images",
+        help="folder of a trained classifier: sample without a class, and let it label the images",
     )
     given = parser.parse_args(arguments)
     cli.quiet()

@@ -40,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _options(parser: cli.Parser) -> None:
     parser.add_argument(
-        "--images", type=int, default=1000, help="training images to look at (1000)"
+        "--images",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="training images to look at, evenly over the set",
     )
 
 

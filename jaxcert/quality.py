@@ -40,27 +40,42 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", required=True, metavar="NAME", help=f"data set: {sources.NAMES}"
     )
-    parser.add_argument("--dir", default="", help="folder of the data set's archives")
     parser.add_argument(
-        "--pad", type=int, default=0, help="zero-pad the data set's images to this side"
+        "--dir",
+        default="",
+        metavar="DIR",
+        help="folder of the data set's archives (default: $JAXCERT_DATA or "
+        "~/.cache/jaxcert)",
     )
     parser.add_argument(
-        "--classifier", metavar="WORKDIR", help="run that trained a classifier"
+        "--pad",
+        type=int,
+        default=0,
+        metavar="SIDE",
+        help="zero-pad the data set's images to this side; 0: as they are",
+    )
+    parser.add_argument(
+        "--classifier",
+        metavar="WORKDIR",
+        help="folder of a trained classifier that judges the labels",
     )
     parser.add_argument(
         "--features",
         metavar="MODULE:FUNCTION",
-        help="images uint8 [B,H,W,C] -> features [B,D]; default: pixels",
+        help="function of images uint8 [B,H,W,C] that returns features [B,D] (default: the pixels)",
     )
     parser.add_argument(
         "--count",
         type=int,
         default=10_000,
         metavar="N",
-        help="at most N generated and N test images, drawn; 0: all (default 10000)",
+        help="draw at most N generated and N test images; 0: all",
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", help="default: beside the images, <name>_quality"
+        "--out",
+        metavar="FOLDER",
+        help="where quality.json and images.png are written (default: <name>_quality beside "
+        "the images)",
     )
     given = parser.parse_args(argv)
     cli.quiet()

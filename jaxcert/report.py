@@ -63,9 +63,17 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compare workdirs trained with and without generated images",
     )
-    parser.add_argument("--format", choices=list(report.FORMS), help="default: text")
     parser.add_argument(
-        "--radii", help="comma-separated, fractions allowed: 0,36/255,1"
+        "--format",
+        choices=list(report.FORMS),
+        help="form of the report (default: text, and report.html and report.csv in the "
+        "workdir of a single one)",
+    )
+    parser.add_argument(
+        "--radii",
+        metavar="R,R,...",
+        help="state certified accuracy at these radii, such as 0,36/255,1 (default: those of the "
+        "runs' configs)",
     )
     parser.add_argument(
         "--baseline",
@@ -79,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{what}, for tables, which do not say it",
         )
     parser.add_argument(
-        "--out", metavar="FILE", help="write there, not to the terminal"
+        "--out",
+        metavar="FILE",
+        help="write the report there (default: to the terminal)",
     )
     return parser
 

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--tiny",
         action="store_true",
-        help="print the same run, shrunk to seconds (off)",
+        help="print the same run, shrunk to seconds",
     )
     args, overrides = parser.parse_known_args(argv)
     cli.check_words(overrides)

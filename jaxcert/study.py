@@ -27,40 +27,69 @@ from jaxcert.errors import exit_cleanly
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(__doc__, more=cli.ANY_VALUE)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--config",
         action="append",
         required=True,
-        help="of a system; may be given several times",
+        metavar="FILE[:ROW]",
+        help="config of a system; may be given several times",
     )
-    parser.add_argument("--workdir", required=True, help="folder of the workdirs")
-    parser.add_argument(
-        "--generated", default="", help="generated images: a folder of shards or an npz"
+    add(
+        "--workdir",
+        required=True,
+        metavar="DIR",
+        help="folder of the study, in which every run gets a workdir",
     )
-    parser.add_argument(
-        "--edm", default="", help="or the config of an EDM that makes them"
+    add(
+        "--generated",
+        default="",
+        metavar="PATH",
+        help="the generated images: a folder of shards or an npz file",
     )
-    parser.add_argument(
-        "--counts", type=_list(int), default=[0], help="generated images (0: none)"
+    add(
+        "--edm",
+        default="",
+        metavar="FILE[:ROW]",
+        help="or the config of an EDM, which is trained and makes them",
     )
-    parser.add_argument(
-        "--shares", type=_list(float), default=[0.7], help="of each batch (0.7)"
+    values = dict(metavar="X,X,...")
+    add(
+        "--counts",
+        type=_list(int),
+        default="0",
+        help="numbers of generated images; 0: none",
+        **values,
     )
-    parser.add_argument(
-        "--epochs", type=_list(float), default=[1.0], help="factors on data.epochs (1)"
+    add(
+        "--shares",
+        type=_list(float),
+        default="0.7",
+        help="shares of generated images in a batch",
+        **values,
     )
-    parser.add_argument(
-        "--seeds", type=_list(int), default=[0], help="of training and sub-set (0)"
+    add(
+        "--epochs",
+        type=_list(float),
+        default="1",
+        help="factors on data.epochs",
+        **values,
     )
-    parser.add_argument(
+    add(
+        "--seeds",
+        type=_list(int),
+        default="0",
+        help="of the training and of the sub-set of the images",
+        **values,
+    )
+    add(
         "--train-images",
         type=int,
         default=1000,
-        help="training images to certify for the gap (1000; 0: none)",
+        metavar="N",
+        help="training images to certify for the generalisation gap; 0: none",
     )
-    parser.add_argument(
-        "--tiny", action="store_true", help="the same study, shrunk to seconds"
-    )
+    add("--tiny", action="store_true", help="run the same study, shrunk to seconds")
     given, words = parser.parse_known_args(argv)
     cli.check_words(words)
     cli.quiet()

@@ -12,9 +12,9 @@ import pytest
 
 import jaxcert
 from jaxcert import __main__ as commands
+from jaxcert import cli, show_configs
 from jaxcert import config as configs
-from jaxcert import show_configs
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, exit_cleanly
 
 FOLDER = Path(jaxcert.__file__).parent
 
@@ -124,3 +124,29 @@ def test_configs_refuses_what_it_cannot_print(capsys, words):
     with pytest.raises(InputError):
         show_configs.main(words)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_help_says_of_every_option_what_it_is_and_what_it_defaults_to(
+    command, monkeypatch
+):
+    found = []
+
+    def stop(parser, *_):
+        found.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(cli.Parser, "parse_known_args", stop)
+    monkeypatch.setattr(cli.Parser, "parse_args", stop)
+    with pytest.raises(SystemExit):
+        exit_cleanly(lambda: commands.main([command]))
+    (parser,) = found
+    text = " ".join(parser.format_help().split())
+    assert parser.description and f"jaxcert.{command} " in text.replace(
+        "jaxcert configs", "jaxcert.configs"
+    )
+    for action in parser._actions:
+        assert action.help, action.dest
+        if action.default not in (None, "", "==SUPPRESS==") and action.nargs != 0:
+            default = action.default
+            assert f"(default: {default})" in text, action.dest
