@@ -45,6 +45,7 @@ suppress_warnings = ["ref.python"]
 _LEFT_OUT = ("jaxcert.configs", "jaxcert.__main__")
 """Configs say what they hold at their own head; `jaxcert configs` lists them."""
 _CODE = re.compile(r"(`[^`]+`)")
+_ARGUMENT = re.compile(r"\w+(, \w+)*: ")
 _SPECIAL = re.compile(r"([\\*_|`])")
 
 
@@ -110,11 +111,15 @@ def as_text(_app, _what, _name, _obj, _options, lines: list[str]) -> None:
     for block in re.split(r"\n\s*\n", "\n".join(lines).strip("\n")):
         rows = block.split("\n")
         indented = all(row.startswith((" ", "\t")) for row in rows)
-        if indented or any(re.search(r"\S {2,}\S", row) for row in rows):
+        columns = any(re.search(r"\S {2,}\S|^\|", row) for row in rows)
+        if indented or columns:
             shown += ["::", "", *("   " + row for row in rows), ""]
             continue
-        for paragraph in re.split(r"\n(?=\s*- )", block):
-            shown += [_plain(" ".join(paragraph.split())), ""]
+        arguments = sum(map(bool, map(_ARGUMENT.match, rows))) > 1
+        starts = r"\n(?=\s*- |\w+(?:, \w+)*: )" if arguments else r"\n(?=\s*- )"
+        for paragraph in re.split(starts, block):
+            item = "- " if arguments and _ARGUMENT.match(paragraph) else ""
+            shown += [item + _plain(" ".join(paragraph.split())), ""]
     lines[:] = shown
 
 
