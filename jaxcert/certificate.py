@@ -66,7 +66,7 @@ class Certificates(NamedTuple):
 
 
 def concatenate(parts: Iterable[Certificates]) -> Certificates:
-    """Rows of several records of one request, sorted by index."""
+    """Return the rows of several records of one request, sorted by index."""
     parts = list(parts)
     columns = {}
     for name in Certificates._fields[:-1]:
@@ -82,8 +82,8 @@ def concatenate(parts: Iterable[Certificates]) -> Certificates:
 
 
 def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """Share of images that are correct with radius >= r, for each r; float64 [R], nan at radii
-    of which the record says nothing (see `states`)."""
+    """Return the share of images that are correct with radius >= r, for each r; float64
+    [R], nan at radii of which the record says nothing (see `states`)."""
     radii = np.asarray(radii, np.float64)
     reached = np.sort(c.radius[c.correct])
     below = np.searchsorted(reached, radii, side="left")
@@ -92,14 +92,14 @@ def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
 
 
 def certifies(c: Certificates) -> bool:
-    """Whether the record has radii; one of PREDICT has classes alone."""
+    """Return whether the record has radii; one of PREDICT has classes alone."""
     procedure = c.header.get("procedure")
     return not isinstance(procedure, dict) or procedure.get("name") != "predict"
 
 
 def tried(c: Certificates) -> np.ndarray | None:
-    """The radii at which a record says what is certified, rising float64 [T], if it tried
-    some alone; None if it has the radius of every image."""
+    """Return the radii, rising float64 [T], at which a record says what is certified if
+    it tried some alone; None if it has the radius of every image."""
     procedure = c.header.get("procedure")
     given = procedure.get("radii") if isinstance(procedure, dict) else None
     if not isinstance(given, list | tuple) or not given:
@@ -111,10 +111,11 @@ def tried(c: Certificates) -> np.ndarray | None:
 
 
 def states(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """bool [R]: whether the record says what share is certified at these radii. One of
-    PREDICT speaks of 0 alone, one that tried some radii of these alone: of others, what the
-    next one above has is only a lower bound. A radius up to 1e-9 of it below one that was
-    tried is that one (0.15 and 3 * 0.05); above it nothing was tried."""
+    """Return bool [R]: whether the record says what share is certified at each of these
+    radii. One of PREDICT speaks of 0 alone, one that tried some radii of these alone:
+    at others, what the next one above has is only a lower bound. A radius up to 1e-9 of
+    it below one that was tried is that one (0.15 and 3 * 0.05); above it nothing was
+    tried."""
     radii = np.asarray(radii, np.float64)
     if not certifies(c):
         return radii == 0

@@ -27,9 +27,9 @@ from jaxcert.progress import Progress
 from jaxcert.workdirs.networks import open_edm, predictor
 
 PER_SHARD = 1 << 13
-"""Images that an interruption may lose."""
+"""Images in a shard, which is what an interruption may lose."""
 BATCH = {"cpu": 256}
-"""Images per device and call; 1,024 on others."""
+"""Images per device and call on a CPU; other devices take 1,024."""
 
 
 def generate(
@@ -46,7 +46,8 @@ def generate(
     classifier: str | Path = "",
     batch: int = 0,
 ) -> int:
-    """Write `count` images of the EDM in `workdir` to the folder `out` -> their number.
+    """Write `count` images of the EDM in `workdir` to the folder `out`, and return
+    their number.
 
     churn: S_churn, S_min, S_max, S_noise. classifier: workdir of a classifier; images are
     then sampled without a class, and its prediction is their label. Raises InputError for a
@@ -109,8 +110,9 @@ def generate(
 
 
 def compiled(network, levels: np.ndarray, churn, mesh) -> Callable:
-    """(key, number [B], label [B], -1: no class) -> uint8 [B,H,W,C], on all devices of the
-    mesh. Image i depends on the key, its number and its label alone."""
+    """Return the compiled sampler (key, number [B], label [B], -1: no class) -> uint8
+    [B,H,W,C], on all devices of the mesh. Image i depends on the key, its number and
+    its label alone."""
     model, shape = network.model, network.model.image_shape
 
     def sample(params, state, key, number, label):
@@ -140,7 +142,8 @@ def compiled(network, levels: np.ndarray, churn, mesh) -> Callable:
 
 
 def _labels(model, classifier: str | Path, mesh) -> tuple[Callable | None, int, Any]:
-    """(labels of images or None: those asked for, number of classes, what to record)."""
+    """Return (labels, K, text): a function that labels images, or None where the labels
+    are those asked for; the number of classes; and what the folder records of it."""
     if not classifier:
         if not model.num_classes:
             raise InputError(

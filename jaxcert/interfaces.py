@@ -87,7 +87,7 @@ Tell = Callable[[int, int], None]
 
 
 class Bound(NamedTuple):
-    """What is proven of a Lipschitz network."""
+    """Proven upper bounds of a Lipschitz network."""
 
     pairwise: Any
     """float64 [K,K], of z_i - z_j in pixels"""
@@ -96,7 +96,7 @@ class Bound(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a method may know of the run: papers count in epochs."""
+    """What a method may know of the run, because papers count in epochs."""
 
     steps_per_epoch: int
     total_steps: int

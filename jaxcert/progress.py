@@ -51,7 +51,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """3725 -> 1:02:05"""
+    """Return seconds as a clock shows them: 3725 -> 1:02:05."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return (

@@ -16,19 +16,21 @@ from jaxcert.errors import InputError
 
 IMPLEMENTATION = "threefry2x32"
 GENERATOR = {"implementation": IMPLEMENTATION, "partitionable": True}
-"""What headers say. Partitionable: number i of a key is a function of the key and i, so it
-does not depend on how many are drawn at once, or by how many devices."""
+"""What headers say of the generator. Partitionable means that number i of a key is a
+function of the key and i, so it does not depend on how many are drawn at once, or by
+how many devices."""
 
 
 def key(seed: int) -> jax.Array:
-    """The key that `jax.random.key` makes of a seed under JAX's own defaults: its low 32 bits
-    are the words (0, seed)."""
+    """Return the key that `jax.random.key` makes of a seed under JAX's own defaults:
+    the low 32 bits of the seed are the words (0, seed)."""
     words = np.array([0, seed % 2**32], np.uint32)
     return jax.random.wrap_key_data(words, impl=IMPLEMENTATION)
 
 
 def checked(key) -> jax.Array:
-    """A key of `IMPLEMENTATION`; an old one, two words of uint32, is taken as such.
+    """Return the key, if it is one of `IMPLEMENTATION`; an old one, two words of
+    uint32, is taken as such.
 
     Raises InputError for a key of another generator, or for anything else.
     """
@@ -51,7 +53,7 @@ _SETTINGS = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_transfer_guard": "allow",
 }
-"""Under which the library's programs are written."""
+"""The settings of JAX under which the library's programs are written."""
 _OF_CERTIFICATES = {
     "jax_debug_nans": False,  # an output that is not finite is an error of its image
     "jax_debug_infs": False,
@@ -60,7 +62,7 @@ _OF_CERTIFICATES = {
 
 
 def pin() -> None:
-    """Fixes these settings for the process, of a command that trains or generates."""
+    """Fix these settings for the process; for commands that train or generate."""
     for name, value in _SETTINGS.items():
         jax.config.update(name, value)
 

@@ -42,12 +42,12 @@ def use_precision(name: str) -> None:
 
 
 def data_mesh() -> Mesh:
-    """All devices of all processes along `data`."""
+    """Return a mesh of all devices of all processes along `data`."""
     return _mesh(jax.devices())
 
 
 def local_mesh() -> Mesh:
-    """The devices of this process along `data`."""
+    """Return a mesh of the devices of this process along `data`."""
     return _mesh(jax.local_devices())
 
 
@@ -56,7 +56,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(tree, mesh: Mesh):
-    """Host arrays, equal on every process, onto every device."""
+    """Put host arrays, equal on every process, onto every device."""
     sharding = replicated(mesh)
 
     def put(leaf):
@@ -67,7 +67,7 @@ def replicate(tree, mesh: Mesh):
 
 
 def agreed(value: float) -> float:
-    """The first process' value, on all of them."""
+    """Return the first process' value on all of them."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -77,7 +77,8 @@ def agreed(value: float) -> float:
 
 
 def to_host(tree):
-    """Replicated device arrays -> numpy, also where other processes hold shards."""
+    """Return replicated device arrays as numpy arrays, also where other processes hold
+    shards."""
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)
 
 

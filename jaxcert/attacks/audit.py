@@ -28,10 +28,10 @@ from jaxcert.ops.images import unit
 from jaxcert.workdirs import checkpoint
 
 DEFAULT = {"linf": "pgd", "l2": "apgd"}
-"""Attack by norm."""
+"""The attack by the norm of the network."""
 
 INSIDE = 0.999
-"""Share of its own certified radius at which an image is attacked."""
+"""The share of its own certified radius at which an image is attacked."""
 
 
 def attack(
@@ -42,7 +42,8 @@ def attack(
     steps: int = 100,
     out: str | Path | None = None,
 ):
-    """Attack config.certify's images -> Certificates with `distance`, radius 0.
+    """Attack the images of config.certify, and return Certificates with `distance` and
+    the radius 0.
 
     name: pgd | apgd, None: that of the norm. Appends to `out`, by default
     `<workdir>/attacks.jsonl`. Raises InputError as `certify`.
@@ -64,7 +65,7 @@ def attacker_of(
     name: str | None,
     steps: int,
 ):
-    """The attack at the radii of config.certify, as a Certifier of the radius 0.
+    """Return the attack at the radii of config.certify, as a Certifier of the radius 0.
 
     Raises InputError for a network without Lipschitz constants, an unknown attack, or without
     steps or radii.
@@ -95,7 +96,8 @@ def attacker_of(
     largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
 
     def classes(image):
-        """As the certificates see them: float64; -2 where a logit is not finite."""
+        """Return the classes of images as the certificates see them, in float64; -2
+        where a logit is not finite."""
         with jax.enable_x64(True):
             pixels = lipschitz.on_devices(image, mesh)
             logits = np.asarray(lipschitz.logits_of(model.apply, *exact, pixels))
@@ -153,8 +155,8 @@ def attacker_of(
 
 
 def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
-    """{image: radius} of the workdir's certificates.jsonl; {} if there is none of the checkpoint
-    that is attacked and the same split."""
+    """Return {image: radius} of the workdir's certificates.jsonl; {} if it is not of
+    the checkpoint that is attacked and the same split."""
     path = Path(workdir) / "certificates.jsonl"
     if not path.is_file():
         return {}
@@ -168,15 +170,15 @@ def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
 
 
 def _distance(away: np.ndarray, norm: str) -> np.ndarray:
-    """Norms [B] of [B,H,W,C]."""
+    """Return the norms [B] of differences [B,H,W,C]."""
     if norm == "linf":
         return np.abs(away).max((1, 2, 3))
     return np.sqrt((away**2).sum((1, 2, 3)))
 
 
 def _inside(found, pixels, eps, norm: str) -> np.ndarray:
-    """`found` moved towards `pixels` (both float64 [B,H,W,C] in [0, 1]) until it is within
-    eps [B]."""
+    """Move `found` towards `pixels` (both float64 [B,H,W,C] in [0, 1]) until it is
+    within eps [B]."""
     each = eps[:, None, None, None]
     if norm == "linf":
         return np.clip(found, pixels - each, pixels + each)
@@ -187,7 +189,7 @@ def _inside(found, pixels, eps, norm: str) -> np.ndarray:
 
 
 def audit(workdir: str | Path, attacks: Certificates) -> list[Path]:
-    """The record files of the workdir whose rows the attacks do not contradict.
+    """Return the record files of the workdir whose rows the attacks do not contradict.
 
     Raises InputError for one that certifies more than a distance that was found.
     """
@@ -213,8 +215,8 @@ def audit(workdir: str | Path, attacks: Certificates) -> list[Path]:
 
 
 def table(attacks: Certificates, held: list[Path], radii: list[float]) -> str:
-    """The accuracy under attack at each radius, and what each record of `held` certifies of the
-    same images, as lines for people."""
+    """Return, as lines for people, the accuracy under attack at each radius and what
+    each record of `held` certifies of the same images."""
     method, norm = attacks.header["method"], attacks.header["norm"]
     rows = [(f"under {method}", attacked_accuracy(attacks, radii))]
     for path in held:
@@ -240,15 +242,16 @@ def table(attacks: Certificates, held: list[Path], radii: list[float]) -> str:
 
 
 def attacked_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """Share of images that are correct and were not moved to another class within r;
-    float64 [R]. An upper bound of every certified accuracy."""
+    """Return the share of images that are correct and were not moved to another class
+    within r, for each r; float64 [R]. It is an upper bound of every certified accuracy."""
     moved = np.sort(np.where(c.correct, c.distance, np.nan))  # nan comes last
     lost = np.searchsorted(moved, np.asarray(radii, np.float64), side="right")
     return (c.correct.sum() - lost) / len(c.index)
 
 
 def contradicted(c: Certificates, attacks: Certificates) -> np.ndarray:
-    """Indices of images whose certified class an attack changes inside the radius."""
+    """Return the indices of images whose certified class an attack changes inside the
+    radius."""
     _, mine, theirs = np.intersect1d(c.index, attacks.index, return_indices=True)
     same = c.predicted[mine] == attacks.predicted[theirs]
     return c.index[mine][same & (attacks.distance[theirs] < c.radius[mine])]

@@ -49,8 +49,8 @@ def pgd(
 
 
 def random_start(keys: Keys, image: Array, eps: Array | float, norm: str) -> Array:
-    """Offsets [B,H,W,C] in the ball of radius eps/2: clip(N(0, (eps/4)^2), -eps/2, eps/2) in
-    l_inf, eps/2 in a random direction in l2."""
+    """Draw offsets [B,H,W,C] in the ball of radius eps/2: clip(N(0, (eps/4)^2), -eps/2,
+    eps/2) in l_inf, length eps/2 in a random direction in l2."""
     eps = per_image(eps, image)
     noise = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
     if norm == "linf":
@@ -59,13 +59,14 @@ def random_start(keys: Keys, image: Array, eps: Array | float, norm: str) -> Arr
 
 
 def per_image(eps: Array | float, image: Array) -> Array:
-    """A number or [B] -> [B,1,1,1], in the type of the images."""
+    """Return a number, or one for each image [B], as [B,1,1,1] in the type of the
+    images."""
     eps = jnp.broadcast_to(jnp.asarray(eps, image.dtype), len(image))
     return eps.reshape(-1, 1, 1, 1)
 
 
 def direction(gradient: Array, norm: str) -> Array:
-    """[B,H,W,C]: the steepest ascent of length 1 in the norm."""
+    """Return the direction [B,H,W,C] of steepest ascent, of length 1 in the norm."""
     if norm == "linf":
         return jnp.sign(gradient)
     # divided by the largest entry first: squares of a small gradient are 0 in float32
@@ -75,8 +76,9 @@ def direction(gradient: Array, norm: str) -> Array:
 
 
 def project(moved: Array, image: Array, eps: Array, norm: str) -> Array:
-    """Into the ball of radius eps [B,1,1,1] around the image and into [0, 1]. Clipping to
-    the box comes last: the image is in the box, so no pixel gets farther from it."""
+    """Project onto the ball of radius eps [B,1,1,1] around the image and onto [0, 1].
+    Clipping to the box comes last: the image is in the box, so no pixel gets farther
+    from it."""
     if norm == "linf":
         return jnp.clip(jnp.clip(moved, image - eps, image + eps), 0, 1)
     away = moved - image

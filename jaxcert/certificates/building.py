@@ -19,13 +19,12 @@ SELECTION = (
     "radii",
     "after_training",
 )
-"""Keys of config.certify that choose images and columns; the others go to the
-certificate (the radii as well, to one that tries them)."""
+"""Keys of config.certify that choose images and columns. All others are arguments of
+the certificate, and radii is one too where the certificate tries them."""
 
 
 def certifier_of(config: ConfigDict, network, mesh):
-    """The certificate of config.certify for a network -> Certifier; the keys that choose
-    images are not for it."""
+    """Return the Certifier that config.certify names, for a network."""
     keys = {k: v for k, v in config.certify.items() if k not in SELECTION}
     others, digests = open_all(keys.pop("networks", {}), mesh)
     certifier = configs.build(
@@ -41,8 +40,8 @@ def certifier_of(config: ConfigDict, network, mesh):
 
 
 def selected(chosen: ConfigDict, size: int) -> list[int]:
-    """Positions that start, stop and step of config.certify name. Raises InputError for none,
-    and as `check_selection`."""
+    """Return the positions that start, stop and step of config.certify name. Raises
+    InputError if there are none, and as `check_selection`."""
     check_selection(chosen)
     index = list(range(chosen.start, min(chosen.stop or size, size), chosen.step))
     if not index:

@@ -27,11 +27,12 @@ from jaxcert.progress import Progress, clock
 from jaxcert.workdirs import checkpoint
 
 _QUICK = 5.0
-"""Seconds of sampling that an interruption may well lose."""
+"""Seconds of sampling that an interruption may lose."""
 
 
 def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None = None):
-    """Certify config.certify's images with the newest checkpoint -> Certificates.
+    """Certify the images of config.certify with the newest checkpoint, and return their
+    Certificates.
 
     Appends to `out`, by default `<workdir>/certificates.jsonl`, skipping images that are
     there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
@@ -41,7 +42,8 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
 
 
 def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str):
-    """Rows of `make(config, network, mesh)` for config.certify's images, in `path`."""
+    """Write the rows of `make(config, network, mesh)` for the images of config.certify
+    to `path`, and return all rows of the file."""
     chosen = config.certify
     data = config.data
     source = sources.open(
@@ -111,8 +113,8 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
 
 
 def warn_of_sigma(trained: float | None, asked: float | None) -> None:
-    """On stderr, if the network was trained with other noise than it is certified with;
-    the header has both."""
+    """Warn on stderr if the network was trained with other noise than it is certified
+    with. The header has both."""
     if trained and asked and not math.isclose(trained, asked, rel_tol=1e-6):
         print(
             f"warning: trained with sigma {trained:g}, certified with sigma {asked:g}: the "
@@ -124,7 +126,8 @@ def warn_of_sigma(trained: float | None, asked: float | None) -> None:
 
 
 def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
-    """On stderr: what can be reached, and what it takes at most."""
+    """Say on stderr which radius can be reached, and what the certification takes at
+    most."""
     plan = certifier.plan(key, image)
     header = certifier.header
     reach = (
@@ -146,7 +149,8 @@ def say_plan(certifier, key, image: np.ndarray, images: int) -> None:
 
 
 def say_untried(header: dict, radii) -> None:
-    """On stderr: radii of procedure `radii` that its n, or its noise, cannot certify."""
+    """Say on stderr which radii the procedure `radii` cannot certify with its n, or
+    with its noise."""
     procedure = header["procedure"]
     left = sorted(set(radii) - set(procedure.get("radii", radii)))
     if not left:
@@ -165,8 +169,8 @@ def say_untried(header: dict, radii) -> None:
 def batches(
     index: Sequence[int], largest: int, *, first: int, sampled: bool
 ) -> Iterator[Sequence[int]]:
-    """`index` in parts of at most `largest`. The first has `first` images, so that the
-    file, a row and the remaining time are there early.
+    """Yield `index` in parts of at most `largest`. The first part has `first` images,
+    so that the file, a row and the remaining time are there early.
 
     A sampling certificate takes the images one by one: nothing is compiled again for
     another size, and parts grow as long as they take less than `_QUICK` seconds. Any

@@ -32,11 +32,11 @@ from jaxcert.training import evaluation, limits, optim, step
 from jaxcert.workdirs.networks import open_all, open_network
 
 _MOST_LAYERS = 10_000
-"""Building more would take hours."""
+"""The largest number of layers that is built; more would take hours."""
 
 
 class Built(NamedTuple):
-    """The parts of a run."""
+    """The parts of a run, all made before its first step."""
 
     data: opened.Data
     model: Model
@@ -44,16 +44,17 @@ class Built(NamedTuple):
     tx: optax.GradientTransformation
     ema: Callable[[Array], Array] | None
     move: Callable[[Key, Batch], Batch]
-    """the augmentation"""
+    """(key, batch) -> the batch, augmented"""
     start: Network | None
-    """of config.init"""
+    """The network that config.init names, whose weights start the run, or None."""
     state: TrainState
     """the shapes of its arrays"""
     mesh: Mesh
 
 
 def build(config: ConfigDict) -> Built:
-    """The parts of a run, of which the data alone, and networks of other runs, take memory.
+    """Build the parts of a run. Of these only the data and the networks of other runs
+    take memory.
 
     Raises InputError for whatever a config asks that the run, its evaluations or its
     certificate cannot do, and for what fits neither memory nor images.
@@ -102,8 +103,8 @@ def assemble(
     *,
     networks: dict[str, Network],
 ) -> Built:
-    """The parts of a run that no data and no file make: `data`, `start` and `state` are None.
-    networks: those that the method asks for. Raises InputError."""
+    """Build the parts of a run that need neither data nor files; `data`, `start` and
+    `state` are None. networks: those that the method asks for. Raises InputError."""
     keys = config.method.to_dict()
     keys.pop("networks", None)
     method = configs.build(
@@ -121,18 +122,18 @@ def assemble(
 
 
 def shapes(built: Built, extra: PyTree) -> TrainState:
-    """The shapes of the state of a run whose method has tables like `extra`."""
+    """Return the shapes of the state of a run whose method has tables like `extra`."""
     return jax.eval_shape(partial(_initial, built), random_keys.key(0), extra)
 
 
 def initial_state(built: Built, key: Key) -> TrainState:
-    """The state before the first step, on all devices."""
+    """Return the state before the first step, on all devices."""
     state = jax.jit(partial(_initial, built))(key, built.method.init_extra())
     return sharding.replicate(state, built.mesh)
 
 
 def compiled(built: Built, config: ConfigDict) -> Callable:
-    """The training step of `step.compile`."""
+    """Return the training step of `step.compile` for the parts of a run."""
     return step.compile(
         built.method,
         built.tx,
@@ -158,7 +159,7 @@ def _initial(built: Built, key: Key, extra: PyTree) -> TrainState:
 
 
 def _check_augmentation(move: Callable, image: jax.ShapeDtypeStruct) -> None:
-    """Raises InputError for one that these images cannot have."""
+    """Raises InputError for an augmentation that images of this shape cannot have."""
     batch = {
         "image": jax.ShapeDtypeStruct((1, *image.shape), image.dtype),
         "real": jax.ShapeDtypeStruct((1,), bool),
@@ -167,9 +168,9 @@ def _check_augmentation(move: Callable, image: jax.ShapeDtypeStruct) -> None:
 
 
 def _check_later(config: ConfigDict, model: Model) -> None:
-    """Raises InputError for images of one's own that the model does not take, and that are
-    certified by another command than this. Those that are missing or damaged can wait: what
-    is trained is not lost by them."""
+    """Raises InputError where the model does not take the user's own images that
+    another command certifies after training. Images that are missing or damaged are no
+    fault yet: training does not need them."""
     data, split = config.data, config.certify.split
     own = data.name.startswith(("npz:", "npy:", "folder:"))
     if (
@@ -214,7 +215,8 @@ def _check_statistics(config: ConfigDict, state: TrainState) -> None:
 
 
 def _check_numbers(config: ConfigDict) -> None:
-    """Numbers of the loop itself, and of layers, which are made one by one."""
+    """Raises InputError for numbers of the loop that are out of range, and for more
+    layers than can be built one by one."""
     for key in ("blocks", "depth", "stages"):
         if np.max(config.model.get(key, 0)) > _MOST_LAYERS:
             raise InputError(

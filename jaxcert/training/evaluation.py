@@ -21,11 +21,12 @@ from jaxcert.interfaces import Bound, Model, Network, TrainState
 from jaxcert.workdirs.checkpoint import selected_on
 
 Due = list[tuple[ConfigDict, tuple[str, ...]]]
-"""(config, splits) of each certificate"""
+"""One (config, splits) for each certificate that a run computes itself."""
 
 
 def due(config: ConfigDict) -> Due:
-    """What the run certifies by itself: evaluations, if there are any, then its end."""
+    """Return what the run certifies by itself: its evaluations, if there are any, then
+    the certificate at its end."""
     found = []
     if config.eval.every_epochs:
         cheap = ConfigDict(config.to_dict(), convert_dict=True)
@@ -38,7 +39,7 @@ def due(config: ConfigDict) -> Due:
 
 
 def splits(config: ConfigDict) -> list[str]:
-    """Those of `due` that are data to open."""
+    """Return the splits of `due` that are data to open."""
     return [s for _, due_splits in due(config) for s in due_splits if s != "holdout"]
 
 
@@ -80,7 +81,8 @@ def check(
 
 
 def _networks_are_there(config: ConfigDict) -> bool:
-    """Those that a certificate takes besides may be trained after this one."""
+    """Return whether the workdirs of all other networks that the certificate takes
+    exist; they may be trained after this run."""
     named = config.certify.get("networks", {}).values()
     return all((Path(folder) / "config.json").exists() for folder in named if folder)
 
@@ -111,13 +113,14 @@ def _check_numbers(config: ConfigDict) -> None:
 
 
 def network_of(model: Model, state: TrainState) -> Network:
-    """What is evaluated of a TrainState: the averaged weights where there are."""
+    """Return the network that is evaluated: with averaged weights, where the run
+    averages them."""
     params = state.params if state.ema is None else state.ema
     return Network(model, *sharding.to_host((params, state.model_state)))
 
 
 class Evaluations:
-    """The certificate of config.eval on a part of each split, by this process."""
+    """Computes the certificate of config.eval on a part of each split, in this process."""
 
     def __init__(self, config: ConfigDict, images: Mapping[str, Source]):
         self._config, self._images = config, images
@@ -128,8 +131,9 @@ class Evaluations:
         self._said = False
 
     def allowed(self) -> bool:
-        """Whether another evaluation, as long as the last one, keeps to eval.share of the
-        time. The first one is always allowed; none changes what is trained."""
+        """Return whether another evaluation, if it takes as long as the last one, keeps
+        within eval.share of the time. The first one is always allowed. What is trained
+        does not depend on the answer."""
         elapsed = time.monotonic() - self._began
         after = self._spent + self._last
         if not self._share or not self._last or after <= self._share * elapsed:
@@ -146,7 +150,8 @@ class Evaluations:
         return False
 
     def run(self, network: Network, writer, done: int) -> float | None:
-        """Write the certified accuracy of each split -> what checkpoint.best chooses by."""
+        """Write the certified accuracy of each split, and return the one that
+        checkpoint.best chooses by."""
         start = time.monotonic()
         cheap, due_splits = due(self._config)[0]
         chosen, value = cheap.certify, None
@@ -177,7 +182,8 @@ class Evaluations:
 
 
 def _spread(index: list[int], most: int) -> np.ndarray:
-    """At most that many of the positions, evenly spread; 0: all."""
+    """Return at most `most` of the positions, evenly spread; all of them if `most` is
+    0."""
     if most and len(index) > most:
         index = [index[i * len(index) // most] for i in range(most)]
     return np.array(index)

@@ -66,18 +66,19 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 def checkpoint_bytes(state: TrainState) -> int:
-    """Bytes of a checkpoint: the state, and the network to evaluate."""
+    """Return the bytes of a checkpoint: the state, and the network to evaluate."""
     return bytes_of(state) + bytes_of((state.params, state.model_state))
 
 
 def bytes_of(tree) -> int:
-    """Bytes of all arrays, or shapes of arrays, of a tree."""
+    """Return the bytes of all arrays, or of arrays of these shapes, in a tree."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
 
 def _memory_of(devices: list) -> int:
-    """Bytes of each device; those that are the machine's own processor share its memory."""
+    """Return the bytes of memory of each device. Devices that are the machine's own
+    processor share its memory."""
     stats = devices[0].memory_stats() or {}
     return stats.get("bytes_limit") or host_memory() // len(devices)
 

@@ -26,7 +26,7 @@ from jaxcert.workdirs.runs import refuse_another
 
 
 def train(config: ConfigDict, workdir: str | Path) -> Any:
-    """Train `config` into `workdir` -> the final TrainState.
+    """Train `config` into `workdir`, and return the final TrainState.
 
     Continues from the newest checkpoint there; the result is bit for bit that of an
     uninterrupted run on as many devices. Raises InputError for impossible settings, a
@@ -121,16 +121,16 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
 
 
 def check(config: ConfigDict) -> int:
-    """Bytes that the checkpoints of a run take. Raises InputError, before any work, for
-    what `train` would refuse of a config."""
+    """Return the bytes that the checkpoints of a run take. Raises InputError, before
+    any work, for whatever `train` would refuse of a config."""
     state = build.build(config).state
     return config.checkpoint.keep * limits.checkpoint_bytes(state)
 
 
 def _check_places(config: ConfigDict, workdir: Path, built) -> None:
-    """Raises InputError, unless no step is left, if the disk cannot hold the checkpoints to
-    come, or a record is in the way of the one at the end; OSError for one that cannot be
-    written."""
+    """Raises InputError if the disk cannot hold the checkpoints to come, or if a record
+    is in the way of the one that the run ends with, and OSError for a record that
+    cannot be written. A run without a step left is not checked."""
     names = [p.name for p in (workdir / "checkpoints").glob("[0-9]*")]
     steps = [int(name) for name in names if name.isdecimal()]
     if max(steps, default=0) >= built.data.run.total_steps:
@@ -152,15 +152,16 @@ def _check_places(config: ConfigDict, workdir: Path, built) -> None:
 
 
 def _interruptible():
-    """Several processes cannot agree on a step: they end at once, as Python does."""
+    """Yield a function that says whether Ctrl-C or SIGTERM came. Several processes
+    cannot agree on a step to stop at, so they end at once, as Python does."""
     if jax.process_count() > 1:
         return nullcontext(lambda: False)
     return interruptible(at_once=False)
 
 
 class _Log:
-    """What a run says of itself: metrics.jsonl and a line of progress. One process of several
-    writes, all of them stop at a step that was not finite."""
+    """Writes metrics.jsonl and a line of progress. Of several processes one writes; all
+    of them stop at a step that was not finite."""
 
     def __init__(self, config: ConfigDict, built, workdir: Path, start: int):
         self._config, self._method, self._run = config, built.method, built.data.run
@@ -174,14 +175,14 @@ class _Log:
             self.writer = MetricWriter(workdir, resume_step=start, per_epoch=per_epoch)
 
     def restart(self, done: int) -> None:
-        """Measure the speed from here on."""
+        """Measure the speed from step `done` on."""
         self._speed.restart(done)
         if self.writer and done == self._start + 1:
             self._line.update(done)
 
     def write(self, pending) -> None:
-        """Read the totals of an interval and write them. Raises InputError if a step was not
-        finite."""
+        """Read the sums of an interval and write their means. Raises InputError if a
+        step was not finite."""
         done, totals = pending
         totals = jax.device_get(totals)
         if totals.bad_step < done:
@@ -206,7 +207,7 @@ class _Log:
             )
 
     def longer(self, before: int) -> None:
-        """Say, and write down, what more epochs than before change."""
+        """Say, and write down, what a larger number of epochs than before changes."""
         if self.writer is None:
             return
         after, step = self._config.data.epochs, self._start

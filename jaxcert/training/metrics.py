@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxcert.errors import InputError
 
 TIMES = ("images_per_s", "seconds")
-"""Columns that differ between two runs of one config."""
+"""Columns of metrics.jsonl that differ between two runs of one config."""
 
 
 class MetricWriter:
@@ -38,18 +38,20 @@ class MetricWriter:
 
 
 class Speed:
-    """Images per second between two readings, apart from what is not training."""
+    """Measures images per second between two readings, without what is not training."""
 
     def __init__(self, batch: int, step: int):
         self._batch = batch
         self.restart(step)
 
     def restart(self, step: int) -> None:
-        """What came before this step does not count: compiling, evaluating, saving."""
+        """Start anew at a step: what came before it, such as compiling, evaluating and
+        saving, does not count."""
         self._since = step, time.monotonic()
 
     def read(self, step: int) -> float | None:
-        """Since the last reading or restart; None if there was no step."""
+        """Return images per second since the last reading or restart; None if there was
+        no step."""
         (before, then), now = self._since, time.monotonic()
         self._since = step, now
         if step == before:
@@ -74,6 +76,7 @@ def _step(line: str) -> float:
 
 
 def _seconds(line: str) -> float:
-    """0 for a line of an older version."""
+    """Return the time of training in a line of metrics.jsonl; 0 for a line of an older
+    version."""
     seconds = json.loads(line).get("seconds")
     return float(seconds) if isinstance(seconds, int | float) else 0.0

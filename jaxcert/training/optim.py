@@ -115,8 +115,9 @@ def learning_rate(
     warmup_steps: float,
     accumulate: int,
 ) -> optax.Schedule:
-    """Optimizer step, from 0, -> learning rate; arguments as in `make`. Raises InputError for
-    an unknown schedule, or one that the run is too short for."""
+    """Return a function from the optimizer step, counted from 0, to the learning rate;
+    arguments as in `make`. Raises InputError for an unknown schedule, or one that the
+    run is too short for."""
     steps = run.total_steps // accumulate
     warmup = warmup_epochs * run.steps_per_epoch // accumulate
     rate = {
@@ -138,16 +139,16 @@ def learning_rate(
 
 
 def rate_at(section: Mapping, run: Run, step: int) -> float:
-    """Learning rate of config.optim in step `step` (micro-batches, from 0) of a run, to six
-    digits."""
+    """Return the learning rate of config.optim in step `step` (micro-batches, from 0)
+    of a run, to six digits."""
     names = inspect.signature(learning_rate).parameters
     keys = {k: section[k] for k in names if k in section}
     return float(f"{float(learning_rate(run, **keys)(step // keys['accumulate'])):.6g}")
 
 
 def _named(names: tuple[str, ...], params: optax.Params) -> optax.Params:
-    """Tree of bool: whether a parameter has one of the names in its path. Raises InputError
-    for a name that none has."""
+    """Return a tree of bool that says whether a parameter has one of the names in its
+    path. Raises InputError for a name that no parameter has."""
     paths = jax.tree_util.tree_leaves_with_path(params)
     found = [{str(getattr(k, "key", k)) for k in path} for path, _ in paths]
     for name in names:

@@ -13,7 +13,7 @@ import jax
 from jaxcert.errors import InputError, at_least
 
 _SILENT = 5.0
-"""Seconds of waiting after which a process says for what it waits."""
+"""Seconds of waiting after which a process says what it waits for."""
 _GO, _TWICE = b"go on", b"twice"
 
 
@@ -58,7 +58,8 @@ def gather(host: str, port: int, count: int, number: int, *, limit: float) -> No
 
 
 def _meet(host, port, count, number, end, limit) -> None:
-    """The first process: wait for the number of each other one, then let all go."""
+    """Of the first process: wait for the number of every other one, then let all of
+    them go."""
     try:
         server = socket.create_server(("", port), backlog=count)
     except OSError as error:
@@ -99,7 +100,8 @@ def _meet(host, port, count, number, end, limit) -> None:
 
 
 def _report(host, port, count, number, end, limit) -> None:
-    """Another process: tell the first one our number, and wait until all have come."""
+    """Of every other process: tell the first one our number, and wait until all have
+    come."""
     told, answer = _Told(limit), b""
     first = f"the first process (--distributed={host}:{port},{count},0)"
     while True:
@@ -148,8 +150,8 @@ class _Told:
 
 
 def parse(address: str) -> tuple[str, int, int, int]:
-    """'HOST:PORT,N,I' -> (host, port, N, I). Raises InputError for another form, a port
-    outside 1..65535, or a number that is not below N."""
+    """Parse 'HOST:PORT,N,I' into (host, port, N, I). Raises InputError for another
+    form, a port outside 1 to 65535, or an I that is not below N."""
     match = re.fullmatch(r"(.+):(\d{1,9}),(\d{1,9}),(\d{1,9})", address)
     port, count, number = (int(x) for x in match.groups()[1:]) if match else (1, 0, 0)
     if number >= count:

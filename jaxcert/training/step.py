@@ -27,7 +27,7 @@ NEVER = np.iinfo(np.int32).max
 
 
 class Totals(NamedTuple):
-    """Sums over the steps since they were last read."""
+    """Sums of metrics over the steps since they were last read."""
 
     steps: Array
     bad_step: Array

@@ -36,8 +36,8 @@ class Loaded(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir: the newest `keep` stay, and, where `best` names what
-    chooses one, the best by it, the earliest of several."""
+    """The checkpoints of one workdir. The newest `keep` stay and, where `best` names a
+    metric, the one that is best by it; of several equal ones the earliest."""
 
     def __init__(self, workdir: str | Path, *, keep: int = 2, best: str = ""):
         self.path = Path(workdir).absolute() / "checkpoints"
@@ -49,19 +49,20 @@ class Checkpoints:
         self._values = _values(self._manager, best)
 
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
-        """What orbax asks after a checkpoint was written, of all, the oldest first."""
+        """Return whether to keep each of all checkpoints, the oldest first; orbax asks
+        this after it has written one."""
         best, newest = _best_step(self._values), len(checkpoints) - self._keep
         return [i >= newest or c.step == best for i, c in enumerate(checkpoints)]
 
     def is_best(self, value: float) -> bool:
-        """Whether a value is above those of all checkpoints."""
+        """Return whether a value is above those of all checkpoints."""
         return value > max(self._values.values(), default=-math.inf)
 
     def save(
         self, state: TrainState, model_state: PyTree, value: float | None = None
     ) -> None:
-        """Start writing; `model_state` is the one to evaluate with, `value` what the
-        evaluation that `best` names said of it."""
+        """Start writing a checkpoint. `model_state` is the one to evaluate with,
+        `value` what the evaluation that `best` names gave."""
         params = state.params if state.ema is None else state.ema
         evaluation = {"params": params, "state": model_state}
         items = {"state": _flatten(state), "evaluation": _flatten(evaluation)}
@@ -91,7 +92,8 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def restore(self, like: TrainState, mesh: Mesh) -> TrainState:
-        """The newest state, onto the devices of `mesh`. `like` gives its structure."""
+        """Restore the newest state onto the devices of `mesh`. `like` gives its
+        structure."""
         flat = _restore(self._manager, self.latest(), "state", _flatten(like), mesh)[0]
         return _unflatten(like, flat)
 
@@ -107,8 +109,9 @@ class Checkpoints:
 def load_network(
     model: Model, workdir: str | Path, *, mesh: Mesh, best: str = ""
 ) -> Loaded:
-    """The newest network of a workdir, or, where `best` says by what (checkpoint.best of its
-    config), the best one; InputError if there is none or it is bad."""
+    """Load the newest network of a workdir or, where `best` (checkpoint.best of its
+    config) names a metric, the best one. Raises InputError if there is none or it is
+    damaged."""
     path = Path(workdir).absolute() / "checkpoints"
     if not path.is_dir():
         raise InputError(f"{workdir} has no checkpoints: train into it first.")
@@ -142,12 +145,13 @@ def load_network(
 
 
 def selected_on(best: str) -> str:
-    """'holdout' or 'test', of a checkpoint.best; '' of an empty one."""
+    """Return 'holdout' or 'test', the split that a checkpoint.best chooses by, and ''
+    for an empty one."""
     return best and (best.partition(":")[0] if ":" in best else "holdout")
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
-    """Of names, types, shapes and bytes."""
+    """Return the digest of the names, types, shapes and bytes of arrays."""
     total = hashlib.blake2b(digest_size=16)
     for name, value in sorted(arrays.items()):
         value = np.ascontiguousarray(value)
@@ -157,8 +161,8 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _values(manager, best: str) -> dict[int, float]:
-    """{step: value} of the checkpoints that were evaluated by `best`. Damaged ones are left
-    to who restores them."""
+    """Return {step: value} of the checkpoints that were evaluated by `best`. Damaged
+    ones are left to whoever restores them."""
     found = {}
     for step in manager.all_steps() if best else ():
         path = manager.directory / str(step) / "meta" / "metadata"
@@ -172,7 +176,7 @@ def _values(manager, best: str) -> dict[int, float]:
 
 
 def _best_step(values: dict[int, float]) -> int | None:
-    """The earliest of the largest value; None if there is none."""
+    """Return the earliest step of the largest value; None if there is none."""
     return min(values, key=lambda step: (-values[step], step), default=None)
 
 
@@ -254,7 +258,7 @@ def _check_type(where, item, name, found: np.dtype, wanted: np.dtype) -> None:
 
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """A full disk as the exception that Python's own files raise."""
+    """Turn the error of a full disk into the exception that Python's own files raise."""
     try:
         yield
     except ValueError as error:

@@ -17,8 +17,8 @@ from jaxcert.workdirs import checkpoint
 
 
 def open_network(workdir: str | Path, mesh) -> tuple[Network, str]:
-    """(the newest network of a workdir, or the best where its config says by what, digest of
-    its checkpoint). Raises InputError."""
+    """Return (network, digest of its checkpoint) of a workdir: the newest, or the best
+    where its config says by which metric. Raises InputError."""
     config = configs.read(workdir)
     model = configs.build("models", config.model)
     best = config.checkpoint.get("best", "")
@@ -28,7 +28,7 @@ def open_network(workdir: str | Path, mesh) -> tuple[Network, str]:
 
 
 def open_edm(workdir: str | Path, mesh) -> tuple[Network, str]:
-    """The same of a denoiser. Raises InputError for a classifier."""
+    """Return the same of a denoiser. Raises InputError for a classifier."""
     network, digest = open_network(workdir, mesh)
     if network.model.unconditional is None:
         raise InputError(
@@ -41,7 +41,7 @@ def open_edm(workdir: str | Path, mesh) -> tuple[Network, str]:
 def open_classifier(
     workdir: str | Path, image_shape: tuple[int, int, int], mesh
 ) -> tuple[Network, str]:
-    """The same of a classifier of images of a shape. Raises InputError."""
+    """Return the same of a classifier of images of a shape. Raises InputError."""
     network, digest = open_network(workdir, mesh)
     model = network.model
     if model.unconditional is not None or tuple(model.image_shape) != tuple(
@@ -56,14 +56,16 @@ def open_classifier(
 def open_all(
     networks: Mapping[str, str], mesh
 ) -> tuple[dict[str, Network], dict[str, str]]:
-    """({name: network}, {name: digest}) of {name: workdir}; an empty workdir is none."""
+    """Return ({name: network}, {name: digest}) of {name: workdir}; an empty workdir is
+    left out."""
     opened = {k: open_network(v, mesh) for k, v in networks.items() if v}
     return {k: v[0] for k, v in opened.items()}, {k: v[1] for k, v in opened.items()}
 
 
 def predictor(workdir: str | Path, image_shape: tuple[int, int, int], mesh):
-    """(uint8 [B,H,W,C] -> class int32 [B], number of classes, digest of the checkpoint) of
-    a classifier's workdir. Raises InputError."""
+    """Return (classes, K, digest) of a classifier's workdir: a function from uint8
+    images [B,H,W,C] to classes int32 [B], the number of classes, and the digest of the
+    checkpoint. Raises InputError."""
     random_keys.pin()
     network, digest = open_classifier(workdir, image_shape, mesh)
     model, params = network.model, network.params

@@ -11,9 +11,9 @@ from jaxcert.errors import InputError
 
 
 def refuse_another(workdir: Path, config: ConfigDict) -> int:
-    """Epochs of the run in the workdir, which may get more; those of the config if there is
-    none, or none that took a step. Raises InputError if it holds a run of another config, or
-    of none that is known."""
+    """Raises InputError if the workdir holds a run of another config, or checkpoints
+    without a config. Returns the epochs of the run that is there, which may get more;
+    those of `config` if there is none, or none that took a step."""
     if not (workdir / "config.json").exists():
         if any((workdir / "checkpoints").glob("[0-9]*")):
             raise InputError(
