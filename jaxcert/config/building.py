@@ -15,7 +15,7 @@ from jaxcert.config.checking import check_type
 from jaxcert.errors import InputError
 
 PACKAGES = {"model": "models", "method": "methods", "certify": "certificates"}
-"""Sections whose `name` is a module -> its package."""
+"""The package of each section whose `name` is a module."""
 _NONE = inspect.Parameter.empty
 
 
@@ -46,7 +46,7 @@ def build(
 
 
 def maker(package: str, name: str) -> Callable:
-    """`make` of jaxcert.<package>.<name>. Raises InputError for an unknown name."""
+    """Return `make` of jaxcert.<package>.<name>. Raises InputError for an unknown name."""
     names = _modules(package)
     if name not in names:
         raise InputError(
@@ -56,7 +56,8 @@ def maker(package: str, name: str) -> Callable:
 
 
 def in_float32(section: ConfigDict) -> Any:
-    """The model of config.model in float32 if it computes in bfloat16, else None."""
+    """Return the model of config.model in float32 if it computes in bfloat16, else
+    None."""
     if section.get("dtype") != "bfloat16":
         return None
     return build("models", ConfigDict(section.to_dict() | {"dtype": "float32"}))

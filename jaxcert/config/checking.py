@@ -13,13 +13,13 @@ from jaxcert.errors import InputError
 
 _NUMBERS = tuple[float, ...]
 _LARGEST = 2**32
-"""Of every number: seeds are below it, and nothing else is as large."""
+"""The limit of every number: seeds are below it, and nothing else is as large."""
 _HANDED_ON = ("model", "method", "optim", "certify")
 """Sections with keys of their own, which `build` and `call` check."""
 
 
 def type_of(section: ConfigDict, key: str) -> Any:
-    """What a value of a section stands for, as an annotation."""
+    """Return the annotation that a value of a section stands for."""
     value, kind = section[key], section.get_type(key)
     if value is None:
         return object if kind is NoneType else kind | None
@@ -44,7 +44,8 @@ def check_type(value: Any, kind: Any, what: str) -> None:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Whether a value fits an annotation; unusual ones are not looked at."""
+    """Return whether a value fits an annotation; annotations of other kinds are not
+    checked."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
         return any(_is(value, each) for each in inner)

@@ -26,7 +26,8 @@ _OF_A_RUN = ("seed", "data.generated", "optim.accumulate")
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
-    """The config with its `tiny` overrides applied: the same run, shrunk to seconds."""
+    """Return the config with its `tiny` overrides applied: the same run, shrunk to
+    seconds."""
     small = deepcopy(config)
     with small.unlocked():
         small.update(config.tiny.to_dict())
@@ -34,8 +35,8 @@ def tiny(config: ConfigDict) -> ConfigDict:
 
 
 def without_reference(config: ConfigDict, row: ConfigDict) -> ConfigDict:
-    """The config, in which the published numbers of the row that it was made of are left
-    out if it trains something else."""
+    """Return the config without published numbers if it trains something else than the
+    row that it was made of."""
     same = config.reference.to_dict() == row.reference.to_dict()
     if same and any(k.split(" ")[0] not in _OF_A_RUN for k in differences(config, row)):
         with config.unlocked():
@@ -44,7 +45,8 @@ def without_reference(config: ConfigDict, row: ConfigDict) -> ConfigDict:
 
 
 def differences(one: ConfigDict, other: ConfigDict) -> list[str]:
-    """Dotted keys in which two configs train different runs."""
+    """Return the dotted keys in which two configs train different runs, each with both
+    values."""
     flat = [dict(_flat(c.to_dict())) for c in (one, other)]
     keys = sorted(set(flat[0]) | set(flat[1]))
     return [

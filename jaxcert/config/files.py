@@ -21,18 +21,18 @@ from jaxcert.errors import InputError, check_file
 
 _SHIPPED = Path(__file__).parents[1] / "configs"
 _SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union")
-"""What certify had in older versions without saying so."""
+"""Values that certify had in older versions, which did not write them."""
 _WITHOUT = dict(
     data=dict(holdout=0.0),
     checkpoint=dict(best=""),
     eval=dict(images=0, share=0.0, certify={}),
 )
-"""What sections had in older versions without saying so."""
+"""Values that sections had in older versions, which did not write them."""
 
 
 def split(argument: str) -> tuple[str, str]:
-    """(file, row) of FILE[:ROW]. A file's name may have colons itself, as a drive of Windows
-    has: the longest part before one that is a file counts."""
+    """Split FILE[:ROW] into (file, row). A file's name may contain colons, as a drive
+    of Windows does: the longest part before a colon that is a file counts."""
     if Path(argument).is_file():
         return argument, ""
     ends = [at for at, letter in enumerate(argument) if letter == ":"]
@@ -45,13 +45,14 @@ def split(argument: str) -> tuple[str, str]:
 
 
 def shipped() -> list[str]:
-    """The names of the configs in the package, such as `lot/cifar10`."""
+    """Return the names of the configs in the package, such as `lot/cifar10`."""
     files = _SHIPPED.rglob("[!_]*.py")
     return sorted(f.relative_to(_SHIPPED).with_suffix("").as_posix() for f in files)
 
 
 def described(name: str) -> tuple[str, str]:
-    """The first line of the docstring of a packaged config, and the words of its rows."""
+    """Return the first line of the docstring of a packaged config, and the words of its
+    rows."""
     module = _executed(str(_SHIPPED / f"{name}.py"))
     return module["__doc__"].partition("\n")[0], listed(module["WORDS"])
 
@@ -90,8 +91,8 @@ def load(argument: str) -> ConfigDict:
 
 
 def _file_of(path: str) -> str:
-    """The file of a config: the path itself or a file of the package, "" for neither. Raises
-    InputError for a path that is there and is no regular file."""
+    """Return the file of a config: the path itself or a file of the package, "" for
+    neither. Raises InputError for a path that exists and is not a regular file."""
     name = _name_of(path)
     if os.path.lexists(path) and not (name and os.path.isdir(path)):
         check_file(path)
@@ -100,15 +101,15 @@ def _file_of(path: str) -> str:
 
 
 def _name_of(path: str) -> str:
-    """`lot/cifar10` of itself and of `configs/lot/cifar10.py`; "" if the package has none of
-    that name."""
+    """Return `lot/cifar10` for itself and for `configs/lot/cifar10.py`; "" if the
+    package has no config of that name."""
     name = Path(path).as_posix().removeprefix("configs/").removesuffix(".py")
     return name if name in shipped() else ""
 
 
 def _executed(file: str) -> dict[str, Any]:
-    """What a config file defines; those of the package import each other, so they are
-    imported as well."""
+    """Return what a config file defines. Files of the package are imported, because
+    they import each other."""
     if Path(file).is_relative_to(_SHIPPED):
         inside = Path(file).relative_to(_SHIPPED.parents[1]).with_suffix("")
         return vars(importlib.import_module(".".join(inside.parts)))
@@ -116,7 +117,8 @@ def _executed(file: str) -> dict[str, Any]:
 
 
 def _nothing(path: str) -> str:
-    """Says where a config was looked for, and the names that are nearest."""
+    """Return the error for a config that was not found, with the places that were
+    searched and the nearest names."""
     name = Path(path).as_posix().removeprefix("configs/").removesuffix(".py")
     near = [f"{path}.py"] if Path(f"{path}.py").is_file() else []
     near += [other for other in shipped() if other.startswith(f"{name}/")]
@@ -129,7 +131,8 @@ def _nothing(path: str) -> str:
 
 
 def system_name(argument: str) -> str:
-    """`lot/cifar10:s,200` and `configs/lot/cifar10.py:s,200` -> `lot_cifar10_s_200`."""
+    """Return the name of the default workdir: `lot_cifar10_s_200` for
+    `lot/cifar10:s,200` and for `configs/lot/cifar10.py:s,200`."""
     path, row = split(argument)
     file = Path(_file_of(path) or path).absolute()
     parts = [file.parent.name, file.stem, *row.split(",")]
@@ -137,16 +140,16 @@ def system_name(argument: str) -> str:
 
 
 def save(config: ConfigDict, path: str | Path) -> None:
-    """As JSON; on a full disk the file that was there stays."""
+    """Write the config as JSON; on a full disk the file that was there stays."""
     part = Path(path).with_suffix(".part")
     part.write_text(json.dumps(config.to_dict(), indent=1, default=list) + "\n")
     part.replace(path)
 
 
 def read(workdir: str | Path) -> ConfigDict:
-    """config.json of a workdir; one of an older version gets the keys that came since, at
-    the values it had without them. Raises InputError if there is none
-    or it cannot be read."""
+    """Read config.json of a workdir. Keys that came after the version that wrote it get
+    the values that it had without them. Raises InputError if there is none or it cannot
+    be read."""
     path = Path(workdir) / "config.json"
     if not path.is_file():
         raise InputError(

@@ -16,8 +16,9 @@ from jaxcert.errors import InputError
 
 
 def override(config: ConfigDict, words: list[str]) -> ConfigDict:
-    """The config with `--config.optim.lr=0.01` and the like applied, another certificate
-    first: it starts from its own defaults, with the keys that mean the same in both."""
+    """Apply `--config.optim.lr=0.01` and the like to the config, and return it. Another
+    certificate is applied first: it starts from its own defaults, with the keys that
+    mean the same in both."""
     naming = "--config.certify.name="
     for word in sorted(words, key=lambda word: not word.startswith(naming)):
         if word.startswith(naming):
@@ -65,9 +66,10 @@ def _change_certificate(config: ConfigDict, name: str) -> None:
 
 
 def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
-    """Section and last word of a dotted key. One that a section lacks, but its model, method
-    or certificate takes, starts at its default; one of eval.certify as config.certify has it.
-    Raises InputError if there is no such key."""
+    """Return the section and the last word of a dotted key. A key that a section lacks,
+    but its model, method or certificate takes, starts at its default; one of
+    eval.certify starts as config.certify has it. Raises InputError if there is no such
+    key."""
     value, words = config, key.split(".")
     for depth, part in enumerate(words):
         section = value
@@ -95,7 +97,8 @@ def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
 
 
 def _others(config: ConfigDict, where: list[str]) -> dict[str, Any]:
-    """Keys that the section at a place may have besides those it has -> what they start as."""
+    """Return the keys that the section at a place may have besides those it has, with
+    the value that each starts at."""
     if where == ["eval", "certify"]:
         return _others(config, ["certify"]) | dict(config.certify)
     if where[-1:] == ["networks"]:

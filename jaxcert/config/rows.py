@@ -45,12 +45,12 @@ def _value(group: Mapping[str, object] | Iterable[str], word: str) -> object:
 
 
 def listed(groups: Mapping[str, Iterable[str]]) -> str:
-    """The words of all groups, as `s | m | l; 200 | 400; fast`."""
+    """Return the words of all groups as text, such as `s | m | l; 200 | 400; fast`."""
     return "; ".join(" | ".join(group) for group in groups.values())
 
 
 def rows(groups: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Every row that has one word of each group, in which a group of a single word may be
+    """Return every row that has one word of each group; a group of a single word may be
     left out."""
     choices = [
         tuple(group) if len(tuple(group)) > 1 else ("", *group)

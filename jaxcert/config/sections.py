@@ -7,7 +7,7 @@ from ml_collections.config_dict import placeholder
 
 
 def base() -> ConfigDict:
-    """Sections and defaults that every config file starts from."""
+    """Return the sections and defaults that every config file starts from."""
     config = ConfigDict()
     config.seed = 0
     config.model = ConfigDict(dict(name="", image_shape=(8, 8, 1), num_classes=10))

@@ -124,9 +124,9 @@ _MNIST = {  # split -> its two files: stem, md5 packed (the download), md5 unpac
 }
 
 _AGAIN = "copy it again, or remove it, then it is downloaded"
-"""For a file that is downloaded where it is not there."""
+"""The advice for a file that is downloaded where it is missing."""
 _LARGEST = 1 << 28
-"""Bytes that an archive may unpack to; the published ones have up to 186 MB."""
+"""The most bytes that an archive may unpack to; the published ones have up to 186 MB."""
 _SIZES = {"train": 50_000, "test": 10_000}  # of CIFAR
 _MNIST_SIZES = {"train": 60_000, "test": 10_000}
 
@@ -221,7 +221,7 @@ def _find_idx(stem: str, folder: Path) -> Path | None:
 
 
 def _members(path: Path, names: list[str]) -> dict[str, bytes]:
-    """Contents of files in a folder or in a tar.gz, by their last name."""
+    """Return the contents of files in a folder or in a tar.gz, by their last name."""
     if path.is_dir():
         found = {n: _content(path / n) for n in names if (path / n).is_file()}
     else:
@@ -274,7 +274,8 @@ def _unpickled(data: bytes, what: str, name: str, kind: _Cifar) -> Arrays:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows numpy arrays and bytes: a pickle from elsewhere cannot run code."""
+    """An unpickler that knows numpy arrays and bytes alone, so that a pickle from
+    elsewhere cannot run code."""
 
     def find_class(self, module: str, name: str):
         if (module.removeprefix("numpy."), name) in (
@@ -313,7 +314,8 @@ def _content(path: Path) -> bytes:
 
 
 def _idx(data: bytes, rank: int, path: Path) -> np.ndarray:
-    """uint8 array of `rank` axes: magic 0x0000_08_rank, then the sizes, big-endian."""
+    """Return the uint8 array of `rank` axes in an idx file: magic 0x0000_08_rank, then
+    the sizes, big-endian."""
     header = np.frombuffer(data[: 4 + 4 * rank], ">u4") if len(data) > 4 * rank else [0]
     if header[0] != 0x0800 + rank:
         raise InputError(f"{path} is no idx file of MNIST: {_AGAIN}.")

@@ -100,7 +100,7 @@ def augment(
 
 
 def _shift(key: Key, size: Array) -> Array:
-    """int [B,2], uniform in -size..size of each image."""
+    """Draw shifts int [B,2], uniform in -size..size for each image."""
     size = size[:, None]
     return jax.random.randint(key, (len(size), 2), -size, size + 1)
 
@@ -122,9 +122,9 @@ def _move(image: Array, shift: Array, mirror: Array, *, fill: str) -> Array:
 
 
 def _part(key: Key, shape: tuple[int, int, int]) -> tuple[Array, Array]:
-    """(top left corner, height and width) of a random part of each image, int [B,2], in
-    the law of torchvision: the first of ten draws that fits, or else the largest part of
-    an allowed ratio in the centre."""
+    """Draw the top left corner and the height and width of a part of each image, int
+    [B,2] each, by the law of torchvision: the first of ten draws that fits, or else the
+    largest part of an allowed ratio in the centre."""
     b, *sides = shape
     keys, sides = jax.random.split(key, 3), jnp.asarray(sides)
     low, high = _RATIO
@@ -149,8 +149,8 @@ def _part(key: Key, shape: tuple[int, int, int]) -> tuple[Array, Array]:
 
 
 def _enlarge(image: Array, corner: Array, size: Array) -> Array:
-    """That part of each image bilinearly as large as the image, [B,H,W,C] -> the same, in
-    its type."""
+    """Enlarge that part of each image bilinearly to the size of the image: [B,H,W,C] ->
+    the same, in its type."""
     sides = jnp.asarray(image.shape[1:3])
 
     def one(image: Array, corner: Array, size: Array) -> Array:
@@ -167,7 +167,8 @@ def _enlarge(image: Array, corner: Array, size: Array) -> Array:
 
 
 def _randaugment(key: Key, image: Array, real: Array, probability: float) -> Array:
-    """RandAugment of each real image with `probability`: uint8 [B,H,W,C] -> the same."""
+    """Apply RandAugment to each real image with `probability`: uint8 [B,H,W,C] -> the
+    same."""
 
     def one(key: Key, image: Array, real: Array) -> Array:
         key_chosen, key_operations = jax.random.split(key)
@@ -189,7 +190,8 @@ def _randaugment(key: Key, image: Array, real: Array, probability: float) -> Arr
 
 
 def _hole(key: Key, shape: tuple[int, ...], side: int) -> Array:
-    """bool [B,H,W,1], true in a square of `side` pixels centred at a uniform pixel."""
+    """Draw masks bool [B,H,W,1] that are true in a square of `side` pixels centred at a
+    uniform pixel."""
     b, h, w, _ = shape
     key_y, key_x = jax.random.split(key)
 

@@ -54,7 +54,8 @@ _SCALE, _MOVE, _ALWAYS = 0.2, 0.125, 1e8
 
 
 class Draws(NamedTuple):
-    """Random numbers for B images, [B] each; a gate below p makes its row active."""
+    """Random numbers for B images, [B] each. A gate below p makes its transformation of
+    that image active."""
 
     mirror_x: Array
     """0 or 1, as mirror_y"""
@@ -78,7 +79,7 @@ class Draws(NamedTuple):
 
 
 def draw(key: Key, size: int) -> Draws:
-    """The random numbers for `size` images."""
+    """Draw the random numbers for `size` images."""
     keys = jax.random.split(key, 3)
     coin = jax.random.bernoulli(keys[0], shape=(2, size)).astype(jnp.float32)
     u = jax.random.uniform(keys[1], (9, size))
@@ -185,15 +186,17 @@ def _warp(image: Array, source: Array, move: Array) -> Array:
 
 
 def _enlarge(side: int) -> np.ndarray:
-    """[2 (3 side - 2), side]: continues a row of pixels by side - 1 mirrored ones on either
-    end, then filters it at twice the resolution; pixel k comes to lie at 2 k."""
+    """Return the matrix [2 (3 side - 2), side] that continues a row of pixels by side -
+    1 mirrored ones on either end, then filters it at twice the resolution; pixel k
+    comes to lie at 2 k."""
     continued = np.pad(np.eye(side), ((side - 1, side - 1), (0, 0)), mode="reflect")
     n, k = np.indices((2 * len(continued), len(continued)))
     return _taps(n - 2 * k + len(_SYM6) // 2 - 1) @ continued
 
 
 def _reduce(side: int) -> np.ndarray:
-    """[side, 2 (side + 6)]: filters a row of samples at `_places` to its pixels."""
+    """Return the matrix [side, 2 (side + 6)] that filters a row of samples at `_places`
+    to its pixels."""
     k, n = np.indices((side, 2 * (side + 2 * _MARGIN)))
     return _taps(n - 2 * (k + _MARGIN) + len(_SYM6) // 2 - 1)
 
@@ -204,28 +207,30 @@ def _taps(t: np.ndarray) -> np.ndarray:
 
 
 def _places(side: int) -> np.ndarray:
-    """Of the samples that are taken, in pixels from the centre: two per pixel."""
+    """Return the places of the samples that are taken, in pixels from the centre: two
+    per pixel."""
     count = 2 * (side + 2 * _MARGIN)
     return (np.arange(count) - (count - 2) / 2) / 2
 
 
 def _centre(side: int) -> int:
-    """Index of the centre in the enlarged row."""
+    """Return the index of the centre in the enlarged row."""
     return 3 * (side - 1)
 
 
 def _diagonal(x: Array, y: Array) -> Array:
-    """[B], [B] -> [B,2,2]."""
+    """Return diagonal matrices [B,2,2] of two numbers [B]."""
     return jnp.stack([x, y], -1)[:, None] * jnp.eye(2)
 
 
 def _turn(angle: Array) -> Array:
-    """Rotations [B,2,2]."""
+    """Return rotations [B,2,2]."""
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack([jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)], -2)
 
 
 def _reflect(position: Array, side: int) -> Array:
-    """A position up to side - 1 pixels outside, mirrored at the border pixel."""
+    """Return the position that mirroring at the border pixel gives for one up to side -
+    1 pixels outside."""
     position = jnp.abs(position)
     return side - 1 - jnp.abs(side - 1 - position)

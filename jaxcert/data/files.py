@@ -57,8 +57,8 @@ def is_compressed(path: Path) -> bool:
 
 
 def digest(path: Path) -> str:
-    """The checksums that an npz file holds of its images and its labels. Raises as
-    `read_npz`."""
+    """Return the checksums that an npz file holds of its images and its labels. Raises
+    as `read_npz`."""
     members = _members(path)
     return "".join(f"{members[f'{name}.npy'].CRC:08x}" for name in ("image", "label"))
 
@@ -83,7 +83,8 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 
 def read_npy(folder: Path, split: str) -> Arrays:
-    """(image, label) of one split, mapped. Raises InputError for missing or bad files."""
+    """Return (image, label) of one split, mapped. Raises InputError for missing or bad
+    files."""
     arrays = []
     for what in ("image", "label"):
         path = folder / f"{split}_{what}.npy"
@@ -120,7 +121,8 @@ def _map_member(path: Path, info: zipfile.ZipInfo, *, check: bool) -> np.ndarray
 
 
 def _start(path: Path, info: zipfile.ZipInfo) -> int | None:
-    """Where the content of a member begins; None if the file has no such member there."""
+    """Return where the content of a member begins; None if the file has no such member
+    there."""
     if info.header_offset < 0:  # the front of the file is missing
         return None
     with open(path, "rb") as file:
@@ -136,7 +138,8 @@ def _start(path: Path, info: zipfile.ZipInfo) -> int | None:
 
 @lru_cache(maxsize=64)
 def _checksum(path: Path, start: int, size: int, *_identity: int) -> int:
-    """CRC-32 of a part of a file; _identity tells a file from a later one of its name."""
+    """Return the CRC-32 of a part of a file. `_identity` tells the file from a later
+    one of its name."""
     line = Progress(f"check {path.name}", size, unit="bytes") if size > 2**30 else None
     checksum, left = 0, size
     with open(path, "rb") as file:
@@ -149,9 +152,9 @@ def _checksum(path: Path, start: int, size: int, *_identity: int) -> int:
 
 
 def _map(path: Path, start: int, size: int) -> np.ndarray | None:
-    """The npy array in `size` bytes of a file from `start`, mapped; None if that is not
+    """Map the npy array in `size` bytes of a file from `start`; None if that is not
     exactly one array of numbers. What the header says is compared with the size before
-    anything is made of it."""
+    an array is made of it."""
     try:
         with open(path, "rb") as file:
             file.seek(start)

@@ -40,8 +40,8 @@ _WHOLE = 1 << 30  # bytes up to which the checksums of images are compared
 
 
 class Rows:
-    """Some rows of what is indexed like an array, in the given order; the others are never
-    read."""
+    """Some rows, in the given order, of what is indexed like an array; the others are
+    never read."""
 
     def __init__(self, array: np.ndarray | shards.Images, rows: np.ndarray):
         self.array, self.rows = array, rows
@@ -83,7 +83,8 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
 
 
 def size(path: str | Path) -> int:
-    """Number of images of a set, without reading them. Raises as `open_generated`."""
+    """Return the number of images of a set, without reading them. Raises as
+    `open_generated`."""
     path = home(path)
     if (path / write.HEADER).is_file():
         header = write.read_header(path)
@@ -94,7 +95,7 @@ def size(path: str | Path) -> int:
 
 
 def draw(size: int, count: int, *, seed: int, name: str) -> np.ndarray:
-    """Positions of a uniform sample of `count` out of `size`, ascending."""
+    """Draw the positions of a uniform sample of `count` out of `size`, ascending."""
     if count > size:
         raise InputError(
             f"data.generated_count is {count:,}, but {name} has {size:,} images: give "
@@ -128,7 +129,8 @@ def compare(source: Source, path: Path, *, begun: bool, writes: bool = True) -> 
 
 
 def where(image: np.ndarray | Rows | shards.Images, position: int) -> str:
-    """The file that an image comes from, where it is one of several shards, or ''."""
+    """Return the file that an image comes from where it is one of several shards, else
+    ''."""
     while isinstance(image, Rows):
         image, position = image.array, image.rows[position]
     if isinstance(image, shards.Images):
@@ -150,7 +152,7 @@ def _npz(path: Path) -> Source:
 
 
 def _folder(folder: Path) -> Source:
-    """The shards of a folder, in order, as one set."""
+    """Open the shards of a folder, in order, as one set."""
     ours = (folder / write.HEADER).exists() or any(folder.glob(f"*{write.SUFFIX}"))
     loose = _npz_files(folder)
     if ours and loose:  # such as the file that was converted
@@ -202,7 +204,7 @@ def _folder(folder: Path) -> Source:
 
 
 def _beyond(found: list[shards.Shard], header: dict) -> Path | None:
-    """The first shard that is not, or not all, among the images of a header."""
+    """Return the first shard that is not, or not all, among the images of a header."""
     for place, shard in enumerate(found):
         if write.number_of(shard.path) != place:  # one is missing before it
             return None
@@ -218,7 +220,8 @@ def _unfinished(folder: Path) -> InputError:
 
 
 def _at_once(read: Callable, paths: list[Path]) -> Iterator[shards.Shard]:
-    """The shards in order, several being read: what a disk takes to answer adds up."""
+    """Yield the shards in order while several are being read, because the waiting times
+    of a disk add up."""
     pool = ThreadPoolExecutor(_THREADS)
     try:
         yield from pool.map(read, paths)
@@ -227,7 +230,7 @@ def _at_once(read: Callable, paths: list[Path]) -> Iterator[shards.Shard]:
 
 
 def _npz_files(folder: Path) -> list[Path]:
-    """The npz files of a folder, in the natural order of their names."""
+    """Return the npz files of a folder, in the natural order of their names."""
 
     def natural(path: Path) -> tuple:
         parts = re.split(r"(\d+)", path.name, flags=re.ASCII)

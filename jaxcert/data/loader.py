@@ -137,7 +137,7 @@ def _on_host(
 def _assemble(
     real: Source, generated: Source | None, planned: Callable, step: int
 ) -> Batch:
-    """This process' slots of one batch, as numpy arrays."""
+    """Return this process' slots of one batch, as numpy arrays."""
     source, index = (_own_slots(x) for x in planned(int(step)))
     image = np.empty((len(index), *real.image.shape[1:]), real.image.dtype)
     label = np.empty(len(index), np.int32)
@@ -152,7 +152,7 @@ def _assemble(
 def _ahead(
     host: Iterator[Batch], size: int, sharding: NamedSharding
 ) -> Iterator[Batch]:
-    """Host batches on the devices, one ahead of the one that is used."""
+    """Yield host batches on the devices, always one ahead of the one that is used."""
 
     def put(x: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, x, (size, *x.shape[1:]))
@@ -199,8 +199,9 @@ def _on_device(
 
 
 def gathered(image: Any, label: Any, source: Any, index: Any, *, real: int) -> Batch:
-    """The batch of the images number `index` [B] of the set `source` [B], 0: real, 1: generated,
-    out of arrays that hold the images of both, the `real` real ones first."""
+    """Return the batch of the images number `index` [B] of the set `source` [B] (0:
+    real, 1: generated) from arrays that hold the images of both, the `real` real ones
+    first."""
     at = index + source.astype(jnp.int32) * real
     return _batch(image[at], label[at], source == 0, index)
 
@@ -212,8 +213,8 @@ def _batch(image: Any, label: Any, real: Any, index: Any) -> Batch:
 
 
 def _joined(parts: list[Any], everywhere: NamedSharding) -> jax.Array:
-    """Images of all parts in one array on the devices, read in order and a chunk at a time:
-    the host never holds more of them."""
+    """Join the images of all parts in one array on the devices, in order and a chunk at
+    a time, so that the host never holds more of them."""
     shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
     empty = partial(jnp.zeros, shape, parts[0].dtype)
     joined = jax.jit(empty, out_shardings=everywhere)()

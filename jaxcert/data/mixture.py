@@ -29,7 +29,7 @@ _SHUFFLE, _WEIGHTED, _DRAWN = 2, 3, 4  # further purposes of a random generator
 
 
 class Mixture(NamedTuple):
-    """How real and generated images are mixed; build it with `make`."""
+    """How real and generated images are mixed; `make` builds it."""
 
     real_size: int
     generated_size: int
@@ -80,7 +80,7 @@ def make(
 
 
 def steps_per_epoch(epoch_images: int, batch: int) -> int:
-    """Batches per epoch: the quotient rounded up."""
+    """Return the batches per epoch: the quotient rounded up."""
     return -(-epoch_images // batch)
 
 
@@ -112,7 +112,8 @@ def plan(
 
 
 def _walk(seed: int, source: int, size: int, step: int, count: int) -> np.ndarray:
-    """Positions step * count + [0, count) of the endless walk through one source."""
+    """Return positions step * count + [0, count) of the endless walk through one
+    source."""
     position = step * count + np.arange(count, dtype=np.int64)
     index = np.empty(count, np.int64)
     number, offset = np.divmod(position, max(size, 1))
@@ -123,7 +124,9 @@ def _walk(seed: int, source: int, size: int, step: int, count: int) -> np.ndarra
 
 
 def _epoch_slice(m: Mixture, step: int) -> np.ndarray:
-    """The real part in 'wang' order: shorter where the permutation of the epoch runs out.
+    """Return the real part of a batch in 'wang' order, which is shorter where the
+    permutation of the epoch runs out. Without generated images to fill up with, it
+    continues from the permutation's start.
 
     Without generated images to fill up with, it goes on from the permutation's start.
     """

@@ -19,16 +19,18 @@ KNOWN = {
     (0.1,): "MNIST",
     (0.3,): "the digits",
 }
-"""Data sets by the mean of their channels, pixels in [0, 1], as shipped configs and the
-defaults of networks have it."""
+"""Names of data sets by the mean of their channels, pixels in [0, 1], as shipped
+configs and the defaults of networks have it."""
 
 _CLASSES = dict(cifar10=10, cifar100=100, mnist=10, digits=10)
-"""Of the data sets that shipped configs name; what they have for these is theirs."""
+"""Classes of the data sets that shipped configs name; their mean and std need no
+warning."""
 
 
 def of_another(config: ConfigDict) -> str | None:
-    """A sentence whose mean and std are used, where these are of a known data set and the
-    network is of images of one's own, or of other classes than config.data has; else None."""
+    """Return a sentence that says whose mean and std are used, where these are of a
+    known data set and the network is of the user's own images, or of other classes than
+    config.data has; else None."""
     section, data = _with_defaults(config.model), config.data.name
     known, classes = KNOWN.get(tuple(section.get("mean", ()))), section["num_classes"]
     if known is None or _CLASSES.get(data.removeprefix("tfds:")) == classes:
@@ -41,13 +43,14 @@ def of_another(config: ConfigDict) -> str | None:
 
 
 def _with_defaults(section: ConfigDict) -> dict:
-    """config.model, and what the network takes where it says nothing."""
+    """Return config.model together with what the network takes where the config says
+    nothing."""
     parameters = inspect.signature(maker("models", section.name)).parameters
     return {p.name: p.default for p in parameters.values()} | section.to_dict()
 
 
 def warn_of_another(config: ConfigDict) -> None:
-    """`of_another` on stderr, once by each process."""
+    """Print `of_another` on stderr, once in each process."""
     if sentence := of_another(config):
         _warn(sentence)
 

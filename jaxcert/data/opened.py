@@ -15,11 +15,11 @@ from jaxcert.errors import InputError, at_least
 from jaxcert.interfaces import Run
 
 _HELD_OUT = 0x401D
-"""Purpose of a random generator."""
+"""Folded into the seed of the generator that draws held-out images."""
 
 
 class Data(NamedTuple):
-    """The images of a config."""
+    """The opened images of a config."""
 
     images: dict[str, sources.Source]
     """split -> Source: 'train', the images that are trained on; 'holdout', where some are
@@ -34,7 +34,7 @@ class Data(NamedTuple):
 
 
 def open(config: ConfigDict, splits: Iterable[str] = ()) -> Data:
-    """The images of config.data, and `splits` besides those it trains on. Raises
+    """Open the images of config.data, and `splits` besides those it trains on. Raises
     InputError."""
     data = config.data
     at_least(1, of="data", epochs=data.epochs)
@@ -116,7 +116,7 @@ def held_out(size: int, holdout: float) -> np.ndarray:
 
 
 def _open_splits(data: ConfigDict, splits: Iterable[str]) -> dict[str, sources.Source]:
-    """Split -> Source."""
+    """Open splits and return {split: Source}."""
     from jax.experimental import multihost_utils
 
     several = jax.process_count() > 1
@@ -140,7 +140,8 @@ def _open_splits(data: ConfigDict, splits: Iterable[str]) -> dict[str, sources.S
 
 
 def _part(source: sources.Source, rows: np.ndarray) -> sources.Source:
-    """Some images of a source; those that do not lie in memory stay where they are."""
+    """Return some images of a source; those that do not lie in memory stay where they
+    are."""
     image = source.image
     if type(image) is not np.ndarray:
         return source._replace(

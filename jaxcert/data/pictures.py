@@ -71,7 +71,8 @@ def read_folder(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def classes(folder: Path) -> list[str]:
-    """Names of the classes in the order of their numbers: train's sub-folders."""
+    """Return the names of the classes in the order of their numbers: train's
+    sub-folders."""
     return [place.name for place in _folders(folder / "train")]
 
 
@@ -120,7 +121,8 @@ def _left_behind(name: str) -> bool:
 
 
 def _read(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
-    """[H,W,C] of one picture. A size other than expected is refused before it is decoded."""
+    """Return one picture as an array [H,W,C]. A size other than expected is refused
+    before it is decoded."""
     from PIL import Image, ImageOps
 
     if not path.is_file():

@@ -84,7 +84,7 @@ def translate_y(image: Array, m: Array) -> Array:
 
 
 def rotate(image: Array, m: Array) -> Array:
-    """Counterclockwise."""
+    """Rotate an image counterclockwise."""
     v, u = image.shape[0] / 2, image.shape[1] / 2
 
     def inverse(degrees):
@@ -161,7 +161,8 @@ UNSIGNED = (identity, posterize, solarize, autocontrast, equalize)
 
 
 def _warp(image: Array, m: Array, inverse: Callable) -> Array:
-    """out[y,x] = image at (a x + b y + c, d x + e y + f) = inverse(m), pixel centres.
+    """Return out[y,x] = image at (a x + b y + c, d x + e y + f) = inverse(m), between
+    pixel centres. The nearest pixel is found in 65536ths of a pixel, as Pillow does.
 
     The nearest pixel is found in 65536ths of a pixel, as Pillow does.
     """
@@ -180,12 +181,12 @@ def _warp(image: Array, m: Array, inverse: Callable) -> Array:
 
 
 def _blend(base: Array, image: Array, m: Array) -> Array:
-    """base + (1 + 0.9 m / 30) (image - base), cut off to a level in 0..255."""
+    """Return base + (1 + 0.9 m / 30) (image - base), clipped to the levels 0 to 255."""
     return jnp.clip((100 * base + (100 + 3 * m) * (image - base)) // 100, 0, 255)
 
 
 def _gray(image: Array) -> Array:
-    """[H,W,1]: ITU-R 601 luma of RGB in 65536ths, rounded."""
+    """Return the luma of RGB by ITU-R 601, [H,W,1], in 65536ths and rounded."""
     if image.shape[-1] == 1:
         return image
     red, green, blue = jnp.split(image, 3, axis=-1)

@@ -13,8 +13,8 @@ from jaxcert.errors import InputError
 
 
 def data_digest(source: Source) -> str:
-    """Of the labels, and of the images where reading them all takes less than a
-    second."""
+    """Return the digest of the labels, and of the images where reading them all takes
+    less than a second."""
     digest = hashlib.sha256(np.ascontiguousarray(source.label))
     image = source.image
     if isinstance(image, np.ndarray) and image.nbytes < 2**28:

@@ -98,14 +98,14 @@ class Images:
         return flat.reshape(len(begin), *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All images, in memory."""
+        """Return all images, in memory."""
         return self[np.arange(len(self))].astype(dtype or self.dtype)
 
     def path_of(self, position: int) -> Path:
         return self.paths[int(self._places(np.array([position]))[0][0])]
 
     def _places(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each image the number of its file, and where it begins there."""
+        """Return, for each image, the number of its file and where it begins there."""
         at = self.begin[index]
         shard = np.searchsorted(self.base, at, side="right") - 1
         return shard, at - self.base[shard]
@@ -186,7 +186,8 @@ _AGAIN = "delete it and run the command that wrote the folder again, which repla
 
 @contextmanager
 def open_records(path: Path) -> Iterator[Any]:
-    """An ArrayRecord reader. Raises InputError where the file turns out to be damaged."""
+    """Open an ArrayRecord reader. Raises InputError where the file turns out to be
+    damaged."""
     from array_record.python import array_record_module
 
     try:
@@ -200,7 +201,8 @@ def open_records(path: Path) -> Iterator[Any]:
 
 
 def _content(file: Any, at: int, size: int) -> bytes:
-    """`size` bytes from position `at` of the content of the blocks, fewer at the end."""
+    """Return `size` bytes from position `at` of the content of the blocks, fewer at the
+    end."""
     begin = at + _BLOCK_HEADER * (at // _CONTENT + 1)
     parts = []
     for first, last in _pieces(begin, size):
@@ -210,7 +212,8 @@ def _content(file: Any, at: int, size: int) -> bytes:
 
 
 def _pieces(begin: int, size: int) -> Iterator[tuple[int, int]]:
-    """From where to where `size` bytes of content lie that begin at `begin` in blocks."""
+    """Yield (start, end) of the pieces, between the headers of blocks, in which `size`
+    bytes of content lie that begin at `begin`."""
     while begin % _BLOCK + size > _BLOCK:
         end = begin - begin % _BLOCK + _BLOCK
         yield begin, end
@@ -228,7 +231,8 @@ def _mapped(paths: list[Path]) -> list[mmap.mmap]:
 
 
 def _allow(count: int, folder: Path) -> None:
-    """Raise this process' limit of open files to `count`. A map keeps its file open."""
+    """Raise this process' limit of open files to `count`, because a mapped file stays
+    open."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -160,8 +160,8 @@ def check_model(
 
 
 def _folder(dir: str) -> Path:
-    """Where archives are. A folder that was named must exist: a slip of the pen should not
-    start a download into a new one."""
+    """Return the folder of the archives. One that was named must exist, so that a typo
+    does not start a download into a new folder."""
     named = dir or os.environ.get("JAXCERT_DATA", "")
     folder = home(named or "~/.cache/jaxcert")
     if named and not folder.exists():
@@ -180,7 +180,8 @@ def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
-    """Both splits share the classes: the largest label of either, + 1."""
+    """Open both splits of the user's own data, which share the classes: the largest
+    label of either, + 1."""
     if not path.is_dir():
         raise InputError(
             f"{kind}:{path} is no folder: give one with "
@@ -213,8 +214,8 @@ def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
 
 
 def _check_levels(image: Any, name: str) -> None:
-    """Raises InputError for bytes that are all 0 and 1: they stand for black and white, but
-    would be read as two blacks."""
+    """Raises InputError for bytes that are all 0 and 1: they stand for black and white,
+    but would be read as two blacks."""
     if image.dtype != np.uint8:
         return
     highest = 0
@@ -230,7 +231,7 @@ def _check_levels(image: Any, name: str) -> None:
 
 
 def _unit_floats(image: Any, name: str) -> np.ndarray:
-    """float32 in memory: floats of any width are rare and small enough."""
+    """Return float32 images in memory: floats of any width are rare and small enough."""
     if image.dtype.kind != "f":
         raise InputError(
             f"{name} has {image.dtype} images: give uint8, or floats in [0, 1]."
@@ -271,7 +272,7 @@ def _pad(source: Source, side: int) -> Source:
 
 
 def host_memory() -> int:
-    """Bytes of memory of this machine."""
+    """Return the bytes of memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

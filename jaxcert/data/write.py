@@ -78,7 +78,8 @@ class Writer:
             self._write_header(done=False)
 
     def append(self, image: np.ndarray, label: np.ndarray) -> None:
-        """Images become safe one shard at a time; what is pending is lost by a crash."""
+        """Add images. They become safe one shard at a time; a crash loses those that
+        are pending."""
         size = self.header["per_record"]
         self._image = np.concatenate([self._image, image])
         self._label = np.concatenate([self._label, label.astype(np.int32)])
@@ -123,7 +124,7 @@ class Writer:
         self._in_shard = 0
 
     def _part(self) -> Path:
-        """Of the shard that is being written."""
+        """Return the path of the shard that is being written."""
         return (
             self.folder / f"shard-{self.written // self.header['per_shard']:05d}.part"
         )
@@ -159,7 +160,8 @@ class Writer:
             self.written = (number + 1) * per_shard
 
     def _found(self) -> dict[str, Any]:
-        """The header that is there; a damaged one is known by the names of its shards."""
+        """Return the header that is there; a damaged one is known by the names of its
+        shards."""
         try:
             return read_header(self.folder)
         except InputError:
@@ -235,7 +237,8 @@ def _convert(
 
 @contextmanager
 def _mappable(path: Path, folder: Path) -> Iterator[Path]:
-    """The npz file itself, or one that holds its two arrays unpacked."""
+    """Return the npz file itself if it can be mapped, else one that holds its two
+    arrays unpacked."""
     if not files.is_compressed(path):
         yield path
         return
@@ -267,15 +270,15 @@ def _mappable(path: Path, folder: Path) -> Iterator[Path]:
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """What tells one npz from another of the same name, without reading it."""
+    """Return what tells one npz file from another of the same name, without reading it."""
     with zipfile.ZipFile(path) as archive:
         checksums = {info.filename: info.CRC for info in archive.infolist()}
     return {"npz": path.name, "bytes": path.stat().st_size, "crc32": checksums}
 
 
 def shards(folder: Path, header: dict[str, Any]) -> list[Path]:
-    """The shards of a folder, in order. Raises InputError if one is of other images than
-    its header says."""
+    """Return the shards of a folder, in order. Raises InputError if one is of other
+    images than its header says."""
     paths = _shards(folder)
     origin = _origin(header)
     for path in paths:
@@ -293,24 +296,25 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def number_of(path: Path) -> int | None:
-    """That of a shard; None for another file."""
+    """Return the number of a shard; None for another file."""
     match = re.fullmatch(r"shard-(\d{5}|[1-9]\d{5,14})-.*", path.stem, re.ASCII)
     return int(match[1]) if match else None
 
 
 def _flat(header: dict[str, Any]) -> dict[str, Any]:
-    """With the keys of the request beside the others."""
+    """Return a header with the keys of its request beside the others."""
     return {**header, **header.get("request", {}), "request": None}
 
 
 def _origin(header: dict[str, Any]) -> str:
-    """Digest of what tells images from others: all but how far they are written."""
+    """Return the digest of what tells images from others: all but how far they are
+    written."""
     named = {k: v for k, v in header.items() if k not in ("done", "count")}
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """The header of a folder of shards. Raises InputError if there is none."""
+    """Read the header of a folder of shards. Raises InputError if there is none."""
     header: dict[str, Any] = {}
     if (folder / HEADER).is_file():
         try:
@@ -353,7 +357,7 @@ def _is_header(header: Any) -> bool:
 
 
 def images_in(path: Path, header: dict[str, Any]) -> int:
-    """Images in one shard. Raises InputError if it is damaged."""
+    """Return the number of images in one shard. Raises InputError if it is damaged."""
     with open_records(path) as reader:
         records = reader.num_records()
         last = len(reader.read([records - 1])[0]) if records else 0
@@ -365,7 +369,7 @@ def images_in(path: Path, header: dict[str, Any]) -> int:
 
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """A full disk as the exception that Python's own files raise."""
+    """Turn the error of a full disk into the exception that Python's own files raise."""
     try:
         yield
     except RuntimeError as error:

@@ -20,7 +20,7 @@ OF_CLASSES = ("counts", "logits", "margins")
 
 
 def first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
-    """Position of a row with a fault, and what that is."""
+    """Return the position of the first row with a fault and what the fault is, or None."""
     for bad, what in faults:
         if bad.any():
             return int(np.flatnonzero(bad)[0]), what
@@ -30,8 +30,9 @@ def first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
 def faults(
     c: Certificates, header: dict[str, Any], found: dict[str, int] | None = None
 ) -> list[tuple[np.ndarray, str]]:
-    """(bool [N], what is wrong with these rows) of everything that no row may have; found:
-    `widths` of their evidence, where it is not among them."""
+    """Return (bool [N], what is wrong with these rows) for everything that no row may
+    have. found: the `widths` of their evidence, where the evidence is not among the
+    rows."""
     duplicate = np.ones(len(c.index), bool)
     duplicate[np.unique(c.index, return_index=True)[1]] = False
     no_radius = ~np.isfinite(c.radius) | (c.radius < 0)
@@ -65,13 +66,14 @@ def faults(
 
 
 def widths(columns: dict[str, Any]) -> dict[str, int]:
-    """Numbers a row of each column that has several."""
+    """Return how many numbers a row has in each column that has several."""
     several = {k: columns.get(k) for k, axes in ROW_FIELDS.items() if axes}
     return {k: v.shape[1] for k, v in several.items() if v is not None}
 
 
 def check_header(path: Path, header: dict[str, Any]) -> None:
-    """The numbers that analysis computes with."""
+    """Raises InputError for numbers and names of a header that analysis cannot compute
+    with."""
     ranges = dict(
         alpha=(float, 0, 1), sigma=(float, 0, math.inf), num_classes=(int, 1, math.inf)
     )
@@ -94,7 +96,7 @@ def check_header(path: Path, header: dict[str, Any]) -> None:
 
 
 def _check_requests(path: Path, requests: Any) -> None:
-    """A list of None and {start, stop, step}."""
+    """Raises InputError unless the requests are a list of None and {start, stop, step}."""
     keys = ("start", "stop", "step")
     for one in requests if isinstance(requests, list) else [requests]:
         if one is None:

@@ -34,7 +34,7 @@ from jaxcert.errors import InputError
 COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 VOTES = ("nA", "n", "p_lower")
 WORDS = ("norm", "certificate", "tried")
-"""Columns of one word each, the same in every row."""
+"""Columns that hold one word, the same in every row."""
 NORMS = ("l2", "l1", "linf")
 _NEEDED = ("idx", "label", "predict")
 _KNOWN = {name.lower(): name for name in COLUMNS + VOTES + WORDS}
@@ -45,13 +45,13 @@ _TRUTH = {"true": "1", "false": "0"}
 _CLOCK = re.compile(r"(?:(-?\d+) days?,? )?([^ ]+)")
 _CERTIFICATE = re.compile(r"[^/]+/[^/]+")
 _LONGEST = 1e12
-"""Seconds that the column time has room for."""
+"""The largest number of seconds that the column time has room for."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def lines_of(path: Path) -> list[str]:
-    """Of a text in UTF-8 or, as PowerShell writes what a program prints, UTF-16. Raises
-    UnicodeDecodeError for what is no text."""
+    """Return the lines of a text in UTF-8 or, as PowerShell writes what a program
+    prints, UTF-16. Raises UnicodeDecodeError for what is not text."""
     data = path.read_bytes()
     return data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8").splitlines()
 
@@ -104,8 +104,8 @@ def read(
 
 
 def write(c: Certificates) -> str:
-    """The table of a record, by index. An error becomes an abstention, the only word that
-    the table has for it; nA of an abstention is the largest count."""
+    """Return the table of a record, ordered by index. An error becomes an abstention,
+    the only word that the table has for it; nA of an abstention is the largest count."""
     procedure = c.header.get("procedure") or {}
     name = procedure.get("name", "certify")
     certifies = name != "predict"
@@ -134,8 +134,8 @@ def write(c: Certificates) -> str:
 
 
 def _words(header: dict[str, Any]) -> dict[str, str]:
-    """What a table says beside the numbers; nothing for l2 radii of CERTIFY or classes of
-    PREDICT."""
+    """Return what a table says beside its numbers; nothing for l2 radii of CERTIFY or
+    classes of PREDICT."""
     procedure = header.get("procedure") or {}
     method, name = header.get("method", "smoothing"), procedure.get("name", "certify")
     found = {}
@@ -203,13 +203,13 @@ def _columns(rows: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
 
 
 def _delimiter(first: str) -> str:
-    """What separates the fields of this line: tabs, commas or semicolons, else '' for
+    """Return what separates the fields of a line: a tab, comma or semicolon, and '' for
     spaces."""
     return next((delimiter for delimiter in "\t,;" if delimiter in first), "")
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
-    """Of a line, where they may stand in quotes."""
+    """Return the fields of a line, which may stand in quotes."""
     if not delimiter:
         return line.split()
     try:
@@ -220,8 +220,8 @@ def _fields(line: str, delimiter: str) -> list[str]:
 
 
 def _without_comments(lines: Sequence[str]) -> tuple[list[tuple[int, str]], int]:
-    """(number and text of every line that is not blank, without the comments; how many these
-    are)."""
+    """Return the number and text of every line that is neither blank nor a comment, and
+    how many comments there are."""
     # some editors begin a file with the mark of UTF-8, and joining brings it between
     bare = ((i, line.removeprefix("\ufeff")) for i, line in enumerate(lines, 1))
     found, comments = [], []
@@ -295,7 +295,7 @@ def _what_it_is(names: Sequence[str]) -> str:
 
 
 def _row(text: dict[str, str]) -> tuple[dict[str, float], str]:
-    """Numbers of a line, and what is wrong with them."""
+    """Return the numbers of a line, and what is wrong with them."""
     row: dict[str, float] = {}
     for name in (*COLUMNS, *VOTES):
         if name not in text:
@@ -310,7 +310,8 @@ def _row(text: dict[str, str]) -> tuple[dict[str, float], str]:
 
 
 def _number(name: str, text: str) -> float:
-    """Raises ValueError. Whole numbers may have been written as 3.0 or 3e+00."""
+    """Return the number that a field holds. Whole numbers may be written as 3.0 or
+    3e+00. Raises ValueError for other text."""
     if "_" in text:  # Python reads 1_0 as 10
         raise ValueError
     if name == "time":
@@ -371,7 +372,8 @@ def _fault(row: dict[str, float]) -> str:
 
 
 def _same_words(words: dict[str, str], text: dict[str, str]) -> str:
-    """Note the words of a line; what is wrong if those of lines before differ."""
+    """Keep the words of a line, and return what is wrong if the lines before have
+    others."""
     for name in WORDS:
         if name in text and words.setdefault(name, text[name]) != text[name]:
             return (
@@ -382,7 +384,8 @@ def _same_words(words: dict[str, str], text: dict[str, str]) -> str:
 
 
 def _seconds(text: str) -> float:
-    """`12.3`, `0:00:12.300000`, `1 day, 0:00:12` or `0 days 00:00:12`; empty is nan."""
+    """Return the seconds of `12.3`, `0:00:12.300000`, `1 day, 0:00:12` or `0 days
+    00:00:12`; nan for an empty field."""
     if not text:
         return math.nan
     match = _CLOCK.fullmatch(text)

@@ -39,7 +39,8 @@ IDENTITY = (
 """Header keys that say what was asked for. Rows of headers that differ here never share
 a file."""
 _NOT_IN_01 = ("generator",)
-"""Of these, what version 0.1 did not write: its files are continued with it."""
+"""Those of them that version 0.1 did not write. Its files are continued although they
+lack these keys."""
 
 SAME = 1e-9
 """Relative difference up to which computed numbers of two headers (`computed`) are those
@@ -48,7 +49,7 @@ then stand under the header of the first, so the re-check allows for as much."""
 
 
 def identity(header: dict[str, Any]) -> dict[str, Any]:
-    """The part of a header that says what was asked for."""
+    """Return the part of a header that says what was asked for."""
     asked = {k: header[k] for k in IDENTITY if k in header}
     if isinstance(asked.get("procedure"), dict):
         asked["procedure"] = dict(asked["procedure"])
@@ -57,7 +58,7 @@ def identity(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def computed(header: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of a header that were computed from the network."""
+    """Return the numbers of a header that were computed from the network."""
     procedure = header.get("procedure")
     procedure = procedure if isinstance(procedure, dict) else {}
     return {
@@ -126,8 +127,9 @@ class Writer:
             )
 
     def _accept(self, lines: Sequence[str]) -> tuple[dict[str, int], int]:
-        """`_widths` and `_largest` with these lines. Raises InputError for what the reader
-        refuses, or refuses beside the lines that the file has."""
+        """Return `_widths` and `_largest` as they are with these lines. Raises
+        InputError for what the reader refuses, by itself or beside the lines that the
+        file has."""
         try:
             columns = record_lines.parsed(self.path, lines)
         except InputError:
@@ -163,7 +165,7 @@ class Writer:
         self.close()
 
     def _lock(self) -> None:
-        """Held until the file is closed, so also by a process that dies."""
+        """Lock the file until it is closed, which also happens when the process dies."""
         if fcntl is None:
             return
         try:
@@ -177,8 +179,8 @@ class Writer:
             pass
 
     def _start(self) -> None:
-        """Write the header, or go on below the rows there are. Whose file it is comes
-        first: nothing of another's is changed."""
+        """Write the header, or continue below the rows that are there. Whose file it is
+        gets checked first, so nothing of another request is changed."""
         size, whole, complete = record_lines.end_of_whole_lines(self.path)
         kept, self._widths = _without_evidence(self.path) if whole else (None, {})
         if kept is not None and not len(kept.index):
@@ -256,7 +258,8 @@ def load(path: str | Path) -> Certificates:
 
 
 def _without_evidence(path: Path) -> tuple[Certificates, dict[str, int]]:
-    """As `load`, with the evidence looked at and let go; and the `widths` that it had."""
+    """Return the same as `load` without the evidence, which is checked and then freed,
+    and the `widths` that it had."""
     widths: dict[str, int] = {}
 
     def look(header: dict[str, Any], columns: dict[str, np.ndarray], first: int):
@@ -275,7 +278,8 @@ def _without_evidence(path: Path) -> tuple[Certificates, dict[str, int]]:
 
 
 def to_tsv(certificates: Certificates) -> str:
-    """The table of locuslab/smoothing with all digits of the radii: see cohen_table.py."""
+    """Return the table of locuslab/smoothing with all digits of the radii: see
+    cohen_table.py."""
     return cohen_table.write(certificates)
 
 
@@ -288,12 +292,13 @@ def _begins_as_header(path: Path) -> bool:
 
 
 def _command(header: dict[str, Any]) -> str:
-    """Which of the commands writes such a record."""
+    """Return the command that writes such a record."""
     return "attack" if header.get("method") in ATTACKS else "certify"
 
 
 def _close(one: Any, other: Any) -> bool:
-    """Equal, or numbers of one shape that differ by rounding."""
+    """Return whether two values are equal, or numbers of one shape that differ by
+    rounding."""
     if one == other:
         return True
     try:

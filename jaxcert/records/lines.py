@@ -27,7 +27,7 @@ INTEGERS = {
     "n": np.int64,
 }
 FLOATS = ("radius", "seconds")
-"""The numbers that every row has, integers above."""
+"""Floating-point numbers that every row has; the whole numbers are above."""
 ROW_FIELDS = {
     "radius_paper": 0,
     "p_lower": 0,
@@ -39,12 +39,12 @@ ROW_FIELDS = {
     "margins": 1,
     "distance": 0,
 }
-"""Optional evidence of a row -> number of its axes."""
+"""The number of axes of each optional column of evidence."""
 COUNTED = ("counts", "agreeing", "changed")
-"""The evidence that is made of integers."""
+"""Columns of evidence that hold whole numbers."""
 
 _LINES = 4096
-"""Lines that are Python objects at a time."""
+"""How many lines are Python objects at a time."""
 _NO_ROW = (
     ValueError,
     KeyError,
@@ -57,7 +57,7 @@ _NO_ROW = (
 
 
 def is_record(path: Path) -> bool:
-    """Whether the first character that is not blank opens a JSON object."""
+    """Return whether the first character that is not blank opens a JSON object."""
     with open(path, "rb") as file:
         while block := file.read(1 << 16):
             if block.strip():
@@ -118,7 +118,7 @@ def read(
 
 
 def parsed(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
-    """Columns of the lines of some rows. Raises InputError as `read`."""
+    """Return the columns of the lines of some rows. Raises InputError as `read`."""
     return _columns(path, [line.encode() for line in lines], 1, [])
 
 
@@ -142,8 +142,8 @@ def _header(path: Path, line: bytes) -> dict[str, Any]:
 def _columns(
     path: Path, lines: Sequence[bytes], first: int, asked: list[Any]
 ) -> dict[str, np.ndarray]:
-    """Typed columns of some lines, of which line `first` is the first; appends the
-    requests that rows carry to `asked`."""
+    """Return the typed columns of some lines, of which line `first` is the first, and
+    append the requests that rows carry to `asked`."""
     texts = [_text(path, line) for line in lines]
     try:
         rows = [json.loads(text) for text in texts]
@@ -171,7 +171,8 @@ def _columns(
 
 
 def _needed(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Columns that every row has. Raises one of `_NO_ROW` for a row without them."""
+    """Return the columns that every row has. Raises one of `_NO_ROW` for a row without
+    them."""
     columns = {}
     for name, kind in INTEGERS.items():
         values = [row[name] for row in rows]
@@ -192,7 +193,8 @@ def _needed(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
-    """Rows without the field (errors) become NaN, or zero counts, and so does a null."""
+    """Stack one field of all rows. A row without it, as of an error, becomes NaN or
+    zero counts, and so does a null."""
     votes = name in COUNTED
     try:
         given = np.array([v for v in values if v is not None])
@@ -222,7 +224,8 @@ def _missing(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _joined(path: Path, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The columns of all parts, each freed as it is copied: no column is there twice."""
+    """Join the columns of all parts, freeing each part as it is copied, so that no
+    column is there twice."""
     sizes = [len(part["index"]) for part in parts]
     begins = np.cumsum([0, *sizes[:-1]])
     columns = {}
