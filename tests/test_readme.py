@@ -22,7 +22,7 @@ import pytest
 from docs import tables
 from jaxcert import __main__ as entry
 from jaxcert import config as configs
-from jaxcert import records
+from jaxcert import records, version
 from jaxcert.analysis import report
 from jaxcert.data import sources
 from jaxcert.errors import InputError, exit_cleanly
@@ -39,6 +39,10 @@ BLOCKS = [
 ]
 SHELL = [text for _, kind, text in BLOCKS if kind == "bash"]
 PYTHON = [(page, text) for page, kind, text in BLOCKS if kind == "python"]
+for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    cells = json.loads(path.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    PYTHON.append((path.relative_to(ROOT), "\n".join(code)))
 OUTPUT = [text for _, kind, text in BLOCKS if kind == ""]
 TOP = ("jaxcert", "tests", "benchmarks", "configs", "docs", "notebooks")
 MADE_UP = {
@@ -114,6 +118,11 @@ def test_files_that_a_page_names_are_there(page):
         assert (ROOT / name).exists() or (ROOT / "jaxcert" / name).exists(), name
 
 
+def test_citation_has_the_version():
+    cited = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {version.__version__}\n" in cited
+
+
 def test_every_page_is_in_the_contents():
     docs = {page.relative_to("docs") for page in PAGES if page.parts[0] == "docs"}
     listed = [text for _, kind, text in BLOCKS if kind == "{toctree}"]
@@ -125,6 +134,17 @@ def test_every_page_is_in_the_contents():
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_tables_are_those_of_the_committed_results(page):
     assert tables.filled(PAGES[page]) == PAGES[page], "python -m docs.tables writes it"
+
+
+def test_a_number_that_was_typed_is_written_over(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "results.md"
+    right = PAGES[Path("docs/results.md")]
+    page.write_text(right.replace("97.2 ± 0.6", "99.9 ± 0.1"))
+    monkeypatch.setattr(tables, "PAGES", (page,))
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    assert tables.main(["--check"]) == 1 and page.read_text() != right
+    assert tables.main([]) == 0 and page.read_text() == right
+    assert tables.main(["--check"]) == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -312,7 +332,7 @@ def test_example_of_smoothing_runs_and_its_record_is_read(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    run("def vote")
+    run("means.jsonl")
     said = capsys.readouterr().out
     assert "certified accuracy in %" in said and "follow from the evidence" in said
     c = records.load("means.jsonl")
