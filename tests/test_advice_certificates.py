@@ -820,12 +820,12 @@ def by(call, **settings):
 
 MADE = [
     (
-        r"give \(H,W,C\), two classes",
+        names("model.num_classes", 1),
         small_cnn.make,
         dict(num_classes=1),
         dict(num_classes=2),
     ),
-    ("a width from 1 up", small_cnn.make, dict(width=0), dict(width=1)),
+    (names("model.width", 0), small_cnn.make, dict(width=0), dict(width=1)),
     ("give 1 numbers each", small_cnn.make, dict(mean=(0.1, 0.2)), dict(mean=(0.1,))),
     ("std above 0", small_cnn.make, dict(std=(0.0,)), dict(std=(0.1,))),
     ("for 1 channels", dist, dict(mean=(0.5, 0.5)), dict(mean=(0.5,))),
@@ -895,8 +895,8 @@ MADE = [
         dict(image_shape=(28, 28, 1)),
         dict(image_shape=(32, 32, 1)),
     ),
-    ("even width and dense", lires, dict(width=3), dict(width=4)),
-    ("power steps from 1 up", lires, dict(power_steps=0), dict(power_steps=1)),
+    ("model.width and model.dense must be even", lires, dict(width=3), dict(width=4)),
+    (names("model.power_steps", 0), lires, dict(power_steps=0), dict(power_steps=1)),
     ("widen the blocks", plus, dict(dense=16), dict(dense=16, width=16)),
     ("or narrow the dense layers", plus, dict(dense=16), dict(dense=8)),
     (names("model.dense_depth", -1), plus, dict(dense_depth=-1), dict(dense_depth=0)),
@@ -945,9 +945,9 @@ MADE = [
         dict(dtype="x"),
         dict(dtype="bfloat16"),
     ),
-    ("whole numbers above 0", unet, dict(blocks=0), dict(blocks=1)),
+    (names("model.blocks", 0), unet, dict(blocks=0), dict(blocks=1)),
     (
-        "or 0 for the last two",
+        names("model.num_classes", -1),
         unet,
         dict(num_classes=-1),
         dict(num_classes=0, augment_labels=0),

@@ -75,8 +75,11 @@ TRAIN = {
     "unknown model": ("--config.model.name=resnt", "'resnt'; there are .*resnet"),
     "unknown method": ("--config.method.name=x", "'x'; there are .*gaussian"),
     "keys of another": ("--config.method.name=lot", "no key 'm' but gamma: leave it"),
-    "no width": ("--config.model.width=0", "width 0 make no network"),
-    "no shape": ("--config.model.image_shape=(8,8)", r"\(8, 8\), .* give \(H,W,C\)"),
+    "no width": ("--config.model.width=0", names("model.width", 0)),
+    "no shape": (
+        "--config.model.image_shape=(8,8)",
+        names("model.image_shape", (8, 8)),
+    ),
     "few classes": (
         "--config.model.num_classes=5",
         "digits has 10 classes, the model 5",

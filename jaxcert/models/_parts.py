@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 from jax import random
 
-from jaxcert.errors import InputError, one_of
+from jaxcert.errors import InputError, one_of, whole_from
 from jaxcert.interfaces import Bound, Tell
 from jaxcert.nn._layer import Layer
 
@@ -75,13 +75,19 @@ def computed(x, dtype: str):
 def check_sizes(image_shape, num_classes: int, width: int = 1) -> None:
     """Raises InputError unless image_shape is (H, W, C), all sizes are at least 1 and there
     are at least two classes."""
-    sizes = (*image_shape, num_classes - 1, width)
-    if len(image_shape) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
+    check_shape(image_shape)
+    whole_from(2, of="model", num_classes=num_classes)
+    whole_from(1, of="model", width=width)
+
+
+def check_shape(image_shape) -> None:
+    """Raises InputError unless image_shape is (H, W, C) with whole numbers from 1 up."""
+    if len(image_shape) != 3:
         raise InputError(
-            f"model.image_shape {tuple(image_shape)}, num_classes {num_classes} and width "
-            f"{width} make no network: give (H,W,C), two classes or more and a width from 1 "
-            "up."
+            f"model.image_shape must be (H,W,C), not {tuple(image_shape)}."
         )
+    for size in image_shape:
+        whole_from(1, of="model", image_shape=size)
 
 
 def check_channels(image_shape, mean, std) -> None:

@@ -33,9 +33,9 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.diffusion import edm
-from jaxcert.errors import InputError, one_of, within
+from jaxcert.errors import InputError, one_of, whole_from, within
 from jaxcert.interfaces import Array, Model
-from jaxcert.models._parts import check_dtype
+from jaxcert.models._parts import check_dtype, check_shape
 from jaxcert.nn import group_norm, unet
 from jaxcert.nn.adapter import from_linen
 
@@ -259,20 +259,16 @@ def _joined(family, x: Array, image: Array, name: str, train: bool) -> Array:
 def _check(module: EDMUNet, image_shape: tuple[int, ...]) -> None:
     one_of(FAMILIES, of="model", kind=module.kind)
     check_dtype(module.dtype)
-    sizes = (*image_shape, module.width, module.blocks, module.embedding)
-    sizes = (*sizes, *module.multipliers)
-    others = module.num_classes, module.augment_labels
-    if (
-        len(image_shape) != 3
-        or not module.multipliers
-        or not all(isinstance(n, int) and n > 0 for n in sizes)
-        or not all(isinstance(n, int) and n >= 0 for n in others)
-    ):
+    check_shape(image_shape)
+    for name in ("width", "blocks", "embedding"):
+        whole_from(1, of="model", **{name: getattr(module, name)})
+    for name in ("num_classes", "augment_labels"):
+        whole_from(0, of="model", **{name: getattr(module, name)})
+    for multiplier in module.multipliers:
+        whole_from(1, of="model", multipliers=multiplier)
+    if not module.multipliers:
         raise InputError(
-            f"image_shape {image_shape}, width {module.width}, multipliers "
-            f"{module.multipliers}, blocks {module.blocks}, embedding {module.embedding}, "
-            f"num_classes {module.num_classes} and augment_labels {module.augment_labels} "
-            "make no U-Net: give (H,W,C) and whole numbers above 0, or 0 for the last two."
+            "model.multipliers is empty: give one a level, such as (1, 2)."
         )
     within("[0, 1)", of="model", dropout=module.dropout)
     within("[0, 1)", of="model", label_dropout=module.label_dropout)

@@ -19,7 +19,7 @@ import math
 
 from flax import linen as nn
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, whole_from
 from jaxcert.interfaces import Model
 from jaxcert.models._parts import bound_of, check_dtype, check_sizes, computed
 from jaxcert.nn import adapter, liresnet
@@ -66,12 +66,13 @@ def check_liresnet(image_shape, num_classes, depth, width, dense, power_steps) -
             f"liresnet takes square images whose side is a multiple of 8, not {side}x"
             f"{columns}: set data.pad."
         )
-    counts = (depth, dense, *power_steps)
-    whole = all(isinstance(n, int) and n > 0 for n in counts)
-    if not whole or width % 2 or dense % 2:
+    whole_from(1, of="model", depth=depth, dense=dense)
+    counts = zip(("power_steps", "power_steps_evaluated"), power_steps, strict=True)
+    whole_from(1, of="model", **dict(counts))
+    if width % 2 or dense % 2:
         raise InputError(
-            "liresnet needs an even width and dense (MinMax pairs channels), a depth and "
-            f"power steps from 1 up, not {width}, {dense}, {depth} and {power_steps}."
+            f"model.width and model.dense must be even, not {width} and {dense}: MinMax pairs "
+            "channels."
         )
 
 

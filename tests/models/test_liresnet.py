@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
+from refusals import names
 
 from jaxcert import sharding
 from jaxcert.errors import InputError
@@ -274,19 +275,19 @@ def test_vectors_are_carried_in_training_alone():
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "wrong,said",
     [
-        dict(image_shape=(28, 28, 1)),
-        dict(width=5),
-        dict(dense=7),
-        dict(depth=0),
-        dict(depth=1.5),
-        dict(power_steps=0),
+        (dict(image_shape=(28, 28, 1)), "multiple of 8, not 28x28"),
+        (dict(width=5), names("model.width", 5)),
+        (dict(dense=7), names("model.dense", 7)),
+        (dict(depth=0), names("model.depth", 0)),
+        (dict(depth=1.5), names("model.depth", 1.5)),
+        (dict(power_steps=0), names("model.power_steps", 0)),
+        (dict(power_steps_evaluated=0), names("model.power_steps_evaluated", 0)),
     ],
-    ids=str,
 )
-def test_impossible_sizes_are_refused(wrong):
-    with pytest.raises(InputError, match="liresnet"):
+def test_impossible_sizes_are_refused(wrong, said):
+    with pytest.raises(InputError, match=said):
         liresnet.make(**TINY | wrong)
 
 

@@ -297,19 +297,18 @@ def test_prepared_kernels_are_those_that_evaluation_computes(x64, make):
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize(
-    "wrong",
+    "key,value",
     [
-        dict(dense=10),
-        dict(dense_depth=-1),
-        dict(dense_depth=1.5),
-        dict(width=5),
-        dict(power_steps_evaluated=0),
+        ("dense", 10),
+        ("dense_depth", -1),
+        ("dense_depth", 1.5),
+        ("width", 5),
+        ("power_steps_evaluated", 0),
     ],
-    ids=str,
 )
-def test_impossible_sizes_are_refused(make, wrong):
-    with pytest.raises(InputError):
-        make(**TINY | wrong)
+def test_impossible_sizes_are_refused(make, key, value):
+    with pytest.raises(InputError, match=names(f"model.{key}", value)):
+        make(**TINY | {key: value})
 
 
 def test_rank_of_reflected_blocks_is_a_share_of_the_width():
