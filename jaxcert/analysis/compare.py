@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike
 from jaxcert.certificate import Certificates, certified_accuracy, certifies, states
 
 BASELINE = "gaussian"
-"""Method whose training adds noise and nothing else."""
+"""The method whose training adds noise and nothing else."""
 _DRAWS = 10_000
 
 
@@ -48,11 +48,13 @@ class Envelope(NamedTuple):
     winner: np.ndarray
     """int64 [R], its position, the first of equals; -1 where none certifies an image"""
     rivals: Sequence[Sequence[int]] = ()
-    """at each radius the positions that `rivals` finds, where they were asked for"""
+    """Return, at each radius, the positions of the records that cannot be told apart
+    from the winner of the envelope: those whose difference to it may be 0 by its
+    interval, or is not known."""
 
 
 class Difference(NamedTuple):
-    """A record minus its baseline, in shares of the images of both."""
+    """A record minus its baseline, in shares of the images that both have."""
 
     baseline: str
     images: int
@@ -64,13 +66,13 @@ class Difference(NamedTuple):
 
     @property
     def worse(self) -> np.ndarray:
-        """bool [R]: below the baseline, and so is the whole interval."""
+        """Return bool [R]: whether the difference and its whole interval are below 0."""
         return self.high < 0
 
 
 def common(records: Sequence[Certificates]) -> list[Certificates] | None:
-    """The rows of the images that all records have, in one order; None if there is none, or
-    labels differ, as those of two data sets do."""
+    """Return the rows of the images that all records have, in one order; None if there
+    is none, or if labels differ, as those of two data sets do."""
     index = records[0].index
     for c in records[1:]:
         index = np.intersect1d(index, c.index)
@@ -102,7 +104,7 @@ def apart(one: Certificates, other: Certificates, name: str) -> str:
 
 
 def envelope(records: Sequence[Certificates], radii: ArrayLike) -> Envelope | None:
-    """Best record per radius; None where `common` finds no images."""
+    """Return the best record at each radius; None where `common` finds no images."""
     kept = np.array([i for i, c in enumerate(records) if certifies(c)])
     parts = common([records[i] for i in kept]) if len(kept) else None
     if parts is None:
@@ -209,7 +211,8 @@ def against(
 
 
 def method_of(c: Certificates) -> str | None:
-    """What trained the network, as its config says; None for a record without one."""
+    """Return the method that trained the network, as its config says; None for a record
+    without a config."""
     config = c.header.get("config")
     method = config.get("method") if isinstance(config, dict) else None
     return method.get("name") if isinstance(method, dict) else None
@@ -229,7 +232,8 @@ def _interval(gained, lost, images: int, draws: int, seed: int):
 
 
 def _same_sigma(one: Certificates, other: Certificates) -> bool:
-    """Noise is drawn in float32, whose rounding of sigma a header may state."""
+    """Return whether two sigmas are equal in float32: noise is drawn in it, and a
+    header may state the rounded value."""
     first, second = (c.header.get("sigma") for c in (one, other))
     if not (first and second):
         return not (first or second)
@@ -242,7 +246,7 @@ def _sigma_words(c: Certificates) -> str:
 
 
 def _take(c: Certificates, index: np.ndarray) -> Certificates:
-    """What comparisons read of the rows of these images, in this order."""
+    """Return what comparisons read of the rows of these images, in this order."""
     order = np.argsort(c.index)
     rows = order[np.searchsorted(c.index, index, sorter=order)]
     names = ("index", "label", "predicted", "radius", "n", "seconds")

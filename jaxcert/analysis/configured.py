@@ -15,8 +15,8 @@ from jaxcert.errors import InputError
 
 
 def gradients(path: str | Path, c: Certificates) -> dict[str, Any] | None:
-    """gradient_norms.json of the workdir; None without it, or if it is of another
-    checkpoint."""
+    """Return gradient_norms.json of the workdir; None without it, or if it is of
+    another checkpoint."""
     path = Path(path)
     file = (path if path.is_dir() else path.parent) / "gradient_norms.json"
     if not file.is_file():
@@ -39,8 +39,8 @@ _KINDS = ("easy", "hard")
 
 
 def reference(config: dict[str, Any]) -> Reference | None:
-    """`reference` of a config: paper, table, clean and, at `radius`, certified accuracy in
-    percent."""
+    """Return the `reference` of a config: paper, table, clean and, at `radius`,
+    certified accuracy in percent."""
     given = config.get("reference") or {}
     certified = {}
     try:

@@ -23,7 +23,7 @@ UNITS = "pixels in [0, 1]"
 
 
 class Reference(NamedTuple):
-    """Published numbers. certified: radius -> share of images."""
+    """Published numbers. certified: the share of images at each radius."""
 
     source: str
     certified: dict[float, float]
@@ -46,8 +46,8 @@ class Entry(NamedTuple):
 
 
 def radius_text(radius: float) -> str:
-    """0.25 -> '0.25', 36/255 -> '36/255', 0.123456 -> '0.123456': what it is up to 1e-9 of
-    it, so that nobody reads a share at 0.1235 off it."""
+    """Return a radius as text: '0.25', '36/255', '0.123456'. Digits are kept up to 1e-9
+    of it, so that nobody reads a share at 0.1235 off 0.123456."""
     steps = round(radius * 255)
     decimal = abs(radius * 1000 - round(radius * 1000)) < 1e-9
     if steps and not decimal and abs(radius * 255 - steps) < 1e-9:
@@ -57,23 +57,23 @@ def radius_text(radius: float) -> str:
 
 
 def distinct(radii: ArrayLike) -> np.ndarray:
-    """Rising float64 [R]; of radii that differ by 1e-9 of them the least, as they have one
-    `radius_text`."""
+    """Return rising radii float64 [R]. Of radii that differ by 1e-9 of them the least
+    stays, as they have one `radius_text`."""
     radii = np.unique(np.asarray(radii, np.float64))
     return radii[np.append(True, np.diff(radii) > 1e-9 * radii[1:])[: len(radii)]]
 
 
 def percent(share: float) -> str:
-    """0.657 -> '65.7'; '--' for nan."""
+    """Return a share in percent with one digit, such as '65.7'; '--' for nan."""
     return "--" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def with_error(
     share: float, error: float, low: float, high: float, *, sign: str = ""
 ) -> str:
-    """A share or a difference of shares in percent with its error, '65.7 ±0.5'; where that
-    would be ±0.0 with the 95 % interval, rounded outwards: '100.0 [99.5, 100.0]'. '--' for
-    nan. sign: '+' to print that of what is above 0, too."""
+    """Return a share or a difference of shares in percent with its error, '65.7 ±0.5';
+    where that would be ±0.0 with the 95 % interval, rounded outwards: '100.0 [99.5,
+    100.0]'. '--' for nan. sign: '+' to print that of what is above 0, too"""
     if math.isnan(share):
         return "--"
     text = f"{round(100 * share, 1) + 0.0:{sign}.1f}"  # not -0.0
@@ -84,13 +84,14 @@ def with_error(
 
 
 def certified_share(s: Summary, i: int) -> str:
-    """Certified accuracy at the i-th radius, `with_error`."""
+    """Return the certified accuracy at the i-th radius, `with_error`."""
     ends = s.certified_low[i], s.certified_high[i]
     return with_error(s.certified[i], s.certified_error[i], *ends)
 
 
 def outwards(low: float, high: float) -> tuple[float, float]:
-    """Ends of an interval in points with one digit; -0.0 is below 0."""
+    """Return the ends of an interval in points, rounded outwards to one digit; -0.0 is
+    below 0."""
     # rounded before: 100 * 0.57 is a little less than 57
     ends = math.floor(round(1000 * low, 6)), math.ceil(round(1000 * high, 6))
     first, last = (
@@ -101,12 +102,12 @@ def outwards(low: float, high: float) -> tuple[float, float]:
 
 
 def published_percent(share: float) -> str:
-    """With the digits it was published with, at most two."""
+    """Return a published share with the digits it was published with, at most two."""
     return f"{100 * share:.2f}".removesuffix("0")
 
 
 def describe(header: dict[str, Any]) -> str:
-    """How the certificates were made, in one line."""
+    """Say in one line how the certificates were made."""
     procedure = header.get("procedure")
     procedure = procedure if isinstance(procedure, dict) else {}
     if missing := untold(header):
@@ -160,7 +161,8 @@ def untold(header: dict[str, Any]) -> list[str]:
 
 
 def evidence(entry: Entry) -> str:
-    """Outcome of the re-check: what follows from the record, and what cannot be seen."""
+    """Say what came of the re-check: what follows from the record, and what cannot be
+    seen."""
     recheck, c = entry.recheck, entry.certificates
     notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in recheck.notes)
     if recheck.holds and recheck.reason:
@@ -215,11 +217,12 @@ def average_radius(entry: Entry) -> str:
 
 
 _OF_GRID = "each the largest tried that holds"
-"""Said of the radii of a record that tried some radii alone."""
+"""What is said of the radii of a record that tried some radii alone."""
 
 
 def first_positive(s: Summary) -> int | None:
-    """Position of the least radius above 0 of which the record says what is certified."""
+    """Return the position of the least radius above 0 of which the record says what is
+    certified."""
     stated = np.flatnonzero((s.radii > 0) & ~np.isnan(s.certified))
     return int(stated[0]) if len(stated) else None
 
@@ -236,7 +239,7 @@ def mean_and_median(entry: Entry) -> str:
 
 
 def gradient_norms(entry: Entry) -> str:
-    """Table 1 of Sun et al. (2024): of which images the network still learns."""
+    """Say of which images the network still learns, by Table 1 of Sun et al. (2024)."""
     g = entry.gradients
     groups = [
         f"{kind} {g[kind]['mean']:.3g} ({g[kind]['images']:,} images)"
@@ -250,7 +253,8 @@ def gradient_norms(entry: Entry) -> str:
 
 
 def paper_radii(entry: Entry) -> str:
-    """Certified accuracy by the estimates of the paper, and what proven constants cost."""
+    """Say what is certified by the estimates of the paper, and what proven constants
+    cost."""
     s = entry.summary
     shares = [
         f"{percent(share)} % at {radius_text(radius)}"
@@ -267,7 +271,7 @@ def paper_radii(entry: Entry) -> str:
 
 
 def _count(n: float) -> str:
-    """1234567 -> '1,234,567', more digits as '3.5e+29'."""
+    """Return a number as text: '1,234,567', and with more digits '3.5e+29'."""
     return f"{n:,.0f}" if n < 1e9 else f"{n:.2g}"
 
 

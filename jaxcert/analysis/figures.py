@@ -275,7 +275,7 @@ def _figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
 
 
 def _style(i: int):
-    """Colour and dash of the i-th record, the same in every figure."""
+    """Return the colour and dash of the i-th record, the same in every figure."""
     return _HUES[i % len(_HUES)], _DASHES[i % len(_DASHES)]
 
 
@@ -289,7 +289,8 @@ def _curve(axes: Axes, i: int, label: str, x, y, count: int) -> None:
 
 
 def _steps(radius: np.ndarray, most: int = _POINTS) -> np.ndarray:
-    """Where the curve falls, from 0; of more than `most` places those next to an even grid."""
+    """Return the places where the curve falls, from 0; if they are more than `most`,
+    those next to an even grid."""
     falls = np.unique(radius[np.isfinite(radius)])
     if len(falls) > most:
         even = np.linspace(falls[0], falls[-1], most)
@@ -298,14 +299,15 @@ def _steps(radius: np.ndarray, most: int = _POINTS) -> np.ndarray:
 
 
 def _few(radii: np.ndarray, certified: np.ndarray) -> np.ndarray:
-    """At most five of the radii at which some class is certified, evenly."""
+    """Return at most five of the radii at which some class is certified, evenly spread."""
     some = np.flatnonzero((certified > 0).any(0))
     some = some if len(some) else np.arange(min(1, len(radii)))
     return some[np.unique(np.linspace(0, len(some) - 1, 5).round().astype(int))]
 
 
 def _mixed(hue: str, share: float) -> tuple[float, ...]:
-    """A hue with as much of it as `share`, the rest grey: opaque, on white as on black."""
+    """Return a hue with as much of it as `share` and the rest grey, opaque, for white
+    and black pages."""
     grey = np.array([0.78, 0.80, 0.82])
     return tuple(share * np.array(to_rgb(hue)) + (1 - share) * grey)
 

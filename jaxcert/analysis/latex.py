@@ -36,7 +36,8 @@ _ESCAPED |= {"^": r"\textasciicircum{}"}
 
 
 def latex(entries: Sequence[Entry]) -> str:
-    """A tabular; what must be read beside the numbers stands in comments above it."""
+    """Return a tabular; what must be read beside the numbers stands in comments above
+    it."""
     radii = entries[0].summary.radii
     norm = entries[0].certificates.header.get("norm", "l2")
     groups: dict[float | None, list[Entry]] = {}
@@ -127,13 +128,13 @@ def _comment(entry: Entry) -> str:
 
 
 def _sigma(entry: Entry) -> float | None:
-    """As it was asked for: headers state the nearest float32."""
+    """Return sigma as it was asked for: headers state the nearest float32."""
     sigma = entry.certificates.header.get("sigma")
     return float(f"{sigma:.6g}") if sigma else None
 
 
 def _line(text: str) -> str:
-    """For a comment, which a name with a newline in it would end."""
+    """Return a name for a comment, which a newline in it would end."""
     return " ".join(text.split())
 
 

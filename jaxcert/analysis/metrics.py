@@ -35,7 +35,7 @@ from jaxcert.certificates import norms, statistics
 
 
 class Summary(NamedTuple):
-    """One record in numbers; shares are of all N images, R the radii asked for."""
+    """One record in numbers. Shares are of all N images, at the R radii asked for."""
 
     images: int
     radii: np.ndarray
@@ -55,12 +55,13 @@ class Summary(NamedTuple):
     abstention: float
     error: float
     mean_radius: float
-    """of the correct images; nan if there is none"""
+    """Return the mean radius of the correct images; nan if there is none."""
     median_radius: float
     acr: float
     acr_error: float
     acr_share: float | None
-    """part of the ACR from images with p_lower > 0.99; None without sigma"""
+    """Return the part of the ACR that comes from images with p_lower > p; None without
+    p_lower and sigma."""
     trivial_acr: float | None
     """ACR of a constant classifier; None unless Gaussian noise with known sigma, alpha and n
     was certified by CERTIFY"""
@@ -70,7 +71,7 @@ class Summary(NamedTuple):
     """share of the n0 votes that float32 instead of bfloat16 changes; None where that was not
     looked at"""
     paper: Paper | None = None
-    """None where the record has no radii of a paper"""
+    """Return what the paper prints of a record that has `radius_paper`."""
 
 
 class Paper(NamedTuple):
@@ -84,7 +85,7 @@ class Paper(NamedTuple):
 
 
 class PerClass(NamedTuple):
-    """Rows of the classes that occur, C of them."""
+    """Numbers of the C classes that occur among the labels."""
 
     label: np.ndarray
     """int32 [C]"""
@@ -97,7 +98,7 @@ class PerClass(NamedTuple):
 
 
 def summary(c: Certificates, radii: ArrayLike) -> Summary:
-    """All numbers of a record at the given radii; c must have a row."""
+    """Return all numbers of a record at the given radii; the record must have a row."""
     stated = 1.0 if certifies(c) else float("nan")
     at = np.where(states(c, radii), 1.0, np.nan)
     certified = certified_accuracy(c, radii)
@@ -140,36 +141,38 @@ def paper(c: Certificates, radii: ArrayLike) -> Paper:
 
 
 def clean_accuracy(c: Certificates) -> float:
-    """Certified accuracy at 0: abstentions and errors are wrong."""
+    """Return the certified accuracy at 0: abstentions and errors are wrong."""
     return float(np.mean(c.correct))
 
 
 def abstention_rate(c: Certificates) -> float:
-    """Share of images for which the procedure names no class."""
+    """Return the share of images for which the procedure names no class."""
     return float(np.mean(c.predicted == ABSTAIN))
 
 
 def error_rate(c: Certificates) -> float:
-    """Share of images that could not be evaluated (a NaN, say)."""
+    """Return the share of images that could not be evaluated, because of a NaN for
+    example."""
     return float(np.mean(c.predicted == ERROR))
 
 
 def wrong_but_certified(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """Images certified at radius >= r for a class that is not the label; int64 [R]."""
+    """Return how many images are certified at radius >= r for a class that is not the
+    label; int64 [R]."""
     radius = c.radius[(c.predicted >= 0) & ~c.correct]
     return (radius >= np.asarray(radii, np.float64)[:, None]).sum(1)
 
 
 def standard_error(share: ArrayLike, count: int) -> np.ndarray:
-    """Binomial standard error of a share of `count` images: what another draw of test
-    images would change (2.2 points at 50 % of 500)."""
+    """Return the binomial standard error of a share of `count` images: what another
+    draw of test images would change (2.2 points at 50 % of 500)."""
     share = np.asarray(share, np.float64)
     return np.sqrt(share * (1 - share) / count)
 
 
 def interval(share: ArrayLike, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of Clopper and Pearson of a share of `count` images; never of length 0,
-    also for shares of 0 and 1. nan for nan."""
+    """Return the 95 % interval of Clopper and Pearson of a share of `count` images. It
+    never has length 0, also for shares of 0 and 1; nan for nan."""
     right = np.round(np.asarray(share, np.float64) * count, 6)
     wrong = count - right
     with np.errstate(invalid="ignore"):
@@ -205,12 +208,13 @@ def mean_radius(c: Certificates) -> float:
 
 
 def median_radius(c: Certificates) -> float:
-    """Of the correct images; nan if there is none."""
+    """Return the median radius of the correct images; nan if there is none."""
     return float(np.median(c.radius[c.correct])) if c.correct.any() else float("nan")
 
 
 def share_at_max_radius(c: Certificates) -> float:
-    """Share of images at the largest radius of the record, where n limits it."""
+    """Return the share of images at the largest radius of the record, where n limits
+    it."""
     return float(np.mean(c.radius == c.radius.max()))
 
 
@@ -288,7 +292,7 @@ def votes_survival(c: Certificates, p: ArrayLike) -> np.ndarray:
 
 
 def per_class(c: Certificates, radii: ArrayLike) -> PerClass:
-    """Certified accuracy and ACR of each class that occurs among the labels."""
+    """Return certified accuracy and ACR of each class that occurs among the labels."""
     labels, images = np.unique(c.label, return_counts=True)
     parts = [_rows(c, c.label == label) for label in labels]
     return PerClass(
@@ -341,7 +345,8 @@ def trivial_n(c: Certificates) -> float | None:
 
 
 def changed_share(c: Certificates) -> float | None:
-    """Mean share of the n0 votes of an image that float32 instead of bfloat16 changes."""
+    """Return the mean share of the n0 votes of an image that float32 instead of
+    bfloat16 changes."""
     procedure = c.header.get("procedure")
     n0 = procedure.get("n0") if isinstance(procedure, dict) else None
     if c.changed is None or not n0:
@@ -350,14 +355,16 @@ def changed_share(c: Certificates) -> float | None:
 
 
 def noise_of(c: Certificates) -> str:
-    """What was added to the images; tables do not say and have Gaussian noise."""
+    """Return the noise that was added to the images; tables do not say it and have
+    Gaussian noise."""
     procedure = c.header.get("procedure")
     noise = procedure.get("noise") if isinstance(procedure, dict) else None
     return str(noise or "gaussian")
 
 
 def _is_gaussian(c: Certificates) -> bool:
-    """Whether radius = sigma Phi^-1(p_lower). Noise on the grid of 8-bit images is as good."""
+    """Return whether radius = sigma Phi^-1(p_lower), which also holds for noise on the
+    grid of 8-bit images."""
     return c.header.get("norm", "l2") == "l2" and noise_of(c) in ("gaussian", "grid")
 
 
@@ -385,7 +392,7 @@ def least_tail(c: Certificates, n: int | None = None) -> float:
 
 
 def _largest_share(c: Certificates) -> float:
-    """Of the images that the most frequent label has."""
+    """Return the share of images that the most frequent label has."""
     return float(np.unique(c.label, return_counts=True)[1].max() / len(c.label))
 
 

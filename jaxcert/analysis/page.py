@@ -89,7 +89,7 @@ summary { cursor: pointer; }
 
 
 def page(entries: Sequence[Entry]) -> str:
-    """Entries of one norm and one list of radii -> a whole HTML document."""
+    """Return the whole HTML document of entries of one norm and one list of radii."""
     names = [e.name for e in entries]
     alone = len(entries) == 1
     title = f"Certified robustness: {names[0] if alone else f'{len(names)} records'}"
@@ -140,7 +140,8 @@ def page(entries: Sequence[Entry]) -> str:
 
 
 def document(title: str, parts: Sequence[str]) -> str:
-    """A whole HTML document of parts that are HTML; the first one is its heading."""
+    """Return a whole HTML document of parts that are HTML; the first one is its
+    heading."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -232,7 +233,7 @@ _NOTE = (
 
 
 def _lead(entry: Entry) -> str:
-    """The result in words."""
+    """Return the result in words."""
     s, header = entry.summary, entry.certificates.header
     data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
     parts = []
@@ -251,7 +252,7 @@ def _lead(entry: Entry) -> str:
 
 
 def _checks(entries: Sequence[Entry]) -> str:
-    """One box, in the colour of the worst outcome."""
+    """Return one box, in the colour of the worst outcome."""
     checks = [entry.recheck for entry in entries]
     if not all(check.holds for check in checks):
         kind = "bad"
@@ -263,7 +264,8 @@ def _checks(entries: Sequence[Entry]) -> str:
 
 
 def _accuracy_table(entries: Sequence[Entry]) -> str:
-    """Radii as rows, which suits a phone; alone, a record shows more columns."""
+    """Return a table with radii as rows, which suits a phone; a record alone gets more
+    columns."""
     alone, best = len(entries) == 1, best_marks(entries)
     head = ["radius"]
     columns = [[radius_text(r) for r in entries[0].summary.radii]]
@@ -316,7 +318,7 @@ def _shares(entry: Entry, best: np.ndarray) -> list[str]:
 
 
 def _facts(entries: Sequence[Entry], facts_of: Any) -> str:
-    """Names as rows, records as columns."""
+    """Return a table with names as rows and records as columns."""
     facts = [facts_of(entry) for entry in entries]
     labels = list(dict.fromkeys(label for one in facts for label in one))
     head = ["", *(escape(e.name) for e in entries)] if len(entries) > 1 else []
@@ -401,7 +403,7 @@ def _classes(entry: Entry, *, opened: bool) -> str:
 def html_table(
     head: Sequence[str], rows: Iterable, caption: str = "", kind: str = ""
 ) -> str:
-    """Cells are HTML already."""
+    """Return a table of cells that are HTML already."""
     lines = [f'<p class="soft">{escape(caption)}</p>'] if caption else []
     lines.append(f'<div class="scroll"><table class="{kind}">')
     if head:
@@ -420,7 +422,7 @@ def html_figure(svg: str, caption: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A header's value as words."""
+    """Return a header's value as words."""
     if isinstance(value, dict):
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     text = value if isinstance(value, str) else json.dumps(value)

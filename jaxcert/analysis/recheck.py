@@ -29,7 +29,7 @@ from jaxcert.certificate import Certificates
 from jaxcert.certificates._evidence import Missing, Unknown
 
 _ROWS = 1 << 14
-"""Rows whose evidence is copied at a time: that of a million is gigabytes."""
+"""How many rows have their evidence copied at a time; that of a million is gigabytes."""
 
 
 class Recheck(NamedTuple):
@@ -46,7 +46,7 @@ class Recheck(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Nothing contradicts the evidence (there may be none)."""
+        """Return whether nothing contradicts the evidence; there may be none."""
         return not len(self.failing)
 
 

@@ -26,7 +26,7 @@ NORMS = {
     "liresnet": "l2",
     "liresnet_pp": "l2",
 }
-"""Norm of the Lipschitz constants of each model that has some."""
+"""The norm of the Lipschitz constants of each model that has some."""
 
 _SMOOTHING = ("certify", "predict", "radii", "two_stage", "sequence")
 _PROCEDURES = {
@@ -35,7 +35,7 @@ _PROCEDURES = {
     "interval": ("interval",),
     "diffusion_classifier": ("margin",),
 }
-"""Method -> its procedures."""
+"""The procedures of each method."""
 _CERTIFICATES = {
     "denoised_smoothing": "smoothing",
     "noised_diffusion_classifier": "smoothing",
@@ -225,7 +225,7 @@ def _against_config(c, model, config, procedure) -> Iterator[str]:
 
 
 def _outside(c: Certificates) -> Iterator[str]:
-    """Rows of images that the data set lacks."""
+    """Return the rows of images that the data set lacks."""
     images = c.header.get("images")
     if type(images) is int and (c.index >= images).any():
         row = int(np.flatnonzero(c.index >= images)[0])
@@ -233,7 +233,8 @@ def _outside(c: Certificates) -> Iterator[str]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, or numbers that are equal in float32, in which noise is drawn."""
+    """Return whether two values are equal, or numbers that are equal in float32, in
+    which noise is drawn."""
     number = (int, float)
     if type(one) in number and type(other) in number:
         return math.isclose(one, other, rel_tol=1e-6)

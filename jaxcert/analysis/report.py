@@ -24,8 +24,8 @@ RECORD = "certificates.jsonl"
 
 
 def report(paths: Sequence[str | Path], *, form: str = "text", **how: Any) -> str:
-    """The report on some records as 'text', 'csv', 'html', 'latex' or 'tsv' (the table of
-    locuslab/smoothing). Arguments and errors as in `entries`."""
+    """Return the report on some records as 'text', 'csv', 'html', 'latex' or 'tsv' (the
+    table of locuslab/smoothing). Arguments and errors as in `entries`."""
     return render(entries(paths, **how), form)
 
 
@@ -36,7 +36,8 @@ def show(
     out: str | Path | None = None,
     **how: Any,
 ) -> int:
-    """Print the report on some records, or write it to `out` -> 0, the exit status.
+    """Print the report on some records, or write it to `out`, and return 0, the exit
+    status.
 
     The report on one workdir as text is also written into it as report.html and report.csv.
     Other arguments as of `entries`. Raises InputError as `entries`, and, after all is written,
@@ -116,7 +117,7 @@ def entries(
 
 
 def render(found: Sequence[Entry], form: str) -> str:
-    """Entries in one of the forms of `report`."""
+    """Return entries in one of the forms of `report`."""
     return FORMS[form](found)
 
 
@@ -158,7 +159,7 @@ def write(document: str, out: str | Path | None = None) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: until then the one that was there stays."""
+    """Write a file as a whole; until then the one that was there stays."""
     if is_stream(path):
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
@@ -192,7 +193,7 @@ def _load(path: str | Path) -> Certificates:
 
 @functools.lru_cache(maxsize=4)
 def _data_at_hand(name: str, split: str, dir: str, pad: int):
-    """(Source, its digest), or None where the data set is not on this machine."""
+    """Return (Source, its digest), or None where the data set is not on this machine."""
     from jaxcert.data import recorded, sources
 
     if name.startswith("tfds:"):  # opening it may prepare it
@@ -247,7 +248,8 @@ def _check_names(option: str, given: Iterable[str], names: Sequence[str]) -> Non
 
 
 def _config(path: str | Path, c: Certificates) -> dict[str, Any]:
-    """Of the run: in the record's header, else config.json of the workdir; {} without."""
+    """Return the config of the run: that in the record's header, else config.json of
+    the workdir; {} without either."""
     if isinstance(c.header.get("config"), dict):
         return c.header["config"]
     if not (Path(path) / "config.json").is_file():
@@ -261,8 +263,8 @@ _SUFFIXES = (".csv", ".json", ".jsonl", ".log", ".tab", ".tsv", ".txt")
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
-    """Of the records, by which a command line speaks of them. Raises InputError for one that
-    is given twice."""
+    """Return the names by which a command line speaks of the records. Raises InputError
+    for one that is given twice."""
     files = [os.path.realpath(_file(path)) for path in paths]
     for path, file in zip(paths, files, strict=True):
         if files.count(file) > 1:
@@ -272,7 +274,8 @@ def _names(paths: Sequence[str | Path]) -> list[str]:
 
 
 def _name(path: Path) -> str:
-    """Without the suffix of a file, which is not what follows the point of sigma_0.50."""
+    """Return the name of a path without the suffix of a file, which is not what follows
+    the point of sigma_0.50."""
     if path.name == RECORD:
         return path.parent.name
     known = not path.is_dir() and path.suffix.lower() in _SUFFIXES

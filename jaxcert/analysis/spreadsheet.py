@@ -37,14 +37,15 @@ PROBABILITIES = (*np.arange(50, 100) / 100, 0.999, 0.9999)
 
 
 def csv(entries: Sequence[Entry]) -> str:
-    """One row per record. low, high: 95 % interval of the share. at_least: what holds with
-    99.9 % although each certificate may fail with alpha. best: as `tables.best_marks`."""
+    """Return one row per record. low, high: 95 % interval of the share. at_least: what
+    holds with 99.9 % although each certificate may fail with alpha. best: as
+    `tables.best_marks`."""
     marks = None if best_of(entries) is None else best_marks(entries)
     return _written(_row(entry, i, marks) for i, entry in enumerate(entries))
 
 
 def csv_classes(entries: Sequence[Entry]) -> str:
-    """One row per record and class of the labels."""
+    """Return one row per record and class of the labels."""
     rows = []
     for entry in entries:
         radii = entry.summary.radii
@@ -61,9 +62,9 @@ def csv_classes(entries: Sequence[Entry]) -> str:
 
 
 def csv_votes(entries: Sequence[Entry]) -> str:
-    """One row per record and p: share of images that are correct with a vote probability
-    proven to be p or more, and with a share k/N of the votes of p or more. Raises InputError
-    where no record has the first."""
+    """Return one row per record and p: the share of images that are correct with a vote
+    probability proven to be p or more, and with a share k/N of the votes of p or more.
+    Raises InputError where no record has the first."""
     rows = []
     for entry in entries:
         c = entry.certificates

@@ -34,8 +34,8 @@ _NAME_WIDTH = 20
 
 
 def text(entries: Sequence[Entry], *, width: int = 100) -> str:
-    """Aligned table, radii as columns, in as many blocks as `width` asks for, what several
-    records have beside one, then a paragraph per record."""
+    """Return an aligned table, radii as columns, in as many blocks as `width` asks for,
+    then what several records have beside one, then a paragraph per record."""
     radii = entries[0].summary.radii
     best = best_marks(entries)
     columns = [[radius_text(r), *_cells(entries, i, best)] for i, r in enumerate(radii)]
@@ -59,8 +59,8 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
 
 
 def best_of(entries: Sequence[Entry]) -> Envelope | None:
-    """The envelope of several records that certify, with the rivals of the winners; None for
-    one record, or without images that all have."""
+    """Return the envelope of several records that certify, with the rivals of the
+    winners; None for one record, or without images that all have."""
     if len(_certifying(entries)) < 2:
         return None
     records, radii = [e.certificates for e in entries], entries[0].summary.radii
@@ -80,7 +80,7 @@ def best_name(names: Sequence[str], best: Envelope, i: int) -> str:
 
 
 def notes(entries: Sequence[Entry]) -> list[str]:
-    """What is not compared and why, a sentence each."""
+    """Return what is not compared and why, a sentence each."""
     found = []
     kept = _certifying(entries)
     if len(kept) > 1 and best_of(entries) is None:
@@ -118,7 +118,8 @@ def _not_read(header: dict) -> str:
 
 
 def untried(name: str, c: Certificates, radii: np.ndarray) -> list[str]:
-    """A sentence on a record that did not try some of these radii, if there are such."""
+    """Return a sentence on a record that did not try some of these radii, if there are
+    such."""
     known, left = tried(c), radii[~states(c, radii)]
     if known is None or not len(left):
         return []
@@ -146,7 +147,7 @@ NO_BASELINE = (
 
 
 def smoothed(entries: Sequence[Entry]) -> bool:
-    """Whether a difference to Gaussian training makes sense."""
+    """Return whether a difference to Gaussian training makes sense."""
     return any(e.certificates.header.get("method") == "smoothing" for e in entries)
 
 
@@ -156,9 +157,9 @@ BEST = (
 
 
 def best_marks(entries: Sequence[Entry]) -> np.ndarray:
-    """bool [E,R]: where a record is best at a radius, and no other may be by the interval of
-    their difference. Nowhere unless there are several records that certify, all of the same
-    images."""
+    """Return bool [E,R]: where a record is best at a radius, and no other may be by the
+    interval of their difference. It is nowhere true unless there are several records
+    that certify, all of the same images."""
     marks = np.zeros((len(entries), len(entries[0].summary.radii)), bool)
     best, kept = best_of(entries), _certifying(entries)
     if best is None or any(e.summary.images > best.images for e in kept):
@@ -170,8 +171,8 @@ def best_marks(entries: Sequence[Entry]) -> np.ndarray:
 
 
 def short_names(names: Sequence[str], most: int = _NAME_WIDTH) -> dict[str, str]:
-    """Each name in at most `most` letters, its end or its start and end; in more where two
-    names would be one."""
+    """Return each name in at most `most` letters, its end or its start and end; in more
+    where two names would be one."""
     for width in range(most, max(map(len, names)) + 1):
         for start in (0, (width - 3) // 2):
             end = width - 3 - start

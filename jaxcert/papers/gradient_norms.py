@@ -26,11 +26,12 @@ from jaxcert.workdirs import checkpoint
 
 NOISES = 100
 _STREAM = 0x96AD
-"""Folded into the key of config.seed: apart from what training draws."""
+"""Folded into the key of config.seed, so that the draws are apart from those of
+training."""
 
 
 class Group(NamedTuple):
-    """Mean norm of some images, and its standard error; nan for none."""
+    """The mean norm of some images and its standard error; nan for no images."""
 
     images: int
     mean: float
@@ -74,8 +75,8 @@ def gradient_norms(
 
 
 def inference(model):
-    """The model that does the same in training as in evaluation: BatchNorm takes its running
-    statistics, and keeps them."""
+    """Return the model that does the same in training as in evaluation: BatchNorm takes
+    its running statistics, and keeps them."""
 
     def apply(params, state, x, *, train=False, **inputs):
         return model.apply(params, state, x, train=False, **inputs)
@@ -84,7 +85,7 @@ def inference(model):
 
 
 def compare(p: np.ndarray, norm: np.ndarray) -> Norms:
-    """Easy and hard images, from p and norm [N] of each."""
+    """Return the norms of easy and hard images, from p and norm [N] of each."""
     easy, hard = _group(norm[p > 0.5]), _group(norm[p < 0.5])
     if not (easy.images and hard.images and hard.mean):
         return Norms(easy, hard, float("nan"), float("nan"))
@@ -94,7 +95,7 @@ def compare(p: np.ndarray, norm: np.ndarray) -> Norms:
 
 
 def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
-    """What gradient_norms.json holds: `Norms` as nested dicts, and the rows.
+    """Return what gradient_norms.json holds: `Norms` as nested dicts, and the rows.
 
     Raises InputError for a method that trains without noise, or no checkpoint.
     """
@@ -155,7 +156,7 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
 
 
 def table(found: dict) -> str:
-    """What `measure` found, as lines for people."""
+    """Return what `measure` found, as lines for people."""
     text = [
         f"l2 norm of the gradient of {found['method']['name']}'s loss on one image, "
         f"{found['images']} training images\n",
@@ -170,7 +171,7 @@ def table(found: dict) -> str:
 
 
 def write(found: dict, path: Path) -> None:
-    """As JSON, which has no nan."""
+    """Write what `measure` found as JSON, which has no nan."""
     path.write_text(json.dumps(_without_nan(found)) + "\n")
 
 
@@ -182,17 +183,19 @@ def _group(norm: np.ndarray) -> Group:
 
 
 def _text(value: float, digits: int, width: int) -> str:
-    """'--' for nan: of no image there is no mean, of one no error."""
+    """Return a number as text, '--' for nan: without images there is no mean, with one
+    no error."""
     return f"{'--' if np.isnan(value) else f'{value:.{digits}g}':>{width}}"
 
 
 def _chunk() -> int:
-    """Images per program: each takes its own gradient and 100 forward passes."""
+    """Return the images per program: each takes its own gradient and 100 forward
+    passes."""
     return 8 if jax.default_backend() == "cpu" else 32
 
 
 def _without_nan(value):
-    """JSON has no nan."""
+    """Return the value with None for nan, which JSON lacks."""
     if isinstance(value, dict):
         return {k: _without_nan(v) for k, v in value.items()}
     return None if isinstance(value, float) and np.isnan(value) else value

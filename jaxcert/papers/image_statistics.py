@@ -25,7 +25,7 @@ from scipy import linalg
 from jaxcert.errors import InputError
 
 CLOSEST = 0.01
-"""Share of the test images that are called close to a training image."""
+"""The share of the test images that are called close to a training image."""
 
 _BLOCK = 2048  # rows looked at together
 
@@ -38,7 +38,7 @@ class Moments(NamedTuple):
 
 
 class Closeness(NamedTuple):
-    """Of images to the training images, by distances to the nearest."""
+    """How near images are to the training images, by distances to the nearest one."""
 
     median: float
     close: float
@@ -51,7 +51,8 @@ class Closeness(NamedTuple):
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Of features [N,D]. Raises InputError for fewer than two rows or what is not finite."""
+    """Return the moments of features [N,D]. Raises InputError for fewer than two rows
+    or what is not finite."""
     if features.ndim != 2 or len(features) < 2:
         raise InputError(
             f"features of shape {features.shape} have no covariance: give [N,D] with N of "
@@ -68,8 +69,8 @@ def moments(features: np.ndarray) -> Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Of two normal laws with these moments. Raises InputError for laws of other
-    dimensions."""
+    """Return the Frechet distance of two normal laws with these moments. Raises
+    InputError for laws of other dimensions."""
     if a.mean.shape != b.mean.shape:
         raise InputError(
             f"one set has {len(a.mean)} features, the other {len(b.mean)}: give the same."
@@ -84,8 +85,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def nearest(points: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """l2 distance [N] from each of `points` [N,...] to the nearest of `others` [M,...], and
-    its position [N]. In float64, so distances of uint8 images are exact."""
+    """Return the l2 distance [N] from each of `points` [N,...] to the nearest of
+    `others` [M,...], and its position [N], in float64, so that distances of uint8
+    images are exact."""
     points, others = (x.reshape(len(x), -1) for x in (points, others))
     best, position = np.full(len(points), np.inf), np.zeros(len(points), int)
     for start in range(0, len(others), _BLOCK):
@@ -104,8 +106,8 @@ def nearest(points: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def closeness(distance: np.ndarray, test: np.ndarray) -> Closeness:
-    """From distances to the nearest training image, of the images [N] and of test images
-    [M]."""
+    """Return the closeness of images, from distances to the nearest training image of
+    the images [N] and of test images [M]."""
     return Closeness(
         median=float(np.median(distance)),
         close=float((distance < np.quantile(test, CLOSEST)).mean()),
@@ -115,11 +117,11 @@ def closeness(distance: np.ndarray, test: np.ndarray) -> Closeness:
 
 
 def repeats(image: np.ndarray) -> int:
-    """Images [N,...] that are equal to an earlier one."""
+    """Return how many images [N,...] are equal to an earlier one."""
     seen = {hashlib.blake2b(each.tobytes(), digest_size=16).digest() for each in image}
     return len(image) - len(seen)
 
 
 def class_counts(label: np.ndarray, num_classes: int) -> np.ndarray:
-    """Images of each class, int [K]."""
+    """Return the number of images of each class, int [K]."""
     return np.bincount(label, minlength=num_classes)

@@ -19,7 +19,7 @@ from jaxcert.progress import Progress
 from jaxcert.workdirs.networks import predictor
 
 COLUMNS = 10
-"""Images of each class in the picture."""
+"""How many images of each class are in the picture."""
 _MOST_ROWS = 100
 _BATCH = 256  # images that a network, or --features, gets at a time
 _READ = """\
@@ -29,7 +29,8 @@ _SEED = 0  # of which images are looked at
 
 
 def pixels(image: np.ndarray) -> np.ndarray:
-    """The features that need no network: pixels in [0, 1], uint8 [B,H,W,C] -> [B,HWC]."""
+    """Return the features that need no network: pixels in [0, 1], uint8 [B,H,W,C] ->
+    [B,HWC]."""
     return image.reshape(len(image), -1) / np.float32(255)
 
 
@@ -44,8 +45,8 @@ def look(
     count: int = 10_000,
     out: str | Path | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Measure a set of generated images, write quality.json and images.png -> (what the file
-    holds, its folder).
+    """Measure a set of generated images, write quality.json and images.png, and return
+    (what the file holds, its folder).
 
     data: name of a data set, whose archives are in `dir` and whose images are zero-padded to the
     side `pad`. classifier: a workdir. features: MODULE:FUNCTION. count: at most so many
@@ -85,8 +86,8 @@ def measure(
     *,
     features: Callable[[np.ndarray], np.ndarray] = pixels,
 ) -> dict[str, Any]:
-    """What quality.json says of the images (uint8 [N,H,W,C], as those of `train` and `test`)
-    without a classifier. features: uint8 [B,H,W,C] -> [B,D].
+    """Return what quality.json says, without a classifier, of the images (uint8
+    [N,H,W,C], as those of `train` and `test`). features: uint8 [B,H,W,C] -> [B,D].
 
     Raises InputError for another shape or classes than the data set has, or bad features.
     """
@@ -111,8 +112,8 @@ def measure(
 
 
 def open_set(path: str | Path, count: int) -> Source:
-    """At most `count` (0: all) images drawn from a folder of shards or an npz file, in
-    memory. Raises InputError as `generated.open_generated`."""
+    """Return at most `count` (0: all) images drawn from a folder of shards or an npz
+    file, in memory. Raises InputError as `generated.open_generated`."""
     path = Path(path).expanduser()
     if not path.exists():
         raise InputError(f"there are no generated images at {path}: check --generated.")
@@ -123,7 +124,8 @@ def open_set(path: str | Path, count: int) -> Source:
 
 
 def predictions(workdir: str | Path, data: Source) -> tuple[Callable, dict[str, Any]]:
-    """(uint8 images [N,H,W,C] -> classes int [N], what it is) by the newest checkpoint.
+    """Return (predict, facts): the classes int [N] of uint8 images [N,H,W,C] by the
+    newest checkpoint of a workdir, and what it is.
 
     Raises InputError for a workdir without one, or a network for other images or classes.
     """
@@ -146,7 +148,8 @@ def predictions(workdir: str | Path, data: Source) -> tuple[Callable, dict[str, 
 
 
 def find_features(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The function that MODULE:FUNCTION names. Raises InputError if there is none."""
+    """Return the function that MODULE:FUNCTION names. Raises InputError if there is
+    none."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
@@ -161,7 +164,7 @@ def find_features(name: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The lines for people."""
+    """Return what was measured, as lines for people."""
     columns = [("generated", ""), ("test", "test_")]
     lines = [("", *(name for name, _ in columns))]
 
@@ -188,7 +191,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def picture(images: Source, path: Path) -> None:
-    """Some images of each class, a row each, as PNG."""
+    """Draw some images of each class, a row each, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -218,7 +221,7 @@ def picture(images: Source, path: Path) -> None:
 
 
 def _data(name: str, split: str, count: int, *, dir: str, pad: int) -> Source:
-    """At most `count` (0: all) images of a split, uint8 in memory."""
+    """Return at most `count` (0: all) images of a split, uint8 in memory."""
     source = sources.open(name, split, dir=dir, pad=pad)
     size = len(source.label)
     rows = generated.draw(size, min(count or size, size), seed=_SEED, name=source.name)
@@ -229,7 +232,8 @@ def _data(name: str, split: str, count: int, *, dir: str, pad: int) -> Source:
 
 
 def _check(images: Source, data: Source) -> None:
-    """A set may lack a class of the data set, which the table tells, but has no others."""
+    """Raises InputError unless the set has images of the shape and classes of the data
+    set. It may lack a class, which the table tells, but has no others."""
     ours, theirs = images.image.shape[1:], data.image.shape[1:]
     if ours != theirs or images.num_classes > data.num_classes:
         raise InputError(
@@ -244,7 +248,7 @@ def _kind(shape: tuple[int, ...], classes: int) -> str:
 
 
 def _nearest(image: np.ndarray, train: np.ndarray, what: str) -> np.ndarray:
-    """l2 distances [N], pixels in [0, 1]."""
+    """Return l2 distances [N], pixels in [0, 1]."""
     line, found = Progress(what, len(image)), []
     for first in range(0, len(image), 4 * _BATCH):
         found.append(
@@ -255,7 +259,7 @@ def _nearest(image: np.ndarray, train: np.ndarray, what: str) -> np.ndarray:
 
 
 def _features(image: np.ndarray, function: Callable, what: str) -> np.ndarray:
-    """[N,D] of all images, a batch at a time."""
+    """Return the features [N,D] of all images, taken a batch at a time."""
     line, found = Progress(f"features of {what}", len(image)), []
     for first in range(0, len(image), _BATCH):
         part = image[first : first + _BATCH]

@@ -52,7 +52,8 @@ def run(
     train_images: int = 1000,
     tiny: bool = False,
 ) -> list[Path]:
-    """Check, train and certify every run of a study -> their workdirs, below `workdir`.
+    """Check, train and certify every run of a study, and return their workdirs, which
+    are below `workdir`.
 
     edm: the config of an EDM that first makes the generated images. train_images: certified
     for the gap. Other arguments as of `runs`. Raises InputError, before the first run trains,
@@ -109,7 +110,7 @@ def runs(
     words: list[str],
     tiny: bool = False,
 ) -> list[Run]:
-    """The trainings of a study, those without generated data first.
+    """Return the trainings of a study, those without generated data first.
 
     systems: config files, a row of each after a colon. epochs: factors on data.epochs.
     words: `--config.key=value`, of all of them. A count of 0 has no share. Raises
@@ -168,7 +169,7 @@ def _refuse_twins(planned: list[Run]) -> None:
 
 
 def study(planned: list[Run], workdir: Path, *, train_images: int = 1000) -> list[Path]:
-    """Train and certify -> the workdirs. Finished ones are left alone."""
+    """Train and certify, and return the workdirs. Finished ones are left alone."""
     began = time.monotonic()
     for number, (name, config) in enumerate(planned):
         folder = workdir / name
@@ -185,7 +186,8 @@ def study(planned: list[Run], workdir: Path, *, train_images: int = 1000) -> lis
 
 
 def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
-    """Train the EDM of a config and sample `count` images -> the folder of their shards."""
+    """Train the EDM of a config, sample `count` images, and return the folder of their
+    shards."""
     folder = workdir / f"generated_{count}"
     loop.train(_edm_config(edm, tiny=tiny), workdir / "edm")
     generate(workdir / "edm", folder, count=count)
@@ -193,7 +195,8 @@ def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
 
 
 def _edm_config(edm: str, *, tiny: bool) -> ConfigDict:
-    """The config of a denoiser with classes. Raises InputError for one of another network."""
+    """Return the config of a denoiser with classes. Raises InputError for one of
+    another network."""
     config = configs.load(edm)
     config = configs.tiny(config) if tiny else config
     if configs.build("models", config.model).unconditional is None:
@@ -215,9 +218,9 @@ def _refuse_other_images(workdir: Path, count: int) -> None:
 
 
 def _check(config: ConfigDict, *, without_images: bool, train_images: int) -> int:
-    """Bytes that the checkpoints of a run take. Raises InputError, before the first run
-    trains, for what a run or its certificate would refuse later. without_images: the generated
-    ones are still to be made."""
+    """Return the bytes that the checkpoints of a run take. Raises InputError, before
+    the first run trains, for what a run or its certificate would refuse later.
+    without_images: the generated ones are still to be made."""
     config = deepcopy(config)
     if without_images:
         config.data.update(generated="", generated_count=0)
@@ -230,6 +233,7 @@ def _check(config: ConfigDict, *, without_images: bool, train_images: int) -> in
 
 
 def _keep_programs(workdir: Path) -> None:
-    """Runs of one shape compile once: their programs go through a folder of the study."""
+    """Keep compiled programs in a folder of the study, because its runs of one shape
+    share them."""
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(workdir / "programs"))

@@ -65,7 +65,7 @@ def figures(study: Study) -> list[Drawn]:
 
 
 def gain_arrows(study: Study) -> Drawn:
-    """Clean against certified accuracy, an arrow per system from none to its best."""
+    """Draw clean against certified accuracy, an arrow per system from none to its best."""
     title, pairs = "What generated images gain", pairs_of(study)
     if not pairs:
         return Drawn(title, "", _NO_PAIR)
@@ -89,8 +89,8 @@ def gain_arrows(study: Study) -> Drawn:
 
 
 def against_amount(study: Study) -> Drawn:
-    """Certified accuracy against the amount of generated images, a panel per number of
-    epochs; at the share that most cells have."""
+    """Draw certified accuracy against the amount of generated images, a panel per
+    number of epochs, at the share that most cells have."""
     title, share = "Amount of generated images", usual_share(study)
     cells = [c for c in study.cells if c.generated.share in (0, share)]
     lines = {k: g for k, g in by(cells, lambda c: (c.factor, c.system)) if len(g) > 1}
@@ -118,8 +118,8 @@ def against_amount(study: Study) -> Drawn:
 
 
 def gap_against_gain(study: Study) -> Drawn:
-    """Gap without generated images against what the best cell gains, a point per system and
-    number of epochs."""
+    """Draw the gap without generated images against what the best cell gains, a point
+    per system and number of epochs."""
     title, at, radius = "Gap and gain", study.at, radius_text(study.radius)
     points = []
     for base in study.cells:
@@ -160,8 +160,8 @@ def gap_against_gain(study: Study) -> Drawn:
 
 
 def against_share(study: Study) -> Drawn:
-    """Certified accuracy against the share of generated images, a line per system, epochs
-    and amount."""
+    """Draw certified accuracy against the share of generated images, a line per system,
+    epochs and amount."""
     title, lines = "Share of generated images", []
     cells = [c for c in study.cells if c.generated.share]
     for key, group in by(cells, lambda c: (c.system, c.epochs, c.amount)):
@@ -182,8 +182,8 @@ def against_share(study: Study) -> Drawn:
 
 
 def radius_distributions(study: Study) -> Drawn:
-    """Radii of correct and wrong images with and without generated images, a panel per
-    system."""
+    """Draw the radii of correct and wrong images with and without generated images, a
+    panel per system."""
     title, pairs = "Distribution of radii", pairs_of(study)
     if not pairs:
         return Drawn(title, "", _NO_PAIR)
@@ -217,7 +217,8 @@ def radius_distributions(study: Study) -> Drawn:
 
 
 def best_against_last(study: Study) -> Drawn:
-    """What the last evaluation lost since the best, a mark per cell, a row per system."""
+    """Draw what the last evaluation lost since the best, a mark per cell, a row per
+    system."""
     title, at = "Best and last epoch", radius_text(study.radius)
     lost = [(c, lost_since_best(c, study.radius)) for c in study.cells]
     lost = [(c, value) for c, value in lost if value is not None]
@@ -248,8 +249,8 @@ def best_against_last(study: Study) -> Drawn:
 
 
 def heat_maps(study: Study) -> list[Drawn]:
-    """Certified accuracy by size and epochs without and with generated images, a figure per
-    family: systems of one model and method."""
+    """Draw certified accuracy by size and epochs without and with generated images, a
+    figure per family: systems of one model and method."""
     found = []
     for family, group in by(study.cells, lambda c: c.system.partition(",")[0]):
         systems = list(dict.fromkeys(c.system for c in group))
@@ -297,7 +298,7 @@ def _drawn(study, title, figure, axes, caption, *, legend: bool = True) -> Drawn
 
 
 def _line(axes: Axes, study: Study, i: int, x, cells: Sequence[Cell], label="") -> None:
-    """Certified accuracy of cells in the i-th style."""
+    """Draw the certified accuracy of cells in the i-th style."""
     found = [accuracy(cell, study.radii) for cell in cells]
     y = [100 * e.mean[study.at] for e in found]
     bars = 100 * np.hstack([_bars(e, study.at) for e in found])
@@ -308,13 +309,13 @@ def _line(axes: Axes, study: Study, i: int, x, cells: Sequence[Cell], label="") 
 
 
 def _bars(found: Estimate, at: int) -> np.ndarray:
-    """[2,1], how far the 95 % interval reaches below and above the mean."""
+    """Return [2,1], how far the 95 % interval reaches below and above the mean."""
     mean = found.mean[at]
     return np.maximum([[mean - found.low[at]], [found.high[at] - mean]], 0)
 
 
 def _name_systems(axes: Axes, study: Study, shown, *, lines: bool = True) -> None:
-    """Entries of a legend, which several panels may share."""
+    """Draw the entries of a legend, which several panels may share."""
     for i, name in enumerate(study.systems):
         if name in shown:
             hue, dash = _style(i)
@@ -324,7 +325,7 @@ def _name_systems(axes: Axes, study: Study, shown, *, lines: bool = True) -> Non
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    """At most three in a row."""
+    """Return a figure of panels, at most three in a row."""
     figure, panels = _figure(count)
     columns = _columns(count)
     rows = -(-count // columns)
@@ -340,7 +341,7 @@ def _columns(count: int) -> int:
 
 
 def _level(panels: Sequence[Axes], study: Study) -> None:
-    """One scale of certified accuracy for all."""
+    """Return one scale of certified accuracy for all figures."""
     low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
     for axes in panels:
         axes.set_ylim(min(low), max(high))

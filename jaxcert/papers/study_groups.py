@@ -41,7 +41,7 @@ _MARKED = ("method.", "optim.")
 
 
 class Generated(NamedTuple):
-    """Generated images of a run; none of them: Generated()."""
+    """The generated images of a run; without any it is Generated()."""
 
     source: str = ""
     """name of the file, without its folder"""
@@ -64,7 +64,7 @@ class Cell(NamedTuple):
 
 
 class Study(NamedTuple):
-    """Runs of one norm and one data set."""
+    """Runs of one norm and one data set, in order."""
 
     norm: str
     dataset: str
@@ -84,7 +84,7 @@ class Study(NamedTuple):
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs of one norm and one data set each."""
+    """Split runs into groups of one norm and one data set."""
     found: dict[tuple, list[Run]] = {}
     for run in runs:
         found.setdefault(_place(run), []).append(run)
@@ -139,7 +139,7 @@ def _place(run: Run) -> tuple[str, str]:
 
 
 def _flat(run: Run) -> dict[str, Any]:
-    """What makes a run's system, by dotted key; and its epochs."""
+    """Return what makes a run's system, by dotted key, and its epochs."""
     found: dict[str, Any] = {}
 
     def walk(section, prefix):
@@ -164,7 +164,8 @@ def _one_system(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _agree(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
-    """Equal, or marks of a schedule in proportion to the epochs."""
+    """Return whether values are equal, or marks of a schedule in proportion to the
+    epochs."""
     a, b = one.get(key), other.get(key)
     if a == b or key == "data.epochs":
         return True
@@ -175,7 +176,7 @@ def _agree(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
 
 
 def _names(systems: Sequence[dict[str, Any]]) -> list[str]:
-    """Model and method, and as many keys as tell systems apart."""
+    """Return names of systems: model and method, and as many keys as tell them apart."""
     names = [f"{s['model.name']} {s['method.name']}" for s in systems]
     for key in dict.fromkeys(key for s in systems for key in s):
         split = [
@@ -189,7 +190,8 @@ def _names(systems: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _amounts(found: Sequence[Generated]) -> dict[tuple[str, int], str]:
-    """(source, count) -> a word for it, the source's name where that is ambiguous."""
+    """Return a word for each (source, count), with the source's name where that is
+    ambiguous."""
     keys = dict.fromkeys((g.source, g.count) for g in found)
     plain = {k: _count(k[1]) if k[1] else f"all of {k[0]}" for k in keys if k[0]}
     twice = Counter(plain.values())
@@ -225,7 +227,7 @@ def _cells(name: str, runs: Sequence[Run], amounts: dict) -> list[Cell]:
 
 
 def in_order(own: Generated) -> tuple:
-    """None first, then by count, all of a file last."""
+    """Return cells by amount: none first, then by count, all of a file last."""
     return bool(own.share), own.count or math.inf, own.source, own.share
 
 

@@ -52,7 +52,7 @@ class Estimate(NamedTuple):
 
 
 def accuracy(cell: Cell, radii: np.ndarray) -> Estimate:
-    """Certified accuracy."""
+    """Return the certified accuracy of a cell."""
     found = [summary(run.test, radii) for run in cell.runs.values()]
     shares = [s.certified for s in found]
     ends = interval(np.mean(shares, 0), found[0].images)
@@ -60,7 +60,8 @@ def accuracy(cell: Cell, radii: np.ndarray) -> Estimate:
 
 
 def gap(cell: Cell, radii: np.ndarray) -> Estimate | None:
-    """Over the seeds that certified training images; None if none did."""
+    """Return the generalisation gap over the seeds that certified training images; None
+    if none did."""
     runs = [run for run in cell.runs.values() if run.train is not None]
     if not runs:
         return None
@@ -72,7 +73,8 @@ def gap(cell: Cell, radii: np.ndarray) -> Estimate | None:
 
 
 def baseline(study: Study, cell: Cell) -> Cell | None:
-    """The cell without generated images that `cell` is compared with; None for itself."""
+    """Return the cell without generated images that `cell` is compared with; None for
+    itself."""
     if not cell.generated.share:
         return None
     same = (c for c in study.cells if c[:3] == cell[:3] and not c.generated.share)
@@ -80,7 +82,7 @@ def baseline(study: Study, cell: Cell) -> Cell | None:
 
 
 def gain(cell: Cell, base: Cell, radii: np.ndarray) -> Estimate:
-    """Certified accuracy minus that of `base`, of the same images."""
+    """Return the certified accuracy minus that of `base`, on the same images."""
     shares = [
         {seed: summary(run.test, radii).certified for seed, run in c.runs.items()}
         for c in (cell, base)
@@ -115,19 +117,19 @@ def best(study: Study, system: str) -> tuple[Cell, Cell] | None:
 
 
 def pairs_of(study: Study) -> dict[int, tuple[Cell, Cell]]:
-    """Position of a system -> its cells without and with generated images."""
+    """Return, by the position of a system, its cells without and with generated images."""
     found = {i: best(study, name) for i, name in enumerate(study.systems)}
     return {i: pair for i, pair in found.items() if pair}
 
 
 def usual_share(study: Study) -> float:
-    """That most cells with generated images have; 0 without any."""
+    """Return the share that most cells with generated images have; 0 without any."""
     shares = Counter(c.generated.share for c in study.cells if c.generated.share)
     return max(shares, key=lambda s: (shares[s], s), default=0.0)
 
 
 def by(cells: Iterable[Cell], key: Callable) -> list[tuple[Any, list[Cell]]]:
-    """Cells in the order of their first."""
+    """Group cells, in the order of their first."""
     found: dict[Any, list[Cell]] = {}
     for cell in cells:
         found.setdefault(key(cell), []).append(cell)
@@ -135,7 +137,7 @@ def by(cells: Iterable[Cell], key: Callable) -> list[tuple[Any, list[Cell]]]:
 
 
 def certified(study: Study, cell: Cell) -> float:
-    """Mean at the study's radius; -1 where the record tried no such radius."""
+    """Return the mean at the study's radius; -1 where the record tried no such radius."""
     return float(np.nan_to_num(accuracy(cell, study.radii).mean[study.at], nan=-1.0))
 
 
@@ -167,7 +169,8 @@ def lost_since_best(cell: Cell, radius: float) -> float | None:
 
 
 def correlation(points: Sequence[tuple[float, float]]) -> float:
-    """Pearson's r; nan for fewer than three points, or where all have one coordinate."""
+    """Return Pearson's r; nan for fewer than three points, or where all have one
+    coordinate."""
     x, y = np.transpose(points) if len(points) else ([0.0], [0.0])
     if len(points) < 3 or min(np.ptp(x), np.ptp(y)) < 1e-9:  # rounding alone
         return math.nan
@@ -175,8 +178,8 @@ def correlation(points: Sequence[tuple[float, float]]) -> float:
 
 
 def _estimate(values: Sequence[np.ndarray], error, ends) -> Estimate:
-    """Mean over the first axis; error: standard error of one run, ends: the 95 % interval of
-    the mean over images."""
+    """Return the mean over the first axis with its errors. error: standard error of one
+    run, ends: the 95 % interval of the mean over images."""
     values = np.array(values)
     seeds, mean = len(values), values.mean(0)
     if seeds == 1:
@@ -187,7 +190,7 @@ def _estimate(values: Sequence[np.ndarray], error, ends) -> Estimate:
 
 
 def _wider(mean: np.ndarray, half: np.ndarray, ends):
-    """mean -+ half, or `ends` where that has no length."""
+    """Return mean -+ half, or `ends` where that has no length."""
     some = half > 1e-12
     low, high = ends
     return np.where(some, mean - half, low), np.where(some, mean + half, high)
@@ -199,7 +202,7 @@ def _ends(values: Sequence[np.ndarray], error: np.ndarray):
 
 
 def _error_of_a_side(share: np.ndarray, images: int) -> np.ndarray:
-    """Standard error with one right and one wrong image more."""
+    """Return the standard error with one right and one wrong image more."""
     return standard_error((share * images + 1) / (images + 2), images + 2)
 
 

@@ -50,7 +50,7 @@ _PLUS_MINUS = (
 
 
 def text(studies: Sequence[Study], *, width: int = 100) -> str:
-    """Aligned tables and their notes."""
+    """Return aligned tables and their notes."""
     lines: list[str] = []
     for study in studies:
         head, rows = _rows(study)
@@ -71,7 +71,8 @@ def text(studies: Sequence[Study], *, width: int = 100) -> str:
 
 
 def latex(studies: Sequence[Study]) -> str:
-    """A tabular per study; what must be read beside the numbers stands in comments."""
+    """Return a tabular per study; what must be read beside the numbers stands in
+    comments."""
     lines = ["% \\usepackage{booktabs}"]
     for study in studies:
         head, rows = _rows(study)
@@ -88,7 +89,7 @@ def latex(studies: Sequence[Study]) -> str:
 
 
 def csv(studies: Sequence[Study]) -> str:
-    """A row per cell, full precision, shares as fractions."""
+    """Return a row per cell in full precision, shares as fractions."""
     rows = [_csv_row(study, cell) for study in studies for cell in study.cells]
     names = list(dict.fromkeys(name for row in rows for name in row))
     file = io.StringIO()
@@ -101,7 +102,7 @@ def csv(studies: Sequence[Study]) -> str:
 
 
 def html(studies: Sequence[Study]) -> str:
-    """Tables, figures, and what is missing for a figure that is not drawn."""
+    """Return tables, figures, and what is missing for a figure that is not drawn."""
     title = "Certified robustness with generated images"
     parts = [f"<h1>{title}</h1>"]
     for study in studies:
@@ -119,7 +120,7 @@ def html(studies: Sequence[Study]) -> str:
 
 
 def _rows(study: Study) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns, and a row per cell."""
+    """Return the names of the columns, and a row per cell."""
     at = radius_text(study.radius)
     head = ["system", "generated", "share", "epochs", "seeds", "clean"]
     shown = [radius_text(r) if r else "clean" for r in study.radii]
@@ -159,7 +160,7 @@ def _reference(cell: Cell):
 
 
 def _published(cell: Cell) -> str:
-    """Clean and certified accuracy as printed in the paper."""
+    """Return clean and certified accuracy as printed in the paper."""
     reference = _reference(cell)
     shares = sorted(reference.certified.items()) if reference else []
     return " / ".join(published_percent(share) for _, share in shares)
@@ -181,7 +182,7 @@ def _caption(study: Study) -> str:
 
 
 def _notes(study: Study) -> list[str]:
-    """What must be read beside the table, a sentence each."""
+    """Return what must be read beside the table, a sentence each."""
     found = []
     sources: dict[str, list[str]] = {}
     for cell in study.cells:
@@ -225,7 +226,8 @@ def _notes(study: Study) -> list[str]:
 
 
 def _confusions(study: Study) -> list[str]:
-    """A table of correct by certified per system, without and with generated images."""
+    """Return a table of correct by certified per system, without and with generated
+    images."""
     at = radius_text(study.radius)
     parts = [f"<h2>Correct and certified at {at}</h2>"]
     for system in study.systems:
@@ -251,7 +253,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _csv_row(study: Study, cell: Cell) -> dict[str, Any]:
-    """Columns without a number are missing."""
+    """Return the cells of a row; those without a number are empty."""
     own = cell.generated
     row: dict[str, Any] = dict(
         system=cell.system,

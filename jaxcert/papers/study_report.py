@@ -18,8 +18,9 @@ def show(
     radii: Sequence[float] | None = None,
     out: str | Path | None = None,
 ) -> int:
-    """Print the report of `study`, or write it to `out` -> 0, the exit status. Raises
-    InputError as `study`, and, after it is written, if a radius exceeds its evidence."""
+    """Print the report of `study`, or write it to `out`, and return 0, the exit status.
+    Raises InputError as `study`, and, after it is written, if a radius exceeds its
+    evidence."""
     runs = _runs(workdirs)
     report.write(_study_text(runs, form, radii), out)
     for run in runs:
@@ -35,8 +36,8 @@ def study(
     form: str = "text",
     radii: Sequence[float] | None = None,
 ) -> str:
-    """The report on runs with and without generated images, as 'text', 'csv', 'html' or
-    'latex'. radii as in `entries`. Raises InputError as `study_runs.read` and
+    """Return the report on runs with and without generated images, as 'text', 'csv',
+    'html' or 'latex'. radii as in `entries`. Raises InputError as `study_runs.read` and
     `study_groups.make`."""
     return _study_text(_runs(workdirs), form, radii)
 

@@ -32,8 +32,8 @@ class Run(NamedTuple):
 
 
 def read(workdir: str | Path) -> Run:
-    """A finished run. Raises InputError for a missing or damaged file, and for a record that
-    holds attacks, no certificate, or the wrong split."""
+    """Read a finished run. Raises InputError for a missing or damaged file, and for a
+    record that holds attacks, no certificate, or the wrong split."""
     path = Path(workdir)
     config = _config(path)
     test = _load(path / TEST, "test")
@@ -84,7 +84,7 @@ def _load(path: Path, split: str) -> Certificates:
 
 
 def _evaluations(path: Path) -> tuple[dict[str, float], ...]:
-    """Without the lines that a kill cut off."""
+    """Return the lines of evaluations, without those that a kill cut off."""
     found = []
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     for line in text.splitlines():
