@@ -10,7 +10,7 @@ from copy import deepcopy
 from functools import partial
 
 import pytest
-from command_line import CONFIG, ROOT, assert_words, end
+from command_line import CONFIG, ROOT, end
 
 from jaxcert import cli, train
 from jaxcert import config as configs
@@ -36,90 +36,82 @@ def written(tmp_path, line):
     return path
 
 
+# (line of a config file, what the sentence names, the key, the value and what fits)
 WRONG = {
     "rate": (
         "config.optim = dict(config.optim, lr='0.1')",
-        "mine.py: optim.lr is '0.1': give a value of type float",
+        ["mine.py", "optim.lr", "'0.1'", "float"],
     ),
     "milestones": (
         "config.optim = dict(config.optim, milestones=0.5)",
-        r"optim.milestones is 0.5: give a value of type tuple\[float",
+        ["optim.milestones", "0.5", "tuple[float"],
     ),
     "factors": (
         "config.optim.factors.scale = 'a'",
-        r"optim: factors is a section: give .* dict\[str, float\]",
+        ["optim", "factors", "dict[str, float]"],
     ),
-    "no optimizer": ("config.optim = None", "optim is None: make it a section"),
-    "few keys": (
-        "config.optim = dict(name='sgd')",
-        "mine.py lacks the key optim.accumulate: there are",
-    ),
-    "no name": ("del config.model.name", "lacks the key model.name"),
+    "no optimizer": ("config.optim = None", ["optim", "None", "section"]),
+    "few keys": ("config.optim = dict(name='sgd')", ["mine.py", "optim.accumulate"]),
+    "no name": ("del config.model.name", ["model.name"]),
     "noise": (
         "config.method = dict(name='gaussian', sigma='0.25')",
-        "method gaussian: sigma is '0.25': give a value of type float",
+        ["gaussian", "sigma", "'0.25'", "float"],
     ),
     "copies": (
         "config.method = dict(config.method, m=True)",
-        "method gaussian: m is True: give a value of type int",
+        ["gaussian", "m", "True", "int"],
     ),
-    "key of the loop": ("config.method.run = 1", "has no key 'run' but sigma, m"),
+    "key of the loop": ("config.method.run = 1", ["'run'", "sigma, m"]),
     "shape": (
         "config.model = dict(config.model, image_shape=(8, 8, 'a'))",
-        "model small_cnn: image_shape is .* give a value of type tuple",
+        ["small_cnn", "image_shape", "(8, 8, 'a')", "tuple"],
     ),
     "seed": (
         "config = ConfigDict(dict(config.to_dict(), seed='a'))",
-        "mine.py: seed is 'a': give a value of type int",
+        ["mine.py", "seed", "'a'", "int"],
     ),
     "average": (
         "config = ConfigDict(dict(config.to_dict(), ema='a'))",
-        "mine.py: ema is 'a': give a value of type float",
+        ["mine.py", "ema", "'a'", "float"],
     ),
-    "large seed": (
-        "config.seed = 2**32",
-        "seed is 4294967296: give 0 or more",
-    ),
-    "seed below": ("config.certify.seed = -1", "certify.seed is -1: give 0 or more"),
+    "large seed": ("config.seed = 2**32", ["seed", "4294967296"]),
+    "seed below": ("config.certify.seed = -1", ["certify.seed", "-1"]),
     "crop": (
         "config.data.augment = dict(config.data.augment, generated_crop='a')",
-        r"generated_crop is 'a': give a value of type int \| None",
+        ["data.augment.generated_crop", "'a'", "int | None"],
     ),
-    "radii": ("config.certify.radii = ('a',)", r"certify.radii is \('a',\): give"),
+    "radii": ("config.certify.radii = ('a',)", ["certify.radii", "('a',)"]),
     "section": (
         "config.log = dict(every_steps=dict(a=1))",
-        "log.every_steps is a section: give a value of type int",
+        ["log.every_steps", "section", "int"],
     ),
     "evaluation": (
         "config.eval.certify = dict(n='a')",
-        "eval.certify.n is 'a': give a value of type int",
+        ["eval.certify.n", "'a'", "int"],
     ),
     "tiny value": (
         "config.tiny.data = dict(epochs='1')",
-        "tiny.data.epochs is '1': give a value of type int",
+        ["tiny.data.epochs", "'1'", "int"],
     ),
     "tiny section": (
         "config.tiny.dataa = dict(x=1)",
-        "the unknown key tiny.dataa: there are batch_statistics, certify",
+        ["tiny.dataa", "batch_statistics, certify"],
     ),
-    "tiny key": (
-        "config.tiny.data.epoch = 1",
-        "the unknown key tiny.data.epoch: there are augment",
-    ),
-    "tiny scalar": ("config.tiny = dict(data=1)", "tiny.data is 1: make it a section"),
+    "tiny key": ("config.tiny.data.epoch = 1", ["tiny.data.epoch", "augment"]),
+    "tiny scalar": ("config.tiny = dict(data=1)", ["tiny.data", "1", "section"]),
     "tiny key of a model": (
         "config.tiny.model.widht = 1",
-        "model small_cnn has no key 'widht' but",
+        ["small_cnn", "'widht'", "width"],
     ),
 }
 
 
-@pytest.mark.parametrize("line,words", WRONG.values(), ids=WRONG)
-def test_wrong_value_in_a_config_file_is_refused(ends, tmp_path, line, words):
+@pytest.mark.parametrize("line,named", WRONG.values(), ids=WRONG)
+def test_wrong_value_in_a_config_file_is_refused(ends, tmp_path, line, named):
     path, workdir = written(tmp_path, line), tmp_path / "new"
     status, said = ends(train, "--config", path, "--tiny", "--workdir", workdir)
     assert status == 2
-    assert_words(words, said)
+    assert [part for part in named if part not in said] == []
     assert not workdir.exists()
 
 
