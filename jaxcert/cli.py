@@ -7,7 +7,6 @@ import logging
 import math
 import sys
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import NoReturn
 
@@ -149,9 +148,8 @@ def parse(
     check_words(rest)
     if needs == "config":
         args.workdir = args.workdir or f"runs/{configs.system_name(args.config)}"
-        config = configs.load(args.config)
-        config = configs.tiny(config) if args.tiny else config
         path = args.config
+        args.config = configs.resolve(path, rest, tiny=args.tiny)
     else:
         config, path = configs.read(args.workdir), Path(args.workdir) / "config.json"
         configs.check(config, path)
@@ -163,10 +161,7 @@ def parse(
             config.update(certify=other.certify, tiny=other.tiny)
         if takes_out and args.tiny:
             config = _tiny_certificate(config)
-    row = deepcopy(config)
-    args.config = configs.override(config, rest)
-    if needs == "config":
-        configs.without_reference(args.config, row)
+        args.config = configs.override(config, rest)
     if takes_radii and args.radii is not None:
         asked = any(word.startswith("--config.certify.procedure=") for word in rest)
         _try_radii(args.config.certify, args.radii, asked)

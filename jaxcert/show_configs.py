@@ -40,8 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             summary, groups = configs.described(name)
             print(f"{name}: {summary}", *textwrap.wrap(groups, 88), sep="\n    ")
         return 0
-    config = configs.load(args.config)
-    config = configs.override(configs.tiny(config) if args.tiny else config, overrides)
+    config = configs.resolve(args.config, overrides, tiny=args.tiny)
     print(json.dumps(config.to_dict(), indent=1, default=list))
     return 0
 

@@ -26,7 +26,7 @@ from jaxcert.config.files import (
     split,
     system_name,
 )
-from jaxcert.config.overrides import override
+from jaxcert.config.overrides import override, resolve
 from jaxcert.config.rows import rows, words
 from jaxcert.config.sections import base
 
@@ -52,6 +52,7 @@ __all__ = [
     "maker",
     "override",
     "read",
+    "resolve",
     "rows",
     "save",
     "settings",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 from absl import flags
@@ -11,11 +13,27 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_dict import placeholder
 
 from jaxcert.config.building import PACKAGES, settings
+from jaxcert.config.checking import check
+from jaxcert.config.comparing import tiny as shrunk
+from jaxcert.config.comparing import without_reference
+from jaxcert.config.files import load
 from jaxcert.config.sections import base
 from jaxcert.errors import InputError
 
 
-def override(config: ConfigDict, words: list[str]) -> ConfigDict:
+def resolve(
+    argument: str, words: Sequence[str] = (), *, tiny: bool = False
+) -> ConfigDict:
+    """Return the config of `NAME:ROW` or `FILE:ROW` that a run with these overrides is trained
+    with; tiny: shrunk to seconds first. Raises InputError as `load` and `override` do."""
+    row = load(argument)
+    row = shrunk(row) if tiny else row
+    config = without_reference(override(deepcopy(row), words), row)
+    check(config, argument)
+    return config
+
+
+def override(config: ConfigDict, words: Sequence[str]) -> ConfigDict:
     """Apply `--config.optim.lr=0.01` and the like to the config, and return it. Another
     certificate is applied first: it starts from its own defaults, with the keys that
     mean the same in both."""

@@ -54,8 +54,8 @@ FAULTS = [
     (
         "show_configs: overrides are not shown",
         "show_configs.py",
-        "else config, overrides)",
-        "else config, overrides[:0])",
+        "configs.resolve(args.config, overrides,",
+        "configs.resolve(args.config, overrides[:0],",
         f"{_MAIN}::test_configs_prints_one_as_a_workdir_would_have_it",
     ),
     (
