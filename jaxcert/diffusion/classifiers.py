@@ -66,13 +66,13 @@ P_MEAN, P_STD = -1.2, 1.2
 """ln sigma in EDM's training"""
 
 LOWEST = 1e-4
-"""Where the levels of DC begin: no network is asked at 0."""
+"""The lowest level of DC, because no network is asked at 0."""
 
 WEIGHTINGS = ("edm", "paper", "elbo", "uniform", "stabilised", "repo")
 
 
 class Levels(NamedTuple):
-    """float64 [T], rising."""
+    """The levels of a diffusion classifier, rising; arrays are float64 [T]."""
 
     sigma: np.ndarray
     """what h is told"""
@@ -95,17 +95,17 @@ class Classifier(NamedTuple):
 
     @property
     def evaluations(self) -> int:
-        """Of the denoiser, for all classes at all levels."""
+        """The number of evaluations of the denoiser for all classes at all levels."""
         return self.overhead + len(self.levels.sigma) * self.num_classes
 
     @property
     def overhead(self) -> int:
-        """Evaluations of an image beside its levels."""
+        """The number of evaluations for an image beside those of its levels."""
         return int(self.denoise_at is not None)
 
 
 class Anchors(NamedTuple):
-    """[B,H,W,C] each."""
+    """Images that the levels of one input are made of, [B,H,W,C] each."""
 
     base: Array
     """what noise is added to"""
@@ -185,7 +185,8 @@ def diffpure(
     sigma_end: float = 3.0,
     drop_below: float = 0.0,
 ) -> Classifier:
-    """DC of the one-step estimate x0, with levels from 0. Raises InputError as dc does."""
+    """DC of the one-step estimate x0, with levels from 0 (Chen et al. 2024). Raises
+    InputError as dc does."""
     clean = dc(
         num_classes,
         count,
@@ -197,7 +198,8 @@ def diffpure(
 
 
 def logits(denoise: Denoise, classifier: Classifier, x: Array, noise: Noise) -> Array:
-    """[B,K] of images x [B,H,W,C] in [-1, 1]; one level's B*K pairs at a time."""
+    """Return logits [B,K] of images x [B,H,W,C] in [-1, 1], with the B*K pairs of one
+    level at a time."""
     fixed = anchors(denoise, classifier, x)
     shape = len(x), classifier.num_classes
     pairs = jnp.indices(shape, jnp.int32).reshape(2, -1)
@@ -211,7 +213,7 @@ def logits(denoise: Denoise, classifier: Classifier, x: Array, noise: Noise) -> 
 
 
 def anchors(denoise: Denoise, classifier: Classifier, x: Array) -> Anchors:
-    """At most one evaluation per image."""
+    """Return the anchors of images, with at most one evaluation per image."""
     if classifier.denoise_at is None:
         return Anchors(x, x)
     level = jnp.full(len(x), classifier.denoise_at, x.dtype)
@@ -237,7 +239,8 @@ def losses_at(
 
 
 def draws(keys: Keys, like: Array) -> Noise:
-    """Noise for images [B,H,W,C], each from its own key: it depends on no other image."""
+    """Draw noise for images [B,H,W,C], each from its own key, so that it depends on no
+    other image."""
 
     def noise(t: Array) -> Array:
         at_level = jax.vmap(jax.random.fold_in, (0, None))(keys, t)
@@ -250,7 +253,7 @@ def draws(keys: Keys, like: Array) -> Noise:
 
 
 def density(sigma: np.ndarray, weighting: str = "edm") -> np.ndarray:
-    """p(sigma) of EDM's training, or what 'repo' and 'paper' make of it."""
+    """Return p(sigma) of EDM's training, or what 'repo' and 'paper' make of it."""
     z = np.log(sigma) - P_MEAN
     z = z * P_STD if weighting == "repo" else z / P_STD
     p = np.exp(-(z**2) / 2) / (P_STD * np.sqrt(2 * np.pi))
@@ -263,7 +266,8 @@ def _noised(sigma_tau):
 
 
 def _grid(count, start, end, weighting, first=1, lag=1):
-    """Levels, where each takes its density, and the step. first, lag: of 'repo'."""
+    """Return the levels, where each takes its density, and the step. first, lag: of
+    'repo'."""
     one_of(WEIGHTINGS, weighting=weighting)
     above(start, sigma_end=end)
     repo = weighting == "repo"

@@ -25,7 +25,7 @@ from jaxcert.errors import InputError, above, whole_from
 from jaxcert.interfaces import Array
 
 SIGMA_DATA = 0.5
-"""Root mean square of the pixels, as the paper takes it for every data set."""
+"""The root mean square of the pixels, as the paper takes it for every data set."""
 
 
 Denoise = Callable[[Array, Array, Array | None], Array]
@@ -33,7 +33,7 @@ Denoise = Callable[[Array, Array, Array | None], Array]
 
 
 class Preconditioning(NamedTuple):
-    """Arrays of the shape of sigma."""
+    """The four functions of sigma in eq. 7, arrays of the shape of sigma."""
 
     c_skip: Array
     c_out: Array
@@ -52,23 +52,24 @@ def preconditioning(sigma: Array) -> Preconditioning:
 
 
 def loss_weight(sigma: Array) -> Array:
-    """lambda(sigma)."""
+    """Return lambda(sigma), the weight of the loss."""
     return (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
 
 
 def to_signed(image: Array) -> Array:
-    """[0, 1] -> [-1, 1]."""
+    """Map pixels from [0, 1] to [-1, 1]."""
     return 2 * image - 1
 
 
 def to_unit(image: Array) -> Array:
-    """[-1, 1] -> [0, 1]; not clipped."""
+    """Map pixels from [-1, 1] to [0, 1], without clipping."""
     return (image + 1) / 2
 
 
 def one_step(denoise: Denoise, noisy: Array, sigma: float) -> Array:
-    """What a denoiser without a class makes of noisy images [B,H,W,C] in the scale of
-    [0, 1], their sigma too: clean images in [0, 1]. NaN where it is not finite."""
+    """Denoise images [B,H,W,C] in one step without a class. Images and sigma are in the
+    scale of [0, 1], and so are the clean images returned; NaN where they are not
+    finite."""
     level = jnp.full(len(noisy), 2 * sigma, noisy.dtype)
     clean = denoise(to_signed(noisy), level, None)
     return to_unit(jnp.where(jnp.isfinite(clean), jnp.clip(clean, -1, 1), jnp.nan))

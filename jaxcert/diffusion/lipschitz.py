@@ -64,9 +64,9 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Array
 
 _UP = 1 + 1e-12
-"""more than float64 loses in a sum over fewer than 1,000 levels"""
+"""A factor above what float64 loses in a sum over fewer than 1,000 levels."""
 _UNDERFLOW = 2.0**-100
-"""more than squares lost below the smallest float32 add up to"""
+"""A number above the sum of all squares that are lost below the smallest float32."""
 
 
 def clipped_error(denoised: Array, image: Array) -> Array:
@@ -178,7 +178,7 @@ def _levels(weights: ArrayLike, cap: ArrayLike) -> tuple[np.ndarray, np.ndarray]
 
 
 def _unit_sigma(sigma: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """s [T]: in the scale of [0,1]."""
+    """Return the levels s [T] in the scale of [0,1]."""
     s = np.asarray(sigma, np.float64) / 2
     if s.shape != weights.shape or not ((s > 0) & np.isfinite(s)).all():
         raise InputError(

@@ -51,7 +51,7 @@ bool [B,K]) -> alive"""
 
 
 class Race(NamedTuple):
-    """Where the classes of B votes stand."""
+    """Where the classes of B votes stand in a race."""
 
     alive: Array
     """bool [B,K]; none where the denoiser gave a number that is not finite"""
@@ -96,7 +96,8 @@ def race(
 
 
 def closest_first(levels: Levels, center: float) -> np.ndarray:
-    """Indices of levels by |ln sigma - ln center|. Raises InputError for no center."""
+    """Return the indices of levels by |ln sigma - ln center|. Raises InputError for no
+    center."""
     above(0, center=center)
     return np.argsort(np.abs(np.log(levels.sigma / center)), kind="stable")
 
@@ -131,7 +132,7 @@ def eliminate(
     alive: Array | None = None,
     stop: int = 1,
 ) -> Race:
-    """Visits the levels of order; a vote with `stop` classes or fewer rests."""
+    """Visit the levels of `order`. A vote stops once at most `stop` classes are left."""
     order = np.asarray(order)
     if not len(order) or order.min() < 0 or order.max() >= len(classifier.levels.sigma):
         raise InputError("order must hold indices of the classifier's levels.")
@@ -172,19 +173,20 @@ def eliminate(
 
 
 def best(total: Array, alive: Array) -> Array:
-    """int32 [B]: the least of [B,K] among those alive, -1 where none is."""
+    """Return int32 [B]: the class of the least value in [B,K] among those alive, -1
+    where none is."""
     least = jnp.where(alive, total, jnp.inf).argmin(-1)
     return jnp.where(alive.any(-1), least, -1).astype(jnp.int32)
 
 
 def smallest(total: Array, alive: Array, most: int | Array) -> Array:
-    """bool [B,K]: whether fewer than `most` of those alive come before it."""
+    """Return bool [B,K]: whether fewer than `most` of those alive come before a class."""
     place = jnp.where(alive, total, jnp.inf).argsort(-1).argsort(-1)
     return alive & (place < most)
 
 
 def _in_blocks(losses, wanted, block, dtype):
-    """losses(vote, class) [B,K] where wanted, 0 elsewhere."""
+    """Return losses(vote, class) [B,K] where they are wanted, 0 elsewhere."""
     size, block = wanted.size, min(block, wanted.size)
     padded = -(-size // block) * block
     pairs = jnp.nonzero(wanted.ravel(), size=padded, fill_value=size)[0]

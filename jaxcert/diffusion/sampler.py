@@ -72,7 +72,7 @@ def heun(
 
 
 class _Evaluation(NamedTuple):
-    """Of D, [2N - 1] each."""
+    """The evaluations of D in order, [2N - 1] each."""
 
     step: np.ndarray
     level: np.ndarray

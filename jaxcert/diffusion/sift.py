@@ -46,11 +46,11 @@ SIFT, REFINE = 50, 126
 """levels of each"""
 
 DROPPED = -999.0
-"""logit of a class that was sifted out"""
+"""The logit of a class that was sifted out."""
 
 
 class Sieve(NamedTuple):
-    """What is known before the input."""
+    """What is known of Sift-and-Refine before its input."""
 
     classifier: Classifier
     """its first SIFT levels sift, the others refine"""
@@ -61,7 +61,7 @@ class Sieve(NamedTuple):
 
 
 class Sifted(NamedTuple):
-    """Of B images."""
+    """What Sift-and-Refine answers for a batch of B images."""
 
     label: Array
     """int32 [B]; -1: the denoiser gave a number that is not finite"""
@@ -120,8 +120,8 @@ def repaired(
 def sift_and_refine(
     denoise: Denoise, sieve: Sieve, x: Array, noise: Noise, *, block: int
 ) -> Sifted:
-    """Of images x [B,H,W,C] in [-1, 1]. block: (image, class) pairs in one forward pass;
-    dropped classes take no place in one."""
+    """Classify images x [B,H,W,C] in [-1, 1]. block: (image, class) pairs in one
+    forward pass; dropped classes take no place in one."""
     classifier = sieve.classifier
     fixed = anchors(denoise, classifier, x)
 

@@ -64,7 +64,7 @@ def _status(command: Callable[[], int | None]) -> int:
 
 
 def _sentence(error: BaseException) -> tuple[str, int] | None:
-    """What to say of an exception, and the exit status; None for a bug."""
+    """Return what to say of an exception, and the exit status; None for a bug."""
     if isinstance(error, InputError):
         return str(error), 2
     if isinstance(error, BrokenPipeError):
@@ -87,7 +87,8 @@ def _sentence(error: BaseException) -> tuple[str, int] | None:
 
 
 def _of_the_system(error: OSError) -> str | None:
-    """The sentence of an error that the system has given; None for one of other origin."""
+    """Return the sentence of an error that the system has given; None for one of other
+    origin."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = f" while writing {_name(error)}" if error.filename else ""
         return (

@@ -52,7 +52,7 @@ def is_stream(path: str | Path) -> bool:
 
 
 def own_file(workdir: str | Path, name: str) -> Path:
-    """The path of a file of a workdir that is about to be written.
+    """Return the path of a file of a workdir that is about to be written.
 
     Raises InputError for a link that leads out of the workdir: one from somebody else could
     have any file written so.
@@ -68,7 +68,8 @@ def own_file(workdir: str | Path, name: str) -> Path:
 
 
 def home(path: str | Path) -> Path:
-    """The path with its `~` as the home folder. Raises InputError where there is none."""
+    """Return the path with its `~` as the home folder. Raises InputError where there is
+    none."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

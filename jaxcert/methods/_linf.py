@@ -19,18 +19,18 @@ P_FIRST, P_LAST = 8, 1000
 
 
 def ratio(step: Array | int, run: Run, start: float, end: float) -> Array:
-    """How far e is between two epochs, in [0, 1]."""
+    """Return how far e is between two epochs, in [0, 1]."""
     epoch = step / run.steps_per_epoch
     return jnp.clip((epoch - start) / max(end - start, 1e-9), 0.0, 1.0)
 
 
 def p_schedule(r: Array) -> Array:
-    """8 * 125^r; the caller goes to infinity where r is 1."""
+    """Return p = 8 * 125^r; the caller goes to infinity where r is 1."""
     return P_FIRST * (P_LAST / P_FIRST) ** r
 
 
 def phase_of(step: int, run: Run, start: float, end: float) -> str:
-    """p8 | general | inf: what is compiled apart."""
+    """Return p8, general or inf: the name of the program that is compiled for this p."""
     epoch = step / run.steps_per_epoch
     if epoch >= end:
         return "inf"
@@ -65,7 +65,8 @@ def hinge(worst: Array, *, mix: float = 0.25) -> Array:
 
 
 def _clip(x: Array, high: float) -> Array:
-    """x between 0 and high; AT these bounds the gradient is 1, as the originals have it."""
+    """Clip x to 0 and high. AT these bounds the gradient is 1, as the originals have
+    it."""
     return jnp.where((x >= 0) & (x <= high), x, jnp.where(x < 0, 0.0, high))
 
 

@@ -25,7 +25,8 @@ from jaxcert.ops.dispatch import split
 
 
 def draw_noise(key: Key, image: Array, sigma: float, m: int) -> Array:
-    """m draws of N(0, sigma^2 I) for every image: [m,B,H,W,C] in the type of image."""
+    """Draw m samples of N(0, sigma^2 I) for every image: [m,B,H,W,C] in the type of
+    image."""
     return sigma * jax.random.normal(key, (m, *image.shape), image.dtype)
 
 
@@ -35,7 +36,7 @@ def add_noise(image: Array, noise: Array) -> Array:
 
 
 def repeat_labels(label: Array, m: int) -> Array:
-    """Labels [B] of the copies, [m*B]."""
+    """Repeat labels [B] for the m copies: [m*B]."""
     return jnp.tile(label, m)
 
 
@@ -83,7 +84,7 @@ def smoothed_loss(logits: Array, label: Array) -> Array:
 
 
 def l2(x: Array) -> Array:
-    """Norm of every image: [...,H,W,C] -> [...,1,1,1]."""
+    """Return the norm of every image: [...,H,W,C] -> [...,1,1,1]."""
     return jnp.sqrt((x**2).sum((-3, -2, -1), keepdims=True))
 
 

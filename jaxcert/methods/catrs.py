@@ -151,7 +151,8 @@ def objective(
 
 
 def divergence(logits: Array, soft: Array) -> Array:
-    """KL(soft [B,K] || softmax of logits [m*B,K]): [m,B]; terms with soft = 0 are 0."""
+    """Return KL(soft [B,K] || softmax of logits [m*B,K]) as [m,B]; terms with soft = 0
+    are 0."""
     logits = logits.reshape(-1, *soft.shape)
     return optax.losses.kl_divergence(jax.nn.log_softmax(logits), soft)
 

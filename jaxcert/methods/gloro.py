@@ -86,7 +86,8 @@ def method_of(
 
 
 def with_bottom(logits: Array, pairwise: Array, *, eps: Array) -> Array:
-    """[z, z_bot] [B,K+1]: the best that another class than the prediction can reach."""
+    """Return [z, z_bot] [B,K+1], where z_bot is the best that another class than the
+    prediction can reach."""
     p = logits.argmax(1)
     own = jax.nn.one_hot(p, logits.shape[1], dtype=bool)
     reach = jnp.where(own, -jnp.inf, logits + eps * pairwise[p])
