@@ -20,8 +20,9 @@ from test_wrapping import NETWORKS, network
 
 from jaxcert import config as configs
 from jaxcert.errors import InputError
-from jaxcert.import_torch import import_torch, network_of
+from jaxcert.import_torch import network_of
 from jaxcert.torch_import import arrays, state_dict
+from jaxcert.torch_import.workdir import import_torch
 from jaxcert.workdirs.runs import refuse_another
 
 ROOT = Path(__file__).parents[2]

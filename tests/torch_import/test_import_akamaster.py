@@ -14,6 +14,7 @@ from jaxcert.errors import InputError
 from jaxcert.import_torch import network_of
 from jaxcert.models import resnet
 from tests.conftest import close
+from tests.refusals import names
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHAPE = (9, 9, 3)  # odd: strides round up
@@ -120,7 +121,7 @@ def test_parameters_are_those_of_the_paper():
 
 
 def test_what_no_shortcut_can_be_is_refused():
-    with pytest.raises(InputError, match="'id' is neither 'conv' nor 'pad'"):
+    with pytest.raises(InputError, match=names("model.shortcut", "id")):
         resnet.make(depth=8, shortcut="id")
     with pytest.raises(InputError, match="needs an even width, not 3"):
         resnet.make(depth=8, width=3, shortcut="pad")
