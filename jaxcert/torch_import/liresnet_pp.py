@@ -14,7 +14,8 @@
     conv.init_x [1, D W, m, m] (LiResNet++)      power: blocks.vector [D,1,m,m,W]
 
 R is W for LiResNet++ and the rank of the reflectors for BRONet, whose kernels are ours
-turned by 180 degrees, see nn/bro.py. Identities and linear.eval_weight follow from the rest.
+turned by 180 degrees, see nn/bro.py: torch_import/bronet.py turns them. Identities and
+linear.eval_weight follow from the rest.
 In no state dict is that activations are MinMax, the rows of the head normalised, and the
 reflectors I + D^(-1/2) g (.) V.
 """
@@ -43,21 +44,11 @@ def convert_state_dict(
     float32 or float64. Raises InputError naming a tensor that is missing, unknown, of a wrong
     shape, of another type, or not finite.
     """
-    return _convert(arrays, image_shape, LIRESNET_PP)
+    return convert(arrays, image_shape, LIRESNET_PP)
 
 
-def convert_bronet(
-    arrays: Arrays, image_shape: tuple[int, int, int]
-) -> tuple[dict, dict, dict]:
-    """The same of `models.bronet`, with `ratio` among the facts."""
-    params, state, facts = _convert(arrays, image_shape, BRONET)
-    blocks = params["blocks"]
-    blocks["kernel"] = blocks["kernel"][:, ::-1, ::-1]
-    rank, width = blocks["kernel"].shape[-2:]
-    return params, state, facts | {"ratio": _ratio(rank, width)}
-
-
-def _convert(arrays: Arrays, image_shape, network: str) -> tuple[dict, dict, dict]:
+def convert(arrays: Arrays, image_shape, network: str) -> tuple[dict, dict, dict]:
+    """(params, state, facts) of LIRESNET_PP or BRONET, whose kernels are still turned."""
     arrays = wrapping.network_in(arrays, "conv.weights", network=network)
     weights = state_dict.shape_of(arrays, "conv.weights", 5, network)
     facts = _facts(arrays, weights, network)
@@ -128,12 +119,6 @@ def _rank(weights: tuple[int, ...], network: str) -> int:
             f"{network} has {there}: give the state dict of one, or a config of the other."
         )
     return rank
-
-
-def _ratio(rank: int, width: int) -> float:
-    """The one of which int(ratio width) is rank."""
-    ratio = rank / width
-    return ratio if int(ratio * width) == rank else float(np.nextafter(ratio, 1))
 
 
 def _shapes(rank: int, network: str, facts: dict, image_shape) -> Shapes:

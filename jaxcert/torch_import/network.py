@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,34 +84,18 @@ def as_network(model, params: dict, state: dict):
     return Network(model, *cast)
 
 
-def converter(network: str):
-    from jaxcert.torch_import import (
-        dist_net,
-        edm_unet,
-        lenet,
-        lip_convnet,
-        liresnet,
-        liresnet_pp,
-        resnet,
-    )
-
-    converters = {
-        "dist_net": dist_net.convert_state_dict,
-        "lip_convnet": lip_convnet.convert_state_dict,
-        "liresnet": liresnet.convert_state_dict,
-        "liresnet_pp": liresnet_pp.convert_state_dict,
-        "bronet": liresnet_pp.convert_bronet,
-        "edm_unet": edm_unet.convert_state_dict,
-        "resnet": resnet.convert_state_dict,
-        "resnet50": resnet.convert_resnet50,
-        "lenet": lenet.convert_state_dict,
-    }
-    if network not in converters:
+def converter(network: str) -> Callable:
+    """`convert_state_dict` of jaxcert.torch_import.<network>, found by the name of the file
+    as networks are: (arrays, image_shape) -> (params, state, facts), where facts are the
+    arguments of the network that the arrays show. Raises InputError for a network without."""
+    here, ours = Path(__file__).parent, Path(__file__).parents[1] / "models"
+    both = {f.stem for f in here.glob("[!_]*.py")} & {f.stem for f in ours.glob("*.py")}
+    if network not in both:
         raise InputError(
-            f"model.name is {network!r}: only networks of {', '.join(converters)} are "
+            f"model.name is {network!r}: only networks of {', '.join(sorted(both))} are "
             "imported, give a config of one."
         )
-    return converters[network]
+    return importlib.import_module(f"jaxcert.torch_import.{network}").convert_state_dict
 
 
 def _arguments(network: str) -> Mapping[str, inspect.Parameter]:

@@ -49,8 +49,8 @@ def convert_state_dict(
     or float64. Raises InputError naming a tensor that is missing, unknown, of a wrong shape, of
     another type, or not finite.
     """
-    arrays = _found(arrays, CIFAR)
-    stages = _stages(arrays)
+    arrays = found(arrays, CIFAR)
+    stages = stages_of(arrays)
     if stages != stages[:1] * 3:
         raise InputError(
             f"the state dict has {stages} blocks in its {len(stages)} stages where {CIFAR} has "
@@ -58,21 +58,11 @@ def convert_state_dict(
         )
     projects = any(".downsample." in name for name in arrays)
     facts = dict(shortcut="conv" if projects else "pad")
-    params, state, facts = _convert(arrays, image_shape, stages, CIFAR, facts)
+    params, state, facts = convert(arrays, image_shape, stages, CIFAR, facts)
     return params, state, {"depth": 6 * stages[0] + 2} | facts
 
 
-def convert_resnet50(
-    arrays: Arrays, image_shape: tuple[int, int, int]
-) -> tuple[dict, dict, dict]:
-    """The same of `models.resnet50`, with `stages` for depth and without `shortcut`."""
-    arrays = _found(arrays, IMAGENET)
-    stages = _stages(arrays)
-    params, state, facts = _convert(arrays, image_shape, stages, IMAGENET, {})
-    return params, state, {"stages": stages} | facts
-
-
-def _found(arrays: Arrays, network: str) -> Arrays:
+def found(arrays: Arrays, network: str) -> Arrays:
     """The network's own tensors, by the names of torchvision."""
     anchors = "fc.weight", "linear.weight"
     arrays = wrapping.network_in(arrays, *anchors, network=network)
@@ -83,14 +73,16 @@ def _found(arrays: Arrays, network: str) -> Arrays:
     }
 
 
-def _stages(arrays: Arrays) -> tuple[int, ...]:
-    """Blocks of each."""
-    found = [re.match(r"layer(\d+)\.(\d+)\.", name) for name in arrays]
-    blocks = Counter(stage for stage, _ in {(int(m[1]), int(m[2])) for m in found if m})
+def stages_of(arrays: Arrays) -> tuple[int, ...]:
+    """Blocks of each stage."""
+    names = [re.match(r"layer(\d+)\.(\d+)\.", name) for name in arrays]
+    blocks = Counter(stage for stage, _ in {(int(m[1]), int(m[2])) for m in names if m})
     return tuple(blocks[stage] for stage in sorted(blocks)) or (1, 1, 1)
 
 
-def _convert(arrays: Arrays, image_shape, stages, network: str, facts: dict):
+def convert(arrays: Arrays, image_shape, stages, network: str, facts: dict):
+    """(params, state, facts) of the network's own tensors; facts that are known already are
+    completed."""
     width, *_ = state_dict.shape_of(arrays, "conv1.weight", 4, network)
     classes, _ = state_dict.shape_of(arrays, "fc.weight", 2, network)
     facts = facts | dict(width=width, num_classes=classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcert import models
+from jaxcert.errors import InputError
 
 MODULES = {
     file.stem: importlib.import_module(f"jaxcert.models.{file.stem}")
@@ -232,3 +234,14 @@ def test_a_module_that_promises_constants_must_have_them():
     for promise in (dict(norm="l2"), dict(intervals=True)):
         with pytest.raises(TypeError):
             adapter.from_linen(Plain(), **sizes, **promise)
+
+
+def test_converters_are_found_by_the_name_of_their_network():
+    from jaxcert.torch_import import network
+
+    for name in set(NAMES) - {"small_cnn"}:
+        convert = network.converter(name)
+        assert convert.__module__ == f"jaxcert.torch_import.{name}"
+    for none in ("small_cnn", "state_dict", "_parts", "", "../resnet"):
+        with pytest.raises(InputError, match=re.escape(repr(none))):
+            network.converter(none)

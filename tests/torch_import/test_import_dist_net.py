@@ -332,7 +332,7 @@ def test_other_faults_end_in_a_sentence(ends, tmp_path):
     status, said = ends(import_torch, *given[2:])
     assert status == 2 and "--state is missing; for example --state model.npz" in said
     status, said = ends(import_torch, *given, "--config.model.name=small_cnn")
-    assert status == 2 and "only networks of dist_net, lip_convnet, " in said
+    assert status == 2 and "only networks of bronet, dist_net, " in said
     status, said = ends(import_torch, *given, "--config.model.image_shape=(8,8,2)")
     assert status == 2 and "model.mean has 1 values" in said
     assert not workdir.exists()

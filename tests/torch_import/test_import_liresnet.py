@@ -16,6 +16,7 @@ from conftest import Golden, close, golden_files
 from jaxcert import certify, import_torch, records
 from jaxcert.errors import InputError
 from jaxcert.models import bronet, liresnet, liresnet_pp
+from jaxcert.torch_import import bronet as from_bronet
 from jaxcert.torch_import import liresnet as from_liresnet
 from jaxcert.torch_import import liresnet_pp as from_liresnet_pp
 from tests.models.test_liresnet import steps_of
@@ -24,7 +25,7 @@ SHAPE = (8, 8, 2)
 CONVERT = {
     "liresnet": from_liresnet.convert_state_dict,
     "liresnet_pp": from_liresnet_pp.convert_state_dict,
-    "bronet": from_liresnet_pp.convert_bronet,
+    "bronet": from_bronet.convert_state_dict,
 }
 MODELS = {
     "liresnet": liresnet.make,
@@ -189,7 +190,7 @@ def test_ratio_of_every_rank_gives_this_rank(width):
     from jaxcert.nn import bro
 
     for rank in range(1, width):
-        ratio = from_liresnet_pp._ratio(rank, width)
+        ratio = from_bronet._ratio(rank, width)
         assert bro.rank_of(width, width, ratio) == rank
 
 

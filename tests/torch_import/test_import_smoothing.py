@@ -22,9 +22,9 @@ from jaxcert.errors import InputError
 from jaxcert.import_torch import network_of
 from jaxcert.interfaces import Model, Network
 from jaxcert.models import resnet
-from jaxcert.torch_import import lenet
+from jaxcert.torch_import import lenet, resnet50
 from jaxcert.torch_import import workdir as imports
-from jaxcert.torch_import.resnet import convert_resnet50, convert_state_dict
+from jaxcert.torch_import.resnet import convert_state_dict
 from jaxcert.workdirs import checkpoint
 
 RESNET = dict(name="resnet", depth=8, image_shape=(32, 32, 3))
@@ -194,7 +194,7 @@ REFUSED = {
     "unknown network": (
         partial(network_of, model="small_cnn"),
         tiny_resnet,
-        "only networks of dist_net, .* resnet, resnet50, lenet are imported",
+        "only networks of bronet, .* resnet, resnet50 are imported",
     ),
     "no arrays": (
         partial(network_of, model="resnet"),
@@ -259,7 +259,7 @@ def test_bottleneck_network_has_each_tensor_in_its_place():
     tensors = model.state_dict()
     assert "1.module.layer1.0.downsample.0.weight" in tensors
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    params, state, facts = convert_resnet50(arrays, shape)
+    params, state, facts = resnet50.convert_state_dict(arrays, shape)
     assert facts == dict(stages=stages, width=width, num_classes=5)
     inner = {
         name.removeprefix("1.module."): a

@@ -14,6 +14,7 @@ from jaxcert.errors import InputError
 from jaxcert.import_torch import network_of
 from jaxcert.torch_import import (
     arrays,
+    bronet,
     dist_net,
     edm_unet,
     lenet,
@@ -21,6 +22,7 @@ from jaxcert.torch_import import (
     liresnet,
     liresnet_pp,
     resnet,
+    resnet50,
     wrapping,
 )
 
@@ -43,7 +45,7 @@ NETWORKS = {  # converter, names and shapes, image shape, axes that follow from 
         {"conv1.weight": {1}},
     ),
     "resnet50": (
-        resnet.convert_resnet50,
+        resnet50.convert_state_dict,
         partial(resnet._shapes, (1, 2), resnet.IMAGENET, RESNET),
         COLOUR,
         {"conv1.weight": {1}},
@@ -94,7 +96,7 @@ NETWORKS = {  # converter, names and shapes, image shape, axes that follow from 
         },
     ),
     "bronet": (
-        liresnet_pp.convert_bronet,
+        bronet.convert_state_dict,
         partial(liresnet_pp._shapes, 2, liresnet_pp.BRONET, LIRESNET_PP),
         COLOUR,
         {"stem.0.init_x": {1, 2, 3}, "stem.0.weight": {1}, "neck.weight": {1}},

@@ -1,0 +1,21 @@
+"""State dicts of ResNets for ImageNet with bottleneck blocks (models/resnet50.py) -> our trees.
+
+The names are those of torchvision, see torch_import/resnet.py.
+"""
+
+from __future__ import annotations
+
+from jaxcert.torch_import import resnet
+from jaxcert.torch_import.state_dict import Arrays
+
+
+def convert_state_dict(
+    arrays: Arrays, image_shape: tuple[int, int, int]
+) -> tuple[dict, dict, dict]:
+    """(params, state, facts) of `models.resnet50`, as that of torch_import/resnet.py but with
+    `stages` for depth and without `shortcut`."""
+    arrays = resnet.found(arrays, resnet.IMAGENET)
+    stages = resnet.stages_of(arrays)
+    given = arrays, image_shape, stages, resnet.IMAGENET, {}
+    params, state, facts = resnet.convert(*given)
+    return params, state, {"stages": stages} | facts
