@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 ABSTAIN, ERROR = -1, -2
+NO_LABEL = -1
+"""Label of an image whose class is not known; no record file has it."""
 ATTACKS = ("pgd", "apgd")
 """Methods whose records hold distances that attacks found, no certificates."""
 
@@ -23,7 +25,7 @@ class Certificates(NamedTuple):
     index: np.ndarray
     """int64 [N], position in the data set's own order"""
     label: np.ndarray
-    """int32 [N]"""
+    """int32 [N]; -1: not known"""
     predicted: np.ndarray
     """int32 [N]; -1 abstains, -2 an error such as a NaN; the radius of both is 0"""
     radius: np.ndarray
@@ -61,8 +63,23 @@ class Certificates(NamedTuple):
 
     @property
     def correct(self) -> np.ndarray:
-        """bool [N]; abstentions and errors are wrong."""
-        return self.predicted == self.label
+        """bool [N]; abstentions, errors and images without a label are not correct."""
+        return (self.predicted == self.label) & (self.label != NO_LABEL)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of every image is known."""
+        return not (self.label == NO_LABEL).any()
+
+    def __repr__(self) -> str:
+        facts = [f"{len(self.index):,} images"]
+        facts += [str(self.header[k]) for k in ("method", "norm") if k in self.header]
+        if len(self.index):
+            if self.labelled:
+                facts.append(f"{100 * self.correct.mean():.1f} % correct")
+            facts.append(f"{(self.predicted < 0).sum():,} without a class")
+            facts.append(f"median radius {np.median(self.radius):.3g}")
+        return f"Certificates({', '.join(facts)})"
 
 
 def concatenate(parts: Iterable[Certificates]) -> Certificates:
@@ -83,12 +100,13 @@ def concatenate(parts: Iterable[Certificates]) -> Certificates:
 
 def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
     """Return the share of images that are correct with radius >= r, for each r; float64
-    [R], nan at radii of which the record says nothing (see `states`)."""
+    [R], nan at radii of which the record says nothing (see `states`), and at all radii
+    where an image has no label."""
     radii = np.asarray(radii, np.float64)
     reached = np.sort(c.radius[c.correct])
     below = np.searchsorted(reached, radii, side="left")
     share = (len(reached) - below) / len(c.index)
-    return np.where(states(c, radii), share, np.nan)
+    return np.where(states(c, radii) & c.labelled, share, np.nan)
 
 
 def certifies(c: Certificates) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxcert.certificate import Certificates
 
@@ -81,6 +82,11 @@ class Model(NamedTuple):
     """of denoisers, whether label -1 (no class) was trained, by label_dropout > 0 or
     num_classes 0; None: a classifier. What a denoiser takes: models/edm_unet.py"""
 
+    def __repr__(self) -> str:
+        kind = "denoiser" if self.unconditional is not None else "classifier"
+        norm = f", Lipschitz in {self.norm}" if self.norm else ""
+        return f"Model({kind} of {self.image_shape}, {self.num_classes} classes{norm})"
+
 
 Tell = Callable[[int, int], None]
 """Called with (layers done, layers) while a bound is computed."""
@@ -93,6 +99,10 @@ class Bound(NamedTuple):
     """float64 [K,K], of z_i - z_j in pixels"""
     growth: float
     """most by which a change of a layer's output, or a bias, can grow until the logits"""
+
+    def __repr__(self) -> str:
+        largest = np.asarray(self.pairwise).max()
+        return f"Bound(largest constant {largest:.4g}, growth {self.growth:.4g})"
 
 
 class Run(NamedTuple):
@@ -150,6 +160,9 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     ema: PyTree | None  # averaged params, or None
 
+    def __repr__(self) -> str:
+        return f"TrainState(step {self.step}, {_numbers(self.params)} parameters)"
+
 
 class Network(NamedTuple):
     """A trained network as certificates take it: read from a checkpoint's evaluation
@@ -160,6 +173,13 @@ class Network(NamedTuple):
     state: PyTree
     exact: Model | None = None
     """the same network in float32, where `model` computes in bfloat16"""
+
+    def __repr__(self) -> str:
+        return f"Network({self.model}, {_numbers(self.params)} parameters)"
+
+
+def _numbers(tree: PyTree) -> str:
+    return f"{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}"
 
 
 class Plan(NamedTuple):
@@ -196,3 +216,15 @@ class Certifier(NamedTuple):
 
     plan: Callable[[Key, Any], Plan] | None = None
     """(key, images [B,H,W,C], one is enough) -> Plan, of certificates that sample"""
+
+    image_shape: tuple[int, ...] | None = None
+    """of the images that it takes; None: any"""
+
+    def __repr__(self) -> str:
+        procedure = self.header.get("procedure")
+        name = procedure.get("name") if isinstance(procedure, dict) else procedure
+        known = {"procedure": name} | {
+            k: self.header[k] for k in ("norm", "sigma", "alpha") if k in self.header
+        }
+        facts = ", ".join(f"{k} {v}" for k, v in known.items())
+        return f"Certifier({self.header.get('method')}, {facts})"

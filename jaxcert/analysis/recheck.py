@@ -49,6 +49,10 @@ class Recheck(NamedTuple):
         """Return whether nothing contradicts the evidence; there may be none."""
         return not len(self.failing)
 
+    def __repr__(self) -> str:
+        held = f"{self.checked - len(self.failing):,} of {self.checked:,} rows hold"
+        return f"Recheck({', '.join([held, *filter(None, [self.reason])])})"
+
 
 def recheck(c: Certificates) -> Recheck:
     """Compare every row with what its evidence proves.

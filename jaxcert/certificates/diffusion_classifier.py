@@ -187,7 +187,7 @@ def make(
             "code": lipschitz.lipschitz_repo(weight, sigma),
         },
     }
-    return Certifier(header, certify, plan)
+    return Certifier(header, certify, plan, model.image_shape)
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

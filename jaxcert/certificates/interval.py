@@ -91,7 +91,7 @@ def make(
         "num_classes": model.num_classes,
         "procedure": {"name": "interval", "radii": tried, "logit_slack": slack},
     }
-    return Certifier(header, certify)
+    return Certifier(header, certify, image_shape=model.image_shape)
 
 
 @partial(jax.jit, static_argnums=0)

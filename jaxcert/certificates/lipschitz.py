@@ -103,7 +103,7 @@ def make(
         "procedure": {"name": "margin", "logit_slack": slack},
         "pairwise_bound": pairwise.tolist() if constant is None else float(constant),
     }
-    return Certifier(header, certify)
+    return Certifier(header, certify, image_shape=model.image_shape)
 
 
 def _tell() -> Tell:

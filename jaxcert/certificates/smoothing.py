@@ -249,7 +249,7 @@ def certifier(
         header["procedure"]["least_tail"] = least_tail
     if norm == "linf":
         header["procedure"]["d"] = d
-    return Certifier(header, certify, plan)
+    return Certifier(header, certify, plan, image_shape)
 
 
 def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):

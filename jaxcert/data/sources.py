@@ -41,6 +41,11 @@ class Source(NamedTuple):
     files: tuple[tuple[str, str], ...] = ()
     """name and digest of the files of a generated set, in their order"""
 
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.image.shape))
+        kind = f"{size} {self.image.dtype}, {self.num_classes} classes"
+        return f"Source({self.name!r}, {kind})"
+
 
 def open(
     name: str, split: str, *, dir: str = "", download: bool = True, pad: int = 0

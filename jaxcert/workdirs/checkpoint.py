@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -106,6 +107,21 @@ class Checkpoints:
             self._manager.close()
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Orbax logs by absl what load_network asks for, or raises as well. Inside, the logger of
+    absl is silent unless the program has set its level; afterwards it is as it was."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    if level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@_quietly()
 def load_network(
     model: Model, workdir: str | Path, *, mesh: Mesh, best: str = ""
 ) -> Loaded:
@@ -148,6 +164,12 @@ def selected_on(best: str) -> str:
     """Return 'holdout' or 'test', the split that a checkpoint.best chooses by, and ''
     for an empty one."""
     return best and (best.partition(":")[0] if ":" in best else "holdout")
+
+
+def network_digest(network: Network) -> str:
+    """The digest that a checkpoint of this network has."""
+    evaluation = {"params": network.params, "state": network.state}
+    return digest({k: np.asarray(v) for k, v in _flatten(evaluation).items()})
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:

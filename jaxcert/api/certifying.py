@@ -1,0 +1,290 @@
+"""Certificates of arrays: of many images, of one at a time, of any function of images."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
+
+from jaxcert import config as configs
+from jaxcert import random_keys, sharding, version
+from jaxcert.certificate import NO_LABEL, Certificates, concatenate
+from jaxcert.certificates import smoothing
+from jaxcert.errors import InputError, whole_from
+from jaxcert.interfaces import Certifier, Model, Network
+from jaxcert.ops.images import outside
+from jaxcert.workdirs import checkpoint
+
+
+class Prediction(NamedTuple):
+    """What a predictor says of an image."""
+
+    predicted: int
+    """the class; -1: it abstains, -2: the network's output is not finite"""
+    radius: float
+    """no image at a smaller distance changes the class, in the norm of the certificate and the
+    scale of [0, 1]; 0 without a class"""
+    abstained: bool
+    """whether there is no class"""
+
+
+def certify_images(
+    network: Network | Certifier,
+    images: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    certificate: str = "",
+    seed: int = 0,
+    index: ArrayLike | None = None,
+    batch: int = 256,
+    **settings: Any,
+) -> Certificates:
+    """Certify images -> Certificates: for each the predicted class, the radius within which it
+    cannot change, and the evidence.
+
+    network: of `load` or `load_weights`, or a certifier, as `smooth` makes one.
+    images: [N,H,W,C], uint8 or floats in [0, 1].
+    labels: [N], the true classes, for accuracies alone: no radius depends on them. Without
+        them every label of the result is -1, none of its rows counts as correct, and
+        certified_accuracy of it is nan.
+    certificate, settings: the file of jaxcert/certificates and arguments of its `make`, such as
+        certificate="smoothing", sigma=0.25, n=10_000. By default `lipschitz` for a Lipschitz
+        network and `smoothing`, which needs sigma, for another classifier.
+    seed, index: row i draws its noise by seed (of which the low 32 bits count) and index[i],
+        by default i: the same call gives the same rows, and these are those of
+        `jaxcert certify` at the positions `index` of a data set. Images that are certified in
+        several calls with one seed need an index each.
+    batch: images that are passed through a deterministic network together.
+
+    Where alpha is not 0, each row is wrong with probability at most alpha, for images that do
+    not depend on the seed. Raises InputError for images or labels of a wrong shape, type or
+    range, for a pixel that is not finite, and for settings that the certificate does not take.
+    """
+    certifier = _certifier_of(network, certificate, settings)
+    whole_from(1, batch=batch)
+    image = _checked(images, "images", certifier.image_shape)
+    count = len(image)
+    label = _labels(labels, count, certifier.header.get("num_classes"))
+    at = np.arange(count) if index is None else np.asarray(index)
+    if at.shape != (count,):
+        raise InputError(
+            f"index has the shape {at.shape}, and there are {count} images: give one number "
+            "for each."
+        )
+    if len(np.unique(at)) < count:
+        raise InputError(
+            "index has a number twice, which names the noise of an image: give each its own."
+        )
+    key = _key(seed)
+    known = np.zeros(count, np.int32) if label is None else label
+    parts = [
+        certifier.certify(key, image[part], known[part], at[part])
+        for part in (slice(i, i + batch) for i in range(0, count, batch))
+    ]
+    header = certifier.header | {
+        "seed": seed,
+        "versions": {"jaxcert": version.__version__, "jax": jax.__version__},
+    }
+    if isinstance(network, Network):
+        header["checkpoint"] = checkpoint.network_digest(network)
+    if index is None:
+        header["images"] = count
+        header["requests"] = [{"start": 0, "stop": count, "step": 1}]
+    rows = _in_order(concatenate(parts), at)
+    if label is None:
+        rows = rows._replace(label=np.full(count, NO_LABEL, np.int32))
+    return rows._replace(header=header)
+
+
+def predictor(
+    network: Network | Certifier,
+    *,
+    certificate: str = "",
+    seed: int = 0,
+    **settings: Any,
+) -> Callable[[ArrayLike], Prediction]:
+    """Return a function of one image [H,W,C] -> Prediction (predicted, radius, abstained). Its
+    first call compiles, each later one is a pass through the network, or n of them where the
+    certificate samples.
+
+    Arguments as of `certify_images`. The calls count from 0, and that count is the index of
+    the image: call i draws noise of its own, and says of an image what row i of certify_images
+    does. Whoever knows the seed and chooses the images can look for noise that errs, so give a
+    secret seed where that matters. Raises InputError as certify_images, for `image`.
+    """
+    certifier = _certifier_of(network, certificate, settings)
+    key, calls = _key(seed), itertools.count()
+    shape, label = certifier.image_shape, np.zeros(1, np.int32)
+
+    def predict(image: ArrayLike) -> Prediction:
+        one = _checked(np.asarray(image)[None], "image", shape)
+        rows = certifier.certify(key, one, label, np.array([next(calls)]))
+        predicted = int(rows.predicted[0])
+        return Prediction(predicted, float(rows.radius[0]), predicted < 0)
+
+    return predict
+
+
+def smooth(
+    f: Callable[..., Any],
+    *,
+    num_classes: int,
+    sigma: float,
+    n0: int = 100,
+    n: int = 100_000,
+    alpha: float = 0.001,
+    **options: Any,
+) -> Certifier:
+    """Return the certifier of a function, by randomized smoothing (Cohen, Rosenfeld and Kolter
+    2019, arXiv 1902.02918): what `certify_images` and `predictor` take.
+
+    f: images [B,H,W,C], float32 in [0, 1] with noise added -> classes int [B], or logits
+        [B,K]; a function that JAX can trace. A `jax.tree_util.Partial` keeps its arrays
+        arguments of the compiled program. A row whose logits are not all finite is no vote.
+    sigma: standard deviation of the noise for each pixel, in the scale of [0, 1].
+    n0, n: votes that choose the class, and that its radius rests on.
+    alpha: probability that a radius is wrong.
+    options: others of `jaxcert.certificates.smoothing.certifier`, such as procedure, radii,
+        noise, norm and image_shape.
+
+    Raises InputError for numbers that cannot certify anything.
+    """
+    if not callable(f):
+        raise InputError(
+            f"f must be a function of images, not {type(f).__name__}: a network is certified by "
+            'certify_images(network, images, certificate="smoothing", sigma=...).'
+        )
+    if any(c.__module__.partition(".")[0] == "torch" for c in type(f).__mro__):
+        raise InputError(
+            "f is a PyTorch module, which JAX cannot trace: give a JAX function, or the weights "
+            "to load_weights."
+        )
+    vote = Partial(_vote, f if isinstance(f, Partial) else Partial(f))
+    given = dict(num_classes=num_classes, sigma=sigma, n0=n0, n=n, alpha=alpha)
+    return smoothing.certifier(vote, **given, **options)
+
+
+def _vote(f, keys, image):
+    """interfaces.VoteFn of a function that draws nothing."""
+    return f(image)
+
+
+def _key(seed: int):
+    """The key that `jaxcert certify` makes of certify.seed."""
+    whole_from(0, seed=seed)
+    return jax.random.fold_in(random_keys.key(seed), configs.CERTIFY_STREAM)
+
+
+def _certifier_of(
+    network: Network | Certifier, certificate: str, settings: dict[str, Any]
+) -> Certifier:
+    """The certifier itself, or the one of a network and a certificate's settings."""
+    if isinstance(network, Certifier):
+        if left := [*["certificate"] * bool(certificate), *settings]:
+            raise InputError(
+                f"{left[0]} is fixed by the certifier that is given: leave it out, or give the "
+                "network."
+            )
+        return network
+    if not isinstance(network, Network):
+        raise InputError(
+            f"network must be one of jaxcert.load, or a certifier as of jaxcert.smooth, not "
+            f"{type(network).__name__}."
+        )
+    name = certificate or _default(network.model)
+    takes = inspect.signature(configs.maker("certificates", name)).parameters
+    for key, parameter in takes.items():
+        if parameter.default is parameter.empty and key not in ("network", *settings):
+            raise InputError(f"certificate {name} needs {key}: give it as {key}=....")
+    others = {k: v for k, v in settings.items() if isinstance(v, Network)}
+    section = {k: v for k, v in settings.items() if k not in others}
+    section = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
+    return configs.build(
+        "certificates",
+        ConfigDict(section | {"name": name}),
+        needs=others,
+        network=network,
+        mesh=sharding.local_mesh() if jax.local_device_count() > 1 else None,
+    )
+
+
+def _default(model: Model) -> str:
+    if model.unconditional is not None:
+        raise InputError(
+            "certificate must be named for a denoiser: noised_diffusion_classifier, "
+            "diffusion_classifier or denoised_smoothing."
+        )
+    return "smoothing" if model.lipschitz_bound is None else "lipschitz"
+
+
+def _checked(images: ArrayLike, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
+    """The images as an array, uint8 or floats in [0, 1]. Raises InputError in terms of the
+    argument `name`: 'images', or 'image' for a single one."""
+    image, single = np.asarray(images), name == "image"
+    given = image.shape[1:] if single else image.shape
+    if image.ndim < 2 or shape is not None and image.shape[1:] != tuple(shape):
+        wanted = ",".join(map(str, shape or ("...",)))
+        raise InputError(
+            f"{name} has the shape {given} where [{'' if single else 'N,'}{wanted}] is asked "
+            "for: channels come last, and one image is a batch of one."
+        )
+    if not image.size:
+        raise InputError(f"{name} has the shape {given}: give at least one image.")
+    if image.dtype == np.uint8:
+        return image
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise InputError(
+            f"{name} has the type {image.dtype}: give uint8, or floats in [0, 1]."
+        )
+    if image.dtype.itemsize < 4:
+        image = image.astype(np.float32)
+    finite = np.isfinite(image).reshape(len(image), -1).all(1)
+    if not finite.all():
+        where = "" if single else f"[{int(finite.argmin())}]"
+        raise InputError(f"{name}{where} has a pixel that is not finite: leave it out.")
+    if ends := outside(image):
+        raise InputError(
+            f"{name} has pixels from {ends[0]:.7g} to {ends[1]:.7g}: divide floats so that "
+            "they are in [0, 1], or give uint8."
+        )
+    return image
+
+
+def _labels(
+    labels: ArrayLike | None, count: int, classes: int | None
+) -> np.ndarray | None:
+    if labels is None:
+        return None
+    label = np.asarray(labels)
+    if label.shape != (count,):
+        raise InputError(
+            f"labels has the shape {label.shape}, and there are {count} images: give one class "
+            "for each."
+        )
+    if label.dtype.kind not in "iu":
+        raise InputError(f"labels has the type {label.dtype}: give whole numbers.")
+    low, high = int(label.min()), int(label.max())
+    if low < 0 or classes is not None and high >= classes:
+        known = "from 0 up" if classes is None else f"from 0 to {classes - 1}"
+        raise InputError(
+            f"labels has {low if low < 0 else high}: give classes {known}."
+        )
+    return label.astype(np.int32)
+
+
+def _in_order(rows: Certificates, index: np.ndarray) -> Certificates:
+    """Rows that are sorted by index, in the order of `index`."""
+    place = np.argsort(np.argsort(index))
+    columns = rows._asdict()
+    columns.pop("header")
+    return rows._replace(
+        **{k: None if v is None else v[place] for k, v in columns.items()}
+    )

@@ -1,0 +1,100 @@
+"""Record files: written, read, re-checked and reported on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jaxcert import records
+from jaxcert.analysis import recheck as rechecks
+from jaxcert.analysis import report
+from jaxcert.certificate import Certificates
+from jaxcert.errors import InputError
+
+_FORMS = {".csv": "csv", ".html": "html", ".tex": "latex", ".tsv": "tsv"}
+"""Suffix of a file -> the form of the report in it."""
+
+
+def write_records(path: str | Path, certificates: Certificates) -> None:
+    """Write certificates with their evidence into a new record file (docs/records.md).
+
+    Raises InputError for a file that is there and not empty (`jaxcert.records.Writer` appends),
+    and for certificates without labels: every row of a record has one, and a report counts what
+    is right. Without them keep the arrays of the certificates, as by numpy.savez.
+    """
+    path = Path(path)
+    if not certificates.labelled:
+        raise InputError(
+            f"the certificates have no labels, and a record such as {path} has one of each "
+            "image: give labels to certify_images, or keep the arrays by numpy.savez."
+        )
+    if path.is_file() and path.stat().st_size:
+        raise InputError(
+            f"{path} is there already: name another file, or append with "
+            "jaxcert.records.Writer."
+        )
+    with records.Writer(path, certificates.header) as writer:
+        writer.append(certificates)
+
+
+def open_records(path: str | Path) -> Certificates:
+    """Return the certificates of a record file, of a workdir (its certificates.jsonl), or of a
+    table of locuslab/smoothing, whose radii are kept as printed.
+
+    A last line that was cut off is left out. Raises InputError naming file, line and fault.
+    """
+    path = Path(path)
+    return records.load(path / report.RECORD if path.is_dir() else path)
+
+
+def recheck(certificates: Certificates) -> rechecks.Recheck:
+    """Return what the evidence of each row proves: votes for smoothing, logits and constants
+    for Lipschitz networks. No network is needed, and none of the code that certified runs.
+
+    `holds`: no radius exceeds what its evidence proves; `failing`: positions of rows that do;
+    `proven`: float64 [N], the radii that it proves, nan where none was compared; `reason`: why
+    no row could be compared, else empty; `notes`: sentences on what is not seen. It finds a
+    wrong formula or a changed row, and cannot tell whether votes and logits are the network's.
+    Raises InputError for a header that contradicts itself.
+    """
+    return rechecks.recheck(certificates)
+
+
+def write_report(
+    paths: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    form: str | None = None,
+    radii: Sequence[float] | None = None,
+    baseline: Sequence[str] = (),
+    sigma: float | Mapping[str, float] | None = None,
+    alpha: float | Mapping[str, float] | None = None,
+    n: float | Mapping[str, float] | None = None,
+) -> None:
+    """Write a report on one or several records, every radius re-checked, to a file or, without
+    `out`, to the terminal. Several are compared at the images that all have.
+
+    paths: record files, workdirs, or tables of locuslab/smoothing.
+    form: text | csv | csv-classes | csv-votes | html | latex | tsv; by default what the suffix
+        of `out` says, else text.
+    radii: where to state certified accuracy, in the scale of [0, 1].
+    baseline: names of the records to compare with, one for each sigma.
+    sigma, alpha, n: of tables, which do not say them: one number, or one for each name.
+
+    Raises InputError for records that cannot be read or compared and, when all is written, for
+    a radius that exceeds its evidence.
+    """
+    if form is not None and form not in report.FORMS:
+        raise InputError(
+            f"form must be one of {', '.join(report.FORMS)}, not {form!r}."
+        )
+    report.show(
+        [paths] if isinstance(paths, str | Path) else paths,
+        form=form or (out and _FORMS.get(Path(out).suffix.lower())) or None,
+        out=out,
+        radii=radii,
+        baseline=baseline,
+        sigma=sigma,
+        alpha=alpha,
+        n=n,
+    )

@@ -1,0 +1,46 @@
+"""Networks to certify: trained by the library, or by the papers' own PyTorch code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxcert import sharding
+from jaxcert.interfaces import Network
+from jaxcert.torch_import.network import network_of
+from jaxcert.workdirs.networks import open_network
+
+
+def load(workdir: str | Path) -> Network:
+    """Return the network of a workdir that `jaxcert train` or `jaxcert import_torch` made: the
+    newest checkpoint, or the best one where the run's config says by what.
+
+    It is on all devices of this process. JAX's own setting of the precision of products stays
+    as it is: `config.precision` of the run is not applied. Raises InputError for a workdir
+    without a finished checkpoint, and for files that are damaged.
+    """
+    return open_network(workdir, sharding.local_mesh())[0]
+
+
+def load_weights(
+    state: str | Path | Mapping[str, Any],
+    model: str,
+    *,
+    part: str = "",
+    **settings: Any,
+) -> Network:
+    """Return a network of the papers' own PyTorch code:
+    `load_weights(torch_model.state_dict(), "resnet")`.
+
+    state: {name: tensor on the CPU or numpy array}, the torch.nn.Module itself, or the path of
+        an npz or safetensors file.
+    model: the file of jaxcert/models that it is of: resnet | resnet50 | lenet | dist_net |
+        lip_convnet | liresnet | liresnet_pp | bronet | edm_unet.
+    part: of a state with several networks, what the names of the wanted one begin with.
+    settings: what no array shows, such as image_shape, mean and std; the rest is read off the
+        arrays.
+
+    Raises InputError for a state of another network than the settings say.
+    """
+    return network_of(state, model, part=part, **settings)
