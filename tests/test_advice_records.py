@@ -544,7 +544,10 @@ def test_first_votes_are_those_of_all_training_images(ends, run, tmp_path):
     with pytest.raises(InputError, match="there are no first votes") as caught:
         _smoothing.first_votes(str(path), 12, 10)
     given = cli.parse(
-        advised_arguments(str(caught.value)), "", needs="workdir", takes_out="certificates.jsonl"
+        advised_arguments(str(caught.value)),
+        "",
+        needs="workdir",
+        takes_out="certificates.jsonl",
     )
     source = opened.open(given.config).images["train"]
     assert given.config.certify.split == "train" and str(given.out) == str(path)

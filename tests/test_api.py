@@ -226,13 +226,14 @@ def test_predictor_gives_no_class_where_no_output_is_finite():
 
 
 def test_a_call_of_the_predictor_draws_noise_of_its_own(smoothed):
-    grey = np.full(SHAPE, 128, np.uint8)
-    rows = jaxcert.certify_images(smoothed, np.stack([grey] * 4))
-    assert len({tuple(votes) for votes in rows.counts.tolist()}) > 1
+    image = np.full(SHAPE, 128, np.uint8)
+    image[0] = 190
+    rows = jaxcert.certify_images(smoothed, np.stack([image] * 4))
+    assert len(set(rows.radius.tolist())) > 1
     predict = jaxcert.predictor(smoothed)
     with pytest.raises(InputError):
-        predict(grey / 1.0)  # counts for nothing
-    assert [predict(grey).predicted for _ in range(4)] == rows.predicted.tolist()
+        predict(image / 1.0)  # counts for nothing
+    assert [predict(image).radius for _ in range(4)] == rows.radius.tolist()
 
 
 def test_other_certificates_of_a_network_by_their_settings():
@@ -248,9 +249,9 @@ def test_records_are_written_once_and_read_again(certificates, tmp_path):
     jaxcert.write_records(path, certificates)
     same(jaxcert.open_records(path), certificates)
     same(jaxcert.open_records(tmp_path), certificates)
-    before = path.read_bytes()
+    before, others = path.read_bytes(), certificates._replace(index=np.arange(6, 12))
     with pytest.raises(InputError) as error:
-        jaxcert.write_records(path, certificates)
+        jaxcert.write_records(path, others)
     assert str(path) in str(error.value) and path.read_bytes() == before
 
 
@@ -352,10 +353,19 @@ def test_a_mistake_names_its_argument(network, named, value, given):
     assert named in str(error.value) and value in str(error.value)
 
 
-def test_certifier_has_its_own_settings(smoothed):
+@pytest.mark.parametrize(
+    "named, given",
+    [
+        ("sigma", dict(images=IMAGES, sigma=0.5)),
+        ("certificate", dict(images=IMAGES, certificate="smoothing")),
+        ("images", dict(images=IMAGES / 1.0)),
+        ("labels", dict(images=IMAGES, labels=LABELS + 1)),
+    ],
+)
+def test_a_mistake_with_a_certifier_names_its_argument(smoothed, named, given):
     with pytest.raises(InputError) as error:
-        jaxcert.certify_images(smoothed, IMAGES, sigma=0.5)
-    assert "sigma" in str(error.value)
+        jaxcert.certify_images(smoothed, **given)
+    assert str(error.value).startswith(f"{named} ")
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,15 @@ def test_example_of_smoothing_runs_and_its_record_is_read(
     assert len(c.index) == 5 and c.correct.sum() >= 3
 
 
+def test_example_of_records_reads_and_rechecks_them(tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/quickstart").symlink_to(tables.RECORD)
+    monkeypatch.chdir(tmp_path)
+    names = run("jaxcert.recheck")
+    assert names["check"].holds and names["check"].checked == 797
+    assert "<!doctype html>" in Path("quickstart.html").read_text().lower()
+
+
 def test_example_of_a_config_is_one(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(example("import base"))
