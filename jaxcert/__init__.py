@@ -80,12 +80,14 @@ _MODULES = {
 """Public name -> the module that defines it, imported at its first use."""
 
 
-def __getattr__(name: str):
-    if name not in _MODULES:
-        raise AttributeError(f"module 'jaxcert' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"jaxcert.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to a type checker it would mean that any name is there
+
+    def __getattr__(name):
+        if name not in _MODULES:
+            raise AttributeError(f"module 'jaxcert' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"jaxcert.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

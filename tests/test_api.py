@@ -255,6 +255,16 @@ def test_records_are_written_once_and_read_again(certificates, tmp_path):
     assert str(path) in str(error.value) and path.read_bytes() == before
 
 
+def test_a_path_is_no_certificates(tmp_path):
+    for call in (jaxcert.recheck, lambda c: jaxcert.write_records(tmp_path / "x", c)):
+        with pytest.raises(InputError) as error:
+            call("certificates.jsonl")
+        assert "certificates" in str(error.value) and "str" in str(error.value)
+    with pytest.raises(InputError) as error:
+        jaxcert.write_report([])
+    assert str(error.value).startswith("paths ")
+
+
 def test_recheck_finds_a_radius_that_is_too_large(certificates):
     assert jaxcert.recheck(certificates).holds
     radius = certificates.radius * np.where(np.arange(6) == 2, 1.001, 1)
@@ -338,6 +348,9 @@ NAN = np.where(np.arange(6)[:, None, None, None] == 4, np.nan, IMAGES / 255)
         ("labels", "-1", dict(labels=LABELS - 1)),
         ("index", "(2,)", dict(index=[0, 1])),
         ("index", "twice", dict(index=[0, 1, 2, 3, 4, 4])),
+        ("index", "whole", dict(index=[0.5, 1, 2, 3, 4, 5])),
+        ("index", "2^32", dict(index=[0, 1, 2, 3, 4, 2**32])),
+        ("images", "unequal", dict(images=[[1, 2], [3]])),
         ("batch", "0", dict(batch=0)),
         ("seed", "-1", dict(seed=-1)),
         ("network", "str", dict(network="runs/quickstart")),
@@ -389,6 +402,17 @@ def test_what_cannot_be_smoothed():
         with pytest.raises(InputError) as error:
             jaxcert.smooth(f, num_classes=CLASSES, **VOTES)
         assert str(error.value).startswith("f ")
+    with pytest.raises(InputError) as error:
+        jaxcert.smooth(brightest, num_classes=CLASSES, samples=9, **VOTES)
+    assert str(error.value).startswith("samples ")
+
+
+def test_numbers_of_numpy_can_be_written(tmp_path):
+    given = dict(num_classes=np.int64(CLASSES), alpha=np.float32(0.01), n=np.int32(100))
+    one = jaxcert.smooth(brightest, sigma=np.float32(0.25), **given)
+    rows = jaxcert.certify_images(one, IMAGES, LABELS, seed=np.int64(1))
+    jaxcert.write_records(tmp_path / "rows.jsonl", rows)
+    assert jaxcert.recheck(jaxcert.open_records(tmp_path / "rows.jsonl")).holds
 
 
 def test_only_the_first_call_of_a_predictor_compiles(network, caplog):

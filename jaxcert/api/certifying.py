@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from jaxcert import config as configs
 from jaxcert import random_keys, sharding, version
 from jaxcert.certificate import NO_LABEL, Certificates, concatenate
-from jaxcert.certificates import smoothing
+from jaxcert.certificates import _inputs, smoothing
 from jaxcert.errors import InputError, whole_from
 from jaxcert.interfaces import Certifier, Model, Network
 from jaxcert.ops.images import outside
@@ -73,24 +73,20 @@ def certify_images(
     image = _checked(images, "images", certifier.image_shape)
     count = len(image)
     label = _labels(labels, count, certifier.header.get("num_classes"))
-    at = np.arange(count) if index is None else np.asarray(index)
+    at = np.arange(count) if index is None else _array(index, "index")
     if at.shape != (count,):
         raise InputError(
             f"index has the shape {at.shape}, and there are {count} images: give one number "
             "for each."
         )
-    if len(np.unique(at)) < count:
-        raise InputError(
-            "index has a number twice, which names the noise of an image: give each its own."
-        )
-    key = _key(seed)
+    at, key = _inputs.check_index(at), _key(seed)
     known = np.zeros(count, np.int32) if label is None else label
     parts = [
         certifier.certify(key, image[part], known[part], at[part])
         for part in (slice(i, i + batch) for i in range(0, count, batch))
     ]
     header = certifier.header | {
-        "seed": seed,
+        "seed": int(seed),
         "versions": {"jaxcert": version.__version__, "jax": jax.__version__},
     }
     if isinstance(network, Network):
@@ -125,7 +121,7 @@ def predictor(
     shape, label = certifier.image_shape, np.zeros(1, np.int32)
 
     def predict(image: ArrayLike) -> Prediction:
-        one = _checked(np.asarray(image)[None], "image", shape)
+        one = _checked(_array(image, "image")[None], "image", shape)
         rows = certifier.certify(key, one, label, np.array([next(calls)]))
         predicted = int(rows.predicted[0])
         return Prediction(predicted, float(rows.radius[0]), predicted < 0)
@@ -167,9 +163,15 @@ def smooth(
             "f is a PyTorch module, which JAX cannot trace: give a JAX function, or the weights "
             "to load_weights."
         )
+    takes = inspect.signature(smoothing.certifier).parameters
+    if unknown := [key for key in options if key not in takes or key == "vote"]:
+        raise InputError(
+            f"{unknown[0]} is no option of smooth: there are {', '.join([*takes][1:])}."
+        )
     vote = Partial(_vote, f if isinstance(f, Partial) else Partial(f))
     given = dict(num_classes=num_classes, sigma=sigma, n0=n0, n=n, alpha=alpha)
-    return smoothing.certifier(vote, **given, **options)
+    given = {k: _plain(v) for k, v in (given | options).items()}
+    return smoothing.certifier(vote, **given)
 
 
 def _vote(f, keys, image):
@@ -205,8 +207,7 @@ def _certifier_of(
         if parameter.default is parameter.empty and key not in ("network", *settings):
             raise InputError(f"certificate {name} needs {key}: give it as {key}=....")
     others = {k: v for k, v in settings.items() if isinstance(v, Network)}
-    section = {k: v for k, v in settings.items() if k not in others}
-    section = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
+    section = {k: _plain(v) for k, v in settings.items() if k not in others}
     return configs.build(
         "certificates",
         ConfigDict(section | {"name": name}),
@@ -214,6 +215,22 @@ def _certifier_of(
         network=network,
         mesh=sharding.local_mesh() if jax.local_device_count() > 1 else None,
     )
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as Python's own, which a header holds, and a list as a tuple."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _array(value: ArrayLike, name: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise InputError(
+            f"{name} has parts of unequal length: give an array."
+        ) from None
 
 
 def _default(model: Model) -> str:
@@ -228,7 +245,7 @@ def _default(model: Model) -> str:
 def _checked(images: ArrayLike, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
     """The images as an array, uint8 or floats in [0, 1]. Raises InputError in terms of the
     argument `name`: 'images', or 'image' for a single one."""
-    image, single = np.asarray(images), name == "image"
+    image, single = _array(images, name), name == "image"
     given = image.shape[1:] if single else image.shape
     if image.ndim < 2 or shape is not None and image.shape[1:] != tuple(shape):
         wanted = ",".join(map(str, shape or ("...",)))
@@ -263,7 +280,7 @@ def _labels(
 ) -> np.ndarray | None:
     if labels is None:
         return None
-    label = np.asarray(labels)
+    label = _array(labels, "labels")
     if label.shape != (count,):
         raise InputError(
             f"labels has the shape {label.shape}, and there are {count} images: give one class "

@@ -23,7 +23,7 @@ def write_records(path: str | Path, certificates: Certificates) -> None:
     is right. Without them keep the arrays of the certificates, as by numpy.savez.
     """
     path = Path(path)
-    if not certificates.labelled:
+    if not _known(certificates).labelled:
         raise InputError(
             f"the certificates have no labels, and a record such as {path} has one of each "
             "image: give labels to certify_images, or keep the arrays by numpy.savez."
@@ -57,7 +57,17 @@ def recheck(certificates: Certificates) -> rechecks.Recheck:
     wrong formula or a changed row, and cannot tell whether votes and logits are the network's.
     Raises InputError for a header that contradicts itself.
     """
-    return rechecks.recheck(certificates)
+    return rechecks.recheck(_known(certificates))
+
+
+def _known(certificates: Certificates) -> Certificates:
+    """Raises InputError for what is none, such as a path."""
+    if isinstance(certificates, Certificates):
+        return certificates
+    raise InputError(
+        f"certificates must be those of certify_images or open_records, not "
+        f"{type(certificates).__name__}."
+    )
 
 
 def write_report(
@@ -88,8 +98,11 @@ def write_report(
         raise InputError(
             f"form must be one of {', '.join(report.FORMS)}, not {form!r}."
         )
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not paths:
+        raise InputError("paths is empty: give at least one record file.")
     report.show(
-        [paths] if isinstance(paths, str | Path) else paths,
+        paths,
         form=form or (out and _FORMS.get(Path(out).suffix.lower())) or None,
         out=out,
         radii=radii,
