@@ -10,10 +10,8 @@ from __future__ import annotations
 from flax import linen as nn
 
 from jaxcert.interfaces import Model
-from jaxcert.models._parts import check_dtype
-from jaxcert.models.liresnet import check_liresnet
-from jaxcert.models.liresnet_pp import LiResNetPP, check_neck
-from jaxcert.nn import adapter, bro, liresnet
+from jaxcert.models import liresnet_pp
+from jaxcert.nn import bro, liresnet
 from jaxcert.nn.activations import maxmin
 
 
@@ -36,26 +34,9 @@ def make(
     products over frequencies stay float32. Raises InputError where a layer is undefined.
     """
     steps = power_steps, power_steps_evaluated
-    check_liresnet(image_shape, num_classes, depth, width, dense, steps)
-    check_neck(image_shape, width, dense, dense_depth)
+    sizes = image_shape, num_classes, width, dense, dense_depth
+    liresnet_pp.check(*sizes, depth=depth, power_steps=steps, dtype=dtype)
     bro.rank_of(width, width, ratio)
-    check_dtype(dtype)
-    power = liresnet.Power(
-        power_steps, power_steps_evaluated, start=nn.initializers.ones
-    )
+    power = liresnet.Power(*steps, start=nn.initializers.ones)
     blocks = bro.Blocks(depth, (image_shape[0] // 2, width), maxmin, ratio)
-    return adapter.from_linen(
-        LiResNetPP(
-            tuple(image_shape),
-            num_classes,
-            width,
-            dense,
-            dense_depth,
-            blocks,
-            power,
-            dtype,
-        ),
-        image_shape=image_shape,
-        num_classes=num_classes,
-        norm="l2",
-    )
+    return liresnet_pp.network(*sizes, blocks, power, dtype)

@@ -56,21 +56,11 @@ def make(
     """
     check_sizes(image_shape, num_classes, width)
     check_dtype(dtype)
-    side, columns, channels = image_shape
-    if not isinstance(stages, int) or side != columns or side != 2**stages:
-        fits = max(1, (max(side, columns) - 1).bit_length())
-        advice = f"set config.model.stages={fits}"
-        if not side == columns == 2**fits:
-            advice += (
-                f" and config.model.image_shape={2**fits},{2**fits},{channels}, with "
-                f"config.data.pad={2**fits}"
-            )
+    _check_stages(image_shape, stages)
+    if len(mean) != image_shape[2]:
         raise InputError(
-            f"lip_convnet with {stages} stages halves the side to 1 and needs images of "
-            f"{2**stages}x{2**stages}, not {side}x{columns}: {advice}."
+            f"model.mean has {len(mean)} values for {image_shape[2]} channels."
         )
-    if len(mean) != channels:
-        raise InputError(f"model.mean has {len(mean)} values for {channels} channels.")
     one_of(ACTIVATIONS, of="model", activation=activation)
     one_of(("orthogonal", "lln"), of="model", head=head)
     features = width * 2**stages
@@ -109,6 +99,24 @@ def make(
     )
     return adapter.from_linen(
         module, image_shape=image_shape, num_classes=num_classes, norm="l2"
+    )
+
+
+def _check_stages(image_shape, stages: int) -> None:
+    """Raises InputError, with the stages that fit, unless they halve the side to 1."""
+    side, columns, channels = image_shape
+    if isinstance(stages, int) and side == columns == 2**stages:
+        return
+    fits = max(1, (max(side, columns) - 1).bit_length())
+    advice = f"set config.model.stages={fits}"
+    if not side == columns == 2**fits:
+        advice += (
+            f" and config.model.image_shape={2**fits},{2**fits},{channels}, with "
+            f"config.data.pad={2**fits}"
+        )
+    raise InputError(
+        f"lip_convnet with {stages} stages halves the side to 1 and needs images of "
+        f"{2**stages}x{2**stages}, not {side}x{columns}: {advice}."
     )
 
 

@@ -46,33 +46,20 @@ def make(
     models/liresnet.py. Raises InputError where a layer is undefined.
     """
     steps = power_steps, power_steps_evaluated
-    check_liresnet(image_shape, num_classes, depth, width, dense, steps)
-    check_neck(image_shape, width, dense, dense_depth)
-    check_dtype(dtype)
-    power = liresnet.Power(
-        power_steps, power_steps_evaluated, start=nn.initializers.ones
-    )
+    sizes = image_shape, num_classes, width, dense, dense_depth
+    check(*sizes, depth=depth, power_steps=steps, dtype=dtype)
+    power = liresnet.Power(*steps, start=nn.initializers.ones)
     inside = (image_shape[0] // 2, width)
     blocks = liresnet.Blocks(depth, inside, maxmin, power, centred=True)
-    return adapter.from_linen(
-        LiResNetPP(
-            tuple(image_shape),
-            num_classes,
-            width,
-            dense,
-            dense_depth,
-            blocks,
-            power,
-            dtype,
-        ),
-        image_shape=image_shape,
-        num_classes=num_classes,
-        norm="l2",
-    )
+    return network(*sizes, blocks, power, dtype)
 
 
-def check_neck(image_shape, width: int, dense: int, dense_depth: int) -> None:
-    """Raises InputError."""
+def check(
+    image_shape, num_classes, width, dense, dense_depth, *, depth, power_steps, dtype
+) -> None:
+    """Raises InputError for sizes or a dtype that make no network; power_steps: in training
+    and in evaluation."""
+    check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
     inputs = width * (image_shape[0] // 8) ** 2
     if dense > inputs:
         raise InputError(
@@ -80,6 +67,14 @@ def check_neck(image_shape, width: int, dense: int, dense_depth: int) -> None:
             f"are at most as many, not {dense}: widen the blocks or narrow the dense layers."
         )
     whole_from(0, of="model", dense_depth=dense_depth)
+    check_dtype(dtype)
+
+
+def network(image_shape, num_classes, *parts) -> Model:
+    """The Model of a LiResNetPP, which takes these arguments in this order."""
+    module = LiResNetPP(tuple(image_shape), num_classes, *parts)
+    sizes = dict(image_shape=image_shape, num_classes=num_classes)
+    return adapter.from_linen(module, **sizes, norm="l2")
 
 
 class LiResNetPP(nn.Module):
