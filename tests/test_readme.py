@@ -492,4 +492,6 @@ def test_quickstart_leaves_what_is_listed(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert not [name for name in listed if not (tmp_path / "run" / name).exists()]
     output = next(block for block in OUTPUT if block.startswith("certified accuracy"))
-    assert done.stdout.splitlines()[0] == output.splitlines()[0]
+    # a tiny run may have shares of 0, which have an interval instead
+    title = done.stdout.splitlines()[0].replace(" or [95 % interval]", "")
+    assert title == output.splitlines()[0]
