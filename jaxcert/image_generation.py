@@ -21,7 +21,7 @@ from jaxcert import config as configs
 from jaxcert import random_keys, sharding
 from jaxcert.data import write
 from jaxcert.diffusion import edm, sampler
-from jaxcert.errors import InputError, interruptible
+from jaxcert.errors import InputError, interruptible, whole_from, within
 from jaxcert.locks import only_writer
 from jaxcert.progress import Progress
 from jaxcert.workdirs.networks import open_edm, predictor
@@ -54,11 +54,9 @@ def generate(
     workdir that holds no EDM, one without classes and no classifier, one that was trained
     with classes only and a classifier, or a folder with images of another origin.
     """
-    if count < 1 or batch < 0 or not 0 <= seed < 2**32:
-        raise InputError(
-            f"--count {count}, --batch {batch}, --seed {seed}: give at least 1, at least 0, "
-            "and from 0 to 2^32 - 1."
-        )
+    whole_from(1, **{"--count": count})
+    whole_from(0, **{"--batch": batch})
+    within(f"[0, {2**32 - 1}]", **{"--seed": seed})
     levels = edm.schedule(steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
     churn = sampler.Churn(*churn)
     sampler.check(churn)

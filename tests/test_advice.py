@@ -106,7 +106,7 @@ CHECKED = [
     ("'resnt'; there are", "model.name=resnt", "model.name=small_cnn"),
     ("split must be one of train, test", "certify.split=valid", "certify.split=train"),
     (
-        "give numbers from 0 up",
+        names("certify.radii", -1.0),
         "certify.radii=(-1.,)",
         "certify.radii=(0.0,0.25,0.5)",
     ),
@@ -119,11 +119,11 @@ CERTIFIED = [
     ("take more, at least 10", "n=5", "n=10"),
     (names("chunk", -1), "chunk=-1", "chunk=0"),
     ("procedure must be one of certify, predict", "procedure=x", "procedure=predict"),
-    ("certify.step must be at least 1", "step=0", "step=1"),
-    ("certify.batch and", "batch=0", "batch=1"),
+    (names("certify.step", 0), "step=0", "step=1"),
+    (names("certify.batch", 0), "batch=0", "batch=1"),
     ("leave none of", "start=5000", "start=0"),
     (names("split", "valid"), "split=valid", "split=train"),
-    ("give numbers from 0 up", "radii=(-1.,)", "radii=(0.0,0.25,0.5)"),
+    (names("certify.radii", -1.0), "radii=(-1.,)", "radii=(0.0,0.25,0.5)"),
     ("give numbers from 0 up", "--radii=x", "--radii=0,0.25,36/255"),
     ("leave one of them out", "procedure=certify --radii=0", "procedure=certify"),
     ("leave one of them out", "procedure=certify --radii=0", "--radii=0"),
@@ -264,7 +264,7 @@ def test_generated_images(capsys, tmp_path):
     assert said_by(convert, other, capsys)[0] == 0
     judge = ["--generated", out, "--out", tmp_path / "q", "--data"]
     status, said = said_by(quality, [*judge, "digits", "--count=-1"], capsys)
-    assert status == 2 and "give 0 (all) or more" in said
+    assert status == 2 and re.search(names("--count", -1), said)
     status, said = said_by(quality, [*judge, "digits", "--pad=32"], capsys)
     assert status == 2 and "or --pad" in said
     assert said_by(quality, [*judge, "digits"], capsys)[0] == 0
@@ -272,10 +272,22 @@ def test_generated_images(capsys, tmp_path):
 
 STUDIES = {
     "counts": ("--counts=5", "name their folder by --generated", "--counts=0"),
-    "negative": ("--counts=-1", "must be 0 or more", "--counts=0"),
-    "epochs": ("--epochs=0", "factors above 0", "--epochs=1"),
+    "negative": (
+        "--counts=-1",
+        "--counts must be a whole number from 0 up, not -1",
+        "--counts=0",
+    ),
+    "epochs": (
+        "--epochs=0",
+        "--epochs must be finite and above 0, not 0.0",
+        "--epochs=1",
+    ),
     "twice": (f"--config={CONFIG}", "give each --config", ""),
-    "images": ("--train-images=-1", "give 0 (none) or more", "--train-images=0"),
+    "images": (
+        "--train-images=-1",
+        "--train-images must be a whole number from 0 up, not -1",
+        "--train-images=0",
+    ),
 }
 
 

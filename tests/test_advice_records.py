@@ -12,6 +12,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from refusals import names
 from study_runs import of_counts
 from study_runs import workdir as study_run
 
@@ -615,9 +616,9 @@ SAMPLED = "--workdir {edm} --count=2 --batch=2 --steps=2"
 JUDGED = "--generated {folder}/set.npz --data=digits --count=20"
 ATTACKED = "--workdir {lires} --config.certify.stop=1 --steps=1"
 COMMANDS = [
-    ("give at least 1, at least 0", generate, f"{SAMPLED} --count=0", SAMPLED),
-    ("at least 0, and from", generate, f"{SAMPLED} --batch=-1", f"{SAMPLED} --batch=0"),
-    (r"from 0 to 2\^32 - 1", generate, f"{SAMPLED} --seed=-1", f"{SAMPLED} --seed=0"),
+    (names("--count", 0), generate, f"{SAMPLED} --count=0", SAMPLED),
+    (names("--batch", -1), generate, f"{SAMPLED} --batch=-1", f"{SAMPLED} --batch=0"),
+    (names("--seed", -1), generate, f"{SAMPLED} --seed=-1", f"{SAMPLED} --seed=0"),
     ("such as one of configs/edm", generate, f"{SAMPLED} --workdir {{cnn}}", SAMPLED),
     (
         "labels them by --classifier",
@@ -650,7 +651,7 @@ COMMANDS = [
         f"{JUDGED} --classifier {{small}}",
         f"{JUDGED} --classifier {{cnn}}",
     ),
-    ("give 0 .all. or more", quality, f"{JUDGED} --count=-1", f"{JUDGED} --count=20"),
+    (names("--count", -1), quality, f"{JUDGED} --count=-1", f"{JUDGED} --count=20"),
     ("give the --data the images are made like", quality, f"{JUDGED} --pad=12", JUDGED),
     (
         "or --pad",
@@ -678,12 +679,12 @@ COMMANDS = [
     ),
     ("such as lip_convnet", attack, f"{ATTACKED} --workdir {{cnn}}", ATTACKED),
     (
-        "--attack is pgd or apgd",
+        "--attack must be one of pgd, apgd",
         attack,
         f"{ATTACKED} --attack=x",
         f"{ATTACKED} --attack=pgd --out {{tmp}}/a.jsonl",
     ),
-    ("--steps of at least 1", attack, f"{ATTACKED} --steps=0", ATTACKED),
+    (names("--steps", 0), attack, f"{ATTACKED} --steps=0", ATTACKED),
     (
         "a radius above 0 among",
         attack,

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import attack, records, sharding
 from jaxcert import config as configs
@@ -165,8 +166,8 @@ def test_a_report_does_not_take_an_attack_for_a_certificate(workdir):
     "arguments,words",
     [
         (["--steps", "many"], "--steps.*'many'"),
-        (["--attack", "fgsm"], "--attack is pgd or apgd, not 'fgsm'"),
-        (["--steps", "0"], "--steps of at least 1"),
+        (["--attack", "fgsm"], names("--attack", "fgsm")),
+        (["--steps", "0"], names("--steps", 0)),
         (["--config.certify.radii=(0,)"], "a radius above 0 among certify.radii"),
     ],
 )

@@ -181,15 +181,12 @@ CERTIFY = {
     "procedure": ("procedure=x", names("procedure", "x")),
     "name": ("name=x", "no certificate is called 'x'; there are denoised_smoothing, "),
     "not lipschitz": ("name=lipschitz", "needs a Lipschitz network, as lip_convnet"),
-    "batch": ("batch=0", "certify.batch and certify.step must be at least 1"),
-    "step": ("step=0", "certify.step must be at least 1"),
+    "batch": ("batch=0", names("certify.batch", 0)),
+    "step": ("step=0", names("certify.step", 0)),
     "start": ("start=5000", "leave none of 797 images"),
     "split": ("split=valid", names("split", "valid")),
     "radii": ("radii=(1,'a')", "type tuple, such as"),
-    "negative radius": (
-        "radii=(0.,-1.)",
-        "certify.radii has -1.0: give numbers from 0",
-    ),
+    "negative radius": ("radii=(0.,-1.)", names("certify.radii", -1.0)),
     "radius nan": ("radii=(nan,)", "type tuple, such as"),
     "infinite radius": ("radii=(1e999,)", r"certify.radii is \(inf,\): give a finite"),
 }
@@ -631,8 +628,8 @@ BEFORE = {
     "split": ("certify.split=valid", names("split", "valid")),
     "images": ("certify.start=5000", "leave none of 797 images"),
     "alpha in eval": ("eval.certify.alpha=0", names("alpha", 0.0)),
-    "radius": ("certify.radii=(-1.,)", "certify.radii has -1.0: give numbers"),
-    "radius in eval": ("eval.certify.radii=(-1.,)", "radii has -1.0: give numbers"),
+    "radius": ("certify.radii=(-1.,)", names("certify.radii", -1.0)),
+    "radius in eval": ("eval.certify.radii=(-1.,)", names("certify.radii", -1.0)),
     "images in eval": ("eval.certify.start=900", "leave none of 797 images"),
 }
 
@@ -654,7 +651,7 @@ def test_train_refuses_before_any_work(ends, tmp_path, argument, words):
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        (["certify.split=valid"], "give 'train' or 'test'"),
+        (["certify.split=valid"], names("certify.split", "valid")),
         (["certify.start=9", "certify.stop=9"], "stop=9 leave no image: give a larger"),
     ],
 )

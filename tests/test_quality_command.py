@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 from command_line import CONFIG, assert_words, end
+from refusals import names
 
 from jaxcert import quality, train
 from jaxcert.data import sources, write
@@ -164,7 +165,7 @@ def test_bad_input_ends_in_one_sentence(ends, held_out, tmp_path, workdir):
         f"{tmp_path}/empty --data=digits": "it is no folder of generated images",
         f"{one} --data=digits": "have no covariance",
         f"{held_out} --data=digit": "no data set is called 'digit'",
-        f"{held_out} --data=digits --count=-1": "--count is -1",
+        f"{held_out} --data=digits --count=-1": names("--count", -1),
         f"{held_out} --data=digits --pad=9": "8 x 8 x 1 .* 9 x 9 x 1 .* or --pad",
         f"{held_out} --data=digits --classifier={tmp_path}": "is no workdir",
     }.items():

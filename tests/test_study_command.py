@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert import study
@@ -42,18 +44,18 @@ def test_the_plan_is_every_combination_and_nothing_twice():
     "change, fault",
     [
         (dict(generated=""), "--generated, or a config"),
-        (dict(counts=[-1]), "--counts must be"),
-        (dict(shares=[1.5]), "--shares from 0 to 1"),
+        (dict(counts=[-1]), names("--counts", -1)),
+        (dict(shares=[1.5]), names("--shares", 1.5)),
         (dict(words=["--config.optim.lrr=1"]), "did you mean 'lr'"),
-        (dict(epochs=[0.0]), "--epochs"),
-        (dict(epochs=[float("nan")]), "--epochs"),
+        (dict(epochs=[0.0]), names("--epochs", 0.0)),
+        (dict(epochs=[float("nan")]), names("--epochs", "nan")),
         (dict(epochs=[1.0, 1.001]), "twice"),
     ],
 )
 def test_a_plan_that_cannot_run_is_one_sentence(change, fault):
     with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
         studies.runs([LOT], **PLAN | change)
-    assert fault in str(caught.value)
+    assert re.search(fault, str(caught.value))
 
 
 def test_marks_of_a_schedule_follow_the_epochs():
@@ -84,7 +86,7 @@ def test_what_a_study_lacks_is_told_before_it_trains(tmp_path):
     words += ["--generated", str(tmp_path / "few.npz")]
     with pytest.raises(InputError, match="asks for 10 images, and .* has 9"):
         study.main(words)
-    with pytest.raises(InputError, match="--train-images is -1"):
+    with pytest.raises(InputError, match=names("--train-images", -1)):
         study.main([*words, "--train-images", "-1"])
     (tmp_path / "study" / "generated_8").mkdir(parents=True)
     with pytest.raises(InputError, match="has a study of generated_8"):

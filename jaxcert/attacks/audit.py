@@ -22,7 +22,7 @@ from jaxcert.analysis import facts
 from jaxcert.attacks import apgd, pgd
 from jaxcert.certificate import ATTACKS, ERROR, Certificates, certified_accuracy
 from jaxcert.certificates import lipschitz, run
-from jaxcert.errors import InputError, own_file
+from jaxcert.errors import InputError, one_of, own_file, whole_from
 from jaxcert.interfaces import Certifier
 from jaxcert.ops.images import unit
 from jaxcert.workdirs import checkpoint
@@ -77,13 +77,13 @@ def attacker_of(
             "one: attack a network that certify.name=lipschitz takes, such as lip_convnet."
         )
     name = name or DEFAULT[model.norm]
-    if name not in ATTACKS:
-        raise InputError(f"--attack is {' or '.join(ATTACKS)}, not {name!r}.")
+    one_of(ATTACKS, **{"--attack": name})
+    whole_from(1, **{"--steps": steps})
     radii = sorted({float(r) for r in config.certify.radii if r > 0})
-    if steps < 1 or not radii:
+    if not radii:
         raise InputError(
-            f"{name} needs --steps of at least 1 and a radius above 0 among certify.radii, "
-            f"not {steps} and {tuple(config.certify.radii)}."
+            f"{name} needs a radius above 0 among certify.radii, not "
+            f"{tuple(config.certify.radii)}."
         )
     loss = apgd.dlr if model.num_classes > 2 else apgd.cross_entropy
     search = pgd.pgd if name == "pgd" else partial(apgd.apgd, loss=loss)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from jaxcert import config as configs
 from jaxcert.config import ConfigDict
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, at_least, one_of, whole_from
 from jaxcert.workdirs.networks import open_all
 
 SELECTION = (
@@ -54,15 +52,8 @@ def selected(chosen: ConfigDict, size: int) -> list[int]:
 def check_selection(chosen: ConfigDict) -> None:
     """Raises InputError for split, start, stop, step or batch that fit no data set, and for
     radii that no column of a table can have."""
-    if chosen.split not in ("train", "test"):
-        raise InputError(f"certify.split is {chosen.split!r}: give 'train' or 'test'.")
-    bad = [r for r in chosen.radii if not 0 <= r < math.inf]
-    if bad:
-        raise InputError(
-            f"certify.radii has {bad[0]}: give numbers from 0 up, such as (0.0, 0.25, 0.5)."
-        )
-    if chosen.batch < 1 or chosen.step < 1 or chosen.start < 0 or chosen.stop < 0:
-        raise InputError(
-            "certify.batch and certify.step must be at least 1, start and stop at least 0 "
-            f"(0: to the end), not {chosen.batch}, {chosen.step}, {chosen.start}, {chosen.stop}."
-        )
+    one_of(("train", "test"), of="certify", split=chosen.split)
+    for radius in chosen.radii:
+        at_least(0, of="certify", radii=radius)
+    whole_from(1, of="certify", batch=chosen.batch, step=chosen.step)
+    whole_from(0, of="certify", start=chosen.start, stop=chosen.stop)

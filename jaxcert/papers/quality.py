@@ -13,7 +13,7 @@ import numpy as np
 from jaxcert import sharding
 from jaxcert.data import generated, sources
 from jaxcert.data.sources import Source
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, whole_from
 from jaxcert.papers import image_statistics
 from jaxcert.progress import Progress
 from jaxcert.workdirs.networks import predictor
@@ -53,8 +53,7 @@ def look(
     generated and test images, drawn; 0: all. out: by default <name>_quality beside the images.
     Raises InputError.
     """
-    if count < 0:
-        raise InputError(f"--count is {count}: give 0 (all) or more.")
+    whole_from(0, **{"--count": count})
     function = find_features(features) if features else pixels
     images = open_set(path, count)
     train, test = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import sys
 import time
 from copy import deepcopy
@@ -21,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxcert import config as configs
 from jaxcert.certificates.run import certify
 from jaxcert.data.generated import size as images_at
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, above, whole_from, within
 from jaxcert.image_generation import generate
 from jaxcert.locks import only_writer
 from jaxcert.progress import clock
@@ -74,8 +73,7 @@ def run(
         words=words,
         tiny=tiny,
     )
-    if train_images < 0:
-        raise InputError(f"--train-images is {train_images}: give 0 (none) or more.")
+    whole_from(0, **{"--train-images": train_images})
     if count and not edm:
         size = images_at(generated)
         if count > size:
@@ -116,13 +114,12 @@ def runs(
     words: `--config.key=value`, of all of them. A count of 0 has no share. Raises
     InputError for settings that no run can have.
     """
-
-    if min(counts) < 0 or not all(0 <= share <= 1 for share in shares):
-        raise InputError(
-            f"--counts must be 0 or more and --shares from 0 to 1, not {counts}, {shares}."
-        )
-    if not all(0 < factor < math.inf for factor in epochs):
-        raise InputError(f"--epochs are factors above 0, not {epochs}.")
+    for count in counts:
+        whole_from(0, **{"--counts": count})
+    for share in shares:
+        within("[0, 1]", **{"--shares": share})
+    for factor in epochs:
+        above(0, **{"--epochs": factor})
     if max(counts) and not generated:
         raise InputError(
             f"--counts asks for {max(counts):,} generated images: name their folder by "
