@@ -39,6 +39,9 @@ autodoc_default_options = {
     "ignore-module-all": True,  # each name stands with the file that defines it
 }
 autodoc_inherit_docstrings = False
+autodoc_type_aliases = {
+    "ArrayLike": "ArrayLike"
+}  # else all that numpy takes is written out
 # two classes may have one name, such as Run, and types are shown without their module
 suppress_warnings = ["ref.python"]
 
@@ -132,6 +135,13 @@ def _plain(text: str) -> str:
     return "".join(parts).removesuffix("\\ ")
 
 
+def with_names_of_aliases(_app, _what, _name, _obj, _options, signature, returns):
+    """Show `autodoc_type_aliases` by their names alone."""
+    alias = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+    return tuple(text and alias.sub(r"\1", text) for text in (signature, returns))
+
+
 def setup(app) -> None:
     app.connect("builder-inited", write_reference)
     app.connect("autodoc-process-docstring", as_text)
+    app.connect("autodoc-process-signature", with_names_of_aliases)

@@ -19,7 +19,7 @@ from jaxcert import config as configs
 from jaxcert import random_keys
 from jaxcert.certificate import NO_LABEL, certified_accuracy
 from jaxcert.certificates import lipschitz, smoothing
-from jaxcert.data import sources
+from jaxcert.data import recorded, sources
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network, TrainState
 from jaxcert.models import small_cnn
@@ -131,7 +131,10 @@ def test_network_of_a_workdir_is_certified_as_the_command_does(network, certific
     )
     same(certificates, expected)
     assert (certificates.radius > 0).all()
-    assert len(certificates.header["checkpoint"]) == 32
+    source = sources.Source(IMAGES, LABELS.astype(np.int32), CLASSES, "any")
+    header = certificates.header
+    assert header["data_digest"] == recorded.data_digest(source)
+    assert len(header["checkpoint"]) == 32 and header["images"] == 6
 
 
 def test_loading_logs_nothing_and_leaves_the_logger_alone(workdir, caplog):

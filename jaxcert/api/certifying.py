@@ -18,6 +18,7 @@ from jaxcert import config as configs
 from jaxcert import random_keys, sharding, version
 from jaxcert.certificate import NO_LABEL, Certificates, concatenate
 from jaxcert.certificates import _inputs, smoothing
+from jaxcert.data import recorded, sources
 from jaxcert.errors import InputError, whole_from
 from jaxcert.interfaces import Certifier, Model, Network
 from jaxcert.ops.images import outside
@@ -94,6 +95,9 @@ def certify_images(
     if index is None:
         header["images"] = count
         header["requests"] = [{"start": 0, "stop": count, "step": 1}]
+        if label is not None:
+            data = sources.Source(image, label, 0, "images")
+            header["data_digest"] = recorded.data_digest(data)
     rows = _in_order(concatenate(parts), at)
     if label is None:
         rows = rows._replace(label=np.full(count, NO_LABEL, np.int32))
@@ -147,7 +151,7 @@ def smooth(
         arguments of the compiled program. A row whose logits are not all finite is no vote.
     sigma: standard deviation of the noise for each pixel, in the scale of [0, 1].
     n0, n: votes that choose the class, and that its radius rests on.
-    alpha: probability that a radius is wrong.
+    alpha: largest probability that a radius is wrong.
     options: others of `jaxcert.certificates.smoothing.certifier`, such as procedure, radii,
         noise, norm and image_shape.
 
