@@ -85,17 +85,15 @@ class Certificates(NamedTuple):
 def concatenate(parts: Iterable[Certificates]) -> Certificates:
     """Return the rows of several records of one request, sorted by index."""
     parts = list(parts)
-    columns = {}
+    columns: dict[str, Any] = {}
     for name in Certificates._fields[:-1]:
         values = [getattr(part, name) for part in parts]
         columns[name] = (
             None if any(v is None for v in values) else np.concatenate(values)
         )
     order = np.argsort(columns["index"], kind="stable")
-    return Certificates(
-        **{k: None if v is None else v[order] for k, v in columns.items()},
-        header=parts[0].header,
-    )
+    columns = {k: None if v is None else v[order] for k, v in columns.items()}
+    return Certificates(**columns, header=parts[0].header)
 
 
 def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks import liresnet, weights
 from benchmarks.peers.resnet_torch import nchw
-from benchmarks.peers.train_torch import _graphed
+from benchmarks.peers.train_torch import graphed
 from benchmarks.suite import Job, Row
 
 
@@ -49,7 +49,7 @@ def strong(row: Row, device: str) -> Job:
         _update(net, optimizer, image, label, low=where == "cuda")
 
     if where == "cuda":
-        step = _graphed(step)
+        step = graphed(step)
 
     def run():
         step()

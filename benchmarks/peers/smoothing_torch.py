@@ -63,7 +63,7 @@ def strong(row: Row, device: str) -> Job:
         compiled = torch.compile(votes_of, dynamic=False, backend=backend)
         whole = functools.partial(compiled, size)
     else:
-        whole = _graphed(votes_of, size) if where == "cuda" else None
+        whole = graphed(votes_of, size) if where == "cuda" else None
 
     def count(samples: int) -> np.ndarray:
         parts = [whole() if whole else votes_of(size) for _ in range(samples // size)]
@@ -74,7 +74,7 @@ def strong(row: Row, device: str) -> Job:
     return _job(row, where, logits, count)
 
 
-def _graphed(votes_of, size: int) -> Callable[[], torch.Tensor]:
+def graphed(votes_of, size: int) -> Callable[[], torch.Tensor]:
     """One batch of noise, forward pass and count as a CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -64,7 +64,7 @@ def strong(row: Row, device: str) -> Job:
         _update(row, where, model, optimizer, x + noise, y)
 
     if where == "cuda":
-        step = _graphed(step)
+        step = graphed(step)
 
     def run():
         for i in range(row.shape["steps"]):
@@ -91,7 +91,7 @@ def _update(row: Row, where: str, model, optimizer, x, y) -> torch.Tensor:
     return loss
 
 
-def _graphed(step):
+def graphed(step):
     """The whole step, optimizer included, as one CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -40,7 +40,9 @@ from jaxcert.certificate import (
 )
 from jaxcert.certificates import norms, statistics
 
-_INK = "#010203"  # stands for currentColor
+INK = "#010203"
+"""Stands for currentColor, which `as_svg` puts in its place."""
+
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 _POINTS = 250
@@ -56,7 +58,7 @@ def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
     Over several records of the same images their envelope is drawn, and below the axis a
     strip in the colour of the one that is best there; not if one tried some radii alone.
     """
-    figure, (axes,) = _figure()
+    figure, (axes,) = new_figure()
     short = short_names(names, 50)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
         if not certifies(c):  # it keeps its colour all the same
@@ -67,7 +69,7 @@ def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
         if known is None:  # above the largest radius there is nothing
             shares, radii = np.append(shares, 0.0), np.append(radii, radii[-1])
         else:
-            axes.plot(radii, 100 * shares, "o", color=_style(i)[0], clip_on=False)
+            axes.plot(radii, 100 * shares, "o", color=line_style(i)[0], clip_on=False)
             shares, radii = np.append(shares[0], shares), np.append(0.0, radii)
         _curve(axes, i, short[name], radii, shares, len(c.index))
     alike = sum(map(certifies, records)) > 1 and all(tried(c) is None for c in records)
@@ -77,7 +79,7 @@ def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
     axes.set_ylabel("certified accuracy")
     axes.set_xlim(left=0)
     _percent(axes)
-    return _svg(figure, axes, len(names) > 1)
+    return as_svg(figure, axes, len(names) > 1)
 
 
 def difference_curves(
@@ -89,7 +91,7 @@ def difference_curves(
     band is the 95 % interval. Colours are those of `radius_curves`.
 
     Some record must have a baseline with images of its own."""
-    figure, (axes,) = _figure()
+    figure, (axes,) = new_figure()
     short = short_names(names, 26)
     for i, (name, at) in enumerate(zip(names, against, strict=True)):
         if at is None:
@@ -104,7 +106,7 @@ def difference_curves(
         found = difference(c, baseline, radii, name=names[at], draws=1000)
         if found is None or not len(radii):
             continue
-        hue, dash = _style(i)
+        hue, dash = line_style(i)
         style = dict(color=hue, linestyle=dash, linewidth=2, drawstyle="steps-pre")
         style |= dict(marker="o") if some else {}
         low, high = 100 * found.low, 100 * found.high
@@ -112,18 +114,16 @@ def difference_curves(
         axes.fill_between(radii, low, high, **band)
         label = f"{short[name]} − {short[names[at]]}"
         axes.plot(radii, 100 * found.difference, label=label, **style)
-    axes.axhline(0, color=_INK, linewidth=1)
+    axes.axhline(0, color=INK, linewidth=1)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -0.06 * high), high)
-    axes.axhspan(axes.get_ylim()[0], 0, color=_INK, alpha=0.05, linewidth=0)
-    note = dict(
-        xycoords="axes fraction", color=_INK, fontsize=11, ha="right", alpha=0.7
-    )
+    axes.axhspan(axes.get_ylim()[0], 0, color=INK, alpha=0.05, linewidth=0)
+    note = dict(xycoords="axes fraction", color=INK, fontsize=11, ha="right", alpha=0.7)
     axes.annotate("below the baseline", (0.995, 0.02), va="bottom", **note)
     axes.set_xlabel(_radius_label(records))
     axes.set_ylabel("difference (points)")
     axes.set_xlim(left=0)
-    return _svg(figure, axes, True)
+    return as_svg(figure, axes, True)
 
 
 def p_lower_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
@@ -146,7 +146,7 @@ def votes_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
 
 
 def _probability_curves(names, records, values_of, survival, symbol: str) -> str:
-    figure, panels = _figure(2)
+    figure, panels = new_figure(2)
     short = short_names(names, 50)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
         values = values_of(c)
@@ -163,7 +163,7 @@ def _probability_curves(names, records, values_of, survival, symbol: str) -> str
         axes.set_ylabel(label)
         axes.set_xlim(0.5, 1)
         _percent(axes)
-    return _svg(figure, panels[0], len(names) > 1)
+    return as_svg(figure, panels[0], len(names) > 1)
 
 
 def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
@@ -173,11 +173,11 @@ def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
     settings: (sigma, alpha, n, least_tail of the noise). This is Figure 2 of Sun et al.
     (2024).
     """
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = new_figure(2)
     for i, (sigma, alpha, n, least) in enumerate(settings):
         most = 1 - float(norms.shown(statistics.upper_tail(n, n, alpha), least))
         p = 1 - np.geomspace(0.5, 1 - most, _POINTS)
-        hue, dash = _style(i)
+        hue, dash = line_style(i)
         style = dict(color=hue, linestyle=dash, linewidth=2)
         label = rf"$\sigma$ = {sigma:g}, n = {n:,}, $\alpha$ = {alpha:g}"
         slope = statistics.radius_sensitivity(p, sigma)
@@ -187,7 +187,7 @@ def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
         dot = dict(color=hue, marker="o", markersize=6, clip_on=False, zorder=5)
         left.plot([most], [reach], **dot)
         right.plot([most], slope[-1:], **dot)
-        place = dict(textcoords="offset points", color=_INK, fontsize=11)
+        place = dict(textcoords="offset points", color=INK, fontsize=11)
         left.annotate(f"{reach:.2f}", (most, reach), (7, -4), **place)
         right.annotate(f"{slope[-1]:,.0f}", (most, slope[-1]), (7, -4), **place)
     left.set_ylabel(r"radius $\sigma\,\Phi^{-1}(p)$")
@@ -197,12 +197,12 @@ def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
     for axes in (left, right):
         axes.set_xlabel("vote probability p")
         axes.set_xlim(0.5, 1)
-    return _svg(figure, left, True)
+    return as_svg(figure, left, True)
 
 
 def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
     """Certified accuracy of every class, a bar per radius, the smallest behind the others."""
-    figure, (axes,) = _figure()
+    figure, (axes,) = new_figure()
     radii = np.asarray(radii, np.float64)
     found = per_class(c, radii)
     shown = _few(radii, found.certified)
@@ -222,7 +222,7 @@ def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
     axes.grid(axis="x", visible=False)
     axes.set_axisbelow(True)
     _percent(axes)
-    return _svg(figure, axes, True, salt=name)
+    return as_svg(figure, axes, True, salt=name)
 
 
 def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
@@ -234,7 +234,7 @@ def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
         np.append(radii, radii[-1]),
         100 * certified,
         drawstyle="steps-pre",
-        color=_INK,
+        color=INK,
         alpha=0.22,
         linewidth=7,
         solid_capstyle="butt",
@@ -251,7 +251,7 @@ def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
             -0.01,
             where=np.append(won[:-1], False) | np.append(False, won[:-1]),
             step="pre",
-            color=_style(i)[0],
+            color=line_style(i)[0],
             linewidth=0,
             transform=axes.get_xaxis_transform(),
             clip_on=False,
@@ -259,28 +259,29 @@ def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
     axes.tick_params(axis="x", pad=8)
 
 
-def _figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure without a background, and its panels side by side."""
     figure = Figure(figsize=(5.8, 3.6) if panels == 1 else _WIDE, layout="constrained")
     FigureCanvasSVG(figure)
     found = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
     for axes in found:
         axes.patch.set_alpha(0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_INK)
-        axes.tick_params(which="both", colors=_INK, labelsize=11)
-        axes.xaxis.label.set(color=_INK, size=12)
-        axes.yaxis.label.set(color=_INK, size=12)
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.8)
+        axes.spines[["left", "bottom"]].set_color(INK)
+        axes.tick_params(which="both", colors=INK, labelsize=11)
+        axes.xaxis.label.set(color=INK, size=12)
+        axes.yaxis.label.set(color=INK, size=12)
+        axes.grid(color=INK, alpha=0.12, linewidth=0.8)
     return figure, found
 
 
-def _style(i: int):
+def line_style(i: int):
     """Return the colour and dash of the i-th record, the same in every figure."""
     return _HUES[i % len(_HUES)], _DASHES[i % len(_DASHES)]
 
 
 def _curve(axes: Axes, i: int, label: str, x, y, count: int) -> None:
-    hue, dash = _style(i)
+    hue, dash = line_style(i)
     low, high = interval(y, count)
     band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
     axes.fill_between(x, 100 * low, 100 * high, **band)
@@ -322,7 +323,7 @@ def _percent(axes: Axes) -> None:
     axes.yaxis.set_major_formatter("{x:.0f} %")
 
 
-def _svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
+def as_svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
     """Text of the figure, the legend (of `axes`) above it, so that it hides no line."""
     if legend:
         handles, labels = axes.get_legend_handles_labels()
@@ -337,7 +338,7 @@ def _svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
             loc="outside upper left",
             ncols=columns,
             frameon=False,
-            labelcolor=_INK,
+            labelcolor=INK,
             fontsize=11,
             handlelength=2.6,
         )
@@ -348,4 +349,4 @@ def _svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
     with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
-    return svg[svg.index("<svg") :].replace(_INK, "currentColor").strip()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor").strip()

@@ -111,7 +111,7 @@ def _rows(group: Sequence[Entry]) -> list[list[str]]:
         text = "--" if np.isnan(s.acr) else f"{s.acr:.3f}"
         if s.trivial_acr is not None:
             text += f" ({s.trivial_acr:.3f})"
-        rows.append([_escape(entry.name), *cells, text])
+        rows.append([escape_latex(entry.name), *cells, text])
     return rows
 
 
@@ -138,5 +138,6 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _escape(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """Return the text as LaTeX prints it, without commands."""
     return "".join(_ESCAPED.get(c, c) for c in text)

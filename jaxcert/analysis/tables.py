@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -46,8 +46,8 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     if any("[" in cell for column in columns for cell in column):
         error += " or [95 % interval]"
     lines = [f"certified accuracy in % ({error}) at {norm} radius ({UNITS})"]
-    for block in _blocks(fixed, columns, width):
-        lines += ["", *_aligned(block)]
+    for block in blocks(fixed, columns, width):
+        lines += ["", *aligned(block)]
     if best.any():
         lines += ["", f"* {BEST}"]
     lines += _best_text(entries, width) + _against_text(entries, width)
@@ -229,8 +229,8 @@ def _against_text(entries: Sequence[Entry], width: int) -> list[str]:
         "difference in points [95 % interval, paired]; ! worse than the baseline, and so is "
         "the whole interval",
     ]
-    for block in _blocks(fixed, columns, width):
-        lines += ["", *_aligned(block)]
+    for block in blocks(fixed, columns, width):
+        lines += ["", *aligned(block)]
     return lines
 
 
@@ -271,7 +271,12 @@ def _cells(entries: Sequence[Entry], i: int, best: np.ndarray) -> list[str]:
     return rows
 
 
-def _blocks(fixed: list[list[str]], columns: list[list[str]], width: int):
+def blocks(
+    fixed: list[list[str]], columns: Iterable[list[str]], width: int
+) -> Iterator[list[list[str]]]:
+    """Yield blocks of columns that fit the width: the first has all fixed columns in front of
+    its own, the others the first of them."""
+
     def size(column):
         return 2 + max(len(cell) for cell in column)
 
@@ -285,7 +290,8 @@ def _blocks(fixed: list[list[str]], columns: list[list[str]], width: int):
     yield block
 
 
-def _aligned(columns: list[list[str]]) -> list[str]:
+def aligned(columns: list[list[str]]) -> list[str]:
+    """Return the lines of columns of cells, the first column to the left, others to the right."""
     padded = []
     for i, column in enumerate(columns):
         size = max(len(cell) for cell in column)

@@ -35,7 +35,7 @@ def check() -> None:
             with random_keys.pinned(), jax.enable_x64(True):
                 found = outcomes(dtype)
         except jax.errors.JaxRuntimeError:  # a precision that the device does not have
-            if jax.config.jax_default_matmul_precision is None:
+            if jax.config.values["jax_default_matmul_precision"] is None:
                 raise
             found = [("products", np.zeros(1), np.ones(1))]
         wrong = [
@@ -88,6 +88,8 @@ def _program(special, x):
 def _products(a, b):
     """sum_i a_i b_i of 16 numbers each, by a matrix product and by a convolution."""
     image, kernel = a.reshape(1, 4, 4, 1), b.reshape(4, 4, 1, 1)
-    options = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    convolved = jax.lax.conv_general_dilated(image, kernel, (1, 1), "VALID", **options)
+    axes = ("NHWC", "HWIO", "NHWC")
+    convolved = jax.lax.conv_general_dilated(
+        image, kernel, (1, 1), "VALID", dimension_numbers=axes
+    )
     return jnp.stack([a @ b, convolved.reshape(())])

@@ -33,9 +33,11 @@ def check_type(value: Any, kind: Any, what: str) -> None:
         name = kind.__name__ if isinstance(kind, type) else kind
         shown = "a section" if isinstance(value, ConfigDict) else repr(value)
         raise InputError(f"{what} is {shown}: give a value of type {name}.")
-    numbers = value if isinstance(value, tuple) else (value,)
-    if isinstance(value, dict | ConfigDict):
-        numbers = value.values()
+    numbers = (value,)
+    if isinstance(value, tuple):
+        numbers = value
+    elif isinstance(value, dict | ConfigDict):
+        numbers = tuple(value.values())
     if any(isinstance(v, int | float) and not abs(v) <= _LARGEST for v in numbers):
         shown = str(value) if len(str(value)) < 50 else f"{str(value)[:47]}..."
         raise InputError(

@@ -16,7 +16,7 @@ randomized smoothing, whose images are in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,7 @@ from jaxcert.interfaces import Array
 SIGMA_DATA = 0.5
 """The root mean square of the pixels, as the paper takes it for every data set."""
 
+T = TypeVar("T", Array, np.ndarray)
 
 Denoise = Callable[[Array, Array, Array | None], Array]
 """(x [B,H,W,C] in [-1, 1], sigma [B], label int32 [B] or None: no class) -> clean [B,H,W,C]"""
@@ -51,7 +52,7 @@ def preconditioning(sigma: Array) -> Preconditioning:
     )
 
 
-def loss_weight(sigma: Array) -> Array:
+def loss_weight(sigma: T) -> T:
     """Return lambda(sigma), the weight of the loss."""
     return (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
 
@@ -90,8 +91,8 @@ def schedule(
     above(0, sigma_min=sigma_min, rho=rho)
     above(sigma_min, sigma_max=sigma_max)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        ends = np.array([sigma_max, sigma_min]) ** (1 / rho)
-        levels = np.append(np.linspace(*ends, steps) ** rho, 0.0)
+        first, last = np.array([sigma_max, sigma_min]) ** (1 / rho)
+        levels = np.append(np.linspace(first, last, steps) ** rho, 0.0)
     if not (np.isfinite(levels).all() and (np.diff(levels) < 0).all()):
         raise InputError(
             f"{steps} levels from {sigma_max} to {sigma_min} do not fall with rho {rho:g}: "

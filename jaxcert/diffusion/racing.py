@@ -141,7 +141,7 @@ def eliminate(
     if alive is None:
         alive = jnp.ones(shape, bool)
     finite = jax.tree.map(lambda a: jnp.isfinite(a).all((1, 2, 3)), fixed)
-    order = jnp.asarray(order, jnp.int32)
+    positions = jnp.asarray(order, jnp.int32)
 
     def racing(alive):
         return alive.sum(-1, keepdims=True) > stop
@@ -152,7 +152,7 @@ def eliminate(
 
     def visit(state):
         visits, now = state
-        t, wanted = order[visits], now.alive & racing(now.alive)
+        t, wanted = positions[visits], now.alive & racing(now.alive)
         at_level = losses_at(denoise, classifier, fixed, t, noise(t))
         new = _in_blocks(at_level, wanted, block, now.losses.dtype)
         losses = now.losses.at[visits].set(new)

@@ -58,6 +58,7 @@ def heun(
     def evaluate(carry, now):
         x, base, slope = carry
         if churn.S_churn:
+            assert noise is not None
             x = x + now.added * noise(now.step)
         base = jnp.where(now.second, base, x)
         here = (x - denoise(x, now.level)) / now.level

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Hashable, Iterable
+from typing import Any
 
 from jaxcert.errors.input_error import InputError
 
@@ -43,7 +44,7 @@ def whole_from(low: int, /, *, of: str = "", **values: object) -> None:
     whole numbers: 2.0 is refused."""
 
     def fits(value):
-        return isinstance(value, numbers.Integral) and value >= low
+        return isinstance(value, numbers.Integral) and int(value) >= low
 
     _numbers(f"a whole number from {low} up", fits, of, values)
 
@@ -67,7 +68,7 @@ def _numbers(
 
 
 def _check(
-    rule: str, fits: Callable[[object], bool], of: str, values: dict[str, object]
+    rule: str, fits: Callable[[Any], bool], of: str, values: dict[str, object]
 ) -> None:
     for name, value in values.items():
         if not fits(value):

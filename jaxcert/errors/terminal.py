@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 INTERRUPTED = "interrupted; what was finished is kept, the same command continues."
 STATUS = 128 + signal.SIGINT
@@ -116,7 +117,7 @@ def interrupted() -> bool:
     return _came
 
 
-def after(handler: object) -> object:
+def after(handler: Any) -> Any:
     """Returns the handler to install for the next Ctrl-C, once one came that `handler` would
     otherwise have been called for."""
     return end_at_once if handler is raise_once else handler

@@ -112,14 +112,16 @@ def first_votes(
     wrong = _wrong(rows, size, num_classes)
     if wrong:
         raise InputError(f"first votes {path} {wrong}: {_command(path)}.")
-    voted = (rows.counts.sum(1) > 0).sum()
+    counts = rows.counts
+    assert counts is not None  # else they are wrong
+    voted = (counts.sum(1) > 0).sum()
     if voted < size:
         raise InputError(
             f"first votes {path} are of {voted:,} of {size:,} training images: "
             f"{_command(path, path, rows.header)}."
         )
     order = np.argsort(rows.index)
-    return (rows.counts / rows.n[:, None])[order], rows.label[order]
+    return (counts / rows.n[:, None])[order], rows.label[order]
 
 
 def _wrong(rows: records.Certificates, size: int, num_classes: int) -> str | None:

@@ -72,8 +72,9 @@ def make(
             logits = frozen(model, params, state)
             now = eps * warmup(step, run, warmup_epochs)
             image = attack_image(logits, image, label, noise, eps=now, steps=steps)
-        weights = dict(lbd=lbd, eta=eta, form=form)
-        return objective(model, params, state, image, label, noise, **weights)
+        return objective(
+            model, params, state, image, label, noise, lbd=lbd, eta=eta, form=form
+        )
 
     return Method(loss=loss)
 

@@ -58,7 +58,8 @@ def method_of(
     model: Model, run: Run, objective, *, eps: float, first: float, last: float
 ) -> Method:
     """Training with objective(logits, pairwise, label, eps). Raises InputError."""
-    if model.lipschitz is None or model.norm != "l2":
+    lipschitz = model.lipschitz
+    if lipschitz is None or model.norm != "l2":
         raise InputError(
             "this method needs a network with l2 Lipschitz constants, such as "
             "model.name=liresnet."
@@ -70,7 +71,7 @@ def method_of(
 
     def loss(params, state, extra, batch, key, step, phase):
         logits, state = model.apply(params, state, batch["image"], train=True, key=key)
-        pairwise, state = model.lipschitz(params, state, train=True)
+        pairwise, state = lipschitz(params, state, train=True)
         epoch = step // run.steps_per_epoch
         now = margins.training_radius(epoch, epochs, eps=eps, start=first, end=last)
         value = objective(logits, pairwise, batch["label"], now)

@@ -27,14 +27,15 @@ from jaxcert.ops import margins
 def make(model: Model, run: Run, *, gamma: float = 0.5) -> Method:
     """Raises InputError for gamma < 0 or a network without Lipschitz constants."""
     at_least(0, of="method", gamma=gamma)
-    if model.lipschitz is None:
+    lipschitz = model.lipschitz
+    if lipschitz is None:
         raise InputError(
             "method lot needs a Lipschitz network, such as model.name=lip_convnet."
         )
 
     def loss(params, state, extra, batch, key, step, phase):
         logits, state = model.apply(params, state, batch["image"], train=True, key=key)
-        pairwise, state = model.lipschitz(params, state, train=True)
+        pairwise, state = lipschitz(params, state, train=True)
         value, radius = regularised_loss(logits, pairwise, batch["label"], gamma=gamma)
         metrics = {"accuracy": (radius > 0).mean(), "radius": radius.mean()}
         return value, (state, metrics)

@@ -30,9 +30,10 @@ def _rectified(x):
 
 
 @_rectified.defjvp
-def _where_above(x, dx):
-    y = _rectified(*x)
-    return y, jnp.where(y > 0, *dx, 0)
+def _where_above(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    y = _rectified(x)
+    return y, jnp.where(y > 0, dx, 0)
 
 
 def maxmin(z: Array) -> Array:

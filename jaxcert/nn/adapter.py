@@ -10,7 +10,7 @@ update.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -43,6 +43,7 @@ def from_linen(
         if not callable(getattr(module, name, None)):
             raise TypeError(f"{type(module).__name__} does not define {name}")
     shape, example = (1, *image_shape), example or {}
+    run: Callable[..., Any] = module.apply  # a pair only where collections are mutable
 
     def init(key):
         variables = dict(module.init(key, jnp.zeros(shape), train=False, **example))
@@ -53,9 +54,9 @@ def from_linen(
     def apply(params, state, x, *, train=False, key=None, **inputs):
         variables = {"params": params, **state}
         if not train:
-            return module.apply(variables, x, train=False, **inputs), state
+            return run(variables, x, train=False, **inputs), state
         keys = None if key is None else {"dropout": key}
-        logits, updated = module.apply(
+        logits, updated = run(
             variables, x, train=True, mutable=list(state), rngs=keys, **inputs
         )
         return logits, dict(updated)
@@ -63,7 +64,7 @@ def from_linen(
     def prepare(params, state):
         dtype = jax.tree.leaves(params)[0].dtype
         state = {k: v for k, v in state.items() if k != "prepared"}  # of other params
-        _, prepared = module.apply(
+        _, prepared = run(
             {"params": params, **state},
             jnp.zeros(shape, dtype),
             train=False,
@@ -75,26 +76,26 @@ def from_linen(
     def lipschitz(params, state, *, train=False):
         variables = {"params": params, **state}
         if not train:
-            return module.apply(variables, train=False, method="lipschitz"), state
-        pairwise, updated = module.apply(
+            return run(variables, train=False, method="lipschitz"), state
+        pairwise, updated = run(
             variables, train=True, method="lipschitz", mutable=list(state)
         )
         return pairwise, dict(updated)
 
     def lipschitz_bound(params, state, *, tight=True, tell=None) -> Bound:
         host = jax.tree.map(np.asarray, {"params": params, **state})
-        return module.apply(host, tight, tell, method="lipschitz_bound")
+        return run(host, tight, tell, method="lipschitz_bound")
 
     def interval_margins(params, state, lower, upper, label):
         variables = {"params": params, **state}
-        return module.apply(variables, lower, upper, label, method="interval_margins")
+        return run(variables, lower, upper, label, method="interval_margins")
 
     return Model(
         init=init,
         apply=apply,
         prepare=prepare,
         num_classes=num_classes,
-        image_shape=tuple(image_shape),
+        image_shape=image_shape,
         norm=norm,
         lipschitz=lipschitz if norm else None,
         lipschitz_bound=lipschitz_bound if norm else None,

@@ -35,8 +35,7 @@ def row_sums(kernel: Array, q: Array | None = None) -> Array:
     without it all ones."""
     k = kernel.shape[0]
     images, filters = kernel.transpose(2, 0, 1, 3), kernel.swapaxes(2, 3)
-    how = dict(padding=k - 1, precision=linalg.EXACT)
-    correlation = liresnet.conv(images, filters, **how)
+    correlation = liresnet.conv(images, filters, padding=k - 1, precision=linalg.EXACT)
     sums = jnp.abs(correlation).sum((1, 2))
     return sums.sum(1) if q is None else linalg.product(sums, q) / q
 
@@ -59,8 +58,9 @@ class Aol(_layer.Parametrised):
     def bound(self, tight: bool = True) -> float:
         """Proven norm of the prepared kernel with zero padding; often below 1."""
         kernel, side = self.get_variable("prepared", "q")
-        how = dict(padding=len(kernel) // 2, tight=tight)
-        return spectral.conv_bound(np.asarray(kernel), int(side), **how)
+        return spectral.conv_bound(
+            np.asarray(kernel), int(side), padding=len(kernel) // 2, tight=tight
+        )
 
     bias_gain = _layer.bias_at_output
 

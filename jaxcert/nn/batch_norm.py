@@ -60,24 +60,25 @@ class BatchNorm(nn.Module):
 
     def after(self, layer: nn.Conv, x, train: bool):
         """self(layer(x), train), layer padded by zeros, (k - 1) / 2 on every side."""
+        stride = layer.strides
+        assert isinstance(stride, int)  # the same along both sides
         if not train and self.has_variable("prepared", "kernel"):
             kernel, bias = (
                 self.get_variable("prepared", name).astype(x.dtype)
                 for name in ("kernel", "bias")
             )
-            return conv(x, kernel, stride=layer.strides) + bias
+            return conv(x, kernel, stride=stride) + bias
         y = self(layer(x), train)
         if self.is_mutable_collection("prepared"):
-            self._fold(layer, x)
+            self._fold(layer, stride, x)
         return y
 
-    def _fold(self, layer: nn.Conv, x) -> None:
+    def _fold(self, layer: nn.Conv, stride: int, x) -> None:
         scale, bias = (self.get_variable("params", name) for name in ("scale", "bias"))
         mean, var = (self.get_variable("batch_stats", name) for name in ("mean", "var"))
         factor = scale / jnp.sqrt(var.astype(scale.dtype) + self.eps)
-        kernel = arrange(
-            layer.get_variable("params", "kernel") * factor, x, stride=layer.strides
-        )
+        kernel = layer.get_variable("params", "kernel") * factor
+        kernel = arrange(kernel, x, stride=stride)
         # in the type that reads them: of bfloat16, or a loop would convert at every pass
         bias = bias - mean * factor
         self.put_variable("prepared", "kernel", kernel.astype(x.dtype))

@@ -69,7 +69,7 @@ class Bro(_layer.Parametrised):
 
         def compute():
             q = orthogonal_kernel(kernel, x.shape[1])
-            return Pair(*(p if p is None else p[:, :c_out, :c_in] for p in q))
+            return jax.tree.map(lambda part: part[:, :c_out, :c_in], q)
 
         return lot.conv(x, _layer.prepared(self, compute), kernel_size=k) + bias
 
@@ -147,7 +147,9 @@ class Blocks(nn.Module):
         def bound(re, im):
             return spectral.norm_bound(np.asarray(re) + 1j * np.asarray(im))
 
-        return [partial(bound, re, im) for re, im in zip(*self._q(), strict=True)]
+        re, im = self._q()
+        assert im is not None  # the kernels are 3 x 3
+        return [partial(bound, *each) for each in zip(re, im, strict=True)]
 
     bias_gain = _layer.bias_at_output
 

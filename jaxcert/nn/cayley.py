@@ -29,7 +29,7 @@ def orthogonal_kernel(kernel, alpha, side: int) -> Pair:
         return Pair(linalg.cayley(alpha * w / norm), None)
     f = lot.frequency_response(kernel, side + kernel.shape[0] - 1)
     scale = alpha / _norm(f)
-    q = linalg.cayley(scale * (f.re + 1j * f.im))
+    q = linalg.cayley(scale * linalg.as_complex(f))
     return Pair(q.real, q.imag)
 
 

@@ -105,9 +105,8 @@ def _of_groups(mean: Array, var: Array, groups: int) -> tuple[Array, Array]:
     between = off.mean(-1, keepdims=True)
     square = (var + jnp.square(off)).mean(-1, keepdims=True)
     found = first + between, jnp.maximum(square - jnp.square(between), 0)
-    return tuple(
-        jnp.broadcast_to(v, mean.shape).reshape(batch, channels) for v in found
-    )
+    mean, var = (jnp.broadcast_to(v, mean.shape) for v in found)
+    return mean.reshape(batch, channels), var.reshape(batch, channels)
 
 
 def silu(z: Array) -> Array:

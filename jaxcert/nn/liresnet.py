@@ -82,8 +82,13 @@ class BoundedConv(_layer.Single):
         return _estimated(self, self._linear, train)
 
     def bound(self, tight: bool = True) -> float:
-        how = dict(stride=self.stride, padding=self.padding, tight=tight)
-        return spectral.conv_bound(np.asarray(self.kernel), self.inputs[0], **how)
+        return spectral.conv_bound(
+            np.asarray(self.kernel),
+            self.inputs[0],
+            stride=self.stride,
+            padding=self.padding,
+            tight=tight,
+        )
 
     bias_gain = _layer.bias_at_output
 

@@ -95,11 +95,12 @@ def frequency_response(kernel: Array, side: int) -> Pair:
     kernel [k,k,C_in,C_out] -> [side * (side // 2 + 1), C_out, C_in]; the frequency index
     is u * (side // 2 + 1) + v.
     """
-    return _response(kernel, *np.indices((side, side // 2 + 1)).reshape(2, -1), side)
+    return _response(kernel, np.indices((side, side // 2 + 1)).reshape(2, -1), side)
 
 
-def _response(kernel: Array, u: np.ndarray, v: np.ndarray, side: int) -> Pair:
-    """F at the frequencies (u, v): [...,k,k,C_in,C_out] -> [...,len(u),C_out,C_in]."""
+def _response(kernel: Array, frequencies: np.ndarray, side: int) -> Pair:
+    """F at frequencies (u, v) [2,N]: [...,k,k,C_in,C_out] -> [...,N,C_out,C_in]."""
+    u, v = frequencies
     *batch, k, _, c_in, c_out = kernel.shape
     shift = np.arange(k) - k // 2
     phase = 2 * np.pi / side * (u[:, None] * shift)[:, :, None]
@@ -130,17 +131,18 @@ def orthogonal_kernel(
     m = side + k - 1
     real, pairs, index, sign = _distinct_frequencies(m)
     if min(kernel.shape[-2:]) < REAL_APART:
-        q = polar_factor(_response(kernel, *np.hstack([real, pairs]), m), polar=polar)
+        q = polar_factor(_response(kernel, np.hstack([real, pairs]), m), polar=polar)
     else:
-        alone = Pair(_response(kernel, *real, m).re, None)
+        alone = Pair(_response(kernel, real, m).re, None)
         alone = polar_factor(alone, polar=polar).re
-        q = polar_factor(_response(kernel, *pairs, m), polar=polar)
+        q = polar_factor(_response(kernel, pairs, m), polar=polar)
         q = Pair(
             jnp.concatenate([alone, q.re], -3),
-            jnp.concatenate([jnp.zeros_like(alone), q.im], -3),
+            jnp.concatenate([jnp.zeros_like(alone), _imaginary(q)], -3),
         )
-    sign = jnp.asarray(sign, q.im.dtype)[:, None, None]
-    return Pair(q.re[..., index, :, :], sign * q.im[..., index, :, :])
+    im = _imaginary(q)
+    sign = jnp.asarray(sign, im.dtype)[:, None, None]
+    return Pair(q.re[..., index, :, :], sign * im[..., index, :, :])
 
 
 def _distinct_frequencies(m: int):
@@ -169,9 +171,13 @@ def conv(x: Array, q: Pair, *, kernel_size: int) -> Array:
     x = jnp.pad(x, ((0, 0), (r, r), (r, r), (0, 0)))
     f = jnp.fft.rfft2(x.astype(linalg.wide(x.dtype)), axes=(1, 2))
     f = f.transpose(1, 2, 0, 3).reshape(-1, b, c)
-    q = Pair(*(_t(part) for part in q))
+    q = Pair(_t(q.re), _t(_imaginary(q)))
     y = linalg.matmul(Pair(f.real, f.imag), q, None)
-    y = jax.lax.complex(y.re, y.im).reshape(m, m // 2 + 1, b, -1).transpose(2, 0, 1, 3)
+    y = (
+        jax.lax.complex(y.re, _imaginary(y))
+        .reshape(m, m // 2 + 1, b, -1)
+        .transpose(2, 0, 1, 3)
+    )
     y = jnp.fft.irfft2(y, s=(m, m), axes=(1, 2))[:, r : r + n, r : r + n]
     return y.astype(x.dtype)
 
@@ -239,6 +245,12 @@ def init_kernel(key, shape):
     if c_in == c_out:
         return jnp.zeros(shape).at[k // 2, k // 2].set(jnp.eye(c_in))
     return _layer.init_uniform(key, shape)
+
+
+def _imaginary(q: Pair) -> Array:
+    """The imaginary part of complex matrices."""
+    assert q.im is not None
+    return q.im
 
 
 def _t(x: Array) -> Array:

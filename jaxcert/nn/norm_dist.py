@@ -50,8 +50,9 @@ class NormDist(nn.Module):
         """Bounds [B,O] of the distances over the box of inputs [lower, upper]."""
         w = self.kernel.astype(lower.dtype)
         if self.rho:
-            how = dict(rho=self.rho, num_terms=self.num_terms)
-            return sort_neuron_bounds(lower, upper, w, **how)
+            return sort_neuron_bounds(
+                lower, upper, w, rho=self.rho, num_terms=self.num_terms
+            )
         return norm_dist_bounds(lower, upper, w)
 
 

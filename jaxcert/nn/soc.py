@@ -92,8 +92,9 @@ class Soc(_layer.Parametrised):
         """Proven Lipschitz constant of the prepared layer; |A|^J / J! is so small that the
         norm on a torus will do."""
         kernel, side = self.get_variable("prepared", "q")
-        how = dict(padding=len(kernel) // 2, tight=False)
-        norm = spectral.conv_bound(np.asarray(kernel), int(side), **how)
+        norm = spectral.conv_bound(
+            np.asarray(kernel), int(side), padding=len(kernel) // 2, tight=False
+        )
         rest = math.prod(norm / j for j in range(1, TERMS + 1))
         return (1 + rest) * (1 + 2.0**-48)
 

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import NamedTuple
 
 import jax
@@ -182,7 +183,7 @@ def _product(images: Sequence[Array], kernel: Array) -> Array:
     concatenation, which is not made: each is multiplied by its rows of the kernel."""
     ends = np.cumsum([x.shape[-1] for x in images])[:-1]
     rows = jnp.split(kernel.astype(images[0].dtype), ends)
-    return sum(x @ w for x, w in zip(images, rows, strict=True))
+    return reduce(add, (x @ w for x, w in zip(images, rows, strict=True)))
 
 
 class Attention(nn.Module):
@@ -200,7 +201,8 @@ class Attention(nn.Module):
         family, batch, channels = self.family, len(x), x.shape[-1]
         s = family.scale
         y = apply(identity, 0.0, (x,), group_norm(family, (x,), "norm"), None)
-        y = y.reshape(batch, -1, channels)
+        # of a custom_vjp that nondiff_argnums are given to, jax states no type
+        y = y.reshape(batch, -1, channels)  # pyright: ignore[reportAttributeAccessIssue]
         kernel, bias = weights(family, (channels, 3 * channels), "qkv", init=family.qkv)
         # one product for all three would be cut, which copies it
         thirds = jnp.split(kernel.astype(x.dtype), 3, -1)
@@ -287,7 +289,7 @@ def downsample(x: Array, taps: tuple[int, ...], *, pad: bool = True) -> Array:
             tap / sum(taps) * jax.lax.slice_in_dim(x, i, i + size - 1, 2, axis)
             for i, tap in enumerate(taps)
         )
-        x = sum(shifted)
+        x = reduce(add, shifted)
     return x
 
 

@@ -21,6 +21,9 @@ pass, each would be a kernel of its own.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +107,7 @@ def _winograd(x: Array, kernel: Array) -> Array:
 
 
 def _mix(row, arrays: list[Array]) -> Array:
-    return sum(factor * a for factor, a in zip(row, arrays, strict=True) if factor)
+    return reduce(add, (f * a for f, a in zip(row, arrays, strict=True) if f))
 
 
 def _conv(x: Array, kernel: Array, stride, pad, axes: str = "HWIO") -> Array:

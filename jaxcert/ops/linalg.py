@@ -12,12 +12,14 @@ polynomials take another precision, see `iterated`.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import PrecisionLike
 
 Array = jax.Array
 
@@ -38,7 +40,7 @@ def iterate_in_three_products(on: bool) -> None:
         jax.clear_caches()
 
 
-def iterated(dtype):
+def iterated(dtype) -> PrecisionLike:
     """Precision of the products of an iteration in `dtype` on this device: TF32X3 for
     float32 on a GPU where `iterate_in_three_products` allowed it, else EXACT.
 
@@ -64,12 +66,12 @@ class Pair(NamedTuple):
     im: Array | None
 
 
-def product(a: Array, b: Array, precision=EXACT) -> Array:
+def product(a: Array, b: Array, precision: PrecisionLike = EXACT) -> Array:
     """a b of real matrices."""
     return jnp.matmul(a, b, precision=precision)
 
 
-def matmul(a: Pair, b: Pair, precision=EXACT) -> Pair:
+def matmul(a: Pair, b: Pair, precision: PrecisionLike = EXACT) -> Pair:
     """a b, by three real products (Gauss). precision None: the default of the process."""
     p = product(a.re, b.re, precision)
     if a.im is None or b.im is None:
@@ -79,8 +81,13 @@ def matmul(a: Pair, b: Pair, precision=EXACT) -> Pair:
     return Pair(p - q, both - p - q)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def gram(a: Pair, precision=EXACT) -> Pair:
+def _custom_vjp(f: Callable[..., Pair]) -> Any:  # of what jax returns, no type is known
+    """Return f with a gradient of its own, which `defvjp` sets; argument 1 has none."""
+    return jax.custom_vjp(f, nondiff_argnums=(1,))
+
+
+@_custom_vjp
+def gram(a: Pair, precision: PrecisionLike = EXACT) -> Pair:
     """a a^H, Hermitian by construction: [..., M, N] -> [..., M, M]."""
     re = product(a.re, _t(a.re), precision)
     if a.im is None:
@@ -96,8 +103,8 @@ gram.defvjp(
 )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def square(a: Pair, precision=EXACT) -> Pair:
+@_custom_vjp
+def square(a: Pair, precision: PrecisionLike = EXACT) -> Pair:
     """a a of Hermitian a [..., M, M]; so is its gradient."""
     return matmul(a, a, precision)
 
@@ -121,7 +128,9 @@ def polynomial(coefficients, a: Pair, a2: Pair | None = None) -> Pair:
     return jax.tree.map(lambda part, other: part + rest[0] * other, total, a2)
 
 
-def newton_schulz_inverse_sqrt(s: Pair, *, steps: int, precision=EXACT) -> Pair:
+def newton_schulz_inverse_sqrt(
+    s: Pair, *, steps: int, precision: PrecisionLike = EXACT
+) -> Pair:
     """S^(-1/2) of Hermitian positive definite S [..., M, M] with norm at most 1.
 
     T = (3I - P)/2, P <- P T^2, Z <- T Z from P = S, Z = I: the coupled iteration (Y, Z)
@@ -179,7 +188,9 @@ _own_gradient.defvjp(
 )
 
 
-def odd_polynomials(x: Pair, coefficients: np.ndarray, precision=EXACT) -> Pair:
+def odd_polynomials(
+    x: Pair, coefficients: np.ndarray, precision: PrecisionLike = EXACT
+) -> Pair:
     """X [..., M, N], M <= N, whose singular values s go through a s + b s^3 + c s^5 for
     every row (a, b, c) of `coefficients`.
 
@@ -228,7 +239,8 @@ def _nearest_to_one(lower: float) -> tuple[np.ndarray, float]:
 def sum_of_squares(a: Pair) -> Array:
     """Squared Frobenius norms, [..., 1, 1]."""
     parts = [part for part in a if part is not None]
-    return sum(jnp.sum(part**2, (-2, -1), keepdims=True) for part in parts)
+    squares = (jnp.sum(part**2, (-2, -1), keepdims=True) for part in parts)
+    return functools.reduce(operator.add, squares)
 
 
 def scale(a: Pair, factor: Array) -> Pair:
@@ -312,7 +324,7 @@ def block_reflector(v: Pair, *, jitter: float) -> Pair:
     return Pair(re, None if projection.im is None else -2 * projection.im)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+@_custom_vjp
 def _projection(v: Pair, jitter: float) -> Pair:
     """V A^-1 V^H = Y^H Y with A = V^H V + e I = L L^H and Y = L^-1 V^H."""
     return gram(adjoint(_whitened(v, jitter)[1]))
@@ -323,7 +335,7 @@ def _whitened(v: Pair, jitter: float) -> tuple[Array, Pair]:
     a, rank = gram(adjoint(v)), v.re.shape[-1]
     e = jitter * jnp.trace(a.re, axis1=-2, axis2=-1)[..., None, None] / rank
     a = Pair(a.re + e * jnp.eye(rank, dtype=a.re.dtype), a.im)
-    factor = _matrix_by_matrix(jnp.linalg.cholesky, _complex(a))
+    factor = _matrix_by_matrix(jnp.linalg.cholesky, as_complex(a))
     return factor, _solved(factor, adjoint(v), transposed=False)
 
 
@@ -332,11 +344,11 @@ def _solved(factor: Array, b: Pair, *, transposed: bool) -> Pair:
     how = dict(left_side=True, lower=True, transpose_a=transposed)
     how |= dict(conjugate_a=transposed)
     solve = functools.partial(jax.lax.linalg.triangular_solve, **how)
-    x = _matrix_by_matrix(solve, factor, _complex(b))
+    x = _matrix_by_matrix(solve, factor, as_complex(b))
     return Pair(x, None) if b.im is None else Pair(x.real, x.imag)
 
 
-def _complex(a: Pair) -> Array:
+def as_complex(a: Pair) -> Array:
     return a.re if a.im is None else jax.lax.complex(a.re, a.im)
 
 

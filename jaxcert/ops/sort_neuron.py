@@ -15,7 +15,8 @@ each of them is a reduction of its own (`norm_dist.form`): nothing of size B x O
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def sort_neuron(x: Array, w: Array, *, rho: float, num_terms: int = 10) -> Array
     Raises InputError for rho outside [0, 1) or num_terms < 1.
     """
     c = _coefficients(rho, num_terms, len(w))
-    return _neuron((form(), c), x, w.astype(x.dtype))
+    return _compiled((form(), c), x, w.astype(x.dtype))
 
 
 def sort_neuron_bounds(
@@ -75,7 +76,6 @@ def _coefficients(rho: float, num_terms: int, inputs: int) -> tuple[float, ...]:
     return tuple((c / c.sum())[c > 0].tolist())
 
 
-@partial(jax.jit, static_argnums=0)
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _neuron(how: tuple[str, tuple[float, ...]], x: Array, w: Array) -> Array:
     form, c = how
@@ -99,7 +99,8 @@ def _fwd(how, x, w):
         zero = [jnp.zeros(shape, jnp.int32)] * len(c)
 
         def update(carry, i, d):
-            return _insert_indexed(*carry, d, i)
+            values, indices = carry
+            return _insert_indexed(values, indices, d, i)
 
         best, index = xla.sweep(update, (none, zero), rows, w, unroll=1)
     y = xla.poisoned(_weighted(c, best), rows, w)[0]
@@ -108,7 +109,7 @@ def _fwd(how, x, w):
 
 def _largest(x: Array, w: Array, count: int) -> tuple[list[Array], list[Array]]:
     found = direct.largest(direct.distance, 1, count, [x[None]], [w.T[None]])
-    return tuple(zip(*found, strict=True))
+    return [value for value, _ in found], [place for _, place in found]
 
 
 def _bwd(how, saved, g):
@@ -134,7 +135,8 @@ def _bwd(how, saved, g):
     return gx[:, 0].T, gw
 
 
-_neuron.__wrapped__.defvjp(_fwd, _bwd)
+_neuron.defvjp(_fwd, _bwd)
+_compiled = jax.jit(_neuron, static_argnums=0)
 
 
 def _insert(values: list[Array], d: Array) -> list[Array]:
@@ -162,4 +164,4 @@ def _insert_indexed(values, indices, d, i):
 
 
 def _weighted(c: tuple[float, ...], values: list[Array]) -> Array:
-    return sum(weight * value for weight, value in zip(c, values, strict=True))
+    return reduce(add, (weight * v for weight, v in zip(c, values, strict=True)))

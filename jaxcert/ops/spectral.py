@@ -148,7 +148,7 @@ def _that_meet_an_input(kernel, side: int, stride: int, padding: int) -> np.ndar
     """The kernel without the taps that see zeros alone."""
     outputs = (side + 2 * padding - len(kernel)) // stride + 1
     at = stride * np.arange(outputs)[:, None] + np.arange(len(kernel)) - padding
-    meets = ((at >= 0) & (at < side)).any(0)
+    meets = np.any((at >= 0) & (at < side), axis=0)
     return kernel * (meets[:, None] & meets)[..., None, None]
 
 
@@ -225,9 +225,10 @@ def _apply(band: Band, x: np.ndarray) -> np.ndarray:
     kept = min(band.inputs, n + t - 1 - band.before)
     inside = slice(band.before, band.before + kept)
     around[inside, inside] = x[:kept, :kept]
-    return sum(
-        around[a : a + n, b : b + n] @ band.taps[a, b].T for a, b in np.ndindex(t, t)
-    )
+    found = np.zeros((n, n, band.taps.shape[2]))
+    for a, b in np.ndindex(t, t):
+        found += around[a : a + n, b : b + n] @ band.taps[a, b].T
+    return found
 
 
 def cholesky_error(band: Band, t: float) -> float:

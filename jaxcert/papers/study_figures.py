@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from jaxcert.analysis.facts import (
     radius_text,
 )
-from jaxcert.analysis.figures import _INK, NORMS, _figure, _style, _svg
+from jaxcert.analysis.figures import INK, NORMS, as_svg, line_style, new_figure
 from jaxcert.papers.study_groups import Cell, Study, in_order
 from jaxcert.papers.study_numbers import (
     Estimate,
@@ -71,7 +71,7 @@ def gain_arrows(study: Study) -> Drawn:
         return Drawn(title, "", _NO_PAIR)
     figure, (axes,) = _panels(1)
     for i, pair in pairs.items():
-        hue, dash = _style(i)
+        hue, dash = line_style(i)
         old, new = (100 * accuracy(c, study.radii).mean[[0, study.at]] for c in pair)
         arrow = dict(arrowstyle="-|>", color=hue, linewidth=2, linestyle=dash)
         axes.annotate("", new, old, arrowprops=arrow | dict(shrinkA=4, shrinkB=0))
@@ -139,12 +139,14 @@ def gap_against_gain(study: Study) -> Drawn:
     figure, (axes,) = _panels(1)
     for system, *pair in points:
         i = study.systems.index(system)
-        style = dict(color=_style(i)[0], marker=_MARKS[i % len(_MARKS)], markersize=7)
+        style = dict(
+            color=line_style(i)[0], marker=_MARKS[i % len(_MARKS)], markersize=7
+        )
         x, y = (100 * e.mean[at] for e in pair)
         dx, dy = (100 * _bars(e, at) for e in pair)
         axes.plot(x, y, **style)
         axes.errorbar(x, y, dy, dx, ecolor=style["color"], elinewidth=1, alpha=0.45)
-    axes.axhline(0, color=_INK, linewidth=1)
+    axes.axhline(0, color=INK, linewidth=1)
     axes.set_xlabel(f"gap at {radius} without generated images (points)")
     axes.set_ylabel(f"gain at {radius} (points)")
     _name_systems(axes, study, {system for system, *_ in points}, lines=False)
@@ -233,7 +235,7 @@ def best_against_last(study: Study) -> Drawn:
     for i, label in enumerate(("without generated images", "with them")):
         shown = [(c, v) for c, v in lost if bool(c.generated.share) == bool(i)]
         rows = [systems.index(c.system) + 0.28 * i - 0.14 for c, _ in shown]
-        style = dict(color=_style(i)[0], alpha=0.75, markersize=7, clip_on=False)
+        style = dict(color=line_style(i)[0], alpha=0.75, markersize=7, clip_on=False)
         axes.plot([100 * v for _, v in shown], rows, "Do"[i], label=label, **style)
     axes.set_yticks(range(len(systems)), systems)
     axes.set_ylim(len(systems) - 0.5, -0.5)
@@ -294,7 +296,7 @@ def _heat_map(study: Study, family: str, systems, epochs, grids: np.ndarray) -> 
 
 def _drawn(study, title, figure, axes, caption, *, legend: bool = True) -> Drawn:
     salt = f"{title}{study.norm}{study.dataset}"
-    return Drawn(title, _svg(figure, axes, legend, salt=salt), caption)
+    return Drawn(title, as_svg(figure, axes, legend, salt=salt), caption)
 
 
 def _line(axes: Axes, study: Study, i: int, x, cells: Sequence[Cell], label="") -> None:
@@ -302,7 +304,7 @@ def _line(axes: Axes, study: Study, i: int, x, cells: Sequence[Cell], label="") 
     found = [accuracy(cell, study.radii) for cell in cells]
     y = [100 * e.mean[study.at] for e in found]
     bars = 100 * np.hstack([_bars(e, study.at) for e in found])
-    hue, dash = _style(i)
+    hue, dash = line_style(i)
     style = dict(color=hue, linestyle=dash, linewidth=1.8, elinewidth=1)
     mark = dict(marker=_MARKS[i % len(_MARKS)], markersize=6)
     axes.errorbar(x, y, bars, label=label or None, **style, **mark)
@@ -318,7 +320,7 @@ def _name_systems(axes: Axes, study: Study, shown, *, lines: bool = True) -> Non
     """Draw the entries of a legend, which several panels may share."""
     for i, name in enumerate(study.systems):
         if name in shown:
-            hue, dash = _style(i)
+            hue, dash = line_style(i)
             style = dict(color=hue, linestyle=dash if lines else "none")
             mark = dict(marker=_MARKS[i % len(_MARKS)], markersize=6)
             axes.plot([], [], label=name, **style, **mark)
@@ -326,7 +328,7 @@ def _name_systems(axes: Axes, study: Study, shown, *, lines: bool = True) -> Non
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """Return a figure of panels, at most three in a row."""
-    figure, panels = _figure(count)
+    figure, panels = new_figure(count)
     columns = _columns(count)
     rows = -(-count // columns)
     grid = figure.add_gridspec(rows, columns)
@@ -351,7 +353,7 @@ def _level(panels: Sequence[Axes], study: Study) -> None:
 
 
 def _head(axes: Axes, text: str) -> None:
-    axes.set_title(textwrap.fill(text, 30), fontsize=10, color=_INK, loc="left")
+    axes.set_title(textwrap.fill(text, 30), fontsize=10, color=INK, loc="left")
 
 
 def _norm(study: Study) -> str:

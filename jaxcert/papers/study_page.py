@@ -22,12 +22,12 @@ from jaxcert.analysis.facts import (
     radius_text,
     with_error,
 )
-from jaxcert.analysis.latex import _escape
+from jaxcert.analysis.latex import escape_latex
 from jaxcert.analysis.page import NORMS, document, html_figure, html_table
 from jaxcert.analysis.recheck import why_not
 from jaxcert.analysis.tables import (
-    _aligned,
-    _blocks,
+    aligned,
+    blocks,
     untried,
 )
 from jaxcert.papers.study_figures import figures
@@ -61,8 +61,8 @@ def text(studies: Sequence[Study], *, width: int = 100) -> str:
                 ", ".join(w for w in row[1:4] if w != "--") + " epochs" for row in own
             ]
             columns = zip(head[4:], *(row[4:] for row in own), strict=True)
-            for block in _blocks([first], map(list, columns), width):
-                lines += [*_aligned(block), ""]
+            for block in blocks([first], map(list, columns), width):
+                lines += [*aligned(block), ""]
         for note in _notes(study):
             # paths stay whole, to be copied
             whole = dict(break_on_hyphens=False, break_long_words=False)
@@ -248,7 +248,9 @@ def _confusions(study: Study) -> list[str]:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    shown = (_escape(c).replace("±", r"$\pm$").replace("×", r"$\times$") for c in cells)
+    shown = (
+        escape_latex(c).replace("±", r"$\pm$").replace("×", r"$\times$") for c in cells
+    )
     return " & ".join(shown) + r" \\"
 
 

@@ -73,7 +73,7 @@ def read(
     _check_names(path, names)
     rows: list[dict[str, float]] = []
     words: dict[str, str] = {}
-    seen: set[int] = set()
+    seen: set[float] = set()
     for number, line in numbered:
         fields = _fields(line, delimiter)
         if fields == given:  # of this file, or the next one where several were joined
@@ -110,7 +110,8 @@ def write(c: Certificates) -> str:
     name = procedure.get("name", "certify")
     certifies = name != "predict"
     # of other procedures nA of n is not what proves the radius
-    votes = name == "certify" and not (c.counts is None or c.p_lower is None)
+    counts, p_lowers = (c.counts, c.p_lower) if name == "certify" else (None, None)
+    votes = counts is not None and p_lowers is not None
     words = _words(c.header)
     names = [column for column in COLUMNS if certifies or column != "radius"]
     lines = ["\t".join([*names, *VOTES * votes, *words])]
@@ -124,10 +125,10 @@ def write(c: Certificates) -> str:
             int(correct[i]),
             _clock(float(c.seconds[i])),
         ]
-        if votes:
-            votes_for, p_lower = c.counts[i].max(), np.nan  # of an abstention
+        if counts is not None and p_lowers is not None:
+            votes_for, p_lower = counts[i].max(), np.nan  # of an abstention
             if c.predicted[i] >= 0:
-                votes_for, p_lower = c.counts[i, c.predicted[i]], c.p_lower[i]
+                votes_for, p_lower = counts[i, c.predicted[i]], p_lowers[i]
             fields += [int(votes_for), int(c.n[i]), repr(float(p_lower))]
         lines.append("\t".join(str(f) for f in [*fields, *words.values()]))
     return "\n".join(lines) + "\n"
@@ -352,11 +353,11 @@ def _fault(row: dict[str, float]) -> str:
         return f"has the time {row['time']}: restore it, it counts seconds"
     if n is not None and n < 0:
         return f"has n {n}: restore it, it counts samples"
-    if votes is not None and not 0 <= votes <= n:
+    if n is not None and votes is not None and not 0 <= votes <= n:
         return f"has nA {votes} of n {n} votes: restore it, nA is from 0 to n"
     if p_lower < 0 or p_lower > 1:
         return f"has p_lower {p_lower}: restore it, a probability is from 0 to 1"
-    if radius > 0 and votes is not None and 2 * votes <= n:
+    if radius > 0 and n is not None and votes is not None and 2 * votes <= n:
         return (
             f"has radius {radius} with nA {votes} of n {n} votes: restore it, up to one "
             "half nothing is certified"

@@ -326,7 +326,8 @@ def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
             if known.all():
                 row[name] = column[i].tolist()
             elif name == "least_margins" and known.any():
-                row[name] = np.where(known, column[i], None).tolist()
+                values = column[i].tolist()
+                row[name] = [v if math.isfinite(v) else None for v in values]
         yield row
 
 

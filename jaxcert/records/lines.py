@@ -86,7 +86,7 @@ def end_of_whole_lines(path: Path) -> tuple[int, int, bool]:
 
 def read(
     path: Path,
-    look: Callable[[dict[str, Any], dict[str, np.ndarray], int], None] = None,
+    look: Callable[[dict[str, Any], dict[str, np.ndarray], int], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(header, columns named as in `certificate.Certificates`) of a record file.
 

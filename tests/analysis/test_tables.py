@@ -227,7 +227,7 @@ def test_predictions_are_never_best():
 
 def drawn_lines(monkeypatch, draw):
     """Lines of the panels of a figure, [x, y] each."""
-    monkeypatch.setattr(figures, "_svg", lambda figure, *_, **__: figure)
+    monkeypatch.setattr(figures, "as_svg", lambda figure, *_, **__: figure)
     return [[np.array(x.get_data()) for x in a.lines] for a in draw().axes]
 
 
@@ -379,7 +379,7 @@ def test_figures_are_svg_that_follows_the_page():
     ]
     for svg in drawn:
         assert ElementTree.fromstring(svg).tag.endswith("svg")
-        assert "currentColor" in svg and figures._INK not in svg
+        assert "currentColor" in svg and figures.INK not in svg
 
 
 @pytest.mark.parametrize("noise, reach", [("gaussian", "4.75"), ("grid", "5.27")])
@@ -661,7 +661,7 @@ def test_shares_near_0_and_1_have_an_interval_in_every_form(right, count, text):
 
 
 def test_band_of_a_curve_has_a_width_at_0_and_1(monkeypatch):
-    monkeypatch.setattr(figures, "_svg", lambda figure, *_, **__: figure)
+    monkeypatch.setattr(figures, "as_svg", lambda figure, *_, **__: figure)
     for right in (0, 30):
         e = unanimous(right, 30)
         (axes,) = figures.radius_curves(["a"], [e.certificates]).axes

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jaxcert.errors import InputError
 from jaxcert.ops.dispatch import over_shards
@@ -70,8 +71,9 @@ def norm_dist(
             f"{'' if kept is None else ' with kept inputs'}: use implementation='xla'."
         )
     if p is not None and x.dtype.itemsize < 4:  # powers and sums of 16 bits are noise
-        how = dict(kept=kept, group=group, implementation=implementation)
-        return norm_dist(x.astype(jnp.float32), w, p, **how).astype(x.dtype)
+        options: dict[str, Any] = dict(kept=kept, group=group)
+        options |= dict(implementation=implementation)
+        return norm_dist(x.astype(jnp.float32), w, p, **options).astype(x.dtype)
     static = p if p is None or isinstance(p, int) else "traced"
     how = _How(static, implementation if kernels else form())
     power = p if static == "traced" else jnp.zeros((), x.dtype)
@@ -79,7 +81,7 @@ def norm_dist(
     groups, size = (1, batch) if kept is None else (len(kept), group)
     x = jnp.pad(x, ((0, groups * size - batch), (0, 0)))
     kept = None if kept is None else jnp.asarray(kept)
-    y = _distance(how, x.reshape(groups, size, -1), w.astype(x.dtype), power, kept)
+    y = _compiled(how, x.reshape(groups, size, -1), w.astype(x.dtype), power, kept)
     return y.reshape(-1, w.shape[1])[:batch]
 
 
@@ -109,7 +111,7 @@ def _bounds(form: str, lower: Array, upper: Array, w: Array) -> tuple[Array, Arr
 
 
 class _How(NamedTuple):
-    p: int | str | None
+    p: int | Literal["traced"] | None
     """None: infinity; int: multiplied powers; 'traced'"""
     form: str
     """loop | direct | mosaic_gpu | mosaic_gpu_interpret"""
@@ -136,7 +138,7 @@ def _checked(x, w, p, kept, group):
             f"kept has {len(kept)} groups, but {len(x)} images in groups of {group} are "
             f"{-(-len(x) // group)}."
         )
-    if p is None or isinstance(p, jax.core.Tracer):
+    if p is None or isinstance(p, Tracer):
         return p if p is None else p.astype(x.dtype)
     if not p >= 1:
         raise InputError(f"p must be at least 1 for a norm, not {p}; infinity is None.")
@@ -149,7 +151,6 @@ def _checked(x, w, p, kept, group):
     return jnp.asarray(p, x.dtype)
 
 
-@partial(jax.jit, static_argnums=0)
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _distance(how: _How, x, w, p, kept):
     """x [S,b,D], w [D,O] -> [S,b,O]"""
@@ -231,7 +232,8 @@ def _cotangents_inf(how: _How, x, g, index, w):
     return direct.scatter(index, v, len(w))
 
 
-_distance.__wrapped__.defvjp(_fwd, _bwd)
+_distance.defvjp(_fwd, _bwd)
+_compiled = jax.jit(_distance, static_argnums=0)
 
 
 def _scale(how: _How, x: Array, w: Array) -> Array:

@@ -181,10 +181,10 @@ def largest(
     shape = max(len(rows[0]), len(columns[0])), rows[0].shape[1], columns[0].shape[1]
     none = [jnp.full(shape, jnp.inf, rows[0].dtype), jnp.full(shape, -1, jnp.int32)]
     found, init = [none * quantities], [-1.0, 0] * quantities
-    rows, columns = _parts(len(init), rows, lax.optimization_barrier(columns))
+    down, across = _parts(len(init), rows, lax.optimization_barrier(columns))
     for _ in range(count):  # rows are small, and columns would be transposed each time
-        rows, before = lax.optimization_barrier((rows, found[-1]))
-        found.append(_reduced(remaining, _first_larger, init, rows, columns, before))
+        down, before = lax.optimization_barrier((down, found[-1]))
+        found.append(_reduced(remaining, _first_larger, init, down, across, before))
     return found[1:]
 
 

@@ -229,7 +229,9 @@ def _add_powers(
         return total + factor * jnp.where(signed & (d < 0), -term, term)
     inlined = plgpu.inline_mgpu(
         arg_types=(_LAYOUT,) * 4 + (_SCALAR,) * 3,
-        return_type=plgpu.ShapeDtypeStruct((_TILE, _TILE), jnp.float32, layout=_LAYOUT),
+        return_type=plgpu.ShapeDtypeStruct(
+            (_TILE, _TILE), jnp.dtype("float32"), layout=_LAYOUT
+        ),
     )(partial(_add_powers_in_branches, signed))
     return inlined(total, d, inverse, factor, n, floor, low)
 
@@ -281,7 +283,7 @@ def _add_powers_in_branches(signed, _, total, d, inverse, factor, n, floor, low)
 
 def _tile_loop(
     step: Callable[..., list[Array]],
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     rows: Sequence[Array],
     columns: Sequence[Array],
     tiles: Sequence[Array] = (),
@@ -372,9 +374,10 @@ def _padded(a: Array, rows: int) -> Array:
 def _load(ref, at: tuple, layout, interpret: bool) -> Array:
     if interpret:  # the interpreter knows no layouts
         return ref[at]
-    if "idx" in inspect.signature(plgpu.load).parameters:  # before jax 0.12
-        return plgpu.load(ref, at, layout=layout, optimized=False)
-    return plgpu.load(ref.at[at], layout=layout, optimized=False)
+    load: Callable[..., Array] = plgpu.load
+    if "idx" in inspect.signature(load).parameters:  # before jax 0.12
+        return load(ref, at, layout=layout, optimized=False)
+    return load(ref.at[at], layout=layout, optimized=False)
 
 
 def _in_layout(a: Array, interpret: bool) -> Array:

@@ -30,8 +30,8 @@ FAULTS = [
     (
         "distances: what sort neurons compare is computed more than once",
         "ops/norm_dist/direct.py",
-        "lax.optimization_barrier((rows, found[-1]))",
-        "(rows, found[-1])",
+        "lax.optimization_barrier((down, found[-1]))",
+        "(down, found[-1])",
         f"{_DIRECT}::test_reductions_of_a_sort_neuron_read_the_same_arrays_and_share_no_terms[True]",
     ),
     (

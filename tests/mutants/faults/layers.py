@@ -204,8 +204,8 @@ FAULTS = [
     (
         "batch norm: folded kernel without its factor",
         "nn/batch_norm.py",
-        '"kernel") * factor, x',
-        '"kernel") * factor**0, x',
+        '"kernel") * factor\n',
+        '"kernel") * factor**0\n',
         _FOLDED,
     ),
     (
@@ -218,8 +218,8 @@ FAULTS = [
     (
         "batch norm: folded bias is not added",
         "nn/batch_norm.py",
-        "stride=layer.strides) + bias",
-        "stride=layer.strides) + 0 * bias",
+        "stride=stride) + bias",
+        "stride=stride) + 0 * bias",
         _FOLDED,
     ),
     (
@@ -232,8 +232,8 @@ FAULTS = [
     (
         "norm_dist: bounds of the plain distance for a sort neuron",
         "nn/norm_dist.py",
-        "how = dict(rho=self.rho, num_terms=self.num_terms)",
-        "how = dict(rho=0.0, num_terms=self.num_terms)",
+        "rho=self.rho, num_terms=self.num_terms\n",
+        "rho=0.0, num_terms=self.num_terms\n",
         f"{_DISTANCES}[0.4]",
     ),
     (

@@ -41,8 +41,8 @@ FAULTS = [
     (
         "liresnet: padding 0 in the norm of a convolution",
         "liresnet.py",
-        "padding=self.padding, tight=tight)",
-        "padding=0, tight=tight)",
+        "padding=self.padding,\n            tight",
+        "padding=0,\n            tight",
         _JACOBIAN,
     ),
     (
@@ -174,8 +174,8 @@ FAULTS = [
     (
         "aol: offsets that are not reached",
         "aol.py",
-        "dict(padding=k - 1,",
-        "dict(padding=k // 2,",
+        "padding=k - 1,",
+        "padding=k // 2,",
         _SUMS,
     ),
     (

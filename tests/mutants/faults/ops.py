@@ -54,8 +54,8 @@ FAULTS = [
     (
         "spectral: taps beside the image count",
         "spectral.py",
-        "meets = ((at >= 0) & (at < side)).any(0)",
-        "meets = ((at >= 0) | (at < side)).any(0)",
+        "meets = np.any((at >= 0) & (at < side)",
+        "meets = np.any((at >= 0) | (at < side)",
         f"{SPECTRAL}::test_taps_that_see_zeros_alone_do_not_count",
     ),
 ]

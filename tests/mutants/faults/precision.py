@@ -29,7 +29,7 @@ FAULTS = [
     (
         "precision: products of orthogonalisation in the default of the process",
         "ops/linalg.py",
-        "def product(a: Array, b: Array, precision=EXACT)",
+        "def product(a: Array, b: Array, precision: PrecisionLike = EXACT)",
         "def product(a: Array, b: Array, precision=None)",
         f"{_KERNELS}[cholesky]",
     ),

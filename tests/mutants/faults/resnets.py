@@ -60,8 +60,8 @@ FAULTS = [
     (
         "relu: its gradient is one everywhere",
         "nn/activations.py",
-        "jnp.where(y > 0, *dx, 0)",
-        "jnp.where(y > -1, *dx, 0)",
+        "jnp.where(y > 0, dx, 0)",
+        "jnp.where(y > -1, dx, 0)",
         _ATTACK,
     ),
     (
