@@ -198,15 +198,11 @@ class Plan(NamedTuple):
 
 
 class Certifier(NamedTuple):
-    """A certificate procedure, ready to run.
+    """A certificate procedure. Made, it has looked at its settings alone; its header is known
+    before any image, so a record file of another request is refused at once."""
 
-    The header is known before any work, so a record file of another request is refused
-    at once.
-    """
-
-    header: dict[str, Any]
-    """method, norm, alpha (0: deterministic), sigma, procedure, pairwise_bound: see
-    records.py"""
+    settings: dict[str, Any]
+    """the header, but for what `prove` gives"""
 
     certify: Callable[[Key, Any, Any, Any], Certificates]
     """(key, image uint8 or float in [0, 1] [B,H,W,C], label [B], index [B]) -> B rows.
@@ -220,11 +216,23 @@ class Certifier(NamedTuple):
     image_shape: tuple[int, ...] | None = None
     """of the images that it takes; None: any"""
 
+    prove: Callable[[], dict[str, Any]] | None = None
+    """() -> the keys of the header that are proven of the network, which can take minutes
+    when first asked for; None: there are none"""
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """method, norm, alpha (0: deterministic), sigma, procedure, pairwise_bound: see
+        records/"""
+        return self.settings | (self.prove() if self.prove else {})
+
     def __repr__(self) -> str:
-        procedure = self.header.get("procedure")
+        procedure = self.settings.get("procedure")
         name = procedure.get("name") if isinstance(procedure, dict) else procedure
         known = {"procedure": name} | {
-            k: self.header[k] for k in ("norm", "sigma", "alpha") if k in self.header
+            k: self.settings[k]
+            for k in ("norm", "sigma", "alpha")
+            if k in self.settings
         }
         facts = ", ".join(f"{k} {v}" for k, v in known.items())
-        return f"Certifier({self.header.get('method')}, {facts})"
+        return f"Certifier({self.settings.get('method')}, {facts})"

@@ -1,8 +1,8 @@
 """Finds what the header of a record says against itself, and which rows the record misses.
 
 The header of a run holds the run's config; the certificate's own keys must be what that
-config makes of them. A network's norm is known from its model, and from the slack of its
-logits a least value is known. Whoever changes config and keys alike is not seen.
+config makes of them. A network's norm is known from its model. Whoever changes config and keys
+alike is not seen.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from jaxcert.certificate import Certificates
-from jaxcert.certificates import sequential
+from jaxcert.certificates import _evidence, sequential
 from jaxcert.errors import InputError
-from jaxcert.records import SAME
 
 NORMS = {
     "bronet": "l2",
@@ -36,11 +35,6 @@ _PROCEDURES = {
     "diffusion_classifier": ("margin",),
 }
 """The procedures of each method."""
-_CERTIFICATES = {
-    "denoised_smoothing": "smoothing",
-    "noised_diffusion_classifier": "smoothing",
-}
-"""Certificates whose method has another name."""
 _DETERMINISTIC = ("lipschitz", "interval")
 _CHOSEN = ("alpha", "sigma", "norm", "noise", "procedure", "n", "n0")
 """The keys of a smoothing certificate that a config chooses."""
@@ -52,10 +46,7 @@ def check(c: Certificates) -> None:
     """Raises InputError for the first thing in the header that contradicts the rest of it,
     or for rows that it cannot have."""
     for fault in _faults(c):
-        raise InputError(
-            f"the record's header contradicts itself: {fault}; restore the file, or certify "
-            "again into another one with --out."
-        )
+        raise _evidence.contradiction(fault)
 
 
 def notes(c: Certificates) -> list[str]:
@@ -149,53 +140,28 @@ def _faults(c: Certificates) -> Iterator[str]:
         for key in ("alpha", "sigma"):
             if header.get(key) and name in others:
                 yield f"{key} {header[key]} where {method} is deterministic"
-    if method == "diffusion_classifier" and norm != "l2":
-        yield f"norm {norm} where {method} certifies in l2"
     classes = header.get("num_classes")
     for column in ("counts", "logits"):
         values = getattr(c, column)
         if values is not None and classes is not None and values.shape[1] < classes:
             yield f"num_classes {classes} where rows have {column} of {values.shape[1]}"
-    if method == "interval" and any(r > 1 for r in _numbers(procedure.get("radii"))):
-        yield f"radii {_short(procedure['radii'])} where {method} tries those in (0, 1]"
-    yield from _least_slack(method, procedure, model, header)
     yield from _against_config(c, model, config, procedure)
     yield from _outside(c)
-
-
-def _least_slack(method, procedure, model, header) -> Iterator[str]:
-    """`lipschitz.logit_slack` is at least 2^-30 of the largest constant times the diameter
-    of the box of pixels. The constant of a distance net, which no header of the interval
-    certificate has, counts as 1 at least."""
-    shape, slack = model.get("image_shape"), procedure.get("logit_slack")
-    if method not in _DETERMINISTIC or not isinstance(shape, list | tuple):
-        return
-    try:
-        bound = np.asarray(header.get("pairwise_bound"), np.float64)
-        if bound.ndim == 2:
-            bound = bound[~np.eye(len(bound), dtype=bool)]
-        constant = 1.0 if method == "interval" else bound.max()
-        least = 2.0**-30 * constant * math.sqrt(math.prod(shape)) * (1 - SAME)
-    except (TypeError, ValueError, IndexError):
-        return  # the re-check of the rows names it
-    if not (isinstance(slack, int | float) and slack >= least):
-        of = "model" if method == "interval" else "pairwise_bound"
-        yield f"logit_slack {slack} where its {of} asks for {least:.3g}"
 
 
 def _against_config(c, model, config, procedure) -> Iterator[str]:
     header, certify = c.header, _dict(config.get("certify"))
     if not certify:
         return
-    name = certify.get("name")
-    method = _CERTIFICATES.get(str(name), name)
-    expected = {"method": method, "split": certify.get("split")}
+    expected = {"method": certify.get("name"), "split": certify.get("split")}
     expected |= {"seed": certify.get("seed"), "precision": config.get("precision")}
     expected |= {key: certify.get(key) for key in ("alpha", "norm", "sigma")}
     expected["model"] = config.get("model")
     data = _dict(config.get("data"))
     expected["dataset"] = data.get("name")
-    known = _DEFAULTS | header
+    # smoothing of another base classifier than a network is a certificate of its name
+    base = _dict(header.get("base")).get("name", header.get("method"))
+    known = _DEFAULTS | header | {"method": base}
     for key, value in expected.items():
         if value is not None and not _same(known.get(key), value):
             yield f"{key} {_short(known.get(key))} where its config has {_short(value)}"

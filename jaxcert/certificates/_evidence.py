@@ -52,6 +52,14 @@ def name_of(c: Certificates, known: tuple[str, ...]) -> str:
     return name
 
 
+def contradiction(fault: str) -> InputError:
+    """Return the error of a header that says something against itself."""
+    return InputError(
+        f"the record's header contradicts itself: {fault}; restore the file, or certify "
+        "again into another one with --out."
+    )
+
+
 def need(c: Certificates, *columns: str) -> None:
     """Raises Missing if the rows have no such columns."""
     for column in columns:
@@ -77,6 +85,18 @@ def as_many_as_asked(c: Certificates, rows: np.ndarray) -> np.ndarray:
     return c.n[rows] == number(c, "n", procedure(c))
 
 
+def image_shape(c: Certificates) -> tuple[int, ...]:
+    """Return the shape of the model's images that the header or its config has, else ()."""
+    config = c.header.get("config")
+    for place in (c.header, config if isinstance(config, dict) else {}):
+        model = place.get("model")
+        shape = model.get("image_shape") if isinstance(model, dict) else None
+        whole = isinstance(shape, list | tuple)
+        if whole and all(type(x) is int and x > 0 for x in shape):
+            return tuple(shape)
+    return ()
+
+
 def radii(c: Certificates) -> np.ndarray:
     """Return the radii that the procedure tried, float64 and rising. Raises InputError."""
     given = procedure(c).get("radii", ())
@@ -99,11 +119,10 @@ def law(c: Certificates) -> dict[str, Any]:
     norm = c.header.get("norm", "l2")
     norms.check(noise, norm)
     d = int(number(c, "d", procedure(c))) if norm == "linf" else 1
-    model = c.header.get("model")
-    shape = model.get("image_shape") if isinstance(model, dict) else None
-    if d < 1 or (norm == "linf" and shape is not None and d != math.prod(shape)):
+    shape = image_shape(c)
+    if d < 1 or (norm == "linf" and shape and d != math.prod(shape)):
         raise InputError(
-            f"the record's header has d {d} for images of {shape}: certify into another "
+            f"the record's header has d {d} for images of {list(shape)}: certify into another "
             "file with --out."
         )
     stated = procedure(c).get("least_tail") is not None

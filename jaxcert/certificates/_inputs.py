@@ -10,18 +10,20 @@ from jaxcert.interfaces import Certifier, Plan
 from jaxcert.ops import images
 
 
-def inside(inner: Certifier) -> Certifier:
-    """The certifier for images in [0, 1] alone, as trained networks take them."""
+def inside(inner: Certifier, **more) -> Certifier:
+    """Return the certifier for images in [0, 1] alone, as trained networks take them; more:
+    what its header says besides."""
+    header = inner.header | more
 
     def certify(key, image, label, index) -> Certificates:
         images.check_range(image)
-        return inner.certify(key, image, label, index)
+        return inner.certify(key, image, label, index)._replace(header=header)
 
     def plan(key, image) -> Plan:
         images.check_range(image)
         return inner.plan(key, image)
 
-    return inner._replace(certify=certify, plan=plan)
+    return inner._replace(settings=header, certify=certify, plan=plan)
 
 
 def check_lengths(image, label, index) -> None:

@@ -33,8 +33,8 @@ def certifier_of(config: ConfigDict, network, mesh):
         mesh=mesh,
         radii=tuple(config.certify.radii),
     )
-    header = certifier.header | ({"networks": digests} if digests else {})
-    return certifier._replace(header=header)
+    named = {"networks": digests} if digests else {}
+    return certifier._replace(settings=certifier.settings | named)
 
 
 def selected(chosen: ConfigDict, size: int) -> list[int]:

@@ -1,5 +1,5 @@
 """Denoised smoothing: Carlini, Tramer, Dvijotham, Rice, Sun and Kolter, (Certified!!)
-Adversarial Robustness for Free! (2023, arXiv:2206.10550).
+Adversarial Robustness for Free! (2023).
 
     f(x + delta) = classifier(clip(h(2 (x + delta) - 1, 2 sigma, no class)))
     g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py
@@ -11,45 +11,31 @@ added to the image again. `methods/denoised.py` fine-tunes the classifier on suc
 from __future__ import annotations
 
 import functools
+from typing import Unpack
 
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from jaxcert import random_keys
-from jaxcert.certificates import smoothing
-from jaxcert.certificates.noised_diffusion_classifier import (
-    behind_denoiser,
-    classifier_of,
-    denoiser_of,
-    in_float32,
-)
+from jaxcert.certificates import _inputs, smoothing
+from jaxcert.certificates._networks import classifier_of, denoiser_of, in_float32
 from jaxcert.diffusion import edm
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
 
 
+@smoothing.takes_options
 @random_keys.pinned()
 def make(
     network: Network,
     *,
     classifier: Network,
     sigma: float,
-    n0: int = 100,
-    n: int = 100_000,
-    alpha: float = 0.001,
-    procedure: str = "certify",
-    radii: tuple[float, ...] = (),
-    rho: float = 0.05,
-    bound: str = "union",
-    noise: str = "gaussian",
-    norm: str = "l2",
-    chunk: int = 0,
-    mesh: Mesh | None = None,
+    **options: Unpack[smoothing.Options],
 ) -> Certifier:
     """The certifier of a classifier behind an EDM, which is `network`. sigma in pixels of
-    [0, 1]; the other arguments are those of smoothing.certifier.
+    [0, 1]; options: of smoothing.certifier.
 
     Raises InputError for an EDM that cannot denoise without a class, a classifier of other
     images, and what smoothing.certifier refuses.
@@ -80,19 +66,9 @@ def make(
         image_shape=model.image_shape,
         exact=exact,
         sigma=sigma,
-        n0=n0,
-        n=n,
-        alpha=alpha,
-        procedure=procedure,
-        radii=radii,
-        rho=rho,
-        bound=bound,
-        noise=noise,
-        norm=norm,
-        chunk=chunk,
-        mesh=mesh,
+        **options,
     )
-    return behind_denoiser(inner, {"name": "denoised_smoothing"})
+    return _inputs.inside(inner, base={"name": "denoised_smoothing"})
 
 
 def _vote(network: Network, classifier: Network, sigma: float) -> Partial:

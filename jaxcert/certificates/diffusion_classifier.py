@@ -1,6 +1,5 @@
 """The Lipschitz certificate of a diffusion classifier: Chen, Dong, Shao, Hao, Yang, Su and
-Zhu, Diffusion Models are Certifiably Robust Classifiers (2024, arXiv:2402.02316), after
-Theorem 3.1.
+Zhu, Diffusion Models are Certifiably Robust Classifiers (2024), after Theorem 3.1.
 
     f_y(x) = - sum_t w_t E_eps [ mean_pixels (h(x + s_t eps, s_t, y) - x)^2 ],  h in [0, 1]
     radius = min_b (lower bound of f_a(x) - f_b(x)) / L_margin
@@ -34,8 +33,8 @@ from jax.tree_util import Partial
 from jaxcert import random_keys
 from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import _arithmetic, _evidence, _inputs, noise, statistics
-from jaxcert.certificates.lipschitz import recheck as recheck_margins
-from jaxcert.certificates.noised_diffusion_classifier import denoiser_of
+from jaxcert.certificates._networks import denoiser_of
+from jaxcert.certificates.lipschitz import recheck_margins
 from jaxcert.diffusion import classifiers, edm, lipschitz
 from jaxcert.errors import InputError, one_of, whole_from, within
 from jaxcert.interfaces import Certifier, Network, Plan
@@ -102,7 +101,7 @@ def make(
     constant = lipschitz.lipschitz_margin(weight, sigma, dims=dims, cap=cap)
     lower_of = functools.partial(_BOUNDS[bound], alpha=alpha)
     chunk = chunk or max(1, _PAIRS[jax.default_backend() == "cpu"] // model.num_classes)
-    errors = _errors_of(denoise, law, chunk, mesh)
+    errors, memory = _errors_of(denoise, law, chunk, mesh)
 
     @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
@@ -159,7 +158,7 @@ def make(
         return Plan(
             radius=float(lipschitz.radius(best, constant)),
             samples=n0 + n,
-            memory=errors.memory(key, image, n0 + n),
+            memory=memory(key, image, n0 + n),
             rate=rate,
             evaluations=float(law.evaluations),
         )
@@ -193,37 +192,46 @@ def make(
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(proven, holds), see _evidence.py: the bounds of the margins stand as logits, of which
     a radius follows as in the Lipschitz certificate, from as many draws as were asked for."""
+    _evidence.name_of(c, ("margin",))
+    _evidence.need(c, "logits")
+    if c.header.get("norm") != "l2":
+        raise _evidence.contradiction(
+            f"norm {c.header.get('norm')} where a diffusion classifier has l2"
+        )
     proven, holds = recheck_margins(c, rows)
     return proven, holds & _evidence.as_many_as_asked(c, rows)
 
 
 def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):
-    """errors(key, image [H,W,C] in [0, 1], draws) -> u float32 [draws,T,K] on the host."""
+    """(errors, memory), of (key, image [H,W,C] in [0, 1], draws): u float32 [draws,T,K] on the
+    host, and the bytes that these take on each device."""
     levels = tuple(law.levels.sigma.tolist())
     classes = law.num_classes
     devices = 1 if mesh is None else mesh.shape["data"]
     size = -(-chunk // devices) * devices
-    if mesh is not None:
-        denoise = jax.device_put(denoise, NamedSharding(mesh, PartitionSpec()))
-
     static = dict(levels=levels, classes=classes, size=size, mesh=mesh)
+
+    @functools.cache
+    def there() -> Partial:
+        if mesh is None:
+            return denoise
+        return jax.device_put(denoise, NamedSharding(mesh, PartitionSpec()))
 
     def errors(key, image, draws):
         image = jnp.asarray(image, jnp.float32)
         found = [
-            _errors(denoise, key, image, jnp.int32(first), **static)
+            _errors(there(), key, image, jnp.int32(first), **static)
             for first in range(0, draws, size)
         ]
         return np.concatenate(jax.device_get(found))[:draws]
 
     def memory(key, image, draws):
-        given = denoise, key, jnp.asarray(image, jnp.float32), jnp.int32(0)
+        given = there(), key, jnp.asarray(image, jnp.float32), jnp.int32(0)
         analysis = _errors.lower(*given, **static).compile().memory_analysis()
         kept = -(-draws // size) * analysis.output_size_in_bytes
         return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + kept
 
-    errors.memory = memory
-    return errors
+    return errors, memory
 
 
 @functools.partial(jax.jit, static_argnames=("levels", "classes", "size", "mesh"))

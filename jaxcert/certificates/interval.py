@@ -1,7 +1,6 @@
 """Interval certificate of distance nets: verified, or not, at given l_inf radii.
 
-Zhang et al. (2021, arXiv:2102.05363), section 4.3; what both repositories report as certified
-accuracy. The
+Zhang et al. (2021), section 4.3; what both repositories report as certified accuracy. The
 box [max(x - eps, 0), min(x + eps, 1)] of valid images goes through the network layer by
 layer. The prediction y holds in it if a lower bound of z_y - z_j is positive for every
 j != y. Never weaker than the Lipschitz margin at the same eps: pixels are clipped, and each
@@ -15,6 +14,7 @@ the record (`least_margins`), so that a radius raised afterwards is noticed.
 
 from __future__ import annotations
 
+import functools
 import time
 from functools import partial
 
@@ -49,12 +49,20 @@ def make(
         raise InputError(
             f"the interval certificate tries the radii in (0, 1] of certify.radii, not {radii}."
         )
-    params, state = lipschitz.evaluated(network, mesh)
-    bound = model.lipschitz_bound(params, state)
-    slack = lipschitz.logit_slack(model, params, state, bound)
+    lipschitz.check_weights(network)
+
+    @functools.cache
+    @random_keys.pinned()
+    def proof():
+        params, state = lipschitz.evaluated(network, mesh)
+        bound = model.lipschitz_bound(params, state)
+        slack = lipschitz.logit_slack(model, params, state, bound)
+        procedure = {"name": "interval", "radii": tried, "logit_slack": slack}
+        return params, state, slack, {"procedure": procedure}
 
     @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
+        params, state, slack, header = proof()
         start, rows = time.perf_counter(), len(index)
         radius, evidence = np.zeros(rows), np.full((rows, len(tried)), np.nan)
         with jax.enable_x64(True):
@@ -81,17 +89,19 @@ def make(
             seconds=np.full(rows, (time.perf_counter() - start) / max(rows, 1)),
             logits=np.asarray(logits)[:rows],
             least_margins=evidence,
-            header=header,
+            header=settings | header,
         )
 
-    header = {
+    settings = {
         "method": "interval",
         "norm": model.norm,
         "alpha": 0,
         "num_classes": model.num_classes,
-        "procedure": {"name": "interval", "radii": tried, "logit_slack": slack},
+        "procedure": {"name": "interval", "radii": tried},
     }
-    return Certifier(header, certify, image_shape=model.image_shape)
+    return Certifier(
+        settings, certify, image_shape=model.image_shape, prove=lambda: proof()[-1]
+    )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -112,6 +122,11 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _evidence.need(c, "logits")
     radius, y, logits = c.radius[rows], c.predicted[rows], c.logits[rows]
     tried = _evidence.radii(c)
+    if (tried > 1).any():
+        raise _evidence.contradiction(
+            f"radius {tried.max()} where tried are those up to 1"
+        )
+    lipschitz.check_slack(c, 1.0, "model")  # the least of a distance net, in no header
     slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
     others = np.arange(logits.shape[1]) != y[:, None]
     at_image = logits[np.arange(len(y)), y] - np.where(others, logits, -np.inf).max(1)

@@ -20,9 +20,11 @@ where layers can expand, both times the growth until the logits.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcert import random_keys
 from jaxcert.certificate import ERROR, Certificates
-from jaxcert.certificates import _arithmetic, _evidence
+from jaxcert.certificates import _arithmetic, _evidence, _networks
 from jaxcert.errors import InputError, one_of
 from jaxcert.interfaces import Bound, Certifier, Model, Network, Tell
 from jaxcert.ops import margins
@@ -44,7 +46,8 @@ from jaxcert.records import SAME
 def make(
     network: Network, *, bound: str = "tight", mesh: Mesh | None = None
 ) -> Certifier:
-    """Certifier of a Lipschitz network; deterministic, so alpha is 0 and keys are unused.
+    """Certifier of a Lipschitz network; deterministic, so alpha is 0 and keys are unused. The
+    constants are proven when the header or a radius is first asked for.
 
     bound: tight | torus, of zero-padded convolutions (ops.spectral.conv_bound); torus takes
     seconds where tight takes minutes, for radii some tenths of a percent smaller per layer on
@@ -58,17 +61,30 @@ def make(
             "the lipschitz certificate needs a Lipschitz network, as lip_convnet; other "
             "classifiers are certified by smoothing."
         )
-    params, state = evaluated(network, mesh)
-    with jax.enable_x64(True):
-        proven = model.lipschitz_bound(
-            params, state, tight=bound == "tight", tell=_tell()
-        )
-        paper = np.asarray(model.lipschitz(params, state)[0], np.float64)
-    slack = logit_slack(model, params, state, proven)
-    pairwise = proven.pairwise * (1 + 1e-12)
+    check_weights(network)
+
+    @functools.cache
+    @random_keys.pinned()
+    def proof() -> _Proof:
+        params, state = evaluated(network, mesh)
+        with jax.enable_x64(True):
+            proven = model.lipschitz_bound(
+                params, state, tight=bound == "tight", tell=_tell()
+            )
+            paper = np.asarray(model.lipschitz(params, state)[0], np.float64)
+        slack = logit_slack(model, params, state, proven)
+        pairwise = proven.pairwise * (1 + 1e-12)
+        off = pairwise[~np.eye(model.num_classes, dtype=bool)]
+        constant = float(off[0]) if (off == off[0]).all() else None
+        header = {
+            "procedure": {"name": "margin", "logit_slack": slack},
+            "pairwise_bound": pairwise.tolist() if constant is None else constant,
+        }
+        return _Proof(params, state, pairwise, paper, slack, header)
 
     @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
+        params, state, pairwise, paper, slack, header = proof()
         start = time.perf_counter()
         with jax.enable_x64(True):
             images = on_devices(image, mesh)
@@ -90,20 +106,31 @@ def make(
             seconds=np.full(rows, (time.perf_counter() - start) / max(rows, 1)),
             radius_paper=paper_radius,
             logits=logits,
-            header=header,
+            header=settings | header,
         )
 
-    off = pairwise[~np.eye(model.num_classes, dtype=bool)]
-    constant = off[0] if (off == off[0]).all() else None
-    header = {
+    settings = {
         "method": "lipschitz",
         "norm": model.norm,
         "alpha": 0,
         "num_classes": model.num_classes,
-        "procedure": {"name": "margin", "logit_slack": slack},
-        "pairwise_bound": pairwise.tolist() if constant is None else float(constant),
+        "procedure": {"name": "margin"},
     }
-    return Certifier(header, certify, image_shape=model.image_shape)
+    return Certifier(
+        settings, certify, image_shape=model.image_shape, prove=lambda: proof().header
+    )
+
+
+class _Proof(NamedTuple):
+    params: Any
+    state: Any
+    pairwise: np.ndarray
+    """float64 [K,K], proven"""
+    paper: np.ndarray
+    """float64 [K,K], the estimate of the originals"""
+    slack: float
+    header: dict[str, Any]
+    """what the header says of these"""
 
 
 def _tell() -> Tell:
@@ -119,18 +146,9 @@ def _tell() -> Tell:
 
 
 def evaluated(network: Network, mesh: Mesh | None):
-    """(params, state) in float64, prepared, on all devices. Raises InputError for weights
-    that no certificate can rest on."""
-    _arithmetic.check()
-    leaves = jax.tree.leaves((network.params, network.state))
-    leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    if not all(np.isfinite(leaf).all() for leaf in leaves):
-        raise InputError("the network has weights that are not finite: train it again.")
-    if any(jnp.dtype(leaf.dtype).itemsize < 4 for leaf in leaves):
-        raise InputError(
-            "the network has 16-bit weights, and in 16 bits a distance errs by up to 4e-3, a "
-            "norm by more: certify the float32 weights that they were rounded from."
-        )
+    """(params, state) in float64, prepared, on all devices. Raises InputError as
+    `check_weights`."""
+    check_weights(network)
     with jax.enable_x64(True):
         params, state = jax.tree.map(_float64, (network.params, network.state))
         state = jax.jit(network.model.prepare)(params, state)
@@ -138,6 +156,22 @@ def evaluated(network: Network, mesh: Mesh | None):
             return params, state
         everywhere = NamedSharding(mesh, PartitionSpec())
         return jax.device_put((params, state), everywhere)
+
+
+def check_weights(network: Network) -> None:
+    """Raises InputError for weights that no certificate can rest on, and where compiled
+    programs are inexact."""
+    _arithmetic.check()
+    leaves = jax.tree.leaves((network.params, network.state))
+    leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    finite = (np.isfinite(leaf).all() for leaf in leaves)
+    if _networks.has_arrays(network) and not all(finite):
+        raise InputError("the network has weights that are not finite: train it again.")
+    if any(jnp.dtype(leaf.dtype).itemsize < 4 for leaf in leaves):
+        raise InputError(
+            "the network has 16-bit weights, and in 16 bits a distance errs by up to 4e-3, a "
+            "norm by more: certify the float32 weights that they were rounded from."
+        )
 
 
 def logit_slack(model: Model, params, state, bound: Bound) -> float:
@@ -193,11 +227,33 @@ def _paper_radius(logits, pairwise, y) -> np.ndarray:
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(proven, holds), see _evidence.py, by `recheck_margins` with a slack that the constants
+    of the header and the pixels of its model allow."""
+    _evidence.name_of(c, ("margin",))
+    _evidence.need(c, "logits")
+    classes = c.logits.shape[1]
+    off_diagonal = _pairwise(c, classes)[~np.eye(classes, dtype=bool)]
+    check_slack(c, off_diagonal.max(initial=0.0), "pairwise_bound")
+    return recheck_margins(c, rows)
+
+
+def check_slack(c: Certificates, constant: float, of: str) -> None:
+    """Raises InputError for a header whose slack is below what `logit_slack` has for images of
+    its model and the constant alone; of: what of the header says the constant."""
+    if not (shape := _evidence.image_shape(c)):
+        return
+    slack = _evidence.procedure(c).get("logit_slack")
+    least = 2.0**-30 * constant * math.sqrt(math.prod(shape)) * (1 - SAME)
+    if not (isinstance(slack, int | float) and slack >= least):
+        raise _evidence.contradiction(
+            f"logit_slack {slack} where its {of} asks for {least:.3g}"
+        )
+
+
+def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(proven, holds), see _evidence.py: proven = min_j (z_y - z_j - 2 s) / pairwise[y, j] with
     y the predicted class, which has the largest logit, z and s = procedure.logit_slack in
     float64, and pairwise [K,K], or one number for all pairs, of the header."""
-    _evidence.name_of(c, ("margin",))
-    _evidence.need(c, "logits")
     logits, y = c.logits[rows], c.predicted[rows]
     slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
     pairwise = _pairwise(c, logits.shape[1])[y]

@@ -1,5 +1,5 @@
 """Noised diffusion classifiers, smoothed: Chen, Dong, Shao, Hao, Yang, Su and Zhu, Diffusion
-Models are Certifiably Robust Classifiers (2024, arXiv:2402.02316).
+Models are Certifiably Robust Classifiers (2024).
 
     f(x + delta) = argmax_y logit_y(x_tau),   x_tau = 2 (x + delta) - 1,   sigma_tau = 2 sigma
     g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py
@@ -20,16 +20,16 @@ Votes are never extrapolated: n votes that count are n votes that were drawn.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from jaxcert import random_keys
 from jaxcert.certificates import _inputs, smoothing
+from jaxcert.certificates._networks import classifier_of, denoiser_of, in_float32
 from jaxcert.diffusion import classifiers, edm, racing, sift
 from jaxcert.errors import InputError, at_least, one_of
 from jaxcert.interfaces import Certifier, Network
@@ -66,6 +66,7 @@ class Base(NamedTuple):
     num_classes: int
 
 
+@smoothing.takes_options
 @random_keys.pinned()
 def make(
     network: Network,
@@ -85,17 +86,9 @@ def make(
     block: int = 0,
     unconditional: Network | None = None,
     classifier: Network | None = None,
-    n0: int = 100,
     n: int = 10_000,
-    alpha: float = 0.001,
-    procedure: str = "certify",
-    radii: tuple[float, ...] = (),
-    rho: float = 0.05,
-    bound: str = "union",
-    noise: str = "gaussian",
-    norm: str = "l2",
     chunk: int = 0,
-    mesh: Mesh | None = None,
+    **options: Unpack[smoothing.Options],
 ) -> Certifier:
     """The certifier of an EDM as a classifier. sigma in pixels of [0, 1], as all radii.
 
@@ -105,7 +98,7 @@ def make(
     image and class in one forward pass (0: by the device); chunk: votes at a time.
     unconditional: another EDM for the estimate of the clean image, where the first was
     trained with a class for every image. classifier: of hybrid, of images in [0, 1].
-    n0, n, alpha, procedure, radii, rho, bound, noise, norm: of smoothing.certifier.
+    n, options: of smoothing.certifier.
 
     Raises InputError for a network that is no denoiser or cannot do what is asked, and what
     smoothing.certifier refuses.
@@ -113,7 +106,6 @@ def make(
     for each in (network, unconditional):
         if each is not None:
             denoiser_of(each)  # refuses what is none
-    chunk = chunk or _default_chunk()
     base = Base(
         kind,
         weighting,
@@ -143,17 +135,9 @@ def make(
         image_shape=network.model.image_shape,
         exact=exact,
         sigma=sigma,
-        n0=n0,
         n=n,
-        alpha=alpha,
-        procedure=procedure,
-        radii=radii,
-        rho=rho,
-        bound=bound,
-        noise=noise,
-        norm=norm,
-        chunk=chunk,
-        mesh=mesh,
+        chunk=chunk or _default_chunk(),
+        **options,
     )
     evaluations = jax.jit(functools.partial(_evaluations, base))
 
@@ -171,42 +155,7 @@ def make(
 
     described = {k: v for k, v in base._asdict().items() if k not in _unused(base)}
     described = {"name": "noised_diffusion_classifier", **described}
-    return behind_denoiser(inner._replace(plan=plan), described)
-
-
-def behind_denoiser(inner: Certifier, base: dict[str, Any]) -> Certifier:
-    """The certifier with its base classifier in the header, for images in [0, 1] only."""
-    inner, header = _inputs.inside(inner), inner.header | {"base": base}
-
-    def certify(*work):
-        return inner.certify(*work)._replace(header=header)
-
-    return inner._replace(header=header, certify=certify)
-
-
-def denoiser_of(network: Network) -> Partial:
-    """diffusion.classifiers.Denoise of an EDM, its arrays arguments of what is compiled.
-    Raises InputError for a classifier, or a parameter that is not finite."""
-    model = network.model
-    if model.unconditional is None:
-        raise InputError(
-            "this certificate is of a denoiser, and the network is a classifier: give the "
-            "workdir of an EDM, or certify.name=smoothing."
-        )
-    leaves = jax.tree.leaves((network.params, network.state))
-    if not all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves):
-        raise InputError(
-            "the EDM has a parameter that is not finite: train or export it again."
-        )
-    return Partial(_denoise_of(model.apply), network.params, network.state)
-
-
-@functools.lru_cache(maxsize=8)
-def _denoise_of(apply):
-    def denoise(params, state, x, sigma, label):
-        return apply(params, state, x, sigma=sigma, label=label)[0]
-
-    return denoise
+    return _inputs.inside(inner._replace(plan=plan), base=described)
 
 
 @functools.lru_cache(maxsize=8)
@@ -288,28 +237,6 @@ def _evaluations(base, denoise, others, classify, keys, noisy):
     return _decide(base, denoise, others, classify, keys, noisy)[1]
 
 
-def classifier_of(network: Network) -> Partial:
-    """image [B,H,W,C] in [0, 1] -> logits [B,K]. Raises InputError for a denoiser."""
-    model = network.model
-    if model.unconditional is not None:
-        raise InputError("networks.classifier holds a denoiser: name a classifier.")
-    state = jax.jit(model.prepare)(network.params, network.state)
-    if not smoothing.all_finite((network.params, state)):
-        raise InputError(
-            "networks.classifier has a parameter that is not finite, or a variance below 0: "
-            "train or export it again."
-        )
-    return Partial(_classify_of(model.apply), network.params, state)
-
-
-@functools.lru_cache(maxsize=8)
-def _classify_of(apply):
-    def classify(params, state, image):
-        return apply(params, state, image)[0]
-
-    return classify
-
-
 def _unused(base: Base) -> set[str]:
     """Fields that do not change the votes."""
     unused = {"block"}
@@ -381,11 +308,6 @@ def _check(base: Base, network, unconditional, classifier) -> None:
             f"networks.classifier tells {classifier.model.num_classes} classes, the EDM "
             f"{base.num_classes}: name one of the same classes."
         )
-
-
-def in_float32(network: Network) -> Network:
-    """The network as its float32 form, where it computes in bfloat16."""
-    return network._replace(model=network.exact or network.model)
 
 
 def _default_chunk() -> int:

@@ -1,5 +1,4 @@
-"""Randomized smoothing (Cohen, Rosenfeld & Kolter 2019, arXiv:1902.02918): certificates of any
-classifier.
+"""Randomized smoothing (Cohen, Rosenfeld & Kolter 2019): certificates of any classifier.
 
 g(x) = argmax_c P(f(x + delta) = c) for any base classifier f; delta ~ N(0, sigma^2 I) or
 other noise. From votes f(x + delta_1), f(x + delta_2), ... a procedure (`procedures.py`)
@@ -28,9 +27,12 @@ Radii are rounded down; the originals round the printed ones to nearest.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import time
 import warnings
+from collections.abc import Callable
+from typing import TypedDict, TypeVar, Unpack, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +45,7 @@ from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import (
     _arithmetic,
     _inputs,
+    _networks,
     norms,
     procedures,
     sequential,
@@ -54,6 +57,7 @@ from jaxcert.errors import InputError, above, one_of, whole_from, within
 from jaxcert.interfaces import Certifier, Network, Plan, VoteFn
 from jaxcert.ops import images
 
+_Make = TypeVar("_Make", bound=Callable)
 _LEAST_SIGMA = 1e-6
 """Below, noise falls between two neighbouring float32 pixels and is lost."""
 _SMALL = 64 * 64 * 3
@@ -62,49 +66,21 @@ _TIMED = 0.3
 """Seconds of votes that a plan measures the speed with."""
 
 
-@random_keys.pinned()
-def make(
-    network: Network,
-    *,
-    sigma: float,
-    n0: int = 100,
-    n: int = 100_000,
-    alpha: float = 0.001,
-    procedure: str = "certify",
-    radii: tuple[float, ...] = (),
-    rho: float = 0.05,
-    bound: str = "union",
-    noise: str = "gaussian",
-    norm: str = "l2",
-    chunk: int = 0,
-    mesh: Mesh | None = None,
-) -> Certifier:
-    """The certifier of a classifier, of images in [0, 1]; arguments as in `certifier`.
-    Raises InputError for a denoiser too."""
-    if network.model.unconditional is not None:
-        raise InputError(
-            "this certificate is of a classifier, and the network is a denoiser: give "
-            "certify.name=noised_diffusion_classifier, or the workdir of a classifier."
-        )
-    inner = certifier(
-        _network_vote(network.model, network),
-        num_classes=network.model.num_classes,
-        image_shape=network.model.image_shape,
-        exact=network.exact and _network_vote(network.exact, network),
-        sigma=sigma,
-        n0=n0,
-        n=n,
-        alpha=alpha,
-        procedure=procedure,
-        radii=radii,
-        rho=rho,
-        bound=bound,
-        noise=noise,
-        norm=norm,
-        chunk=chunk or _chunk_of(network.model.image_shape),
-        mesh=mesh,
-    )
-    return _inputs.inside(inner)
+class Options(TypedDict, total=False):
+    """What every certificate by votes takes, whatever votes: see `certifier`, which has the
+    defaults."""
+
+    n0: int
+    n: int
+    alpha: float
+    procedure: str
+    radii: tuple[float, ...]
+    rho: float
+    bound: str
+    noise: str
+    norm: str
+    chunk: int
+    mesh: Mesh | None
 
 
 @random_keys.pinned()
@@ -252,6 +228,43 @@ def certifier(
     return Certifier(header, certify, plan, image_shape)
 
 
+def takes_options(make: _Make) -> _Make:
+    """Return `make(..., **options: Unpack[Options])` with a signature that has each option by
+    name, with its default, as configs and the command line read it."""
+    kinds, defaults = get_type_hints(certifier), inspect.signature(certifier).parameters
+    own = inspect.signature(make).parameters
+    found = [p for p in own.values() if p.kind is not p.VAR_KEYWORD]
+    left = [key for key in Options.__annotations__ if key not in own]
+    make.__signature__ = inspect.Signature([*found, *map(defaults.get, left)])
+    make.__annotations__ |= {key: kinds[key] for key in left}
+    return make
+
+
+@takes_options
+@random_keys.pinned()
+def make(
+    network: Network, *, sigma: float, chunk: int = 0, **options: Unpack[Options]
+) -> Certifier:
+    """The certifier of a classifier, of images in [0, 1]; arguments as in `certifier`.
+    Raises InputError for a denoiser too."""
+    model = network.model
+    if model.unconditional is not None:
+        raise InputError(
+            "this certificate is of a classifier, and the network is a denoiser: give "
+            "certify.name=noised_diffusion_classifier, or the workdir of a classifier."
+        )
+    inner = certifier(
+        _network_vote(network),
+        num_classes=model.num_classes,
+        image_shape=model.image_shape,
+        exact=network.exact and _network_vote(_networks.in_float32(network)),
+        sigma=sigma,
+        chunk=chunk or _chunk_of(model.image_shape),
+        **options,
+    )
+    return _inputs.inside(inner)
+
+
 def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
     """(run, details of the header, largest radius) of a procedure, whose run takes a
     `procedures.Draw` and the number of images."""
@@ -331,27 +344,8 @@ def _partial(vote: VoteFn) -> Partial:
     return vote if isinstance(vote, Partial) else Partial(vote)
 
 
-def _network_vote(model, network: Network) -> Partial:
-    """Raises InputError for a network with a number that is not finite: the rectifiers of
-    compiled programs on a CPU turn NaN into 0, so its logits need not tell."""
-    state = jax.jit(model.prepare)(network.params, network.state)
-    if not all_finite((network.params, state)):
-        raise InputError(
-            "the network has a parameter that is not finite, or a variance below 0: train "
-            "or export it again."
-        )
-    return Partial(_vote_of(model.apply), network.params, state)
-
-
-@jax.jit
-def all_finite(tree) -> jax.Array:
-    """Whether all numbers are finite, and variances not negative."""
-    good = []
-    for path, x in jax.tree.leaves_with_path(tree):
-        if jnp.issubdtype(x.dtype, jnp.inexact):
-            least = 0 if getattr(path[-1], "key", "") == "var" else -jnp.inf
-            good.append((jnp.isfinite(x) & (x >= least)).all())
-    return jnp.array(good).all()
+def _network_vote(network: Network) -> Partial:
+    return Partial(_vote_of(network.model.apply), *_networks.prepared(network))
 
 
 @functools.lru_cache(maxsize=8)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,19 +32,33 @@ _MOST = 2**30
 """Samples of one call: they are counted in 32 bits."""
 
 
-def counter(
-    vote, noise, *, num_classes: int, chunk: int, mesh: Mesh | None
-) -> Callable[..., np.ndarray]:
-    """count(key, index [B], image [B,...], rows, start, size [A]) -> int64 [A,K].
+class Counter(NamedTuple):
+    """counter(key, index [B], image [B,...], rows, start, size [A]) -> votes int64 [A,K]."""
+
+    begin: Callable[..., Callable[[], np.ndarray]]
+    """takes the same, returns at once; what it returns gives the votes"""
+    memory: Callable[[np.ndarray], int]
+    """image [B,...] -> bytes that the program takes on each device"""
+
+    def __call__(self, *work) -> np.ndarray:
+        return self.begin(*work)()
+
+
+def counter(vote, noise, *, num_classes: int, chunk: int, mesh: Mesh | None) -> Counter:
+    """Return the Counter of a vote under noise.
 
     vote: Partial, a `VoteFn`; noise: Partial of `noise.law`. Piece a are samples start ...
     start + size - 1 of the image at rows[a]; start and size may be numbers. A vote that is
-    no class (-1, say), or of noise that could not be drawn, counts for none.
-    `count.begin` takes the same, returns at once, and what it returns gives the votes.
-    `count.memory(image)`: bytes that the program takes on each device.
+    no class (-1, say), or of noise that could not be drawn, counts for none. Arrays of
+    both go to the devices when first used.
     """
-    if mesh is not None:
-        vote, noise = jax.device_put((vote, noise), NamedSharding(mesh, P()))
+
+    @functools.cache
+    def there():
+        if mesh is None:
+            return vote, noise
+        return jax.device_put((vote, noise), NamedSharding(mesh, P()))
+
     devices = 1 if mesh is None else mesh.shape["data"]
     static = dict(num_classes=num_classes, chunk=chunk, mesh=mesh)
 
@@ -54,7 +69,7 @@ def counter(
         edges = np.arange(devices + 1)[:, None] * np.pad(size, (0, pad)) // devices
         begin = np.pad(start, (0, pad)) + edges[:-1]
         work = begin.astype(np.int32), np.diff(edges, axis=0).astype(np.int32)
-        return vote, noise, key, index[rows].astype(np.uint32), image[rows], *work
+        return *there(), key, index[rows].astype(np.uint32), image[rows], *work
 
     def begin(key, index, image, rows, start, size):
         start, size = (
@@ -73,9 +88,6 @@ def counter(
 
         return votes
 
-    def count(*work) -> np.ndarray:
-        return begin(*work)()
-
     def memory(image) -> int:
         none = np.zeros(0, np.int64)
         args = arguments(
@@ -84,8 +96,7 @@ def counter(
         analysis = _count.lower(*args, **static).compile().memory_analysis()
         return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
 
-    count.begin, count.memory = begin, memory
-    return count
+    return Counter(begin, memory)
 
 
 def lower(vote, noise, image, *, num_classes: int, chunk: int, mesh: Mesh):

@@ -1,8 +1,8 @@
 """BRONet: LiResNet++ with block reflector orthogonal convolutions as its backbone.
 
 Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector Orthogonal
-Layers and Logit Annealing Loss" (2025, arXiv:2505.15174). Every layer behind the stem is
-orthogonal, so only the stem's norm is estimated in training.
+Layers and Logit Annealing Loss" (2025). Every layer behind the stem is orthogonal, so only
+the stem's norm is estimated in training.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from jaxcert.certificates import building
 from jaxcert.config import ConfigDict
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, whole_from, within
-from jaxcert.interfaces import Bound, Model, Network, TrainState
+from jaxcert.interfaces import Model, Network, TrainState
 from jaxcert.workdirs.checkpoint import selected_on
 
 Due = list[tuple[ConfigDict, tuple[str, ...]]]
@@ -49,18 +49,8 @@ def check(
     """Raises InputError for a certificate that the run cannot compute, or that config.certify
     asks for and no network of this model can have, due in this run or not.
 
-    state: the shapes of its arrays. Of a model that prepares and bounds nothing: those are
-    compiled in float64, for seconds or minutes."""
-    ones = np.broadcast_to(1.0, (model.num_classes, model.num_classes))
-    hollow = model._replace(
-        prepare=lambda params, state: state,
-        lipschitz=model.lipschitz and (lambda params, state: (ones, state)),
-        lipschitz_bound=model.lipschitz_bound and (lambda *a, **k: Bound(ones, 1.0)),
-    )
-    shapes = state.params, state.model_state
-    network = Network(
-        hollow, *jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    )
+    state: the shapes of its arrays, of which certifiers are made that nothing runs."""
+    network = Network(model, state.params, state.model_state)
     certificates = due(config)
     for each, due_splits in certificates:
         for split in due_splits:

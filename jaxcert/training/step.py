@@ -11,7 +11,7 @@ once per interval; the first step whose loss or gradient was not finite is among
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,19 @@ def init_state(
     )
 
 
+class Step(NamedTuple):
+    """step(state, totals, batch, key, *, phase) -> (state, totals), jitted; totals None: start
+    new ones. `phase` is static: each name compiles its own step."""
+
+    run: Callable[..., tuple[TrainState, Totals]]
+    lower: Callable[..., Any]
+    """(state, batch, key, *, phase=None, platforms=None) -> the program, not compiled yet; the
+    arguments may be shapes, and platforms are those of the mesh if None"""
+
+    def __call__(self, *work, **phase) -> tuple[TrainState, Totals]:
+        return self.run(*work, **phase)
+
+
 def compile(
     method: Method,
     tx: optax.GradientTransformation,
@@ -67,15 +80,12 @@ def compile(
     ema: Callable[[Array], Array] | None = None,
     accumulate: int = 1,
     batch_statistics: str = "global",
-) -> Callable[..., tuple[TrainState, Totals]]:
-    """step(state, totals, batch, key, *, phase) -> (state, totals), jitted.
+) -> Step:
+    """Return the training step.
 
-    totals None: start new ones. `phase` is static: each name compiles its own step. ema:
-    step -> decay of the averaged weights per optimizer step, which comes every
+    ema: step -> decay of the averaged weights per optimizer step, which comes every
     `accumulate` micro-batches; None: there are none. batch_statistics: "global", or "device"
-    for `on_each_device`. `step.lower` takes a state, a batch and a key, or their shapes, the
-    phase and, if not for the devices of the mesh, the platforms, and gives the program that
-    is not compiled yet.
+    for `on_each_device`.
     """
     everywhere = sharding.replicated(mesh)
     separate = batch_statistics == "device" and mesh.shape["data"] > 1
@@ -143,8 +153,7 @@ def compile(
         traced = jitted.trace(state, totals, batch, key, phase)
         return traced.lower(lowering_platforms=platforms)
 
-    run.lower = lower
-    return run
+    return Step(run, lower)
 
 
 def on_each_device(take: Callable, mesh: Mesh) -> Callable:

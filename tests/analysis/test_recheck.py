@@ -377,6 +377,28 @@ def test_radii_of_a_procedure_that_are_none_are_refused(tried):
         recheck(interval(0.1, tried=tried))
 
 
+@pytest.mark.parametrize("shape", [["a"], [], "8", [8, -8], [None], {}])
+def test_image_shapes_that_are_none_ask_for_no_slack(shape):
+    c = lipschitz([[1.0, 0.0]])
+    assert recheck(
+        c._replace(header=c.header | dict(model=dict(image_shape=shape)))
+    ).holds
+    asked = dict(model=dict(image_shape=[2, 2, 1]), config=dict(model={}))
+    with pytest.raises(InputError):
+        recheck(c._replace(header=c.header | asked))
+
+
+def test_diffusion_classifiers_certify_in_l2_alone():
+    c = lipschitz([[1.0, 0.0]], n=np.array([20]))
+    procedure = dict(name="margin", logit_slack=0.0, n=20)
+    header = c.header | dict(method="diffusion_classifier", procedure=procedure)
+    assert recheck(c._replace(header=header | dict(norm="l2"))).holds
+    fewer = header | dict(norm="l2", procedure=procedure | dict(n=21))
+    assert not recheck(c._replace(header=fewer)).holds
+    with pytest.raises(InputError):
+        recheck(c._replace(header=header | dict(norm="linf")))
+
+
 def test_header_without_alpha_is_refused():
     c = smoothed(900)
     header = {k: v for k, v in c.header.items() if k != "alpha"}

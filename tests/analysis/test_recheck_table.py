@@ -454,6 +454,16 @@ def test_outcome_of_a_modification(tmp_path, kind, edit, expected):
     assert outcome(written(tmp_path / "c.jsonl", kind, edit)) == expected
 
 
+@pytest.mark.parametrize(
+    "name, expected", [("magic", "passes"), ("denoised_smoothing", "refused")]
+)
+def test_certificates_that_smooth_something_else_go_by_the_name_of_their_base(
+    tmp_path, name, expected
+):
+    edit = both(put("", base=dict(name="magic")), put("config.certify", name=name))
+    assert outcome(written(tmp_path / "c.jsonl", S, edit)) == expected
+
+
 def test_page_has_each_modification_with_its_outcome():
     text = DOCS.read_text().partition("| what is changed | record | outcome |")[2]
     lines = [line for line in text.splitlines() if line.startswith("| ")]

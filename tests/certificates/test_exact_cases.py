@@ -166,6 +166,11 @@ def test_interval_grants_the_forward_pass_twice_its_slack():
         assert (certified(certifier, MIDDLE).radius > 0).tolist() == [holds]
 
 
+def test_interval_states_the_slack_that_it_grants():
+    certifier = interval.make(linear("linf", growth=2.0**24), radii=(0.01,))
+    assert certifier.header["procedure"]["logit_slack"] == pytest.approx(2.0**-5, 1e-3)
+
+
 def test_second_stage_counts_none_of_the_votes_of_the_first():
     """All votes of the pilot agree, and half of those that follow."""
     pilot_ends = 10 + procedures.PILOT

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,14 @@ from scipy.special import ndtr, ndtri
 
 from jaxcert import records
 from jaxcert.analysis.recheck import recheck
-from jaxcert.certificates import noise, smoothing, statistics, voting
+from jaxcert.certificates import (
+    denoised_smoothing,
+    noise,
+    noised_diffusion_classifier,
+    smoothing,
+    statistics,
+    voting,
+)
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Model, Network
 from jaxcert.models import small_cnn
@@ -545,3 +554,25 @@ def test_an_accelerator_takes_more_small_images_at_once(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert smoothing._chunk_of(small) == 4000
     assert smoothing._chunk_of(large) == 0
+
+
+@pytest.mark.parametrize(
+    "make, n",
+    [
+        (smoothing.make, 100_000),
+        (denoised_smoothing.make, 100_000),
+        (noised_diffusion_classifier.make, 10_000),  # whose votes cost more
+    ],
+    ids=["smoothing", "denoised_smoothing", "noised_diffusion_classifier"],
+)
+def test_certificates_by_votes_take_the_options_of_certifier(make, n):
+    """Under their names, with their defaults and types, for a config to fill in."""
+
+    def of(function):
+        kinds, parameters = get_type_hints(function), inspect.signature(function)
+        keys = smoothing.Options.__annotations__.keys() & parameters.parameters.keys()
+        return {k: (parameters.parameters[k].default, kinds[k]) for k in keys}
+
+    assert of(make) == of(smoothing.certifier) | {"n": (n, int)}
+    assert len(of(make)) == 11
+    assert "options" not in inspect.signature(make).parameters

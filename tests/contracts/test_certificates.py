@@ -229,6 +229,28 @@ def test_image_with_a_nan_is_an_error_and_its_neighbours_are_not(subject):
     np.testing.assert_array_equal(rows.predicted[[0, 2]], whole.predicted[[0, 2]])
 
 
+def test_a_certifier_is_made_of_shapes_and_does_no_work_before_it_is_asked(subject):
+    """As before a training, whose certificate is looked at before its first step."""
+    net, make = subject
+
+    def works(*_, **__):
+        raise NotImplementedError("prepares or bounds")
+
+    model = net.model._replace(
+        prepare=works,
+        lipschitz=net.model.lipschitz and works,
+        lipschitz_bound=net.model.lipschitz_bound and works,
+    )
+    shapes = jax.eval_shape(lambda: (net.params, net.state))
+    mesh = jax.make_mesh((1,), ("data",))
+    made = make(Network(model, *shapes), mesh=mesh)
+    if net.model.norm is None:  # no bound stands in its header
+        assert made.header == make(net).header
+    else:
+        with pytest.raises(NotImplementedError):
+            make(net._replace(model=model)).header  # noqa: B018
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_network_with_broken_weights_certifies_nothing(subject, value):
     net, make = subject

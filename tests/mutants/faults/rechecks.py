@@ -60,4 +60,32 @@ FAULTS = [
         '"not_rechecked": None,',
         f"{_OTHERS}[csv-procedure]",
     ),
+    (
+        "smoothing: certificates by votes take what they have already",
+        "certificates/smoothing.py",
+        "left = [key for key in Options.__annotations__ if key not in own]",
+        "left = [key for key in Options.__annotations__ if key in own]",
+        "tests/certificates/test_smoothing.py::test_certificates_by_votes_take_the_options_of_certifier",
+    ),
+    (
+        "interval: the header is of another slack than the radii",
+        "certificates/interval.py",
+        '"radii": tried, "logit_slack": slack}',
+        '"radii": tried, "logit_slack": 2 * slack}',
+        "tests/certificates/test_exact_cases.py::test_interval_states_the_slack_that_it_grants",
+    ),
+    (
+        "recheck header: what smooths something else is plain smoothing",
+        "analysis/recheck_header.py",
+        'base = _dict(header.get("base")).get("name", header.get("method"))',
+        'base = header.get("method")',
+        "tests/analysis/test_recheck_table.py::test_certificates_that_smooth_something_else_go_by_the_name_of_their_base[magic-passes]",
+    ),
+    (
+        "recheck: a diffusion classifier of fewer draws than asked for",
+        "certificates/diffusion_classifier.py",
+        "return proven, holds & _evidence.as_many_as_asked(c, rows)",
+        "return proven, holds",
+        "tests/analysis/test_recheck.py::test_diffusion_classifiers_certify_in_l2_alone",
+    ),
 ]

@@ -113,7 +113,7 @@ FAULTS = [
     ),
     (
         "smoothing: variances below 0 pass",
-        "smoothing.py",
+        "_networks.py",
         'least = 0 if getattr(path[-1], "key", "") == "var"',
         'least = 0 if getattr(path[-1], "key", "") == "none"',
         f"{SMOOTHING}::test_a_network_that_is_not_finite_is_refused[variance]",
