@@ -24,7 +24,7 @@ from jaxcert.errors import exit_cleanly
 
 def main(argv: list[str] | None = None) -> int:
     args = cli.parse(
-        argv, __doc__, needs="workdir", takes_out="attacks.jsonl", add=_options
+        argv, __doc__, needs="workdir", record="attacks.jsonl", add=_options
     )
     from jaxcert.attacks import audit
 

@@ -27,18 +27,27 @@ from jaxcert.errors import exit_cleanly
 
 def main(argv: list[str] | None = None) -> int:
     args = cli.parse(
-        argv,
-        __doc__,
-        needs="workdir",
-        takes_out="certificates.jsonl",
-        takes_radii=True,
-        takes_certificate=True,
+        argv, __doc__, needs="workdir", record="certificates.jsonl", add=_options
     )
     from jaxcert.analysis import report
     from jaxcert.certificates import run
 
     run.certify(args.config, args.workdir, out=args.out)
     return report.show([args.out or args.workdir])
+
+
+def _options(parser: cli.Parser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE[:ROW]",
+        help="take the section certify of this config (default: that of the run)",
+    )
+    parser.add_argument(
+        "--radii",
+        metavar="R,R,...",
+        help="certify at these radii alone, such as 0,0.25,36/255: a smoothed classifier by "
+        "certify.procedure=radii, the interval certificate instead of certify.radii",
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,14 @@ class _Help(
         return super()._get_help_string(action)
 
 
+EXAMPLES = {
+    "--config": "configs/quickstart.py",
+    "--workdir": "runs/quickstart",
+    "--state": "model.npz",
+}
+"""What is advised where an option that a command needs is missing."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of one command, whose faults are InputErrors as all others are.
 
@@ -45,6 +53,11 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        _, required, missing = message.partition("arguments are required: ")
+        option = missing.partition(",")[0]
+        if required and option in EXAMPLES:
+            example = f"{option} {EXAMPLES[option]}"
+            raise InputError(f"{option} is missing; for example {example}.")
         raise InputError(f"{message}; --help lists what there is.")
 
 
@@ -56,24 +69,43 @@ def parse(
     doc: str,
     *,
     needs: str,
-    takes_out: str = "",
-    takes_state: bool = False,
-    takes_radii: bool = False,
-    takes_certificate: bool = False,
+    record: str = "",
     add: Callable[[Parser], None] = lambda parser: None,
 ) -> argparse.Namespace:
-    """Arguments of a command, with the resolved `config` and `workdir`.
+    """Parse the arguments of a command that works on one config -> those of its options, with the
+    resolved `config` and `workdir`.
 
     needs: 'config' (a config file; workdir defaults to runs/<system_name>) or 'workdir' (whose
-    config.json is read). takes_out: the file of the workdir that --out defaults to. add: gives
-    the parser the command's own options. Overrides are typed by the value they replace. Raises
-    InputError.
+    config.json is read). record: the record file of the workdir, for a command that writes one.
+    add: gives the parser the command's own options; of these `config` is the config of another
+    certificate, and `radii` those that it tries. Overrides are typed by the value they replace.
+    Raises InputError.
     """
     parser = Parser(doc, more=ANY_VALUE)
     add(parser)
+    _add_common(parser, needs, record)
+    args, rest = parser.parse_known_args(argv)
+    quiet()
+    check_words(rest)
+    if needs == "config":
+        args.workdir = args.workdir or f"runs/{configs.system_name(args.config)}"
+        path = args.config
+        args.config = configs.resolve(path, rest, tiny=args.tiny)
+    else:
+        path = getattr(args, "config", None) or Path(args.workdir) / "config.json"
+        args.config = _of_workdir(args, rest)
+    if getattr(args, "radii", None) is not None:
+        asked = any(word.startswith("--config.certify.procedure=") for word in rest)
+        _try_radii(args.config.certify, args.radii, asked)
+    configs.check(args.config, path)
+    return args
+
+
+def _add_common(parser: Parser, needs: str, record: str) -> None:
     if needs == "config":
         parser.add_argument(
             "--config",
+            required=True,
             metavar="FILE[:ROW]",
             help="the config: one of the package, such as lot/cifar10, or a file of yours; a "
             "row of it after a colon",
@@ -89,88 +121,41 @@ def parse(
             action="store_true",
             help="run the same, shrunk to seconds by the config's section tiny",
         )
-        if not takes_state:
-            parser.add_argument(
-                "--distributed",
-                metavar="HOST:PORT,N,I",
-                help="train as process I of N, of which process 0 listens at HOST:PORT; auto asks "
-                "the cluster (default: one process)",
-            )
-            parser.add_argument(
-                "--distributed-wait",
-                metavar="SECONDS",
-                type=int,
-                default=300,
-                help="how long to wait for the other processes at the start",
-            )
-    else:
-        parser.add_argument("--workdir", metavar="DIR", help="folder of a trained run")
-    if takes_certificate:
-        parser.add_argument(
-            "--config",
-            metavar="FILE[:ROW]",
-            help="take the section certify of this config (default: that of the run)",
-        )
-    if takes_state:
-        parser.add_argument(
-            "--state",
-            metavar="FILE",
-            help="npz or safetensors file with the state dict; FILE:PART for one network of "
-            "several",
-        )
-    if takes_out:
+        return
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="folder of a trained run"
+    )
+    if record:
         parser.add_argument(
             "--out",
             metavar="FILE",
-            help=f"record file to write or continue (default: WORKDIR/{takes_out})",
+            help=f"record file to write or continue (default: WORKDIR/{record})",
         )
         parser.add_argument(
             "--tiny",
             action="store_true",
-            help="take few images and samples: those of the config's tiny.certify, or ten images",
+            help="take few images and samples: those of the config's tiny.certify, or ten "
+            "images",
         )
-    if takes_radii:
-        parser.add_argument(
-            "--radii",
-            metavar="R,R,...",
-            help="certify at these radii alone, such as 0,0.25,36/255: a smoothed classifier by "
-            "certify.procedure=radii, the interval certificate instead of certify.radii",
-        )
-    args, rest = parser.parse_known_args(argv)
-    quiet()
-    examples = {"config": "configs/quickstart.py", "workdir": "runs/quickstart"}
-    for needed in (needs, "state") if takes_state else (needs,):
-        if getattr(args, needed) is None:
-            example = examples.get(needed, "model.npz")
-            raise InputError(
-                f"--{needed} is missing; for example --{needed} {example}."
-            )
-    check_words(rest)
-    if needs == "config":
-        args.workdir = args.workdir or f"runs/{configs.system_name(args.config)}"
-        path = args.config
-        args.config = configs.resolve(path, rest, tiny=args.tiny)
-    else:
-        config, path = configs.read(args.workdir), Path(args.workdir) / "config.json"
-        configs.check(config, path)
-        if not any(word.startswith("--config.data.dir=") for word in rest):
-            # to no place that only the workdir names, which may be of somebody else
-            config.data.download = config.data.download and not config.data.dir
-        if takes_certificate and args.config:
-            path, other = args.config, configs.load(args.config)
-            config.update(certify=other.certify, tiny=other.tiny)
-        if takes_out and args.tiny:
-            config = _tiny_certificate(config)
-        args.config = configs.override(config, rest)
-    if takes_radii and args.radii is not None:
-        asked = any(word.startswith("--config.certify.procedure=") for word in rest)
-        _try_radii(args.config.certify, args.radii, asked)
-    configs.check(args.config, path)
-    return args
+
+
+def _of_workdir(args: argparse.Namespace, words: list[str]) -> ConfigDict:
+    """Return the config of a workdir, with the certificate of another one where asked."""
+    config = configs.read(args.workdir)
+    configs.check(config, Path(args.workdir) / "config.json")
+    if not any(word.startswith("--config.data.dir=") for word in words):
+        # to no place that only the workdir names, which may be of somebody else
+        config.data.download = config.data.download and not config.data.dir
+    if getattr(args, "config", None):
+        other = configs.load(args.config)
+        config.update(certify=other.certify, tiny=other.tiny)
+    if getattr(args, "tiny", False):
+        config = _tiny_certificate(config)
+    return configs.override(config, words)
 
 
 def program() -> str:
-    """What the running command was called as: `jaxcert train`, `python -m jaxcert train` or
+    """Return what the running command was called as: `jaxcert train`, `python -m jaxcert train` or
     `python -m jaxcert.train`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = spec.name if spec else Path(sys.argv[0]).stem
@@ -190,14 +175,14 @@ def check_words(words: list[str]) -> None:
 
 
 def quiet() -> None:
-    """Libraries that log what they raise as well."""
+    """Silence libraries that also log what they raise."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # its writers
 
 
 def _tiny_certificate(config: ConfigDict) -> ConfigDict:
-    """The config with the `certify` of its `tiny`, or without one for ten images, with few
-    samples where it draws some."""
+    """Return the config with the `certify` of its `tiny` or, where it has none, for ten
+    images and with few samples."""
     small = config.tiny.get("certify", ConfigDict()).to_dict()
     if not small:
         chosen = config.certify

@@ -16,7 +16,7 @@ from jaxcert.errors import exit_cleanly
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = cli.parse(argv, __doc__, needs="config")
+    args = cli.parse(argv, __doc__, needs="config", add=_options)
     if args.distributed:
         from jaxcert.training import processes
 
@@ -40,6 +40,22 @@ def main(argv: list[str] | None = None) -> int:
 
     run.certify(args.config, args.workdir)
     return report.show([args.workdir])
+
+
+def _options(parser: cli.Parser) -> None:
+    parser.add_argument(
+        "--distributed",
+        metavar="HOST:PORT,N,I",
+        help="train as process I of N, of which process 0 listens at HOST:PORT; auto asks the "
+        "cluster (default: one process)",
+    )
+    parser.add_argument(
+        "--distributed-wait",
+        metavar="SECONDS",
+        type=int,
+        default=300,
+        help="how long to wait for the other processes at the start",
+    )
 
 
 if __name__ == "__main__":

@@ -548,7 +548,7 @@ def test_first_votes_are_those_of_all_training_images(ends, run, tmp_path):
         advised_arguments(str(caught.value)),
         "",
         needs="workdir",
-        takes_out="certificates.jsonl",
+        record="certificates.jsonl",
     )
     source = opened.open(given.config).images["train"]
     assert given.config.certify.split == "train" and str(given.out) == str(path)
