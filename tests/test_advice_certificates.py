@@ -1095,7 +1095,7 @@ PARTS = [
         dict(rho=0.5),
     ),
     (
-        "halves images of even sides, not 7x8: pad them",
+        "needs images of even height and width, not 7x8: pad them",
         _layer.space_to_depth,
         dict(x=np.zeros((1, 7, 8, 1))),
         dict(x=np.zeros((1, 8, 8, 1))),

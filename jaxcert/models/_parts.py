@@ -16,15 +16,15 @@ from jaxcert.interfaces import Bound, Tell
 from jaxcert.nn._layer import Layer
 
 FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""N(0, 2 / (k k c_out)), the convolutions of the CIFAR ResNets"""
+"""The initialisation N(0, 2 / (k k c_out)) of the convolutions of the CIFAR ResNets."""
 
 FAN_IN = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""uniform(-1, 1) / sqrt(inputs), PyTorch's default for weights"""
+"""The initialisation uniform(-1, 1) / sqrt(inputs), PyTorch's default for weights."""
 
 
 def conv(features: int, *, size: int = 3, stride: int = 1, dtype, name: str) -> nn.Conv:
-    """Convolution without bias, padded by (size - 1) / 2 on EVERY side: XLA's "SAME"
-    pads stride 2 by (0, 1), which is another network."""
+    """Return a convolution without bias, padded by (size - 1) / 2 on EVERY side: XLA's
+    "SAME" pads stride 2 by (0, 1), which would be another network."""
     return nn.Conv(
         features,
         (size, size),
@@ -48,7 +48,8 @@ def dense(features: int, *, inputs: int, dtype, name: str) -> nn.Dense:
 
 
 def bias_init(inputs: int):
-    """PyTorch's default: uniform(-1, 1) / sqrt(inputs of the layer)."""
+    """Return PyTorch's default initialiser of biases, uniform(-1, 1) / sqrt(inputs of
+    the layer)."""
     bound = 1 / math.sqrt(inputs)
 
     def init(key, shape, dtype=jnp.float32):
@@ -58,7 +59,7 @@ def bias_init(inputs: int):
 
 
 def normalize(x, mean, std):
-    """(x - mean) / std per channel, in the type of x [B,H,W,C]."""
+    """Return (x - mean) / std per channel, in the type of x [B,H,W,C]."""
     return (x - np.asarray(mean, x.dtype)) / np.asarray(std, x.dtype)
 
 
@@ -68,7 +69,8 @@ def check_dtype(dtype: str) -> None:
 
 
 def computed(x, dtype: str):
-    """Images in the type that a network computes in: `dtype`, but float64 as it is."""
+    """Return images in the type that a network computes in: `dtype`, except that
+    float64 stays."""
     return x if x.dtype == jnp.float64 else x.astype(dtype)
 
 
@@ -106,19 +108,21 @@ class Averaged(NamedTuple):
     layer: Layer
 
     def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
-        """Return what computes (1 + the bound of the layer) / 2."""
+        """Return the function that computes (1 + the bound of the layer) / 2."""
         bounds = self.layer.bounds(tight)
         return [lambda: (1 + math.prod(bound() for bound in bounds)) / 2]
 
     def bias_gain(self) -> float:
-        """Return the layer's: its halves are added to an image, but round before that."""
+        """Return the layer's own gain: its output is halved when it is added to the
+        image, but rounds before that."""
         return self.layer.bias_gain()
 
 
 def bound_of(
     layers: Sequence[Layer], head: np.ndarray, *, tight: bool, tell: Tell | None
 ) -> Bound:
-    """Proven constants of a chain: the norms of its layers, then a head of [K,K]."""
+    """Return the proven constants of a chain: the norms of its layers, then the head's
+    [K,K]."""
     norms, proofs = [], [proof for layer in layers for proof in layer.bounds(tight)]
     for proof in proofs:
         norms.append(proof())

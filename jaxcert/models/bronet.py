@@ -1,8 +1,8 @@
 """BRONet: LiResNet++ with block reflector orthogonal convolutions as its backbone.
 
-Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector Orthogonal
-Layers and Logit Annealing Loss" (2025). Every layer behind the stem is orthogonal, so only
-the stem's norm is estimated in training.
+Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector
+Orthogonal Layers and Logit Annealing Loss" (2025). Every layer after the stem is
+orthogonal, so only the stem's norm is estimated in training.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ def make(
     power_steps_evaluated: int = 500,
     dtype: str = "float32",
 ) -> Model:
-    """Images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a multiple of 8.
+    """Return the Model of images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a
+    multiple of 8.
 
-    ratio: rank of the reflected blocks by the width. dtype: see models/liresnet.py; the
-    products over frequencies stay float32. Raises InputError where a layer is undefined.
+    ratio: the rank of the reflected blocks as a share of the width. dtype: see
+    models/liresnet.py; the products over frequencies stay float32. Raises InputError
+    for sizes at which a layer is undefined.
     """
     steps = power_steps, power_steps_evaluated
     sizes = image_shape, num_classes, width, dense, dense_depth

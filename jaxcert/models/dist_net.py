@@ -6,11 +6,13 @@ followed by a mean shift; the last has a bias:
 
     f = -(distance to the class' point + bias),    logits = scale * f,
 
-`scale` a learnt scalar that only the cross entropy feels: it cancels in every radius. With
-`hidden` the last two layers are a tanh network with interval bounds (the hybrid, "+MLP").
+`scale` is a learnt scalar that matters to the cross entropy alone: it cancels in every
+radius. With `hidden` the last two layers are a tanh network with interval bounds (the
+hybrid, "+MLP").
 
-All pixels are divided by ONE std, so the l_inf ball stays a cube. Training takes p (None
-for infinity); evaluation is at p = infinity with the deterministic sort neuron, or refused.
+All pixels are divided by ONE std, so the l_inf ball stays a cube. Training takes p
+(None for infinity); evaluation is at p = infinity with the deterministic sort neuron,
+and refuses any other p.
 """
 
 from __future__ import annotations
@@ -45,18 +47,20 @@ def make(
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465),
     std: float = 0.2009,
 ) -> Model:
-    """Images [B,H,W,C] in [0,1] -> logits [B,K].
+    """Return the Model of images [B,H,W,C] in [0,1] -> logits [B,K].
 
-    rho: of the sort neuron; each group of `group` images keeps a random share 1 - rho of
-    the hidden units in training. hidden: units of the interval head, 0 for none.
+    rho: that of the sort neuron; in training each group of `group` images keeps a
+    random share 1 - rho of the hidden units. hidden: the number of units of the
+    interval head, 0 for none.
 
-    `apply` with train=True takes p (None | int | traced scalar >= 1), kept (a tuple of int32
-    [S,k], one per hidden layer that drops; None draws them from `key`), deterministic (the
-    sort neuron itself, p = infinity), momentum (of the running means), and label with eps
-    (pixels), to answer (logits, worst [B,K]), 0 at the label: 1 + (f_j - f_label) / (2 eps),
-    or for hybrids the upper bounds of f_j - f_label when the head's inputs move by eps.
+    `apply` with train=True takes p (None | int | traced scalar >= 1), kept (a tuple of
+    int32 [S,k], one per hidden layer that drops; None draws them from `key`),
+    deterministic (the sort neuron itself, p = infinity), momentum (of the running
+    means), and label with eps (pixels), with which it returns (logits, worst [B,K]),
+    worst being 0 at the label and else 1 + (f_j - f_label) / (2 eps), or for hybrids
+    the upper bounds of f_j - f_label when the head's inputs move by eps.
 
-    Raises InputError for sizes, rho or a std that make no network.
+    Raises InputError for sizes, rho or a std of which there is no network.
     """
     check_sizes(image_shape, num_classes, width)
     if len(mean) != image_shape[-1]:
@@ -71,7 +75,7 @@ def make(
     within("[0, 1)", of="model", rho=rho)
     whole_from(1, of="model", num_terms=num_terms, group=group)
     whole_from(0, of="model", hidden=hidden)
-    whole_from(3 if hidden else 2, of="model", depth=depth)  # a hidden head takes one
+    whole_from(3 if hidden else 2, of="model", depth=depth)  # with the head
     module = DistNet(
         inputs=math.prod(image_shape),
         num_classes=num_classes,
@@ -169,18 +173,19 @@ class DistNet(nn.Module):
         return logits, worst_of(f, label, margin)
 
     def _nearness(self, x, p, kept):
-        """f [B,K], minus the distance to the point of each class."""
+        """Return f [B,K], minus the distance to the point of each class."""
         return -(self.last(x, p=p, kept=kept) + self.bias.astype(x.dtype))
 
     def lipschitz(self, train=False):
-        """[K,K]: 2 scale / std, or the product of the head's absolute weights."""
+        """Return the constants [K,K]: 2 scale / std, or the product of the head's
+        absolute weights."""
         factor = self._scale(jnp.zeros(())) / self.std
         if self.hidden:
             return factor * self.head.pairwise()
         return jnp.full((self.num_classes, self.num_classes), 2.0) * factor
 
     def lipschitz_bound(self, tight=True, tell=None):
-        """Proven: the distances are exactly 1-Lipschitz."""
+        """Return the proven bound: the distances are exactly 1-Lipschitz."""
         factor = abs(float(self._scale(np.zeros(())))) / self.std * (1 + 1e-12)
         if self.hidden:
             pairwise = factor * self.head.pairwise_bound()
@@ -189,7 +194,8 @@ class DistNet(nn.Module):
         return Bound(pairwise, max(self.std * pairwise.max(), 1.0))
 
     def interval_margins(self, lower, upper, label):
-        """[B,K]: lower bounds of z_label - z_j over the box of images [lower, upper]."""
+        """Return lower bounds [B,K] of z_label - z_j over the box of images
+        [lower, upper]."""
         lower, upper = self._normalized(lower), self._normalized(upper)
         for dist, shift in zip(self.dist, self.shift, strict=True):
             lower, upper = dist.interval(lower, upper)
@@ -215,8 +221,8 @@ class DistNet(nn.Module):
 
 
 def worst_of(f, label, eps):
-    """1 + (f_j - f_label) / (2 eps), 0 at the label, [B,K]: above 0 where a move by eps (in
-    normalised units) may put j above the label."""
+    """Return 1 + (f_j - f_label) / (2 eps), 0 at the label, [B,K]. It is above 0 where
+    a perturbation of eps (in normalised units) may put j above the label."""
     above = f - jnp.take_along_axis(f, label[:, None], 1)
     own = jax.nn.one_hot(label, f.shape[1], dtype=bool)
     return jnp.where(own, 0.0, 1 + above / (2 * eps))

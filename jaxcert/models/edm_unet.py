@@ -19,8 +19,9 @@ Attention stands in in0 and, at the sides in `attention`, in all blocks of the e
 in the last of a decoder's level (ADM: in all). Weights start as in the authors' code. With
 the defaults and augment_labels=9, which is their CIFAR-10 network, there are 55.7 M.
 
-Where we differ: a class is an integer, -1 for none, which stands for their vector of zeros;
-attention that ADM's width gives no head is refused and not left out in silence.
+Two things differ here: a class is an integer, where -1 for none stands for their vector
+of zeros, and attention for which ADM's width gives no head is refused instead of
+silently left out.
 """
 
 from __future__ import annotations
@@ -56,20 +57,22 @@ def make(
     augment_labels: int = 0,
     dtype: str = "float32",
 ) -> Model:
-    """A denoiser: apply(params, state, x [B,H,W,C] in [-1, 1], *, sigma [B], label [B],
-    augment [B,augment_labels], train, key) -> (denoised [B,H,W,C], state).
+    """Return the Model of a denoiser: apply(params, state, x [B,H,W,C] in [-1, 1], *,
+    sigma [B], label [B], augment [B,augment_labels], train, key) -> (denoised
+    [B,H,W,C], state).
 
-    num_classes: 0 for a network without classes. label: int32, -1 for no class; None: none
-        for any image
+    num_classes: 0 for a network without classes. label: int32, -1 for no class; None:
+        no class for any image
     attention: sides of the images, falling
-    embedding: width of the embedding, in `width`s
-    label_dropout: probability that training hides the class of an image, without which
-        -1 is never trained
-    augment_labels: numbers that say how an image was augmented; augment None: not at all
+    embedding: width of the embedding, in multiples of `width`
+    label_dropout: probability that training hides the class of an image; at 0 the
+        network never learns -1
+    augment_labels: how many numbers say how an image was augmented; augment None: not
+        at all
     dtype: "bfloat16" for F inside; coefficients, sums and the result stay float32.
         Float64 images make all of it float64
 
-    Raises InputError for a network that does not exist.
+    Raises InputError for settings of which there is no network.
     """
     multipliers, attention = tuple(multipliers), tuple(attention)
     module = EDMUNet(
@@ -96,7 +99,7 @@ def make(
 
 
 class EDMUNet(nn.Module):
-    """Arguments of `make`."""
+    """The flax module; its fields are the arguments of `make`."""
 
     kind: str
     num_classes: int
@@ -111,7 +114,7 @@ class EDMUNet(nn.Module):
     dtype: str
 
     def __call__(self, x, train: bool, *, sigma=None, label=None, augment=None):
-        """Denoised x [B,H,W,C]."""
+        """Return the denoised x [B,H,W,C]."""
         if sigma is None:
             raise InputError(
                 "model edm_unet is a denoiser, which needs sigma: train it with method 'edm'."
@@ -131,7 +134,7 @@ class EDMUNet(nn.Module):
 
     @nn.compact
     def raw(self, x, c_noise, label=None, augment=None, train: bool = False) -> Array:
-        """F, in self.dtype unless x is float64."""
+        """Return F, in self.dtype unless x is float64."""
         family = FAMILIES[self.kind]
         embedding = Embedding(
             self.kind,
@@ -148,7 +151,7 @@ class EDMUNet(nn.Module):
         return unet.conv(family, channels, x, "out_conv", train, last=True)
 
     def _levels(self, side: int) -> list[tuple[str, int, int]]:
-        """Size, channels and heads of attention of each."""
+        """Return the size, the channels and the heads of attention of each level."""
         heads = FAMILIES[self.kind].heads
         sides = [side >> i for i in range(len(self.multipliers))]
         widths = [self.width * m for m in self.multipliers]
@@ -203,8 +206,8 @@ class EDMUNet(nn.Module):
 
 
 class Embedding(nn.Module):
-    """(c_noise [B], label [B], augment [B,A] or None) -> [B,features], in the type of
-    c_noise."""
+    """Embed (c_noise [B], label [B], augment [B,A] or None) as [B,features], in the
+    type of c_noise."""
 
     kind: str
     width: int
@@ -249,7 +252,8 @@ class Embedding(nn.Module):
 
 
 def _joined(family, x: Array, image: Array, name: str, train: bool) -> Array:
-    """x plus the image of the level above, which is convolved before it is filtered."""
+    """Return x plus the image of the level above, which is convolved before it is
+    filtered."""
     border = (len(family.taps) - 2) // 2
     rim = ((0, 0), (border, border), (border, border), (0, 0))
     image = unet.conv(family, x.shape[-1], jnp.pad(image, rim), name, train)

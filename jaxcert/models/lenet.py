@@ -17,7 +17,8 @@ from jaxcert.nn.adapter import from_linen
 def make(
     num_classes: int = 10, image_shape: tuple[int, int, int] = (28, 28, 1)
 ) -> Model:
-    """Raises InputError for images below 16x16: nothing is left after two poolings."""
+    """Return the Model. Raises InputError for images below 16x16, of which two poolings
+    leave nothing."""
     check_sizes(image_shape, num_classes)
     if min(image_shape[:2]) < 16:
         raise InputError(f"lenet needs images of 16x16 or more, not {image_shape[:2]}.")
@@ -26,7 +27,7 @@ def make(
 
 
 class LeNet(nn.Module):
-    """[B,H,W,C] in [0, 1] -> logits [B,K], in the type of the input."""
+    """Map images [B,H,W,C] in [0, 1] to logits [B,K], in the type of the input."""
 
     num_classes: int
 

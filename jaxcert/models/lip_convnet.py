@@ -46,13 +46,15 @@ def make(
     std: float = 0.2507,
     dtype: str = "float32",
 ) -> Model:
-    """1-Lipschitz network (times 1/std) in l2; images [B,H,W,C] in [0,1] -> logits [B,K].
+    """Return the Model of a 1-Lipschitz network (times 1/std) in l2, of images
+    [B,H,W,C] in [0,1] -> logits [B,K].
 
-    conv: file in jaxcert/nn with `Conv` and `Dense`; polar, of LOT alone: newton_schulz, as
-    the original, or minimax, a third of the work; activation: maxmin, hh1, hh2;
+    conv: the file in jaxcert/nn with `Conv` and `Dense`; polar, for LOT alone:
+    newton_schulz, as the original, or minimax, which takes a third of the work;
+    activation: maxmin, hh1, hh2;
     head: orthogonal or lln (last-layer normalisation, for many classes). dtype: see
     models/liresnet.py; Fourier transforms and products over frequencies stay float32.
-    Raises InputError where a layer is undefined.
+    Raises InputError for sizes at which a layer is undefined.
     """
     check_sizes(image_shape, num_classes, width)
     check_dtype(dtype)
@@ -121,8 +123,8 @@ def _check_stages(image_shape, stages: int) -> None:
 
 
 def _layers_of(conv: str) -> ModuleType:
-    """The file of jaxcert/nn of that name. Raises InputError for one whose layers are not
-    there, or do not state all that a certificate rests on."""
+    """Return the module of jaxcert/nn of that name. Raises InputError if it has no such
+    layers, or if they do not state everything that a certificate needs."""
     try:
         file = importlib.import_module(f"jaxcert.nn.{conv}")
         layers = file.Conv, file.Dense
@@ -185,13 +187,15 @@ class LipConvNet(nn.Module):
         return self.last(x.reshape(x.shape[0], -1).astype(dtype))
 
     def lipschitz(self, train=False):
-        """[K,K]: every layer counts as exactly 1-Lipschitz, as in the paper."""
+        """Return the constants [K,K]: every layer counts as exactly 1-Lipschitz, as in
+        the paper."""
         if self.head == "lln":
             return self.last.pairwise() / self.std
         return jnp.full((self.num_classes, self.num_classes), SQRT2 / self.std)
 
     def lipschitz_bound(self, tight=True, tell=None):
-        """From the prepared kernels: the product of their proven norms."""
+        """Return the bound from the prepared kernels, the product of their proven
+        norms."""
         layers = [
             Averaged(conv) if self._is_residual(i) else conv
             for convs, _ in self._stages()
@@ -199,7 +203,7 @@ class LipConvNet(nn.Module):
         ]
         if self.head == "lln":
             head = self.last.pairwise_bound()
-        else:  # its rows are orthogonal, e_i - e_j has the norm sqrt(2)
+        else:  # its rows are orthogonal, and e_i - e_j has the norm sqrt(2)
             layers.append(self.last)
             head = np.full((self.num_classes, self.num_classes), SQRT2)
         bound = bound_of(layers, head, tight=tight, tell=tell)

@@ -7,8 +7,8 @@ Hu, Zou, Wang, Leino and Fredrikson (2023). Images minus 0.5, then
     neck    4x4 convolution of stride 4 to 2 width, flattened, dense to `dense`
     head    normalised rows (nn/heads.py)
 
-each followed by MinMax but for the head. Sizes XS, S, M, L: depth 6, 12, 18 of width 128,
-depth 18 of width 256. z_i - z_j has the Lipschitz constant
+each followed by MinMax, except for the head. Sizes XS, S, M, L: depth 6, 12, 18 of
+width 128, depth 18 of width 256. z_i - z_j has the Lipschitz constant
 
     |stem| prod |A_l| |neck conv| |neck dense| |w_i - w_j|.
 """
@@ -39,12 +39,14 @@ def make(
     differentiated: bool = False,
     dtype: str = "float32",
 ) -> Model:
-    """Images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a multiple of 8.
+    """Return the Model of images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a
+    multiple of 8.
 
-    power_steps: of power iteration in each training step; 10 and differentiated for the
-    original's. dtype "bfloat16": of weights and activations between the images and the
-    logits, in training; norms stay float32, float64 images are computed in float64. Raises
-    InputError where a layer is undefined.
+    power_steps: how many steps of power iteration each training step takes; the
+    original takes 10 and differentiates them. dtype "bfloat16" holds for weights and
+    activations between the images and the logits, in training; norms stay float32, and
+    float64 images are computed in float64. Raises InputError for sizes at which a layer
+    is undefined.
     """
     steps = power_steps, power_steps_evaluated
     check_liresnet(image_shape, num_classes, depth, width, dense, steps)
@@ -58,7 +60,8 @@ def make(
 
 
 def check_liresnet(image_shape, num_classes, depth, width, dense, power_steps) -> None:
-    """power_steps: in training and in evaluation. Raises InputError."""
+    """Raises InputError for sizes that make no network. power_steps: in training and in
+    evaluation."""
     check_sizes(image_shape, num_classes, width)
     side, columns, _ = image_shape
     if side != columns or side % 8:
@@ -100,7 +103,8 @@ class LiResNet(nn.Module):
         wide = x.dtype
         x = maxmin(self.stem(computed(x - 0.5, self.dtype)))
         x = maxmin(self.neck(self.blocks(x)))
-        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # (C, H, W), as the original
+        # in the order (C, H, W), as the original
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
         return self.head(maxmin(self.neck_dense(x)).astype(wide))
 
     def lipschitz(self, train=False):

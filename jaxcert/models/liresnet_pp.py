@@ -40,10 +40,12 @@ def make(
     power_steps_evaluated: int = 500,
     dtype: str = "float32",
 ) -> Model:
-    """Images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a multiple of 8.
+    """Return the Model of images [B,H,W,C] in [0,1] -> logits [B,K]; the side is a
+    multiple of 8.
 
-    power_steps: of power iteration in each training step; the original takes 10. dtype: see
-    models/liresnet.py. Raises InputError where a layer is undefined.
+    power_steps: how many steps of power iteration each training step takes, 10 in the
+    original. dtype: see models/liresnet.py. Raises InputError for sizes at which a
+    layer is undefined.
     """
     steps = power_steps, power_steps_evaluated
     sizes = image_shape, num_classes, width, dense, dense_depth
@@ -57,28 +59,29 @@ def make(
 def check(
     image_shape, num_classes, width, dense, dense_depth, *, depth, power_steps, dtype
 ) -> None:
-    """Raises InputError for sizes or a dtype that make no network; power_steps: in training
-    and in evaluation."""
+    """Raises InputError for sizes or a dtype of which there is no network. power_steps: in
+    training and in evaluation."""
     check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
     inputs = width * (image_shape[0] // 8) ** 2
     if dense > inputs:
         raise InputError(
-            f"the neck hands {inputs} numbers to model.dense orthogonal rows, of which there "
-            f"are at most as many, not {dense}: widen the blocks or narrow the dense layers."
+            f"model.dense is {dense}, but its rows are orthogonal and the neck hands them only "
+            f"{inputs} numbers, so there are at most as many: widen the blocks or narrow "
+            "the dense layers."
         )
     whole_from(0, of="model", dense_depth=dense_depth)
     check_dtype(dtype)
 
 
 def network(image_shape, num_classes, *parts) -> Model:
-    """The Model of a LiResNetPP, which takes these arguments in this order."""
+    """Return the Model of a LiResNetPP, which takes these arguments in this order."""
     module = LiResNetPP(tuple(image_shape), num_classes, *parts)
     sizes = dict(image_shape=image_shape, num_classes=num_classes)
     return adapter.from_linen(module, **sizes, norm="l2")
 
 
 class LiResNetPP(nn.Module):
-    """blocks: module of the backbone; nn/liresnet.py or nn/bro.py."""
+    """The flax module. blocks: the module of its backbone, nn/liresnet.py or nn/bro.py."""
 
     image_shape: tuple[int, int, int]
     num_classes: int
@@ -102,7 +105,8 @@ class LiResNetPP(nn.Module):
         wide = x.dtype
         x = maxmin(self.stem(computed(x - 0.5, self.dtype)))
         x = self.neck(self.blocks(x, train))
-        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # (C, H, W), as the original
+        # in the order (C, H, W), as the original
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
         return self.head(self.stack(maxmin(self.neck_dense(x))).astype(wide))
 
     def lipschitz(self, train=False):

@@ -49,10 +49,11 @@ def make(
     dtype: str = "float32",
     shortcut: str = "conv",
 ) -> Model:
-    """shortcut: "conv" or "pad". dtype "bfloat16": weights and activations between the
-    normalisation and the mean over pixels; statistics and logits stay float32. Float64
-    images make all of it float64. Raises InputError for a depth that is not 6n + 2, an
-    unknown shortcut, or an odd width of which "pad" cannot put half on each side."""
+    """Return the Model. shortcut: "conv" or "pad". dtype "bfloat16" holds for weights
+    and activations between the normalisation and the mean over pixels; statistics and
+    logits stay float32. Float64 images make all of it float64. Raises InputError for a
+    depth that is not 6n + 2, an unknown shortcut, or an odd width of which "pad" cannot
+    put half on each side."""
     if depth < 8 or depth % 6 != 2:
         raise InputError(f"depth {depth} is not 6n + 2: take 8, 20, 56 or 110.")
     check_dtype(dtype)
@@ -67,7 +68,7 @@ def make(
 
 
 class ResNet(nn.Module):
-    """[B,H,W,C] in [0, 1] -> logits [B,K]; `blocks` per stage."""
+    """Map images [B,H,W,C] in [0, 1] to logits [B,K]; `blocks` per stage."""
 
     blocks: int
     num_classes: int
@@ -123,7 +124,8 @@ class Block(nn.Module):
 
 
 def repeat(block: Block, x, train: bool, *, times: int):
-    """The block `times` times, each with its own slice of the stacked weights."""
+    """Apply the block `times` times, each time with its own slice of the stacked
+    weights."""
     form = _form(block)
     if form == "slices":
         return _unrolled(block, x, train, times)
@@ -138,11 +140,12 @@ def repeat(block: Block, x, train: bool, *, times: int):
 
 
 def _form(block: nn.Module) -> str:
-    """How equal blocks are computed. "slices": one after the other, on static slices of the
-    weights; on a GPU a loop copies the activation that it carries once a block, and what its
-    gradient needs into stacks. "unrolled": the same by the scan itself, for a CPU, where
-    gradients of convolutions in a loop are 70 times slower. "loop": for what nobody
-    differentiates, drawn weights and a CPU's folded blocks; it compiles fastest."""
+    """Return how equal blocks are computed. "slices" computes one after the other on
+    static slices of the weights, because a loop on a GPU copies the activation that it
+    carries in every block, and what its gradient needs into stacks. "unrolled" does the
+    same by the scan itself, for a CPU, where gradients of convolutions in a loop are 70
+    times slower. "loop" compiles fastest and is for what nobody differentiates, the
+    initialisation and a CPU's folded blocks."""
     if block.is_initializing():
         return "loop"
     if jax.default_backend() != "cpu":
@@ -152,7 +155,8 @@ def _form(block: nn.Module) -> str:
 
 
 def _unrolled(block: nn.Module, x, train: bool, times: int):
-    """What is prepared is kept block by block: slices would be copied at every pass."""
+    """Apply the blocks unrolled. Prepared kernels are kept block by block, because
+    slices would be copied at every pass."""
     alone = block.clone(parent=None, name=None)
     changing = [
         n for n in ("batch_stats", "prepared") if block.is_mutable_collection(n)
@@ -177,7 +181,7 @@ def _unrolled(block: nn.Module, x, train: bool, times: int):
 
 
 def _unstacked(tree, times: int) -> list:
-    """Slices along the first axis, whose gradients are stacked once."""
+    """Return the slices along the first axis, whose gradients are stacked only once."""
     leaves, structure = jax.tree.flatten(tree)
     slices = [[a[0] for a in lax.split(leaf, [1] * times)] for leaf in leaves]
     return [structure.unflatten(each) for each in zip(*slices, strict=True)]

@@ -46,10 +46,10 @@ def make(
     std: tuple[float, ...] = (0.229, 0.224, 0.225),
     dtype: str = "float32",
 ) -> Model:
-    """stages: blocks of each, (3, 4, 23, 3) makes 101 layers. dtype "bfloat16": weights
-    and activations between the normalisation and the mean over pixels; statistics and
-    logits stay float32. Float64 images make all of it float64. Raises InputError for
-    sizes that make no network."""
+    """Return the Model. stages: the number of blocks of each; (3, 4, 23, 3) makes 101
+    layers. dtype "bfloat16" holds for weights and activations between the normalisation
+    and the mean over pixels; statistics and logits stay float32. Float64 images make
+    all of it float64. Raises InputError for sizes of which there is no network."""
     if not stages or min(stages) < 1:
         raise InputError(f"stages {tuple(stages)} has no block: take (3, 4, 6, 3).")
     check_dtype(dtype)
@@ -60,7 +60,7 @@ def make(
 
 
 class ResNet(nn.Module):
-    """[B,H,W,C] in [0, 1] -> logits [B,K]."""
+    """Map images [B,H,W,C] in [0, 1] to logits [B,K]."""
 
     stages: tuple[int, ...]
     num_classes: int
@@ -88,7 +88,7 @@ class ResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """[B,H,W,C] -> [B,H / stride,W / stride,4 width]"""
+    """A bottleneck block, [B,H,W,C] -> [B,H / stride,W / stride,4 width]."""
 
     width: int
     stride: int = 1

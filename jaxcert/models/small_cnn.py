@@ -21,7 +21,8 @@ def make(
     mean: tuple[float, ...] = (0.3,),
     std: tuple[float, ...] = (0.37,),
 ) -> Model:
-    """mean and std per channel; the defaults are those of the digits."""
+    """Return the Model. mean and std are per channel; the defaults are those of the
+    digits."""
     check_sizes(image_shape, num_classes, width)
     check_channels(image_shape, mean, std)
     module = SmallCnn(num_classes, width, tuple(mean), tuple(std))
@@ -29,7 +30,7 @@ def make(
 
 
 class SmallCnn(nn.Module):
-    """[B,H,W,C] in [0, 1] -> logits [B,K], in the type of the input."""
+    """Map images [B,H,W,C] in [0, 1] to logits [B,K], in the type of the input."""
 
     num_classes: int
     width: int

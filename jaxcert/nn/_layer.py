@@ -41,11 +41,13 @@ class Layer(Protocol):
     """
 
     def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
-        """Return what computes a proven upper bound of the constant of each layer of a stack,
-        or of the only one; f is then Lipschitz with their product.
+        """Return a function that computes a proven upper bound of the Lipschitz
+        constant of each layer of a stack, or of the single layer; the product of these
+        bounds is one of the whole.
 
-        It is called on the host, on prepared float64 variables, and rounds up; inf stands for
-        nothing proven. tight=False asks for bounds in seconds where tight ones take minutes.
+        It is called on the host, on prepared float64 variables, and rounds up; inf says
+        that nothing could be proven. tight=False asks for bounds in seconds where tight
+        ones take minutes.
         """
         ...
 
@@ -53,15 +55,15 @@ class Layer(Protocol):
         """Return a bound of |f_b(x) - f_0(x)| / |b| over all images x, where f_0 is the layer
         without its biases and |b| the norm of the biases, each counted at every pixel.
 
-        It is 1 where a bias is added to the output itself. A residual layer, which multiplies
-        its bias by a kernel, can make far more of it. The rounding that a certificate takes off
-        its margins grows with this number.
+        It is 1 where a bias is added to the output itself. A residual layer, which
+        multiplies its bias by a kernel, can amplify it far more. The slack for rounding
+        that a certificate subtracts from its margins grows with this number.
         """
         ...
 
 
 class Estimated(Layer, Protocol):
-    """A Layer whose constant is estimated in training, as those of LiResNets."""
+    """A Layer whose constant is estimated in training, as in LiResNets."""
 
     def norm(self, train: bool) -> Array:
         """Return a differentiable estimate of the constants, [] or [depth] for a stack.
@@ -95,38 +97,41 @@ class Single(nn.Module):
     """A Layer that is no stack: it states `bound(tight) -> float` for `bounds`."""
 
     def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
-        """Return what computes the bound of this layer."""
+        """Return the function that computes the bound of this layer."""
         return [partial(self.bound, tight)]
 
 
 def bias_at_output(layer: Any) -> float:
-    """`Layer.bias_gain` of a layer that adds its bias to the output: 1."""
+    """Return 1, the `Layer.bias_gain` of a layer that adds its bias to the output."""
     return 1.0
 
 
 class Parametrised(Single):
-    """A layer of LipConvNets: `on_images` computes its kernel from raw parameters that are
-    free, and applies it to images."""
+    """A layer of LipConvNets, whose `on_images` computes a kernel from unconstrained
+    parameters and applies it to images."""
 
     features: int
 
 
 class ConvShell(Parametrised):
-    """1-Lipschitz layer of images [B,n,n,C]; stride 2 is space-to-depth before stride 1."""
+    """A 1-Lipschitz layer of images [B,n,n,C]; stride 2 is space-to-depth followed by
+    stride 1."""
 
     kernel_size: int = 3
     stride: int = 1
 
     @nn.compact
     def __call__(self, x: Array, *known: Any) -> Array:
-        """Return [B,n/stride,n/stride,features]; known: what `on_images` need not compute."""
+        """Return [B,n/stride,n/stride,features]; known: the kernel, where it has been
+        computed already and `on_images` need not."""
         if self.stride == 2:
             x = space_to_depth(x)
         return self.on_images(x, self.kernel_size, *known)
 
 
 class DenseShell(Parametrised):
-    """1-Lipschitz layer [B,C] -> [B,features]: that of images of one pixel, with k = 1."""
+    """A 1-Lipschitz layer [B,C] -> [B,features]: the convolution of images of one pixel
+    with k = 1."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -134,20 +139,23 @@ class DenseShell(Parametrised):
 
 
 def space_to_depth(x: Array) -> Array:
-    """[B,2h,2w,C] -> [B,h,w,4C], new channel 4c + 2*row + column (the original's order).
+    """Map [B,2h,2w,C] to [B,h,w,4C], where the new channel is 4c + 2*row + column, as
+    in the original code.
 
-    Raises InputError for odd sides."""
+    Raises InputError for an odd height or width.
+    """
     b, h, w, c = x.shape
     if h % 2 or w % 2:
         raise InputError(
-            f"a layer of stride 2 halves images of even sides, not {h}x{w}: pad them."
+            f"a layer of stride 2 needs images of even height and width, not {h}x{w}: pad them."
         )
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4)
     return x.reshape(b, h // 2, w // 2, 4 * c)
 
 
 def prepared(module: nn.Module, compute: Callable[[], Any]) -> Any:
-    """Return the explicit kernel: stored by `Model.prepare`, read if stored, else computed."""
+    """Return the explicit kernel, which `Model.prepare` stores: read where it is
+    stored, else computed."""
     if module.has_variable("prepared", "q"):
         return module.get_variable("prepared", "q")
     q = compute()
@@ -157,13 +165,14 @@ def prepared(module: nn.Module, compute: Callable[[], Any]) -> Any:
 
 
 def init_uniform(key, shape):
-    """PyTorch's default of a convolution, [k,k,C_in,C_out]."""
+    """Draw a kernel [k,k,C_in,C_out] as PyTorch initialises convolutions."""
     bound = 1 / math.sqrt(math.prod(shape[:3]))
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 def init_bias(key, shape, kernel_shape):
-    """PyTorch's default of a bias, but zeros for a square kernel."""
+    """Draw a bias as PyTorch does by default, or return zeros where the kernel is
+    square."""
     k, _, c_in, c_out = kernel_shape
     bound = 0.0 if c_in == c_out else 1 / math.sqrt(k * k * c_in)
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)

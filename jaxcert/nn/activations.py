@@ -17,8 +17,9 @@ Array = jax.Array
 
 
 def relu(x: Array, train: bool) -> Array:
-    """max(x, 0). Outside training its gradient asks the output on an accelerator, so that a
-    convolution, its bias and the rectifier are one operation and x itself never exists."""
+    """Return max(x, 0). On an accelerator and outside training its gradient reads the
+    output, so that a convolution, its bias and the rectifier are one operation and x
+    itself is never stored."""
     if train or jax.default_backend() == "cpu":
         return nn.relu(x)
     return _rectified(x)
@@ -37,7 +38,7 @@ def _where_above(primals, tangents):
 
 
 def maxmin(z: Array) -> Array:
-    """(max(x, y), min(x, y)), channels last."""
+    """Return (max(x, y), min(x, y)) as one array, concatenated along the channels."""
     x, y = jnp.split(z, 2, -1)
     return jnp.concatenate([jnp.maximum(x, y), jnp.minimum(x, y)], -1)
 
@@ -55,7 +56,8 @@ def householder1(z: Array, theta: Array) -> Array:
 
 
 def householder2(z: Array, theta0: Array, theta1: Array, theta2: Array) -> Array:
-    """Reflections and rotations in four sectors of the plane; thetas [C/2] in [0, 2pi].
+    """Reflect or rotate (x, y) by the sector of the plane that it lies in, one of four;
+    thetas [C/2] in [0, 2pi].
 
     With phi = angle(x, y) - theta0/2 and theta3 = 2 pi - theta1 the sectors end at
     theta1/2, (theta1 + theta2)/2, (theta1 + theta2 + theta3)/2 and 2 pi.

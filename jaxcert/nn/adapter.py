@@ -31,12 +31,12 @@ def from_linen(
     unconditional: bool | None = None,
     example: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Pure functions of `module`.
+    """Return the pure functions of a flax module as an `interfaces.Model`.
 
     image_shape: (H, W, C)
-    norm, intervals: whether there are Lipschitz constants, and in which norm, and bounds over
-        boxes. Raises TypeError where the module lacks what it takes for them
-    example: what a call with one image needs besides it
+    norm, intervals: the norm of its Lipschitz constants, if it has any, and whether it
+    has bounds over boxes. Raises TypeError where the module lacks the methods for them
+    example: the arguments that a call with one image needs besides the image
     """
     constants = ("lipschitz", "lipschitz_bound") * (norm is not None)
     for name in constants + ("interval_margins",) * intervals:
@@ -63,7 +63,8 @@ def from_linen(
 
     def prepare(params, state):
         dtype = jax.tree.leaves(params)[0].dtype
-        state = {k: v for k, v in state.items() if k != "prepared"}  # of other params
+        # what is there may have been prepared from other params
+        state = {k: v for k, v in state.items() if k != "prepared"}
         _, prepared = run(
             {"params": params, **state},
             jnp.zeros(shape, dtype),

@@ -31,8 +31,8 @@ EPSILON = 1e-6
 
 
 def row_sums(kernel: Array, q: Array | None = None) -> Array:
-    """sum_j sum_p |C_ij(p)| q_j / q_i of a kernel [k,k,I,O] -> [I]; q positive [I],
-    without it all ones."""
+    """Return sum_j sum_p |C_ij(p)| q_j / q_i of a kernel [k,k,I,O], which is [I]; q [I]
+    is positive, all ones if not given."""
     k = kernel.shape[0]
     images, filters = kernel.transpose(2, 0, 1, 3), kernel.swapaxes(2, 3)
     correlation = liresnet.conv(images, filters, padding=k - 1, precision=linalg.EXACT)
@@ -41,7 +41,8 @@ def row_sums(kernel: Array, q: Array | None = None) -> Array:
 
 
 def rescaled(kernel: Array) -> Array:
-    """d_i P_i: [k,k,C_in,C_out] of norm at most 1 up to rounding."""
+    """Return the kernel with entries d_i P_i [k,k,C_in,C_out], whose norm is at most 1
+    up to rounding."""
     return kernel * jax.lax.rsqrt(row_sums(kernel) + EPSILON)[:, None]
 
 
@@ -56,7 +57,8 @@ class Aol(_layer.Parametrised):
         return liresnet.conv(x, q, padding=k // 2) + bias
 
     def bound(self, tight: bool = True) -> float:
-        """Proven norm of the prepared kernel with zero padding; often below 1."""
+        """Return the proven norm of the prepared kernel with zero padding, which is
+        often below 1."""
         kernel, side = self.get_variable("prepared", "q")
         return spectral.conv_bound(
             np.asarray(kernel), int(side), padding=len(kernel) // 2, tight=tight
@@ -66,11 +68,11 @@ class Aol(_layer.Parametrised):
 
 
 class Conv(Aol, _layer.ConvShell):
-    """1-Lipschitz convolution."""
+    """A 1-Lipschitz convolution."""
 
 
 class Dense(Aol, _layer.DenseShell):
-    """1-Lipschitz dense layer."""
+    """A 1-Lipschitz dense layer."""
 
 
 def init_kernel(key, shape):

@@ -1,14 +1,14 @@
 """Batch normalisation with the running statistics of PyTorch.
 
 Ioffe & Szegedy 2015: y = scale * (x - mean) / sqrt(var + eps) + bias, per channel over
-all other axes. Batches are normalised with the biased variance, while the running one
-takes the unbiased variance (flax's own module stores the biased one):
+all other axes. Batches are normalised with the biased variance, while the running
+variance is the unbiased one (flax's own module stores the biased one):
 
     running <- (1 - momentum) * running + momentum * batch
 
 Under jit over a sharded batch the statistics are those of the whole batch.
 
-Behind a convolution w that has no bias, the running ones are one with it:
+After a convolution w without a bias, evaluation folds them into it:
 
     y = w' * x + b',  w' = w scale / sqrt(var + eps),  b' = bias - mean scale / sqrt(var + eps)
 
@@ -26,7 +26,8 @@ from jaxcert.ops.conv import arrange, conv
 
 
 class BatchNorm(nn.Module):
-    """[..., C] -> [..., C] in the type of the input; statistics in float32 or wider."""
+    """Normalise [..., C] per channel, in the type of the input, with statistics in
+    float32 or wider."""
 
     momentum: float = 0.1
     eps: float = 1e-5
@@ -44,7 +45,7 @@ class BatchNorm(nn.Module):
         )
         wide = jnp.promote_types(x.dtype, jnp.float32)
         if train:
-            # a CPU, which computes in float32, gains nothing
+            # a CPU computes in float32 and would gain nothing
             on_cpu = jax.default_backend() == "cpu"
             form = _normalised if on_cpu else _narrowly_kept
             y, mean, var = form(self.eps, x, scale, bias)
@@ -59,7 +60,8 @@ class BatchNorm(nn.Module):
         return (x.astype(wide) * factor + (bias - mean * factor)).astype(x.dtype)
 
     def after(self, layer: nn.Conv, x, train: bool):
-        """self(layer(x), train), layer padded by zeros, (k - 1) / 2 on every side."""
+        """Return self(layer(x), train) for a convolution with zero padding of
+        (k - 1) / 2 on every side."""
         stride = layer.strides
         assert isinstance(stride, int)  # the same along both sides
         if not train and self.has_variable("prepared", "kernel"):
@@ -79,7 +81,7 @@ class BatchNorm(nn.Module):
         factor = scale / jnp.sqrt(var.astype(scale.dtype) + self.eps)
         kernel = layer.get_variable("params", "kernel") * factor
         kernel = arrange(kernel, x, stride=stride)
-        # in the type that reads them: of bfloat16, or a loop would convert at every pass
+        # in the type of their reader, bfloat16, or else a loop would convert at every pass
         bias = bias - mean * factor
         self.put_variable("prepared", "kernel", kernel.astype(x.dtype))
         self.put_variable("prepared", "bias", bias.astype(x.dtype))
@@ -90,8 +92,8 @@ class BatchNorm(nn.Module):
 
 
 def _normalised(eps: float, x, scale, bias):
-    """(y, mean, var): x normalised by the statistics of its batch, and these, in the wide
-    type."""
+    """Return (y, mean, var): x normalised by the statistics of its batch, and these
+    statistics in the wide type."""
     mean, var = _moments(x)
     factor = scale * lax.rsqrt(var + eps)
     y = x.astype(mean.dtype) * factor + (bias - mean * factor)
@@ -104,12 +106,14 @@ def _forward(eps, x, scale, bias):
 
 
 def _backward(eps, kept, gradients):
-    """With z = (x - mean) / sqrt(var + eps), and means over the batch,
+    """Return the gradients in two passes over x and dy. With
+    z = (x - mean) / sqrt(var + eps), and means over the batch,
 
     dx = scale / sqrt(var + eps) (dy - mean dy - z mean (dy z))
          + (d mean + 2 (x - mean) d var) / count,
 
-    d scale = sum dy z, d bias = sum dy: two passes over x and dy."""
+    d scale = sum dy z, d bias = sum dy.
+    """
     x, scale, mean, var = kept
     dy, d_mean, d_var = gradients
     dy, axes, count = dy.astype(mean.dtype), tuple(range(x.ndim - 1)), x[..., 0].size
@@ -123,14 +127,15 @@ def _backward(eps, kept, gradients):
 
 
 _narrowly_kept = jax.custom_vjp(_normalised, nondiff_argnums=(0,))
-"""The same. For its gradient x is kept in its own type, and not as the wide numbers that
-statistics are computed with: half the traffic of a training step in bfloat16."""
+"""`_normalised`, whose gradient keeps x in its own type instead of the wide one of the
+statistics: that halves the memory traffic of a training step in bfloat16."""
 _narrowly_kept.defvjp(_forward, _backward)
 
 
 def _moments(x):
-    """Mean and biased variance in one pass over x: a second pass costs a third of a
-    training step on a CPU, and what cancels is below eps for inputs of this scale."""
+    """Return mean and biased variance from one pass over x: a second pass costs a third
+    of a training step on a CPU, and the error of cancellation is below eps for inputs
+    of this scale."""
     wide, axes = (
         x.astype(jnp.promote_types(x.dtype, jnp.float32)),
         tuple(range(x.ndim - 1)),

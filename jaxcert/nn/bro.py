@@ -5,9 +5,9 @@ Layers and Logit Annealing Loss" (2025). At every frequency of the padded torus 
 
     W = I - 2 V (V^H V + e I)^-1 V^H,   e = jitter mean diag(V^H V)
 
-for V [c, rank], c the larger number of channels, of which W keeps the first C_out rows and
-C_in columns. Orthogonal without iteration; a contraction for e > 0. A dense layer is the
-same with one real V.
+for V [c, rank], c the larger number of channels, of which W keeps the first C_out rows
+and C_in columns. W is orthogonal without iteration, and a contraction for e > 0. A
+dense layer is the same with one real V.
 
 V -> `kernel` [k,k,rank,c]. The original does not conjugate the spectrum of V, so its kernels
 are ours turned by 180 degrees; where V is centred does not matter to W.
@@ -33,12 +33,12 @@ from jaxcert.ops.linalg import Pair
 Array = jax.Array
 
 RATIO = 0.125
-"""rank of a square layer of LipConvNet by its channels"""
+"""The rank of a square layer of LipConvNet, as a share of its channels."""
 
 
 def orthogonal_kernel(kernel: Array, side: int, *, jitter: float = 1e-5) -> Pair:
-    """W of a kernel [k,k,rank,c] for images of `side` x `side`, all of it: [F, c, c], F as
-    in nn/lot.py."""
+    """Return the whole W of a kernel [k,k,rank,c] for images of `side` x `side`: [F,c,c],
+    with the frequencies F of nn/lot.py."""
     if kernel.shape[0] == 1:
         v = Pair(kernel[0].transpose(0, 2, 1), None)
     else:
@@ -47,8 +47,9 @@ def orthogonal_kernel(kernel: Array, side: int, *, jitter: float = 1e-5) -> Pair
 
 
 def rank_of(c_in: int, c_out: int, ratio: float) -> int:
-    """ratio of the channels of a square layer (1: all but one), else the fewer channels.
-    Raises InputError."""
+    """Return the rank of a layer: for a square one `ratio` of its channels (all but one
+    for ratio 1), else the smaller number of channels. Raises InputError for another
+    ratio."""
     if c_in != c_out:
         return min(c_in, c_out)
     within("(0, 1]", of="model", ratio=ratio)
@@ -56,7 +57,8 @@ def rank_of(c_in: int, c_out: int, ratio: float) -> int:
 
 
 class Bro(_layer.Parametrised):
-    """Starts as minus the identity on the first `rank` channels, the identity on others."""
+    """A block reflector layer. It starts as minus the identity on the first `rank`
+    channels and the identity on the others."""
 
     ratio: float = RATIO
 
@@ -77,11 +79,11 @@ class Bro(_layer.Parametrised):
 
 
 class Conv(Bro, _layer.ConvShell):
-    """1-Lipschitz convolution."""
+    """A 1-Lipschitz convolution."""
 
 
 class Dense(Bro, _layer.DenseShell):
-    """1-Lipschitz dense layer."""
+    """A 1-Lipschitz dense layer."""
 
 
 def _start(key, shape):
@@ -99,8 +101,8 @@ class Blocks(nn.Module):
 
         V_l = I + D^(-1/2) g_l (.) raw_l
 
-    of 3x3 and rank `ratio` times the width. The mean is that over images and pixels in
-    training, its running one in evaluation.
+    of 3x3 and rank `ratio` times the width. In training the mean is taken over images
+    and pixels, in evaluation it is the running mean.
     """
 
     depth: int
@@ -120,7 +122,8 @@ class Blocks(nn.Module):
 
     def __call__(self, x, train=False):
         conv = partial(lot.conv, kernel_size=3)
-        if jax.default_backend() != "cpu":  # spectra are larger than what they are of
+        # spectra are larger than the arrays that they come from
+        if jax.default_backend() != "cpu":
             conv = jax.checkpoint(conv)
 
         def block(x, each):
@@ -137,11 +140,11 @@ class Blocks(nn.Module):
         return x
 
     def norm(self, train: bool) -> Array:
-        """[D]: every block counts as exactly 1-Lipschitz, as in the paper."""
+        """Return [D] ones: every block counts as exactly 1-Lipschitz, as in the paper."""
         return jnp.ones(self.depth)
 
     def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
-        """What computes the bound of each block."""
+        """Return the function that computes the bound of each block."""
 
         def bound(re, im):
             return spectral.norm_bound(np.asarray(re) + 1j * np.asarray(im))
@@ -153,7 +156,7 @@ class Blocks(nn.Module):
     bias_gain = _layer.bias_at_output
 
     def _q(self) -> Pair:
-        """W of all blocks, [D,F,W,W]."""
+        """Return W of all blocks, [D,F,W,W]."""
 
         def each(kernel):
             return orthogonal_kernel(kernel, self.inputs[0], jitter=1e-7)
@@ -161,7 +164,7 @@ class Blocks(nn.Module):
         return _layer.prepared(self, lambda: jax.lax.map(each, self.kernels()))
 
     def kernels(self) -> Array:
-        """V of all blocks, [D,3,3,rank,W]."""
+        """Return V of all blocks, [D,3,3,rank,W]."""
         kernel = jnp.asarray(self.kernel)
         branch = kernel * self.gain[:, None, None, None, :] / math.sqrt(self.depth)
         eye = jnp.eye(*kernel.shape[3:], dtype=branch.dtype)

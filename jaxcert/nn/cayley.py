@@ -22,9 +22,10 @@ from jaxcert.ops.linalg import Pair
 
 
 def orthogonal_kernel(kernel, alpha, side: int) -> Pair:
-    """Q of a kernel [k,k,C_in,C_out] for images of `side` x `side`, shaped as LOT's."""
+    """Return Q of a kernel [k,k,C_in,C_out] for images of `side` x `side`, in the shape
+    of LOT's."""
     if kernel.shape[0] == 1:
-        w = kernel[0].transpose(0, 2, 1)  # F at each of the frequencies of the norm
+        w = kernel[0].transpose(0, 2, 1)  # F, the same at every frequency
         norm = _norm(Pair(w, None)) * math.sqrt(side * (side // 2 + 1))
         return Pair(linalg.cayley(alpha * w / norm), None)
     f = lot.frequency_response(kernel, side + kernel.shape[0] - 1)
@@ -53,14 +54,14 @@ class Cayley(_layer.Parametrised):
 
 
 class Conv(Cayley, _layer.ConvShell):
-    """1-Lipschitz convolution; one of stride 2 has a kernel of half the size."""
+    """A 1-Lipschitz convolution; one of stride 2 has a kernel of half the size."""
 
     def on_images(self, x, k):
         return super().on_images(x, max(k // 2, 1) if self.stride == 2 else k)
 
 
 class Dense(Cayley, _layer.DenseShell):
-    """1-Lipschitz dense layer."""
+    """A 1-Lipschitz dense layer."""
 
 
 def _norm(f: Pair):

@@ -28,7 +28,8 @@ Array = jax.Array
 
 
 class PatchConv(_layer.Single):
-    """[B,n,n,C] -> [B,n/patch,n/patch,features], one matrix for every patch; no bias."""
+    """Map [B,n,n,C] to [B,n/patch,n/patch,features] with one matrix for every patch and
+    no bias."""
 
     features: int
     inputs: int
@@ -49,7 +50,7 @@ class PatchConv(_layer.Single):
         return spectral.norm_bound(np.asarray(_q(self)))
 
     def bias_gain(self) -> float:
-        """There is no bias."""
+        """Return 0, because there is no bias."""
         return 0.0
 
     def matrix(self) -> Array:
@@ -57,7 +58,8 @@ class PatchConv(_layer.Single):
 
 
 class Dense(_layer.Single):
-    """[B,inputs] -> [B,features], at most as many."""
+    """A dense layer [B,inputs] -> [B,features], with at most as many features as
+    inputs."""
 
     features: int
     inputs: int
@@ -79,7 +81,7 @@ class Dense(_layer.Single):
 
 
 class DenseStack(nn.Module):
-    """x -> activation(Q_l x + b_l), l = 1..depth: [B,features] -> [B,features]."""
+    """Map x to activation(Q_l x + b_l) for l = 1..depth: [B,features] -> [B,features]."""
 
     depth: int
     features: int
@@ -103,20 +105,20 @@ class DenseStack(nn.Module):
     """[D]"""
 
     def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
-        """What computes the bound of each layer."""
+        """Return the function that computes the bound of each layer."""
         return [partial(spectral.norm_bound, q) for q in np.asarray(_q(self))]
 
     bias_gain = _layer.bias_at_output
 
     def matrix(self) -> Array:
-        """X of all layers, [D,N,N]."""
+        """Return X of all layers, [D,N,N]."""
         branch = jnp.swapaxes(self.kernel, 1, 2) * self.gain[:, :, None]
         eye = jnp.eye(self.features, dtype=branch.dtype)
         return eye + branch / math.sqrt(self.depth)
 
 
 def _q(module) -> Array:
-    """Q of a layer [features, inputs], or of a stack of them."""
+    """Return Q of a layer [features, inputs], or of a stack of layers."""
     return _layer.prepared(module, lambda: linalg.cholesky_orthogonal(module.matrix()))
 
 

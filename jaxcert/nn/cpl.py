@@ -51,8 +51,9 @@ class Cpl(_layer.Parametrised):
         return sll.residual(x, kernel, bias, t, features=self.features)
 
     def bound(self, tight: bool = True) -> float:
-        """Proven Lipschitz constant of the prepared layer. Not tight, it is far above 1 on
-        small images: the square of the norm on a torus counts twice."""
+        """Return a proven Lipschitz constant of the prepared layer. With tight=False it
+        is far above 1 on small images, because the norm on a torus enters squared and
+        doubled."""
         t, side = self.get_variable("prepared", "q")
         kernel = self.get_variable("params", "kernel")
         return sll.residual_bound(kernel, t, int(side), tight)
@@ -61,18 +62,20 @@ class Cpl(_layer.Parametrised):
 
 
 class Conv(Cpl, _layer.ConvShell):
-    """1-Lipschitz residual layer."""
+    """A 1-Lipschitz residual convolution."""
 
 
 class Dense(Cpl, _layer.DenseShell):
-    """1-Lipschitz residual layer."""
+    """A 1-Lipschitz residual dense layer."""
 
 
 def carried_norm(module: nn.Module, name: str, linear, shape: tuple[int, ...]) -> Array:
-    """Estimated norm of `linear`, a linear function of arrays of `shape`.
+    """Return an estimate of the norm of `linear`, a linear function of arrays of
+    `shape`.
 
-    A pass that may write the collection `power` is a training pass: one step, whose vector
-    is kept. Any other takes 500 steps from the kept vector and leaves it alone.
+    A pass that may write the collection `power` is a training pass and takes one step,
+    whose vector is kept. Any other takes 500 steps from the kept vector and leaves it
+    alone.
     """
 
     def start():

@@ -10,13 +10,14 @@ channels, which nobody needs to make: groups follow from the statistics of chann
     mean_c = K + E(x - K)                  mean_g = E_c mean_c
     var_c  = E(x - K)^2 - (E(x - K))^2     var_g  = E_c (var_c + (mean_c - mean_g)^2)
 
-where K is the first pixel of the channel. Without it the digits of a large mean would
-cancel. With it the relative error of var_c is at most of the order of the number of pixels
-times a rounding, for an image of which the first pixel alone is off, and a few roundings
-for most.
+where K is the first pixel of the channel, without which the digits of a large mean
+would cancel. With it the relative error of var_c is at most of the order of the number
+of pixels times a rounding, where the first pixel alone is far from the others, and a
+few roundings for most images.
 
-Gradients keep x and compute the rest again, and compute it twice: their sums and the
-gradient of x read two narrow arrays each and exchange none.
+Gradients keep x and compute the rest again, and do so twice, once for their sums and
+once for the gradient of x, so that each reads two narrow arrays and passes none to the
+other.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from jaxcert.interfaces import Array
 
 
 class Scaling(NamedTuple):
-    """(x - center) factor + offset: [B,C] each, float32 or wider."""
+    """The affine map (x - center) factor + offset of each channel; [B,C] each, float32
+    or wider."""
 
     center: Array
     factor: Array
@@ -41,7 +43,8 @@ class Scaling(NamedTuple):
 
 
 class GroupNorm(nn.Module):
-    """Images [B,H,W,C_i], which stand for their concatenation [B,H,W,C], -> Scaling.
+    """Return the Scaling that normalises images [B,H,W,C_i], which stand for their
+    concatenation [B,H,W,C].
 
     added: [B,C], to be normalised with the image. modulation: (a, b), [B,C] each:
     y (1 + a) + b.
@@ -72,7 +75,8 @@ class GroupNorm(nn.Module):
 
 @jax.custom_vjp
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and biased variance over the pixels of x [B,H,W,C]: [B,C], float32 or wider."""
+    """Return mean and biased variance [B,C] over the pixels of x [B,H,W,C], in float32
+    or wider."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
     first = x[:, :1, :1].astype(wide)
     off = x.astype(wide) - first
@@ -96,8 +100,8 @@ moments.defvjp(_moments_forward, _moments_backward)
 
 
 def _of_groups(mean: Array, var: Array, groups: int) -> tuple[Array, Array]:
-    """Mean and variance [B,C] of the group of each channel; differences are again those
-    from the first."""
+    """Return mean and variance [B,C] of the group of each channel, again from
+    differences to the first one."""
     batch, channels = mean.shape
     mean, var = (v.reshape(batch, groups, -1) for v in (mean, var))
     first = lax.stop_gradient(mean[..., :1])
@@ -129,15 +133,15 @@ _SLOPES = {silu: _silu_slope, identity: jnp.ones_like}
 def apply(
     act, rate: float, images: tuple[Array, ...], scaling: Scaling, kept: Array | None
 ) -> Array:
-    """act(scaled images) [B,H,W,C], in their type; act: silu or identity. kept: of dropout
-    at that rate, bool [B,H,W,C], None for none."""
+    """Return act of the scaled images, [B,H,W,C] in their type; act is silu or the
+    identity. kept: the entries that dropout at `rate` keeps, bool [B,H,W,C], or None."""
     scaled = [act(_scaled(x, s)[1]).astype(x.dtype) for x, s in _each(images, scaling)]
     y = scaled[0] if len(scaled) == 1 else jnp.concatenate(scaled, -1)
     return y if kept is None else jnp.where(kept, y / (1 - rate), 0)
 
 
 def _each(images, scaling):
-    """(image, its columns of the scaling) of each"""
+    """Yield each image with its columns of the scaling."""
     start = 0
     for x in images:
         here = slice(start, start := start + x.shape[-1])
@@ -145,7 +149,7 @@ def _each(images, scaling):
 
 
 def _scaled(x: Array, scaling: Scaling) -> tuple[Array, Array]:
-    """x - center, and all of it"""
+    """Return x - center, and x scaled."""
     center, factor, offset = (v[:, None, None] for v in scaling)
     off = x.astype(center.dtype) - center
     return off, off * factor + offset
@@ -159,7 +163,8 @@ def _apply_backward(act, rate, given, gradient):
     images, scaling, kept = given
 
     def through(images, gradient, kept):
-        """(image, its scaling, gradient of what it is scaled to) of each"""
+        """Yield for each image x - center, its scaling, and the gradient with respect to
+        the scaled image."""
         wide = gradient.astype(scaling.center.dtype)
         if kept is not None:
             wide = jnp.where(kept, wide / (1 - rate), 0)
@@ -173,7 +178,7 @@ def _apply_backward(act, rate, given, gradient):
     for off, s, d in through(images, gradient, kept):
         total = d.sum((1, 2))
         sums.append(Scaling(-s.factor * total, (d * off).sum((1, 2)), total))
-    # without the barrier d is stored for both uses, in float32
+    # without the barrier d would be stored in float32 for both of its uses
     again = lax.optimization_barrier((images, gradient, kept))
     for_images = tuple(
         (d * s.factor[:, None, None]).astype(gradient.dtype)

@@ -34,16 +34,17 @@ class LLN(nn.Module):
         return x @ self.rows(x.dtype).T + self.bias.astype(x.dtype)
 
     def rows(self, dtype):
-        """W' [K, D]"""
+        """Return W', [K, D]."""
         w = self.kernel.T.astype(dtype)
         return w / linalg.safe_norm(w)[:, None]
 
     def pairwise(self):
-        """[K,K] Lipschitz constants of z_i - z_j; differentiable."""
+        """Return the Lipschitz constants of z_i - z_j, [K,K], differentiable."""
         return linalg.pairwise_row_distances(self.rows(self.kernel.dtype))
 
     def pairwise_bound(self) -> np.ndarray:
-        """The same in float64, rounded up; a zero row has no direction and gives inf."""
+        """Return the same in float64, rounded up; a zero row has no direction and gives
+        inf."""
         w = np.asarray(self.kernel, np.float64).T
         norm = np.linalg.norm(w, axis=1, keepdims=True)
         rows = w / np.where(norm > 0, norm, np.nan)

@@ -17,7 +17,7 @@ from jaxcert.ops import linalg
 
 
 class Linear(nn.Module):
-    """y = x W^T / sqrt(D) + b, [B,D] -> [B,O]"""
+    """The layer y = x W^T / sqrt(D) + b, [B,D] -> [B,O]."""
 
     features: int
     inputs: int
@@ -32,12 +32,12 @@ class Linear(nn.Module):
         return y + self.bias.astype(x.dtype)
 
     def weight(self, dtype):
-        """Effective weights [D,O]."""
+        """Return the effective weights, [D,O]."""
         return self.kernel.astype(dtype) / math.sqrt(self.inputs)
 
 
 class IntervalHead(nn.Module):
-    """[B,D] -> logits [B,K] through `hidden` tanh units."""
+    """Map [B,D] to logits [B,K] through `hidden` tanh units."""
 
     num_classes: int
     hidden: int
@@ -51,7 +51,8 @@ class IntervalHead(nn.Module):
         return self.final(jnp.tanh(self.linear(x)))
 
     def worst(self, lower, upper, label):
-        """Upper bounds [B,K] of z_j - z_label over the box [lower, upper]; 0 at the label.
+        """Return upper bounds [B,K] of z_j - z_label over the box [lower, upper]; 0 at
+        the label.
 
         Centre c and radius r of the hidden units go through the differences of the rows of
         the last layer: (W_j - W_y) c + b_j - b_y + |W_j - W_y| r.
@@ -63,7 +64,7 @@ class IntervalHead(nn.Module):
         centre, radius = (low + high) / 2, (high - low) / 2
         rows = self.final.weight(lower.dtype).T
         bias = self.final.bias.astype(lower.dtype)
-        # exactly 0 at the label: of a rounding error |.| would have a slope
+        # exactly 0 at the label, because |.| of a rounding error would have a slope
         own = jax.nn.one_hot(label, self.num_classes, dtype=bool)[..., None]
         difference = jnp.where(own, 0.0, rows[None] - rows[label][:, None])  # [B,K,H]
 
@@ -78,14 +79,14 @@ class IntervalHead(nn.Module):
         )
 
     def pairwise(self, dtype=jnp.float32):
-        """[K,K]: l_inf Lipschitz constants of z_i - z_j, tanh counted as 1-Lipschitz:
-        sum_k sum_h |W2_ih - W2_jh| |W1_hk|."""
+        """Return the l_inf Lipschitz constants [K,K] of z_i - z_j, with tanh as
+        1-Lipschitz: sum_k sum_h |W2_ih - W2_jh| |W1_hk|."""
         reach = jnp.abs(self.linear.weight(dtype)).sum(0)
         rows = self.final.weight(dtype).T
         return linalg.product(jnp.abs(rows[:, None] - rows[None]), reach)
 
     def pairwise_bound(self) -> np.ndarray:
-        """The same in float64 on the host, rounded up."""
+        """Return the same in float64 on the host, rounded up."""
         first, last = (
             np.asarray(layer.kernel, np.float64) / math.sqrt(layer.inputs)
             for layer in (self.linear, self.final)

@@ -5,10 +5,10 @@ ImageNet" (2023). A residual block without an activation inside is one convoluti
 
     A_l = I + D^(-1/2) g_l (.) W_l        D blocks, g_l one factor per output channel,
 
-so a block has the bound |A_l| and not 1 + |g_l (.) W_l|.
+so that the bound of a block is |A_l| instead of 1 + |g_l (.) W_l|.
 
-Every layer here is an `Estimated` of nn/_layer.py: `norm(train)` is by power iteration from a
-carried vector, what `bounds` proves is from ops.spectral.
+Every layer here is an `Estimated` of nn/_layer.py: `norm(train)` takes power iteration
+from a carried vector, and `bounds` proves its bounds with ops.spectral.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ Array = jax.Array
 
 
 class Power(NamedTuple):
-    """How norms are estimated."""
+    """How the norms are estimated by power iteration."""
 
     steps: int = 2
-    """of power iteration in each training step"""
+    """the number of steps in each training step"""
     steps_evaluated: int = 500
-    """for `radius_paper`, from the carried vector, which it leaves alone"""
+    """the number of steps for `radius_paper`, from the carried vector, which they leave
+    alone"""
     differentiated: bool = False
-    """through the steps, as the paper's code; else at their result"""
+    """True differentiates through the steps, as the paper's code does; False at their
+    result alone"""
     start: Callable = nn.initializers.normal(1.0)
 
 
 def conv(
     x: Array, kernel: Array, *, stride: int = 1, padding: int = 0, precision=None
 ) -> Array:
-    """x [B,n,n,C_in], kernel [k,k,C_in,C_out], zeros around; precision None: the default
-    of the process, which is what images and features need."""
+    """Convolve x [B,n,n,C_in] with a kernel [k,k,C_in,C_out] and zero padding.
+    precision None is the default of the process, which images and features need."""
     return jax.lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
@@ -57,7 +59,8 @@ def conv(
 
 
 class BoundedConv(_layer.Single):
-    """Convolution of images [B,side,side,C_in] with a bias; kernel orthogonal at the start."""
+    """A convolution of images [B,side,side,C_in] with a bias, whose kernel starts
+    orthogonal."""
 
     features: int
     inputs: tuple[int, int]
@@ -97,7 +100,7 @@ class BoundedConv(_layer.Single):
 
 
 class BoundedDense(_layer.Single):
-    """[B,inputs] -> [B,features]; starts as PyTorch's."""
+    """A dense layer [B,inputs] -> [B,features] that starts as PyTorch's."""
 
     features: int
     inputs: int
@@ -126,10 +129,10 @@ class BoundedDense(_layer.Single):
 
 
 class Blocks(nn.Module):
-    """All residual blocks: x -> activation(A_l x + b_l), l = 1..depth.
+    """All residual blocks, which map x to activation(A_l x + b_l) for l = 1..depth.
 
-    centred (Hu et al. 2024): in training the mean of the branch (A_l - I) x over images and
-    pixels is taken off, in evaluation its running mean. A shift changes no bound.
+    centred (Hu et al. 2024): in training the mean of the branch (A_l - I) x over images
+    and pixels is subtracted, in evaluation its running mean. A shift changes no bound.
     """
 
     depth: int
@@ -173,17 +176,17 @@ class Blocks(nn.Module):
         return chain(block, x, each)[0]
 
     def branches(self) -> Array:
-        """D^(-1/2) g (.) W of all blocks, [D,3,3,W,W]."""
+        """Return D^(-1/2) g (.) W of all blocks, [D,3,3,W,W]."""
         kernel = jnp.asarray(self.kernel)
         return kernel * self.gain[:, None, None, None, :] / math.sqrt(self.depth)
 
     def kernels(self) -> Array:
-        """A of all blocks, [D,3,3,W,W]."""
+        """Return A of all blocks, [D,3,3,W,W]."""
         branches = self.branches()
         return branches.at[:, 1, 1].add(jnp.eye(self.inputs[1], dtype=branches.dtype))
 
     def norm(self, train: bool) -> Array:
-        """[D]"""
+        """Return the estimated norms of all blocks, [D]."""
 
         def apply(x, kernel):
             return conv(x, kernel, padding=1)
@@ -191,7 +194,7 @@ class Blocks(nn.Module):
         return _estimated(self, apply, train, self.kernels())
 
     def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
-        """What computes the bound of each block."""
+        """Return the function that computes the bound of each block."""
         kernels = np.asarray(self.kernels(), np.float64)
         how = dict(padding=1, tight=tight)
         return [partial(spectral.conv_bound, k, self.inputs[0], **how) for k in kernels]
@@ -200,18 +203,18 @@ class Blocks(nn.Module):
 
 
 def chain(block: Callable, x: Array, each):
-    """lax.scan over a stack of layers. Unrolled on a CPU, where XLA computes the gradient of
-    a convolution inside a loop thirty times slower than outside."""
+    """Run lax.scan over a stack of layers, unrolled on a CPU, where XLA computes the
+    gradient of a convolution inside a loop thirty times slower than outside."""
     return jax.lax.scan(block, x, each, unroll=jax.default_backend() == "cpu")
 
 
 def running_mean(module: nn.Module, shape: tuple[int, ...]):
-    """Variable of the means that a centred layer takes off in evaluation."""
+    """Return the variable with the mean that a centred layer subtracts in evaluation."""
     return module.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
 
 
 def follow(mean, found: Array) -> None:
-    """One step of a running mean."""
+    """Move a running mean one step towards the mean of a batch."""
     found = jax.lax.stop_gradient(found)
     moved = mean.value + 0.1 * (found - mean.value)
     mean.value = moved.astype(mean.value.dtype)
@@ -225,7 +228,8 @@ def _carried(module: nn.Module, shape: tuple[int, ...]):
 
 
 def _estimated(module, linear, train: bool, stack: Array | None = None) -> Array:
-    """Norm of linear(x), or [D] norms of linear(x, member) for the members of a stack."""
+    """Return an estimate of the norm of linear(x), or of the norms [D] of
+    linear(x, member) for the members of a stack."""
     power, carried = module.power, module.vector
     steps = power.steps if train else power.steps_evaluated
 
@@ -245,8 +249,9 @@ def _estimated(module, linear, train: bool, stack: Array | None = None) -> Array
 
 
 def _each(function: Callable, *stacks: Array):
-    """function over the leading axis: one after another on a CPU, where a stack of
-    convolutions is slow and a loop slower, see `chain`; at once elsewhere."""
+    """Return `function` mapped over the leading axis: unrolled on a CPU, where a
+    batched stack of convolutions is slow and a loop is slower (see `chain`), and
+    batched elsewhere."""
 
     def one_by_one(*stacks):
         found = [function(*each) for each in zip(*stacks, strict=True)]

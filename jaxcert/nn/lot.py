@@ -11,16 +11,16 @@ by its polar factor:
 with (k-1)/2 zeros on every side, m = n + k - 1 the padded side, s = k // 2. Padding is an
 isometry, Q a contraction, cropping a contraction: the layer is 1-Lipschitz in l2.
 
-V -> `kernel` [k,k,C_in,C_out] (HWIO), Q -> `q`. Two ways to the polar factor, the same in
-training and in evaluation:
+V -> `kernel` [k,k,C_in,C_out] (HWIO), Q -> `q`. The polar factor is computed in one of
+two ways, the same in training and in evaluation:
 
     newton_schulz   ten steps of the inverse root, the original's function
     minimax         four odd polynomials of degree 5 (ops.linalg), a third of the products
 
-In both no singular value passes 1 and small ones stay below it, fewer in minimax; where
-both converge they differ by about 1e-4. Unlike the original we keep one of each pair of
-conjugate frequencies and take the smaller side's Gram matrix, which changes nothing, and
-evaluation computes Q once (`prepared`), not per batch.
+In both no singular value exceeds 1 and small ones stay below it, fewer in minimax;
+where both converge they differ by about 1e-4. Unlike the original we keep one of each
+pair of conjugate frequencies and take the smaller side's Gram matrix, which changes
+nothing, and evaluation computes Q once (`prepared`), not per batch.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ POLAR = ("newton_schulz", "minimax")
 
 
 def polar_factor(f: Pair, *, polar: str = "newton_schulz") -> Pair:
-    """Q = (F F^H)^(-1/2) F for F [..., C_out, C_in], through the smaller side's Gram
-    matrix.
+    """Return Q = (F F^H)^(-1/2) F for F [..., C_out, C_in], through the Gram matrix of
+    its smaller side.
 
-    On a CPU in pieces that fit the cache. Nothing but F is kept for the backward pass.
+    On a CPU it works in pieces that fit the cache. Only F is kept for the backward
+    pass.
     """
     function = dict(newton_schulz=_newton_schulz, minimax=_minimax)[polar]
     compute = jax.checkpoint(lambda f: function(f))  # traced anew: see linalg.iterated
@@ -65,10 +66,10 @@ def polar_factor(f: Pair, *, polar: str = "newton_schulz") -> Pair:
 
 
 def _newton_schulz(f: Pair) -> Pair:
-    """S = F F^H + 1e-4 I is divided by c = |S|_Fro + 1e-4 so that Newton-Schulz converges:
-    Q = Z F / sqrt(c). For C_out > C_in the same Q = F Z / sqrt(c) with Z of F^H F + 1e-4 I,
-    and c of the larger side, where S has C_out - C_in eigenvalues 1e-4 more.
-    """
+    """Return the polar factor by Newton-Schulz. S = F F^H + 1e-4 I is divided by
+    c = |S|_Fro + 1e-4 so that the iteration converges: Q = Z F / sqrt(c). For
+    C_out > C_in the same Q is F Z / sqrt(c) with Z from F^H F + 1e-4 I, and c from the
+    larger side, where S has C_out - C_in more eigenvalues, all 1e-4."""
     rows, cols = f.re.shape[-2:]
     tall = rows > cols
     how = linalg.iterated(f.re.dtype)
@@ -90,7 +91,7 @@ def _minimax(f: Pair) -> Pair:
 
 
 def frequency_response(kernel: Array, side: int) -> Pair:
-    """F over the half spectrum of a torus of `side` x `side`.
+    """Return F over the half spectrum of a torus of `side` x `side`.
 
     kernel [k,k,C_in,C_out] -> [side * (side // 2 + 1), C_out, C_in]; the frequency index
     is u * (side // 2 + 1) + v.
@@ -99,7 +100,8 @@ def frequency_response(kernel: Array, side: int) -> Pair:
 
 
 def _response(kernel: Array, frequencies: np.ndarray, side: int) -> Pair:
-    """F at frequencies (u, v) [2,N]: [...,k,k,C_in,C_out] -> [...,N,C_out,C_in]."""
+    """Return F at the frequencies (u, v): [...,k,k,C_in,C_out] ->
+    [...,len(u),C_out,C_in]."""
     u, v = frequencies
     *batch, k, _, c_in, c_out = kernel.shape
     shift = np.arange(k) - k // 2
@@ -119,7 +121,8 @@ def _response(kernel: Array, frequencies: np.ndarray, side: int) -> Pair:
 def orthogonal_kernel(
     kernel: Array, side: int, *, polar: str = "newton_schulz"
 ) -> Pair:
-    """Q of kernels [...,k,k,C_in,C_out] for images of `side` x `side` before padding.
+    """Return Q of kernels [...,k,k,C_in,C_out] for images of `side` x `side` before
+    padding.
 
     k > 1: [..., m * (m // 2 + 1), C_out, C_in] with m = side + k - 1. k = 1: every
     frequency is the same real matrix, [..., 1, C_out, C_in].
@@ -146,10 +149,10 @@ def orthogonal_kernel(
 
 
 def _distinct_frequencies(m: int):
-    """Q(-u,-v) = conj Q(u,v): frequencies (u, v) that are their own conjugates, where Q is
-    real, and one of each other pair within the half spectrum; for every frequency of the
-    half spectrum its index among these and the sign of the imaginary part.
-    """
+    """Return the frequencies at which Q has to be computed, as Q(-u,-v) = conj Q(u,v):
+    those (u, v) that are their own conjugates, where Q is real, and one of each other
+    pair within the half spectrum. Also return, for every frequency of the half
+    spectrum, its index among these and the sign of the imaginary part."""
     half = {(u, v): None for u in range(m) for v in range(m // 2 + 1)}
     mirrored = [(-u % m, -v % m) for u, v in half]
     both = list(zip(half, mirrored, strict=True))
@@ -183,12 +186,14 @@ def conv(x: Array, q: Pair, *, kernel_size: int) -> Array:
 
 
 class Lot(_layer.Parametrised):
-    """Square layers start at the identity, others at PyTorch's convolution default."""
+    """A LOT layer. Square layers start at the identity, others at PyTorch's default for
+    convolutions."""
 
     polar: str = "newton_schulz"
 
     def on_images(self, x, k, q: Pair | None = None):
-        """x [B,n,n,C] -> [B,n,n,features]; q is Q where it is known already."""
+        """Apply the layer to x [B,n,n,C] -> [B,n,n,features]; q is Q where it is known
+        already."""
         shape = k, k, x.shape[-1], self.features
         kernel = self.param("kernel", init_kernel, shape)
         bias = self.param("bias", _layer.init_bias, (self.features,), shape)
@@ -204,7 +209,8 @@ class Lot(_layer.Parametrised):
         )
 
     def bound(self, tight: bool = True) -> float:
-        """Proven Lipschitz constant of the prepared layer (float64, at most about 1)."""
+        """Return a proven Lipschitz constant of the prepared layer (float64, at most
+        about 1)."""
         re, im = self.get_variable("prepared", "q")
         return spectral.norm_bound(np.asarray(re) if im is None else re + 1j * im)
 
@@ -212,15 +218,16 @@ class Lot(_layer.Parametrised):
 
 
 class Conv(Lot, _layer.ConvShell):
-    """1-Lipschitz convolution."""
+    """A 1-Lipschitz convolution."""
 
 
 class Dense(Lot, _layer.DenseShell):
-    """1-Lipschitz dense layer."""
+    """A 1-Lipschitz dense layer."""
 
 
 def orthogonal_kernels(convs: list[tuple[Conv, int]], dtype) -> dict[str, Pair]:
-    """Q of bound layers by name; those of equal shape are computed together.
+    """Return Q by the names of bound layers; those of equal shape are computed
+    together.
 
     convs: (layer, side of the images that its kernel meets). Layers without parameters,
     or whose Q is stored, are left out.

@@ -16,10 +16,12 @@ from jaxcert.ops.sort_neuron import sort_neuron, sort_neuron_bounds
 
 
 class NormDist(nn.Module):
-    """Distances of inputs [B,D] to `features` learnt points [D,O], drawn from N(0, 1).
+    """Distances of inputs [B,D] to `features` learnt points [D,O], which start as draws
+    from N(0, 1).
 
-    identity > 0: where D <= O, output o starts close to input o mod D, one weight of it
-    being -identity. rho > 0: a sort neuron, estimated by `kept` inputs in training.
+    identity > 0: where D <= O, output o starts close to input o mod D, because one of
+    its weights is -identity. rho > 0: a sort neuron, which training estimates from the
+    `kept` inputs.
     """
 
     features: int
@@ -40,14 +42,15 @@ class NormDist(nn.Module):
         self.kernel = self.param("kernel", init, (self.inputs, self.features))
 
     def __call__(self, x, *, p=None, kept=None):
-        """p and kept as in `ops.norm_dist`; without both the neuron that is certified."""
+        """Return the outputs [B,O]. p and kept are those of `ops.norm_dist`; without
+        both this is the neuron that is certified."""
         w = self.kernel.astype(x.dtype)
         if self.rho and p is None and kept is None:
             return sort_neuron(x, w, rho=self.rho, num_terms=self.num_terms)
         return norm_dist(x, w, p, kept=kept, group=self.group)
 
     def interval(self, lower, upper):
-        """Bounds [B,O] of the distances over the box of inputs [lower, upper]."""
+        """Return bounds [B,O] of the distances over the box of inputs [lower, upper]."""
         w = self.kernel.astype(lower.dtype)
         if self.rho:
             return sort_neuron_bounds(
@@ -59,16 +62,17 @@ class NormDist(nn.Module):
 class MeanShift(nn.Module):
     """z = y - mu per neuron, without scale or bias.
 
-    Training: mu is the mean over the batch (all devices), the gradient flows through it, and
-    running <- (1 - momentum) running + momentum mu. Otherwise mu is the running mean, a
-    constant, so the layer is 1-Lipschitz.
+    In training mu is the mean over the batch (all devices), the gradient flows through
+    it, and running <- (1 - momentum) running + momentum mu. Otherwise mu is the running
+    mean, a constant, so the layer is 1-Lipschitz.
     """
 
     features: int
 
     @nn.compact
     def __call__(self, y, *, train: bool, counted=None, momentum=0.1):
-        """counted: bool [B,O], the outputs that were not dropped: mu is over these."""
+        """Return y - mu. counted: bool [B,O], the outputs that were not dropped, over
+        which mu is taken."""
         running = self.variable(
             "mean_shift", "mean", jnp.zeros, (self.features,), jnp.float32
         )
@@ -82,8 +86,8 @@ class MeanShift(nn.Module):
 
 
 def batch_mean(y, counted=None):
-    """Mean over the batch [B,O] -> [O], of the counted entries alone if given; 0 where
-    there are none, as in the original."""
+    """Return the mean over the batch, [B,O] -> [O], of the counted entries alone if
+    given; 0 where there are none, as in the original."""
     if counted is None:
         return y.mean(0)
     total = jnp.where(counted, y, 0).sum(0)
@@ -91,8 +95,8 @@ def batch_mean(y, counted=None):
 
 
 def draw_kept(key, batch: int, features: int, rho: float, group: int):
-    """For every group of `group` images a random subset of round((1 - rho) features)
-    outputs: int32 [ceil(batch / group), k], in ascending order.
+    """Draw for every group of `group` images a random subset of round((1 - rho)
+    features) outputs: int32 [ceil(batch / group), k], in ascending order.
 
     The original draws the size from Binomial(features, 1 - rho); a fixed one keeps shapes
     static, and its standard deviation would be half a percent of 5,120.
@@ -104,7 +108,7 @@ def draw_kept(key, batch: int, features: int, rho: float, group: int):
 
 
 def as_mask(kept, batch: int, features: int, group: int):
-    """kept [S,k] -> bool [B, features]"""
+    """Return kept [S,k] as a mask, bool [B, features]."""
     rows = jnp.arange(len(kept))[:, None]
     mask = jnp.zeros((len(kept), features), bool).at[rows, kept].set(True)
     return jnp.repeat(mask, group, axis=0)[:batch]

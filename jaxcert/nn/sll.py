@@ -9,10 +9,10 @@ Neural Networks" (ICLR 2023).
 |K K^T| of a convolution is its correlation with itself, absolute and summed over offsets.
 diag(t)^-1 - K K^T is diagonally dominant, so |W| <= 1 for W = diag(sqrt(t)) K.
 
-Why |W| is enough. For two inputs relu(u) - relu(u') = D (u - u') with D diagonal in [0, 1],
-so the outputs differ by J (x - x') with J = I - 2 W^T D W, symmetric, and
+A bound of |W| is enough. For two inputs relu(u) - relu(u') = D (u - u') with D diagonal
+in [0, 1], so the outputs differ by J (x - x') with J = I - 2 W^T D W, symmetric, and
 0 <= W^T D W <= |W|^2: the layer has the Lipschitz constant max(1, 2 |W|^2 - 1). `bound`
-proves |W| for the t that the layer uses, whatever rounding made of it: where |W|^2 is
+proves |W| for the t that the layer uses, including its rounding: where |W|^2 is
 1 + delta the constant is 1 + 2 delta.
 
 K -> `kernel` [k,k,C,C], C = max(C_in, features): fewer inputs are padded with zeros, of
@@ -37,15 +37,15 @@ Array = jax.Array
 
 
 def multipliers(kernel: Array, log_q: Array) -> Array:
-    """t [H] of a kernel [k,k,C,H]."""
+    """Return t [H] of a kernel [k,k,C,H]."""
     sums = aol.row_sums(kernel.swapaxes(2, 3), jnp.exp(log_q))
     positive = sums > 0
     return jnp.where(positive, 1 / jnp.where(positive, sums, 1.0), 0.0)
 
 
 def residual(x: Array, kernel: Array, bias: Array, t: Array, *, features: int) -> Array:
-    """First `features` channels of x - 2 K^T (t relu(K x + b)): [B,n,n,C], kernel
-    [k,k,C,H], bias [H], t [H] or scalar -> [B,n,n,features]; k is odd."""
+    """Return the first `features` channels of x - 2 K^T (t relu(K x + b)): [B,n,n,C],
+    kernel [k,k,C,H], bias [H], t [H] or scalar -> [B,n,n,features]; k is odd."""
     padding = len(kernel) // 2
     hidden = t * jax.nn.relu(liresnet.conv(x, kernel, padding=padding) + bias)
     back = transposed(kernel)[..., :features]
@@ -53,8 +53,8 @@ def residual(x: Array, kernel: Array, bias: Array, t: Array, *, features: int) -
 
 
 def residual_bound(kernel: np.ndarray, t: np.ndarray, side: int, tight: bool) -> float:
-    """max(1, 2 |W|^2 - 1) for images of `side` x `side`, W = sqrt(t) K; inf where an entry
-    is not finite or t is negative."""
+    """Return max(1, 2 |W|^2 - 1) for images of `side` x `side`, W = sqrt(t) K; inf
+    where an entry is not finite or t is negative."""
     if not (np.isfinite(t).all() and (t >= 0).all() and np.isfinite(kernel).all()):
         return float("inf")
     w = np.asarray(kernel, np.float64) * np.sqrt(np.asarray(t, np.float64))
@@ -65,12 +65,13 @@ def residual_bound(kernel: np.ndarray, t: np.ndarray, side: int, tight: bool) ->
 
 
 def transposed(kernel: Array) -> Array:
-    """Kernel of the adjoint of a convolution of stride 1 and padding k // 2, k odd."""
+    """Return the kernel of the adjoint of a convolution of stride 1 and padding k // 2,
+    k odd."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
 def padded(x: Array, features: int) -> Array:
-    """x [...,C] with zero channels up to `features`."""
+    """Return x [...,C] with zero channels appended up to `features`."""
     more = max(features - x.shape[-1], 0)
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)])
 
@@ -89,25 +90,26 @@ class Sll(_layer.Parametrised):
         return residual(x, kernel, bias, t, features=self.features)
 
     def bound(self, tight: bool = True) -> float:
-        """Proven Lipschitz constant of the prepared layer; 1 up to rounding by the norm on
-        a torus, so that a tighter one would cost time and change nothing."""
+        """Return a proven Lipschitz constant of the prepared layer. The norm on a torus
+        gives 1 up to rounding, so that a tighter one would cost time and change
+        nothing."""
         t, side = self.get_variable("prepared", "q")
         kernel = self.get_variable("params", "kernel")
         return residual_bound(kernel, t, int(side), tight=False)
 
     def bias_gain(self) -> float:
-        """The bias adds 2 W^T sqrt(t) (relu(K x + b) - relu(K x)) at most: 2 |W| sqrt(max t)
-        times its norm, and |W| is about 1."""
+        """Return 4 sqrt(max t), which is above 2 |W| sqrt(max t) because |W| is about
+        1: the bias adds 2 W^T sqrt(t) (relu(K x + b) - relu(K x))."""
         t, _ = self.get_variable("prepared", "q")
         return 4 * float(np.sqrt(np.max(t)))
 
 
 class Conv(Sll, _layer.ConvShell):
-    """1-Lipschitz residual layer."""
+    """A 1-Lipschitz residual convolution."""
 
 
 class Dense(Sll, _layer.DenseShell):
-    """1-Lipschitz residual layer."""
+    """A 1-Lipschitz residual dense layer."""
 
 
 def init_bias(key, shape, fan_in: int):

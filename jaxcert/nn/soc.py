@@ -8,11 +8,11 @@ matrix is orthogonal; with zero padding the convolution by A = (M - M^T) / 2 is 
     y       = sum_{j < J} A^j x / j! + bias
     |y - y'| <= (1 + |A|^J / J!) |x - x'|
 
-The last line: A is normal with imaginary eigenvalues i a, |a| <= |A|, so the sum differs
-from exp(A), an isometry, by the largest |exp(i a) - sum_{j < J} (i a)^j / j!|. That is the
-Taylor remainder of a function whose derivatives all have modulus 1, at most |a|^J / J!.
-s is an estimate (power iteration from carried vectors); `bound` proves |A| of the kernel
-that came out of it.
+The last line: A is normal with imaginary eigenvalues i a, |a| <= |A|, so the sum
+differs from exp(A), an isometry, by the largest |exp(i a) - sum_{j < J} (i a)^j / j!|.
+That is the Taylor remainder of a function whose derivatives all have modulus 1, at most
+|a|^J / J!. s is an estimate (power iteration from carried vectors); `bound` proves |A|
+of the kernel that results.
 
 M -> `kernel` [k,k,C,C], C = max(C_in, features): fewer inputs are padded with zeros, of
 more outputs the first `features` are kept. J = 6 in training and 13 in evaluation; mu = 0.7,
@@ -43,19 +43,22 @@ TERMS = 13
 
 
 def skew(kernel: Array) -> Array:
-    """(M - M^T) / 2 of M [k,k,C,C], k odd; exactly skew also after rounding."""
+    """Return (M - M^T) / 2 of M [k,k,C,C] with k odd, which is exactly skew also after
+    rounding."""
     return (kernel - transposed(kernel)) / 2
 
 
 def unfoldings(kernel: Array) -> tuple[Array, Array]:
-    """[k C, k C] (row and output by column and input) and [C, k k C]."""
+    """Return the matrices [k C, k C] (row and output by column and input) and
+    [C, k k C]."""
     k, _, c, _ = kernel.shape
     by_row = kernel.transpose(0, 3, 1, 2).reshape(k * c, k * c)
     return by_row, kernel.transpose(3, 0, 1, 2).reshape(c, k * k * c)
 
 
 def exponential(x: Array, kernel: Array, *, terms: int) -> Array:
-    """sum_{j < terms} A^j x / j! (Horner) of images [B,n,n,C], kernel [k,k,C,C], k odd."""
+    """Return sum_{j < terms} A^j x / j! (by Horner's rule) of images [B,n,n,C], kernel
+    [k,k,C,C], k odd."""
 
     def step(y, j):
         return x + liresnet.conv(y, kernel, padding=len(kernel) // 2) / j, None
@@ -89,8 +92,8 @@ class Soc(_layer.Parametrised):
         return y[..., : self.features] + bias.astype(x.dtype)
 
     def bound(self, tight: bool = True) -> float:
-        """Proven Lipschitz constant of the prepared layer; |A|^J / J! is so small that the
-        norm on a torus will do."""
+        """Return a proven Lipschitz constant of the prepared layer; |A|^J / J! is so
+        small that the norm on a torus suffices."""
         kernel, side = self.get_variable("prepared", "q")
         norm = spectral.conv_bound(
             np.asarray(kernel), int(side), padding=len(kernel) // 2, tight=False
@@ -102,8 +105,8 @@ class Soc(_layer.Parametrised):
 
 
 class Conv(Soc, _layer.ConvShell):
-    """1-Lipschitz convolution."""
+    """A 1-Lipschitz convolution."""
 
 
 class Dense(Soc, _layer.DenseShell):
-    """1-Lipschitz dense layer."""
+    """A 1-Lipschitz dense layer."""

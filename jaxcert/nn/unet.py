@@ -11,7 +11,7 @@ Nichol, Diffusion Models Beat GANs on Image Synthesis (2021). A block is
     z = s (y + proj(softmax(q k^T / sqrt(c)) v)),   (q, k, v) = qkv(norm(y))
 
 where e embeds noise level and class, c is the number of channels of a head, and a block
-that resamples does so in front of conv0 and skip. Images are [B,H,W,C]. The types are those
+that resamples does so before conv0 and skip. Images are [B,H,W,C]. The types are those
 of x; statistics, softmax and everything before a block's `affine` are float32 or wider.
 
 The originals interleave q, k and v channel by channel; here they are three thirds.
@@ -40,7 +40,8 @@ _ZEROS = nn.initializers.zeros
 
 
 def _xavier(gain: float) -> Init:
-    """gain * uniform(-1, 1) sqrt(6 / (fan in + fan out))"""
+    """Return an initialiser that draws gain * uniform(-1, 1) sqrt(6 /
+    (fan in + fan out))."""
     return nn.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
 
 
@@ -49,30 +50,31 @@ def _no_bias(inputs: int) -> Init:
 
 
 def _pytorch_bias(inputs: int) -> Init:
-    """uniform(-1, 1) / sqrt(inputs), PyTorch's default"""
+    """Return an initialiser that draws uniform(-1, 1) / sqrt(inputs), PyTorch's
+    default."""
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs)
     )
 
 
 class Family(NamedTuple):
-    """What differs between the blocks of the papers."""
+    """The choices in which the blocks of the papers differ."""
 
     eps: float
-    """of normalisations"""
+    """eps of the normalisations"""
     scale: float
-    """s, of every sum with a skip"""
+    """s, the factor of every sum with a skip"""
     modulated: bool
-    """the embedding scales and shifts"""
+    """True if the embedding scales and shifts"""
     resampled_skip: bool
-    """a skip that is resampled has a convolution even if the width stays"""
+    """True if a skip that is resampled has a convolution even where the width stays"""
     head_channels: int | None
-    """least channels of a head; None: one head"""
+    """the least number of channels of a head; None: one head"""
     taps: tuple[int, ...]
-    """of the filter that resamples, along each axis"""
+    """the filter that resamples, along each axis"""
     kernel: Init
     last: Init
-    """of what is added to a skip, and of the output"""
+    """initialiser of the layers that are added to a skip, and of the output"""
     qkv: Init
     bias: Callable[[int], Init]
 
@@ -109,8 +111,8 @@ ADM = Family(
 
 
 class Block(nn.Module):
-    """(images [B,H,W,C_i], which stand for their concatenation, embedding [B,E]) ->
-    [B,H',W',features]; heads 0: no attention."""
+    """Map images [B,H,W,C_i], which stand for their concatenation, and an embedding
+    [B,E] to [B,H',W',features]; heads 0: no attention."""
 
     family: Family
     features: int
@@ -135,7 +137,7 @@ class Block(nn.Module):
         scaling = group_norm(family, (h,), "norm1", **moved)
         rate = self.dropout if train else 0.0
         kept = _Kept(rate, name="Dropout_0")(h.shape) if rate else None
-        # s is in the weights, and one bias for both terms is added by the convolution
+        # s is folded into the weights, and the convolution adds one bias for both terms
         kernel, bias = weights(
             family, (3, 3, features, features), "conv1", init=family.last
         )
@@ -157,7 +159,7 @@ class Block(nn.Module):
 
 
 class _Kept(nn.Module):
-    """Where dropout at `rate` keeps an array: bool."""
+    """Draw which entries of an array dropout at `rate` keeps: bool."""
 
     rate: float
 
@@ -172,25 +174,28 @@ def _normed_conv(train, resampled, rate, images, scaling, kept, *layer) -> Array
 
 
 def _recomputed(f: Callable) -> Callable:
-    """f, whose gradient computes everything inside again. On accelerators two reads and
-    writes of an image in 40 save two of the five arrays that a block keeps for its
-    gradient; on a CPU the time is worth more."""
+    """Return f with a gradient that computes everything inside f again. On an
+    accelerator this costs two of 40 reads and writes of an image and saves two of the
+    five arrays that a block keeps for its gradient; a CPU keeps them, because time
+    counts more there."""
     return f if jax.default_backend() == "cpu" else jax.checkpoint(f)
 
 
 def _product(images: Sequence[Array], kernel: Array) -> Array:
-    """Linear layer of the channels of images [B,H,W,C_i] that stand for their
-    concatenation, which is not made: each is multiplied by its rows of the kernel."""
+    """Apply a linear layer to the channels of images [B,H,W,C_i] that stand for their
+    concatenation. It is never formed: each image is multiplied by its rows of the
+    kernel."""
     ends = np.cumsum([x.shape[-1] for x in images])[:-1]
     rows = jnp.split(kernel.astype(images[0].dtype), ends)
     return reduce(add, (x @ w for x, w in zip(images, rows, strict=True)))
 
 
 class Attention(nn.Module):
-    """[B,H,W,C] -> [B,H,W,C], every pixel to every pixel.
+    """Attention of every pixel to every pixel, [B,H,W,C] -> [B,H,W,C].
 
-    The bias of k adds the same to all logits of a query, which softmax forgets, so it is
-    left out; the weights of a query add up to 1, so that of v is added after them.
+    The bias of k adds the same number to all logits of a query, which does not change
+    their softmax, so it is left out; the weights of a query sum to 1, so the bias of v
+    is added after them.
     """
 
     family: Family
@@ -204,7 +209,7 @@ class Attention(nn.Module):
         # of a custom_vjp that nondiff_argnums are given to, jax states no type
         y = y.reshape(batch, -1, channels)  # pyright: ignore[reportAttributeAccessIssue]
         kernel, bias = weights(family, (channels, 3 * channels), "qkv", init=family.qkv)
-        # one product for all three would be cut, which copies it
+        # one product for all three would have to be split, which copies it
         thirds = jnp.split(kernel.astype(x.dtype), 3, -1)
         for_q, _, for_v = jnp.split(bias, 3)
         q, k, v = (y @ third for third in thirds)
@@ -239,8 +244,8 @@ class _Weights(nn.Module):
 def weights(
     family: Family, shape: tuple[int, ...], name: str, *, init: Init | None = None
 ) -> tuple[Array, Array]:
-    """Kernel [..., inputs, features] and bias of a layer, for a caller who computes with
-    them; those with `last` as `init` have a bias of zeros."""
+    """Return the kernel [..., inputs, features] and the bias of a layer, for a caller
+    that computes with them itself; with `last` as `init` the bias is zero."""
     bias = _ZEROS if init is family.last else family.bias(math.prod(shape[:-1]))
     return _Weights(shape, init or family.kernel, bias, name=name)()
 
@@ -248,7 +253,7 @@ def weights(
 def conv(
     family: Family, features: int, x: Array, name: str, train: bool, *, last=False
 ) -> Array:
-    """3x3 convolution; `last` ones start at, or near, zero."""
+    """Apply a 3x3 convolution; a `last` one starts at, or near, zero."""
     shape = 3, 3, x.shape[-1], features
     init = family.last if last else None
     return _conv(train, x, *weights(family, shape, name, init=init))
@@ -262,7 +267,7 @@ def _conv(train: bool, x: Array, kernel: Array, bias: Array) -> Array:
 
 
 def dense(family: Family, features: int, x: Array, name: str) -> Array:
-    """Linear layer [B,inputs] -> [B,features]"""
+    """Apply a linear layer, [B,inputs] -> [B,features]."""
     kernel, bias = weights(family, (x.shape[-1], features), name)
     return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
@@ -270,15 +275,16 @@ def dense(family: Family, features: int, x: Array, name: str) -> Array:
 def group_norm(
     family: Family, images: tuple[Array, ...], name: str, **moved
 ) -> Scaling:
-    """Over min(32, C / 4) groups; where they do not divide C, over what divides both."""
+    """Normalise over min(32, C / 4) groups, or where that does not divide C, over their
+    greatest common divisor."""
     channels = sum(x.shape[-1] for x in images)
     groups = math.gcd(min(32, channels // 4), channels)
     return GroupNorm(groups, family.eps, name=name)(*images, **moved)
 
 
 def downsample(x: Array, taps: tuple[int, ...], *, pad: bool = True) -> Array:
-    """Filtered by taps / sum(taps) along both axes, every second pixel kept:
-    [B,H,W,C] -> [B,H/2,W/2,C], zeros around; not `pad`: no zeros, so x has that border."""
+    """Filter by taps / sum(taps) along both axes and keep every second pixel: [B,H,W,C]
+    -> [B,H/2,W/2,C], with zero padding. Without `pad` x brings that border itself."""
     border = (len(taps) - 2) // 2
     for axis in (1, 2):
         if pad:
@@ -294,7 +300,7 @@ def downsample(x: Array, taps: tuple[int, ...], *, pad: bool = True) -> Array:
 
 
 def upsample(x: Array, taps: tuple[int, ...]) -> Array:
-    """4 times the transpose of `downsample`: [B,H,W,C] -> [B,2H,2W,C]."""
+    """Return 4 times the transpose of `downsample`: [B,H,W,C] -> [B,2H,2W,C]."""
     batch, height, width, channels = x.shape
     shape = batch, 2 * height, 2 * width, channels
     like = jax.ShapeDtypeStruct(shape, x.dtype)
@@ -310,7 +316,8 @@ _RESAMPLE = {"down": downsample, "up": upsample, None: _as_it_is}
 
 
 def sinusoids(c_noise: Array, channels: int, *, adm: bool) -> Array:
-    """[B] -> [B,channels]: sines and cosines of f c_noise, f falling from 1 to 1e-4.
+    """Return sines and cosines of f c_noise for f falling from 1 to 1e-4, [B] ->
+    [B,channels].
 
     ADM stops one step short of 1e-4 and has the cosines first.
     """
@@ -321,8 +328,8 @@ def sinusoids(c_noise: Array, channels: int, *, adm: bool) -> Array:
 
 
 class Fourier(nn.Module):
-    """[B] -> [B,channels]: sines and cosines of 2 pi f c_noise at random frequencies f,
-    which are never trained: collection `constants`."""
+    """Return sines and cosines of 2 pi f c_noise, [B] -> [B,channels], at random
+    frequencies f in the collection `constants`, which are never trained."""
 
     channels: int
 

@@ -6,17 +6,18 @@ neighbouring pixels become channels of one output:
 
     [3,3,C_in,C_out] -> [3,4,C_in,2 C_out] with a horizontal stride of 2,
 
-4/3 of the products for 2/3 of the copies. At 32 and more it is bound by products, and
-Winograd's minimal filtering (Lavin & Gray, Fast Algorithms for Convolutional Neural
-Networks, 2016, F(4,3)) along the height makes four rows by six products instead of twelve:
+which takes 4/3 of the products and 2/3 of the copies. At 32 and more it is bound by
+products, and Winograd's minimal filtering (Lavin & Gray, Fast Algorithms for
+Convolutional Neural Networks, 2016, F(4,3)) along the height makes four rows by six
+products instead of twelve:
 
     y = A^T sum_j (G g_j) (.) (B^T d_j),  d six rows, g_j column j of the kernel.
 
-The paper filters both directions; along one, rows are added whole and the float32 error
-is 3 times that of the plain convolution.
+The paper filters both directions. Along one of them whole rows are added, and the
+float32 error is 3 times that of the plain convolution.
 
-A GPU's convolutions read kernels output by output, [1,C_out,k,k,C_in]; transposed at every
-pass, each would be a kernel of its own.
+A GPU's convolutions read kernels output by output, [1,C_out,k,k,C_in]. If they were
+transposed at every pass, each transposition would be a GPU kernel of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from jax import lax
 Array = jax.Array
 
 _PAIRS, _ROWS = (3, 4), (6, 3)
-"""kernel [k,k] of an arranged kernel; no plain one has these"""
+"""The sizes [k,k] of arranged kernels, which no plain kernel has."""
 
 # points 0, 1, -1, 2, -2 and infinity
 _G = np.array(
@@ -62,8 +63,9 @@ _A = (
 
 
 def arrange(kernel: Array, x: Array, *, stride: int = 1) -> Array:
-    """The form of kernel [k,k,C_in,C_out] in which `conv` is fastest on this device for
-    images like x [B,H,W,C_in]; bfloat16 would not survive Winograd's differences."""
+    """Return the form of kernel [k,k,C_in,C_out] in which `conv` is fastest on this
+    device for images like x [B,H,W,C_in]. In bfloat16 Winograd's differences would lose
+    too many digits."""
     _, h, w, c_in = x.shape
     if jax.default_backend() != "cpu":
         return kernel.transpose(3, 0, 1, 2)[None]
@@ -81,8 +83,8 @@ def arrange(kernel: Array, x: Array, *, stride: int = 1) -> Array:
 
 
 def conv(x: Array, kernel: Array, *, stride: int = 1) -> Array:
-    """x [B,H,W,C_in], an arranged kernel -> [B,H / stride,W / stride,C_out], padded by
-    zeros, (k - 1) / 2 of them on every side."""
+    """Convolve x [B,H,W,C_in] with an arranged kernel, ->
+    [B,H / stride,W / stride,C_out], with (k - 1) / 2 zeros of padding on every side."""
     if kernel.ndim == 5:
         pad = (kernel.shape[2] - 1) // 2
         return _conv(x, kernel[0], (stride, stride), (pad, pad), "OHWI")

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def split(x: jax.Array) -> jax.Array:
-    """x [N,...], of which every device of the mesh in force takes a part of the images.
+    """Return x [N,...] with its images split over the devices of the mesh in force.
 
     The partitioner does not see that images joined from several axes can be split: without
     this, every device computes the network on all of them.
@@ -27,7 +27,8 @@ def split(x: jax.Array) -> jax.Array:
 
 
 def over_shards(f: Callable, batch: tuple, shared: tuple, *, axis: int):
-    """f(*batch, *shared) -> (a, b): a of the batch like `batch`, b a sum over it.
+    """Return f(*batch, *shared) = (a, b), where a has the batch axis of `batch` and b
+    is a sum over it.
 
     Where the mesh in force (`jax.set_mesh`) has devices along `data` that divide `axis` of
     the arrays of `batch` (None stays None), f runs on each shard by itself and b is added

@@ -1,7 +1,8 @@
 """Matrix functions of the orthogonal layers.
 
-Batched complex products are slow in XLA on a CPU, so complex matrices travel as `Pair`,
-real and imaginary part apart, and one complex product is three real ones.
+Batched complex products are slow in XLA on a CPU, so complex matrices are passed as
+`Pair`, with separate real and imaginary parts, and one complex product is three real
+ones.
 
 Precision. The products here make matrices orthogonal and estimate norms: they are `EXACT`,
 float32 with all its bits, whatever the default of the process is (TF32 has 10 of 23 bits
@@ -25,15 +26,16 @@ Array = jax.Array
 
 EXACT = jax.lax.Precision.HIGHEST
 UNROLLED = 10
-"""steps of power iteration, as training has them, that a CPU runs without a loop"""
+"""The number of steps of power iteration, as in training, up to which a CPU runs them
+without a loop."""
 TF32X3 = jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3
 
 _three_products = False
 
 
 def iterate_in_three_products(on: bool) -> None:
-    """Whether `iterated` may answer TF32X3, in this process. Programs that were compiled
-    before are forgotten where the answer changes."""
+    """Set whether `iterated` may return TF32X3 in this process. A change clears the
+    programs that were compiled before."""
     global _three_products
     if on != _three_products:
         _three_products = on
@@ -41,21 +43,23 @@ def iterate_in_three_products(on: bool) -> None:
 
 
 def iterated(dtype) -> PrecisionLike:
-    """Precision of the products of an iteration in `dtype` on this device: TF32X3 for
-    float32 on a GPU where `iterate_in_three_products` allowed it, else EXACT.
+    """Return the precision of the products of an iteration in `dtype` on this device:
+    TF32X3 for float32 on a GPU where `iterate_in_three_products` allowed it, else
+    EXACT.
 
-    TF32X3 splits a number in two of TF32, 2 x 11 bits, and adds three of the four products,
-    on tensor cores. By emulation (256 channels, whose singular values all converge) it
-    leaves 3e-6 between those values and the float64 iteration's in ten steps, 5e-7 in
-    minimax; EXACT 1.2e-6 and 2e-7, a single product of TF32 7e-3 and 1.3e-3. Certificates
-    rest on none of it: their kernels are prepared in float64, which is EXACT, and bounded.
+    TF32X3 splits a number into two TF32 numbers of 11 bits each and adds three of the
+    four products, on tensor cores. In an emulation (256 channels, whose singular values
+    all converge) those values differ from the float64 iteration's by 3e-6 after ten
+    steps and by 5e-7 in minimax; with EXACT by 1.2e-6 and 2e-7, with a single TF32
+    product by 7e-3 and 1.3e-3. Certificates depend on none of this: their kernels are
+    prepared in float64, which is EXACT, and bounded.
     """
     fast = _three_products and jax.default_backend() == "gpu"
     return TF32X3 if fast and dtype == jnp.float32 else EXACT
 
 
 def wide(dtype):
-    """`dtype`, but at least float32: of kernels that are made orthogonal."""
+    """Return `dtype`, but at least float32, in which kernels are made orthogonal."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -67,12 +71,13 @@ class Pair(NamedTuple):
 
 
 def product(a: Array, b: Array, precision: PrecisionLike = EXACT) -> Array:
-    """a b of real matrices."""
+    """Return a b for real matrices."""
     return jnp.matmul(a, b, precision=precision)
 
 
 def matmul(a: Pair, b: Pair, precision: PrecisionLike = EXACT) -> Pair:
-    """a b, by three real products (Gauss). precision None: the default of the process."""
+    """Return a b by three real products (Gauss). precision None is the default of the
+    process."""
     p = product(a.re, b.re, precision)
     if a.im is None or b.im is None:
         return Pair(p, None)
@@ -88,7 +93,7 @@ def _custom_vjp(f: Callable[..., Pair]) -> Any:  # of what jax returns, no type 
 
 @_custom_vjp
 def gram(a: Pair, precision: PrecisionLike = EXACT) -> Pair:
-    """a a^H, Hermitian by construction: [..., M, N] -> [..., M, M]."""
+    """Return a a^H, Hermitian by construction: [..., M, N] -> [..., M, M]."""
     re = product(a.re, _t(a.re), precision)
     if a.im is None:
         return Pair(re, None)
@@ -96,7 +101,7 @@ def gram(a: Pair, precision: PrecisionLike = EXACT) -> Pair:
     return Pair(re + product(a.im, _t(a.im), precision), cross - _t(cross))
 
 
-# (G + G^H) a: automatic differentiation would form G a and G^H a apart
+# (G + G^H) a: automatic differentiation would form G a and G^H a separately
 gram.defvjp(
     lambda a, precision: (gram(a, precision), a),
     lambda precision, a, g: (matmul(_plus_adjoint(g), a, precision),),
@@ -105,12 +110,12 @@ gram.defvjp(
 
 @_custom_vjp
 def square(a: Pair, precision: PrecisionLike = EXACT) -> Pair:
-    """a a of Hermitian a [..., M, M]; so is its gradient."""
+    """Return a a for Hermitian a [..., M, M], which is Hermitian, as is its gradient."""
     return matmul(a, a, precision)
 
 
 def _square_bwd(precision, a: Pair, g: Pair):
-    """For G made Hermitian a G + G a, and G a = (a G)^H."""
+    """Return a G + G a for the Hermitian part G of the gradient, where G a = (a G)^H."""
     product = _plus_adjoint(matmul(a, _plus_adjoint(g), precision))
     return (polynomial((0.0, 0.5), product),)
 
@@ -119,7 +124,7 @@ square.defvjp(lambda a, precision: (square(a, precision), a), _square_bwd)
 
 
 def polynomial(coefficients, a: Pair, a2: Pair | None = None) -> Pair:
-    """c0 I + c1 a + c2 a2 of square matrices, a2 being the square of a."""
+    """Return c0 I + c1 a + c2 a2 for square matrices, where a2 is the square of a."""
     c0, c1, *rest = coefficients
     eye = jnp.eye(a.re.shape[-1], dtype=a.re.dtype)
     total = Pair(c0 * eye + c1 * a.re, None if a.im is None else c1 * a.im)
@@ -131,15 +136,16 @@ def polynomial(coefficients, a: Pair, a2: Pair | None = None) -> Pair:
 def newton_schulz_inverse_sqrt(
     s: Pair, *, steps: int, precision: PrecisionLike = EXACT
 ) -> Pair:
-    """S^(-1/2) of Hermitian positive definite S [..., M, M] with norm at most 1.
+    """Return S^(-1/2) of a Hermitian positive definite S [..., M, M] with norm at most
+    1.
 
-    T = (3I - P)/2, P <- P T^2, Z <- T Z from P = S, Z = I: the coupled iteration (Y, Z)
-    with P = Z Y, as all of them are polynomials of S and commute; P T = (3P - P^2)/2. In
-    exact arithmetic every singular value of Z S^(1/2) grows to 1 from below and never
-    passes it, so a truncated iteration is still a contraction.
+    T = (3I - P)/2, P <- P T^2, Z <- T Z from P = S, Z = I. This is the coupled
+    iteration (Y, Z) with P = Z Y, because all of them are polynomials in S and commute;
+    P T = (3P - P^2)/2. In exact arithmetic every singular value of Z S^(1/2) grows to 1
+    from below and never exceeds it, so a truncated iteration is still a contraction.
     """
 
-    # a loop stores what its steps hand to the backward pass: traffic on an accelerator
+    # a loop would store what its steps need for the backward pass: traffic on a GPU
     step = _newton_schulz_step if jax.default_backend() == "cpu" else _own_gradient
     start = s, polynomial((1.0, 0.0), s)
     (p, z), _ = jax.lax.scan(
@@ -153,15 +159,15 @@ def _t_of(p: Pair) -> Pair:
 
 
 def _newton_schulz_step(p: Pair, z: Pair, precision) -> tuple[Pair, Pair]:
-    """(P T^2, T Z)"""
+    """Return (P T^2, T Z)."""
     t, squared = _t_of(p), square(p, precision)
     p = matmul(polynomial((0.0, 1.5, -0.5), p, squared), t, precision)
     return p, matmul(t, z, precision)
 
 
 def _own_gradient_bwd(precision, saved, g):
-    """With H the Hermitian part of the gradient of P T^2 = (9 P - 6 P^2 + P^3) / 4 and
-    G that of T Z:
+    """Return the gradients with respect to P and Z. With H the Hermitian part of the
+    gradient of P T^2 = (9 P - 6 P^2 + P^3) / 4 and G that of T Z they are
 
         (9 H - 6 (P H + H P) + P^2 H + P H P + H P^2) / 4 - (G Z + Z G^H) / 4,    T G
 
@@ -181,7 +187,7 @@ def _own_gradient_bwd(precision, saved, g):
 
 
 _own_gradient = jax.custom_vjp(_newton_schulz_step, nondiff_argnums=(2,))
-"""The same step, of which nothing but P and Z is kept."""
+"""`_newton_schulz_step` with a gradient that keeps P and Z alone."""
 _own_gradient.defvjp(
     lambda p, z, precision: (_newton_schulz_step(p, z, precision), (p, z)),
     _own_gradient_bwd,
@@ -191,8 +197,8 @@ _own_gradient.defvjp(
 def odd_polynomials(
     x: Pair, coefficients: np.ndarray, precision: PrecisionLike = EXACT
 ) -> Pair:
-    """X [..., M, N], M <= N, whose singular values s go through a s + b s^3 + c s^5 for
-    every row (a, b, c) of `coefficients`.
+    """Return X [..., M, N], M <= N, with its singular values s mapped by a s + b
+    s^3 + c s^5 for every row (a, b, c) of `coefficients` in turn.
 
     With G = X X^H one row is X <- (a I + b G + c G^2) X, after a division by |G|_Fro^(1/2)
     that brings s to at most 1; rows that map [0, 1] into itself make X a contraction.
@@ -210,11 +216,13 @@ def odd_polynomials(
 
 @functools.cache
 def minimax_coefficients(lower: float, steps: int) -> np.ndarray:
-    """[steps, 3], (a, b, c) of p(s) = a s + b s^3 + c s^5 whose composition is near 1 on
-    [lower, 1] and in [0, 1] on all of [0, 1].
+    """Return [steps, 3], the coefficients (a, b, c) of polynomials p(s) = a s + b
+    s^3 + c s^5 whose composition is near 1 on [lower, 1] and in [0, 1] on all of
+    [0, 1].
 
-    Each p is nearest to 1 in the maximum norm on the interval that those before it leave,
-    divided by its maximum (Amsel et al., "The Polar Express", 2025, without the division).
+    Each p is the nearest to 1 in the maximum norm on the interval that its predecessors
+    map [lower, 1] to, divided by its maximum (Amsel et al., "The Polar Express", 2025,
+    without the division).
     """
     rows = []
     for _ in range(steps):
@@ -225,7 +233,8 @@ def minimax_coefficients(lower: float, steps: int) -> np.ndarray:
 
 
 def _nearest_to_one(lower: float) -> tuple[np.ndarray, float]:
-    """By Remez: 1 - p is e, -e, e, -e at `lower`, the two extrema between, and 1."""
+    """Return the polynomial nearest to 1 on [lower, 1], by Remez: 1 - p is e, -e, e, -e
+    at `lower`, the two extrema in between, and 1."""
     s = lower + (1 - lower) * np.array([0, 0.3, 0.8, 1])
     signs = np.array([1, -1, 1, -1])
     for _ in range(50):
@@ -237,7 +246,7 @@ def _nearest_to_one(lower: float) -> tuple[np.ndarray, float]:
 
 
 def sum_of_squares(a: Pair) -> Array:
-    """Squared Frobenius norms, [..., 1, 1]."""
+    """Return squared Frobenius norms, [..., 1, 1]."""
     parts = [part for part in a if part is not None]
     squares = (jnp.sum(part**2, (-2, -1), keepdims=True) for part in parts)
     return functools.reduce(operator.add, squares)
@@ -256,10 +265,11 @@ def _plus_adjoint(a: Pair) -> Pair:
 
 
 def cayley(w: Array) -> Array:
-    """Orthogonal matrices [..., M, N] of any real or complex ones.
+    """Return orthogonal matrices [..., M, N] made of any real or complex ones by the
+    Cayley transform.
 
-    For M >= N, w = [U; R] with U [N, N] and A = U - U^H + R^H R:
-    [(I + A)^-1 (I - A); -2 R (I + A)^-1]. For M < N transposed before and after.
+    For M >= N, w = [U; R] with U [N, N] and A = U - U^H + R^H R: [(I + A)^-1 (I - A);
+    -2 R (I + A)^-1]. For M < N the matrix is transposed before and after.
     """
     if w.shape[-2] < w.shape[-1]:
         return _t(cayley(_t(w)))
@@ -273,11 +283,11 @@ def cayley(w: Array) -> Array:
 
 @jax.custom_vjp
 def cholesky_orthogonal(x: Array) -> Array:
-    """Q = R^-1 X with R R^T = X X^T + e I, R lower: rows of X [..., M, N], M <= N, made
-    orthogonal.
+    """Return X [..., M, N], M <= N, with its rows made orthogonal: Q = R^-1 X, where R
+    R^T = X X^T + e I and R is lower triangular.
 
-    e = 1e-3 mean diag(X X^T), so Q Q^T = I - e R^-1 R^-T: all singular values below 1. The
-    gradient takes e as a constant (Hu et al. 2024).
+    e = 1e-3 mean diag(X X^T), so Q Q^T = I - e R^-1 R^-T and all singular values are
+    below 1. The gradient treats e as a constant (Hu et al. 2024).
     """
     return _cholesky_fwd(x)[0]
 
@@ -295,7 +305,8 @@ def _cholesky_fwd(x: Array):
 
 
 def _cholesky_bwd(saved, g: Array):
-    """G_B = R^-T G, P = sym(tril(-R^T tril(G_B Q^T))), G_X = R^-T P Q + G_B"""
+    """Return G_X = R^-T P Q + G_B, with G_B = R^-T G and P = sym(tril(-R^T tril(G_B
+    Q^T)))."""
     r, q = saved
 
     def transposed(r, b):
@@ -315,9 +326,10 @@ cholesky_orthogonal.defvjp(_cholesky_fwd, _cholesky_bwd)
 
 
 def block_reflector(v: Pair, *, jitter: float) -> Pair:
-    """W = I - 2 V (V^H V + e I)^-1 V^H for V [..., M, q], e = jitter mean diag(V^H V).
+    """Return W = I - 2 V (V^H V + e I)^-1 V^H for V [..., M, q], with e = jitter mean
+    diag(V^H V).
 
-    Orthogonal for e = 0; its eigenvalues 1 - 2 s^2 / (s^2 + e) lie in (-1, 1].
+    W is orthogonal for e = 0; its eigenvalues 1 - 2 s^2 / (s^2 + e) lie in (-1, 1].
     """
     projection = _projection(v, jitter)
     re = jnp.eye(v.re.shape[-2], dtype=v.re.dtype) - 2 * projection.re
@@ -326,12 +338,12 @@ def block_reflector(v: Pair, *, jitter: float) -> Pair:
 
 @_custom_vjp
 def _projection(v: Pair, jitter: float) -> Pair:
-    """V A^-1 V^H = Y^H Y with A = V^H V + e I = L L^H and Y = L^-1 V^H."""
+    """Return V A^-1 V^H = Y^H Y, with A = V^H V + e I = L L^H and Y = L^-1 V^H."""
     return gram(adjoint(_whitened(v, jitter)[1]))
 
 
 def _whitened(v: Pair, jitter: float) -> tuple[Array, Pair]:
-    """(L, Y)"""
+    """Return (L, Y) of `_projection`."""
     a, rank = gram(adjoint(v)), v.re.shape[-1]
     e = jitter * jnp.trace(a.re, axis1=-2, axis2=-1)[..., None, None] / rank
     a = Pair(a.re + e * jnp.eye(rank, dtype=a.re.dtype), a.im)
@@ -340,7 +352,7 @@ def _whitened(v: Pair, jitter: float) -> tuple[Array, Pair]:
 
 
 def _solved(factor: Array, b: Pair, *, transposed: bool) -> Pair:
-    """L^-1 B, or L^-H B."""
+    """Return L^-1 B, or L^-H B if transposed."""
     how = dict(left_side=True, lower=True, transpose_a=transposed)
     how |= dict(conjugate_a=transposed)
     solve = functools.partial(jax.lax.linalg.triangular_solve, **how)
@@ -358,7 +370,8 @@ def _projection_fwd(v: Pair, jitter: float):
 
 
 def _projection_bwd(jitter: float, saved, g: Pair):
-    """With X = A^-1 V^H, H = G + G^H and K = X H X^H: H X^H - V (K + jitter tr(K) / q I)"""
+    """Return H X^H - V (K + jitter tr(K) / q I), with X = A^-1 V^H, H = G + G^H and
+    K = X H X^H."""
     v, x = saved
     hx = matmul(_plus_adjoint(g), adjoint(x))
     k = matmul(x, hx)
@@ -372,10 +385,11 @@ _projection.defvjp(_projection_fwd, _projection_bwd)
 
 
 def _matrix_by_matrix(function: Callable[..., Array], *stacks: Array) -> Array:
-    """function of matrices for stacks of them [..., M, N].
+    """Return a function of matrices as one of stacks of them, [..., M, N].
 
-    One after another on a CPU: XLA hands the matrices of one LAPACK call to the threads
-    that wait for it, and the calls of several layers at once come to a standstill.
+    On a CPU it takes one matrix after another: XLA gives the matrices of one LAPACK
+    call to the threads that wait for it, so that simultaneous calls from several layers
+    would deadlock.
     """
     batch = stacks[0].shape[:-2]
     if not batch or jax.default_backend() != "cpu":
@@ -388,11 +402,13 @@ def _matrix_by_matrix(function: Callable[..., Array], *stacks: Array) -> Array:
 def power_iteration(
     f: Callable[[Array], Array], x: Array, *, steps: int, differentiated: bool = False
 ) -> tuple[Array, Array]:
-    """(|f(v)|, v) for a linear f, v = x after `steps` of x <- f^T f x / |f^T f x|.
+    """Return (|f(v)|, v) for a linear f, where v is x after `steps` of x <- f^T f
+    x / |f^T f x|.
 
-    An ESTIMATE of the norm of f, from below. The value is differentiated at v alone (its
-    gradient is then that of u^T f v), or, `differentiated`, through all steps. Products
-    of f are EXACT, and those of its transpose and of its gradients with them.
+    |f(v)| is an ESTIMATE of the norm of f, from below. The value is differentiated at v
+    alone (its gradient is then that of u^T f v), or, `differentiated`, through all
+    steps. The products of f have precision EXACT, and therefore those of its transpose
+    and of its gradients.
     """
     f = jax.default_matmul_precision("highest")(f)
     transpose = jax.linear_transpose(f, x)
@@ -404,7 +420,7 @@ def power_iteration(
     def frozen(v):
         return jax.lax.stop_gradient(v)
 
-    # XLA on a CPU reverses the kernel of a transposed convolution in every iteration
+    # on a CPU XLA would reverse the kernel of a transposed convolution in every iteration
     whole = jax.default_backend() == "cpu" and steps <= UNROLLED
     v, _ = jax.lax.scan(step, frozen(x), length=steps, unroll=whole)
     v = v if differentiated else frozen(v)
@@ -412,17 +428,19 @@ def power_iteration(
 
 
 def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
-    """l2 norm whose gradient at zero is zero (of jnp.linalg.norm it is NaN)."""
+    """Return the l2 norm, with the gradient 0 at 0, where that of jnp.linalg.norm is
+    NaN."""
     square = jnp.sum(x * x, axis)
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
 
 
 def pairwise_row_distances(w: Array) -> Array:
-    """[K, D] -> [K, K], |w_i - w_j|; the gradient of the diagonal is zero.
+    """Return the distances |w_i - w_j| of rows, [K, D] -> [K, K]; the gradient of the
+    diagonal is zero.
 
-    Exactly zero: where a compiler computes a row twice, w_i - w_i is a rounding error, and
-    the gradient of its norm is of order one.
+    It has to be exactly zero: where a compiler computes a row twice, w_i - w_i is a
+    rounding error, and the gradient of its norm is of order one.
     """
     other = ~jnp.eye(len(w), dtype=bool)[..., None]
     return safe_norm(jnp.where(other, w[:, None] - w[None], 0.0))

@@ -15,7 +15,8 @@ Array = jax.Array
 
 
 def radius(logits: Array, pairwise: Array, y: Array) -> Array:
-    """Signed radius of class y: min over j != y of (z_y - z_j) / pairwise[y, j].
+    """Return the signed radius of class y: min over j != y of
+    (z_y - z_j) / pairwise[y, j].
 
     logits [B,K], pairwise [K,K], y int [B] -> [B]. In a loss y is the label.
     """
@@ -29,17 +30,18 @@ def radius(logits: Array, pairwise: Array, y: Array) -> Array:
 def proven_radius(
     logits: np.ndarray, pairwise: np.ndarray, y: np.ndarray, slack: float
 ) -> np.ndarray:
-    """Radius of the prediction y: min over j != y of (z_y - z_j - 2 slack) / pairwise[y, j],
-    never above the exact value of these float64 numbers; 0 where that proves nothing.
+    """Return the radius of the prediction y: min over j != y of (z_y - z_j - 2
+    slack) / pairwise[y, j], never above the exact value of these float64 numbers; 0
+    where that proves nothing.
 
-    logits [B,K] of which each may be off by slack, pairwise [K,K], y int [B] -> [B].
+    logits [B,K] each of which may be off by slack, pairwise [K,K], y int [B] -> [B].
     """
     rows = np.arange(len(logits))
     with np.errstate(all="ignore"):
         least = np.nextafter(logits[rows, y], -np.inf)[:, None]
         margin = np.nextafter(least - np.nextafter(logits + 2 * slack, np.inf), -np.inf)
         ratio = np.nextafter(margin / pairwise[y], -np.inf)
-    # without a margin, also where nothing is known of it, nothing is proven
+    # nothing is proven without a margin, or where the margin is NaN
     ratio = np.where(margin > 0, np.nan_to_num(ratio, nan=0.0), 0.0)
     ratio[rows, y] = np.inf
     return np.maximum(ratio.min(1), 0.0)
@@ -48,8 +50,9 @@ def proven_radius(
 def training_radius(
     epoch: Array | int, epochs: int, *, eps: float, start: float, end: float
 ) -> Array:
-    """Radius of the margin losses: eps * (start + (end - start) * min(2 epoch/epochs, 1)).
+    """Return the radius of the margin losses: eps * (start + (end - start) * min(2
+    epoch/epochs, 1)).
 
-    Hu et al. (2023): constant within an epoch, epochs counted from 0.
+    As in Hu et al. (2023), it is constant within an epoch; epochs count from 0.
     """
     return eps * (start + (end - start) * jnp.minimum(2.0 * epoch / epochs, 1.0))

@@ -1,4 +1,5 @@
-"""The sort neuron of SortNet, deterministic: what its certificates are computed with.
+"""The sort neuron of SortNet, in its deterministic form, with which certificates are
+computed.
 
 Zhang, Jiang, He and Wang, Rethinking Lipschitz Neural Networks and Certified Robustness: A
 Boolean Function Perspective (2022), equation 8:
@@ -9,8 +10,9 @@ a_(1) >= a_(2) >= ... the sorted values |x_i - w_io|. The weights sum to one, so
 1-Lipschitz in l_inf for every K. rho = 0 is the l_inf distance. (The original code calls
 1 - rho "dropout": the probability to KEEP an input.) K = 10 in every published network.
 
-On a CPU the K largest values are kept sorted while a loop goes over the inputs, elsewhere
-each of them is a reduction of its own (`norm_dist.form`): nothing of size B x O x D exists.
+On a CPU the K largest values are kept sorted while a loop goes over the inputs,
+elsewhere each of them is a reduction of its own (`norm_dist.form`), so that nothing of
+size B x O x D is stored.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ Array = jax.Array
 
 
 def sort_neuron(x: Array, w: Array, *, rho: float, num_terms: int = 10) -> Array:
-    """x [B,D], w [D,O] -> [B,O], in the type of x.
+    """Return the neurons' outputs, x [B,D], w [D,O] -> [B,O], in the type of x.
 
-    Gradient: +-c_k at the k-th largest input, equal values in the order of the inputs.
-    Raises InputError for rho outside [0, 1) or num_terms < 1.
+    The gradient is +-c_k at the k-th largest input, with equal values in the order of
+    the inputs. Raises InputError for rho outside [0, 1) or num_terms < 1.
     """
     c = _coefficients(rho, num_terms, len(w))
     return _compiled((form(), c), x, w.astype(x.dtype))
@@ -42,8 +44,9 @@ def sort_neuron(x: Array, w: Array, *, rho: float, num_terms: int = 10) -> Array
 def sort_neuron_bounds(
     lower: Array, upper: Array, w: Array, *, rho: float, num_terms: int = 10
 ) -> tuple[Array, Array]:
-    """Bounds of the neuron over the box [lower, upper], both [B,D]: ([B,O], [B,O]). Exact
-    at every output by itself, because y grows with each |x_i - w_io|."""
+    """Return bounds of the neuron over the box [lower, upper], both [B,D]: ([B,O],
+    [B,O]). They are exact for every single output, because y grows with each
+    |x_i - w_io|."""
     c = _coefficients(rho, num_terms, len(w))
     return _bounds(form(), c, lower, upper, w)
 
@@ -52,7 +55,7 @@ def sort_neuron_bounds(
 def _bounds(form: str, c: tuple[float, ...], lower: Array, upper: Array, w: Array):
     if form == "direct":
         rows, columns = direct.box_rows(lower, upper, w)
-        # one end after the other: XLA does not fuse the terms of both
+        # one end after the other, because XLA does not fuse the terms of both
         near, far = (
             [value[0] for value, _ in direct.largest(term, 1, len(c), rows, columns)]
             for term in (direct.nearest, direct.farthest)
@@ -140,7 +143,8 @@ _compiled = jax.jit(_neuron, static_argnums=0)
 
 
 def _insert(values: list[Array], d: Array) -> list[Array]:
-    """d at its place in the descending `values`; the smallest falls out."""
+    """Return the descending `values` with d inserted at its place, without the
+    smallest."""
     after = []
     for value in values:
         larger = d > value
@@ -150,11 +154,12 @@ def _insert(values: list[Array], d: Array) -> list[Array]:
 
 
 def _insert_indexed(values, indices, d, i):
-    """The same with the inputs, in the order of the inputs where values are equal: d goes
-    behind those it equals, and all that it passes move on, equal or not."""
+    """Do the same with values and input indices, in the order of the inputs where
+    values are equal: d goes behind the values that it equals, and all smaller ones move
+    on by one."""
     after, passed, before = [], False, (d, i)
     for value, index in zip(values, indices, strict=True):
-        larger = d > value  # so at all that follow
+        larger = d > value  # hence also at all places that follow
         new = [jnp.where(passed, b, a) for b, a in zip(before, (d, i), strict=True)]
         after.append(
             (jnp.where(larger, new[0], value), jnp.where(larger, new[1], index))

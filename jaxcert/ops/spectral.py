@@ -1,8 +1,8 @@
 """Proven upper bounds of spectral norms, the only ones a certificate may use.
 
-Everything here runs on the host in float64 with its rounding errors accounted for.
-Higham, Accuracy and Stability of Numerical Algorithms (2002), theorem 10.5 and section
-3.1: u is the unit roundoff, gamma_n = n u / (1 - n u).
+Everything here runs on the host in float64 with its rounding errors accounted for,
+after Higham, Accuracy and Stability of Numerical Algorithms (2002), theorem 10.5 and
+section 3.1: u is the unit roundoff, gamma_n = n u / (1 - n u).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ _U = 2.0**-53
 
 
 def norm_bound(matrices: np.ndarray) -> float:
-    """Upper bound of the largest singular value over a stack [..., M, N], real or complex.
+    """Return an upper bound of the largest singular value over a stack [..., M, N],
+    real or complex.
 
     With G = A A^H on the smaller side and t a little above its largest computed
     eigenvalue, a Cholesky factorisation of t I - G that succeeds proves that G has no
     eigenvalue above t plus the backward error of the factorisation (at most gamma times
-    the trace) and the error made in forming G (at most gamma times |A|_F^2). Typically
-    1e-12 above the truth. Returns inf for entries that are not finite.
+    the trace) and the error made in forming G (at most gamma times |A|_F^2). The bound
+    is typically 1e-12 above the truth. Returns inf for entries that are not finite.
     """
     a = np.asarray(matrices)
     a = a.astype(np.complex128 if np.iscomplexobj(a) else np.float64)
@@ -54,36 +55,36 @@ def norm_bound(matrices: np.ndarray) -> float:
             break
         except np.linalg.LinAlgError:
             excess *= 4
-    gamma = 8 * (rows + inner + 4) * _U  # complex arithmetic: a factor 4 covers it
+    gamma = 8 * (rows + inner + 4) * _U  # a factor of 4 covers complex arithmetic
     proven = t + gamma * (frobenius + rows * t)
     return _scaled(scale, np.sqrt(proven))
 
 
 def _power_of_two(a: np.ndarray) -> float:
-    """About the largest entry, which is not 0. Dividing by it is exact but for what gets too
-    small to be stored, 2^-1074 of the largest."""
+    """Return a power of two near the largest entry, which is not 0. Dividing by it is
+    exact except for entries that become too small to be stored, 2^-1074 of the largest."""
     return float(2.0 ** np.clip(np.ceil(np.log2(np.abs(a).max())), -1000, 1000))
 
 
 def _scaled(scale: float, norm: float) -> float:
-    """scale * norm, rounded up; inf where it is too large to be stored."""
+    """Return scale * norm, rounded up; inf where it is too large to be stored."""
     with np.errstate(over="ignore"):
         return float(np.nextafter(scale * (norm * (1 + 4 * _U)), np.inf))
 
 
 class Band(NamedTuple):
-    """A zero-padded convolution of stride 1, as any stride can be written:
+    """A zero-padded convolution of stride 1, in whose form any stride can be written:
 
     y[o, o'] = sum_ab taps[a, b] x[o + a - before, o' + b - before], x zero outside.
     """
 
     taps: np.ndarray
-    """float64 [t,t,M,N]: N channels in, M out"""
+    """float64 [t,t,M,N], with N input and M output channels"""
     before: int
     inputs: int
-    """side of x"""
+    """the side of x"""
     outputs: int
-    """side of y"""
+    """the side of y"""
 
     def transposed(self) -> Band:
         taps = self.taps[::-1, ::-1].swapaxes(2, 3)
@@ -92,8 +93,9 @@ class Band(NamedTuple):
 
 
 def stride_one(kernel: np.ndarray, side: int, *, stride: int, padding: int) -> Band:
-    """Kernel [k,k,C_in,C_out] on images of `side` x `side` with `padding` zeros around, by
-    space-to-depth: input pixel stride * q + r becomes channel r of pixel q."""
+    """Return the Band of a kernel [k,k,C_in,C_out] on images of `side` x `side` with
+    `padding` zeros around, by space-to-depth: input pixel stride * q + r becomes
+    channel r of pixel q."""
     k, _, c_in, c_out = kernel.shape
     first, last = -padding // stride, (k - 1 - padding) // stride
     t = last - first + 1
@@ -114,15 +116,16 @@ def conv_bound(
     padding: int = 0,
     tight: bool = True,
 ) -> float:
-    """Upper bound of the spectral norm of a convolution with zero padding.
+    """Return an upper bound of the spectral norm of a convolution with zero padding.
 
-    kernel [k,k,C_in,C_out] for images [side,side,C_in]. Not tight: the norm on a torus so
-    large that nothing wraps around, of which the convolution is a part: on random 3x3 kernels
-    of 4 channels 0.5 to 1.5 % above the truth at side 16, 4 % at 8, 15 % at 4, less with more
-    channels. Tight: a proof by a banded Cholesky factorisation, 1e-6 above it (where `side`
-    is a multiple of the stride; else an unfinished row counts as a whole one); costs about
-    14 side (side C)^3 operations and memory for 12 matrices [side C, side C].
-    Returns inf for entries that are not finite.
+    kernel [k,k,C_in,C_out] for images [side,side,C_in]. tight=False takes the norm on a
+    torus so large that nothing wraps around, of which the convolution is a part. On
+    random 3x3 kernels of 4 channels it is 0.5 to 1.5 % above the truth at side 16, 4 %
+    at 8, 15 % at 4, less with more channels. tight=True proves a bound 1e-6 above the
+    truth by a banded Cholesky factorisation (where `side` is a multiple of the stride;
+    otherwise a partial row counts as a whole one). It takes about 14 side (side C)^3
+    operations and the memory of 12 matrices [side C, side C]. Returns inf for entries
+    that are not finite.
     """
     kernel = np.asarray(kernel, np.float64)
     if not 0 <= padding < len(kernel) <= side + 2 * padding:
@@ -145,7 +148,7 @@ def conv_bound(
 
 
 def _that_meet_an_input(kernel, side: int, stride: int, padding: int) -> np.ndarray:
-    """The kernel without the taps that see zeros alone."""
+    """Return the kernel without the taps that see zeros alone."""
     outputs = (side + 2 * padding - len(kernel)) // stride + 1
     at = stride * np.arange(outputs)[:, None] + np.arange(len(kernel)) - padding
     meets = np.any((at >= 0) & (at < side), axis=0)
@@ -153,10 +156,10 @@ def _that_meet_an_input(kernel, side: int, stride: int, padding: int) -> np.ndar
 
 
 def torus_bound(band: Band) -> float:
-    """Largest norm over the frequencies of the smallest torus on which no output that is
-    kept meets an input from the other side."""
+    """Return the largest norm over the frequencies of the smallest torus on which no
+    output that is kept meets an input from the other side."""
     taps, t = band.taps, len(band.taps)
-    if t == 1:  # windows do not overlap: every pixel sees the same matrix
+    if t == 1:  # windows do not overlap, so every pixel sees the same matrix
         return norm_bound(taps[0, 0])
     after = t - 1 - band.before
     m = max(band.outputs + after, band.inputs + band.before)
@@ -166,17 +169,18 @@ def torus_bound(band: Band) -> float:
     phase = (u[:, None] * at)[:, None, :, None] + (v[:, None] * at)[None, :, None, :]
     phase = np.exp(1j * angle * phase).reshape(-1, t * t)
     spectrum = (phase @ taps.reshape(t * t, -1)).reshape(-1, *taps.shape[2:])
-    # what rounding did to each frequency: angles and sums of t^2 terms
+    # the rounding of each frequency: angles and sums of t^2 terms
     rounding = 64 * t * t * _U * np.linalg.norm(taps, axis=(2, 3)).sum()
     return norm_bound(spectrum) + rounding
 
 
 def band_bound(band: Band, *, below: float) -> float:
-    """Upper bound 1e-7 above the norm: G = A^H A for the smaller side, t a little above its
-    largest eigenvalue (Lanczos), and the Cholesky factorisation of t I - G, which exists
-    only if no eigenvalue of G is above t. inf if nothing at most `below` could be proven.
+    """Return an upper bound 1e-7 above the norm, or inf if nothing at most `below`
+    could be proven. With G = A^H A for the smaller side and t a little above its
+    largest eigenvalue (Lanczos), the Cholesky factorisation of t I - G exists only if
+    no eigenvalue of G is above t.
 
-    What proves it is the product of the factors, not how they were found: t I - G = L L^T
+    The product of the factors is the proof, however they were found: t I - G = L L^T
     + E, so G <= t + |E|, and |E| is at most the norm of the computed residual and the
     rounding error in forming it.
     """
@@ -194,7 +198,8 @@ def band_bound(band: Band, *, below: float) -> float:
 
 
 def largest_eigenvalue(band: Band) -> float:
-    """Estimate of the largest eigenvalue of A^H A, from below but for rounding."""
+    """Return an estimate of the largest eigenvalue of A^H A, from below except for
+    rounding."""
     back = band.transposed()
     shape = (band.inputs, band.inputs, band.taps.shape[3])
     size = math.prod(shape)
@@ -212,14 +217,14 @@ def largest_eigenvalue(band: Band) -> float:
             operator, 1, v0=start, tol=1e-9, ncv=min(size - 1, 40), which="LA"
         )
         return float(found[0][0])
-    except scipy.sparse.linalg.ArpackError:  # did not converge: power iteration
+    except scipy.sparse.linalg.ArpackError:  # Lanczos did not converge: power iteration
         for _ in range(200):
             start = gram(start / np.linalg.norm(start))
         return float(np.linalg.norm(start))
 
 
 def _apply(band: Band, x: np.ndarray) -> np.ndarray:
-    """[inputs, inputs, N] -> [outputs, outputs, M]"""
+    """Apply the band to x: [inputs, inputs, N] -> [outputs, outputs, M]."""
     t, n = len(band.taps), band.outputs
     around = np.zeros((n + t - 1, n + t - 1, x.shape[2]))
     kept = min(band.inputs, n + t - 1 - band.before)
@@ -232,13 +237,14 @@ def _apply(band: Band, x: np.ndarray) -> np.ndarray:
 
 
 def cholesky_error(band: Band, t: float) -> float:
-    """Bound e with t I - A^H A >= -e; inf if its Cholesky factorisation does not exist.
+    """Return a bound e with t I - A^H A >= -e; inf if its Cholesky factorisation does
+    not exist.
 
     Block rows are rows of the image; block (q, q') is zero for |q - q'| >= the taps.
     """
     rows, reach = band.inputs, len(band.taps) - 1
     blocks = _gram_blocks(band)
-    square = 0.0  # of the Frobenius norm of the residual
+    square = 0.0  # squared Frobenius norm of the residual
     with jax.enable_x64(True):
         done: list[dict[int, jax.Array]] = []  # column by column: {row: block of L}
         for q in range(rows):
@@ -266,14 +272,14 @@ def cholesky_error(band: Band, t: float) -> float:
 
 @jax.jit
 def _factor(a):
-    """(L, |a - L L^T|_F^2)"""
+    """Return (L, |a - L L^T|_F^2)."""
     factor = jax.lax.linalg.cholesky(a, symmetrize_input=False)
     return factor, jnp.sum((a - linalg.product(factor, factor.T)) ** 2)
 
 
 @jax.jit
 def _solve(a, factor):
-    """(X, |a - X L^T|_F^2) with X L^T = a"""
+    """Return (X, |a - X L^T|_F^2) with X L^T = a."""
     x = jax.lax.linalg.triangular_solve(factor, a, lower=True, transpose_a=True)
     return x, jnp.sum((a - linalg.product(x, factor.T)) ** 2)
 
@@ -290,7 +296,7 @@ def _minus_product(block, left, right):
 
 
 class _gram_blocks:
-    """(q, q') -> block [side N, side N] of A^H A on the host."""
+    """The map from (q, q') to the block [side N, side N] of A^H A, on the host."""
 
     def __init__(self, band: Band):
         self.band = band

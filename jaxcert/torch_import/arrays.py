@@ -1,6 +1,7 @@
 """Tensors by name from an npz or safetensors file.
 
-Never from a pickle (.pt, .pth): to read one is to run what it says, and needs torch.
+Pickles (.pt, .pth) are refused, because reading one executes code from it, and needs
+torch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from jaxcert.errors import InputError, check_file
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """{name: array}. Raises InputError for a file that is missing, damaged or a pickle."""
+    """Return the arrays of a file by name. Raises InputError for a file that is
+    missing, damaged or a pickle."""
     path = Path(path)
     check_file(path)
     if path.suffix == ".npz":
@@ -29,7 +31,10 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (ValueError, TypeError):  # objects or a pickle; one array under this name
+    except (
+        ValueError,
+        TypeError,
+    ):  # objects or a pickle, or a single array under this name
         raise _not_read(path) from None
     except (EOFError, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{path} is damaged or cut off: copy it again.") from None

@@ -12,8 +12,8 @@ from jaxcert.torch_import.state_dict import Arrays
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.bronet`, as that of torch_import/liresnet_pp.py and
-    with `ratio` among the facts."""
+    """Return (params, state, facts) of `models.bronet`, as torch_import/liresnet_pp.py
+    does, and with `ratio` among the facts."""
     given = arrays, image_shape, liresnet_pp.BRONET
     params, state, facts = liresnet_pp.convert(*given)
     blocks = params["blocks"]
@@ -23,6 +23,6 @@ def convert_state_dict(
 
 
 def _ratio(rank: int, width: int) -> float:
-    """The one of which int(ratio width) is rank."""
+    """Return the ratio for which int(ratio width) is the rank."""
     ratio = rank / width
     return ratio if int(ratio * width) == rank else float(np.nextafter(ratio, 1))

@@ -30,7 +30,7 @@ NETWORK = "an MLP or hybrid of L_inf-dist-net-v2 or SortNet"
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.dist_net`; image_shape is (H, W, C).
+    """Return (params, state, facts) of `models.dist_net`; image_shape is (H, W, C).
 
     The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
     that the arrays show: depth, width, num_classes, hidden, learn_scale. Values keep their
@@ -78,7 +78,7 @@ def _rows(arrays: Arrays, name: str) -> int:
 
 
 def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
-    """Every tensor of a network with these facts."""
+    """Return the shape of every tensor of a network with these facts."""
     inputs = math.prod(image_shape)
     width, classes, hidden = facts["width"], facts["num_classes"], facts["hidden"]
     shapes: Shapes = {}
@@ -97,7 +97,7 @@ def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
 
 
 def _first(weight: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """[O, C H W] -> [H W C, O]"""
+    """Reorder the inputs of the first layer, [O, C H W] -> [H W C, O]."""
     height, width, channels = image_shape
     cube = weight.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
     return cube.reshape(-1, len(weight))

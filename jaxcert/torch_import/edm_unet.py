@@ -1,7 +1,7 @@
 """State dicts of EDM's denoisers (Karras et al. 2022) -> our trees.
 
-The weights that were published with EDM are under CC BY-NC-SA 4.0, and a workdir that is
-imported from them is, too.
+The weights that were published with EDM are under CC BY-NC-SA 4.0, and so is a workdir
+that is imported from them.
 
     theirs                                       ours
     enc.<n>x<n>_<what>, dec.<n>x<n>_<what>       enc_<n>x<n>_<what>, dec_<n>x<n>_<what>
@@ -12,8 +12,9 @@ imported from them is, too.
     <1x1 convolution>.weight [O,I,1,1]           kernel [I,O]
     <normalisation>.weight                       scale
 
-Rows of qkv are (head, channel, which of q, k, v) there and (which, head, channel) here. The
-filters of resampling are part of the network here, so only their size is looked at.
+Rows of qkv are (head, channel, which of q, k, v) there and (which, head, channel) here.
+The filters of resampling are part of the network here, so that only their size is
+checked.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ class _Layer(NamedTuple):
     ours: tuple[str, ...]
     weight: tuple[int, ...]
     bias: bool = True
-    heads: int = 0  # of a qkv
+    heads: int = 0  # those of a qkv
 
 
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.edm_unet`; image_shape is (H, W, C).
+    """Return (params, state, facts) of `models.edm_unet`; image_shape is (H, W, C).
 
     The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
     that the arrays show: kind, num_classes, width, multipliers, blocks, attention (falling),
@@ -69,7 +70,8 @@ def convert_state_dict(
 
 
 def tensors(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
-    """Name -> shape of everything in the state dict of a network with these facts."""
+    """Return the shape of every tensor in the state dict of a network with these facts,
+    by name."""
     shapes: Shapes = {}
     for layer in _layers(facts, image_shape):
         shapes[f"{layer.theirs}.weight"] = layer.weight
@@ -138,7 +140,7 @@ def _embedding(facts: dict) -> Iterator[_Layer]:
 
 
 def _unet(facts: dict, image_shape: tuple[int, int, int]) -> Iterator[_Layer]:
-    """In the order of the network."""
+    """Return the shapes of the U-Net's tensors, in the order of the network."""
     kind, blocks, (side, _, colours) = facts["kind"], facts["blocks"], image_shape
     widths = [facts["width"] * m for m in facts["multipliers"]]
     levels = [(side >> i, f"{side >> i}x{side >> i}", w) for i, w in enumerate(widths)]
@@ -214,7 +216,7 @@ def _block(
 
 
 def _buffers(facts: dict, side: int) -> Shapes:
-    """The filters of resampling, and the frequencies of NCSN++."""
+    """Return the shapes of the filters of resampling, and of the frequencies of NCSN++."""
     ncsnpp, shapes = facts["kind"] == "ncsnpp", {}
     taps = 4 if ncsnpp else 2
     for i in range(1, len(facts["multipliers"])):
@@ -240,6 +242,6 @@ def _leaves(arrays: Arrays, layer: _Layer) -> dict[str, np.ndarray]:
 
 
 def _three_thirds(rows: np.ndarray, heads: int) -> np.ndarray:
-    """(head, channel, which) -> (which, head, channel) along the first axis."""
+    """Reorder the first axis from (head, channel, which) to (which, head, channel)."""
     split = rows.reshape(heads, -1, 3, *rows.shape[1:])
     return np.moveaxis(split, 2, 0).reshape(rows.shape)

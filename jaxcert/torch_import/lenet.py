@@ -18,11 +18,12 @@ NETWORK = "LeNet with convolutions of 20 and 50 channels"
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.lenet`; image_shape is (H, W, C).
+    """Return (params, state, facts) of `models.lenet`; image_shape is (H, W, C).
 
-    The network may be wrapped (torch_import/wrapping.py). The fact that the arrays show is
-    num_classes. Values keep their type, float32 or float64. Raises InputError naming a tensor
-    that is missing, unknown, of a wrong shape, of another type, or not finite.
+    The network may be wrapped (torch_import/wrapping.py). num_classes is the only fact
+    that the arrays show. Values keep their type, float32 or float64. Raises InputError
+    naming a tensor that is missing, unknown, of a wrong shape, of another type, or not
+    finite.
     """
     arrays = wrapping.network_in(arrays, "fc2.weight", network=NETWORK)
     classes, _ = state_dict.shape_of(arrays, "fc2.weight", 2, NETWORK)
@@ -42,7 +43,7 @@ def convert_state_dict(
 
 
 def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
-    """Every tensor of a network with these facts."""
+    """Return the shape of every tensor of a network with these facts."""
     height, width = _last_sides(image_shape)
     shapes: Shapes = {
         "conv1.weight": (20, image_shape[-1], 5, 5),
@@ -55,5 +56,5 @@ def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
 
 
 def _last_sides(image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """Height and width of the last images."""
+    """Return the height and the width of the last images."""
     return tuple(((side - 4) // 2 - 4) // 2 for side in image_shape[:2])

@@ -7,10 +7,11 @@
     last_layer.weight [K,F,1,1], .bias           last.kernel [1,1,F,K], .bias  (orthogonal)
     last_layer.weight [K,F], .bias               last.kernel [F,K], .bias             (lln)
 
-Layers of LOT's residual variant are named in_block, hidden_block.<i> and out_block, or block
-where a stage has one, and mix by the sigmoid of res_lamda_logit, which is held at 0. A
-weight of BRO is [c,rank,k,k] with c the larger number of channels, of ours turned by 180
-degrees, see nn/bro.py. mean and std are in no state dict, MaxMin has no tensors.
+Layers of LOT's residual variant are named in_block, hidden_block.<i> and out_block, or
+block where a stage has one, and mix by the sigmoid of res_lamda_logit, which is held at
+0. A weight of BRO is [c,rank,k,k] with c the larger number of channels, which is ours
+turned by 180 degrees, see nn/bro.py. mean and std are in no state dict, and MaxMin has
+no tensors.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ NETWORK = "LipConvNet with LOT or BRO"
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.lip_convnet`; image_shape is (H, W, C).
+    """Return (params, state, facts) of `models.lip_convnet`; image_shape is (H, W, C).
 
-    The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
-    that the arrays show: stages, blocks, width, num_classes, conv, activation, head, residual;
-    and polar, of which the originals have one. Values keep their type, float32 or float64.
-    Raises InputError naming a tensor that is missing, unknown, of a wrong shape, of another
-    type, or not finite.
+    The network may be wrapped (torch_import/wrapping.py). facts are the keys of
+    config.model
+    that the arrays show: stages, blocks, width, num_classes, conv, activation, head,
+    residual; and polar, which is the same in all originals. Values keep their type,
+    float32 or float64. Raises InputError naming a tensor that is missing, unknown, of a
+    wrong shape, of another type, or not finite.
     """
     arrays = wrapping.network_in(arrays, "last_layer.bias", network=NETWORK)
     facts = _facts(arrays)
@@ -67,7 +69,8 @@ def convert_state_dict(
 
 
 def _layers(facts: dict) -> Iterator[tuple[str, int, int]]:
-    """(their name, stage from 1, layer from 0) in the order of the network."""
+    """Return (their name, stage from 1, layer from 0) of every layer, in the order of
+    the network."""
     blocks = facts["blocks"]
     for stage in range(1, facts["stages"] + 1):
         for i in range(blocks):
@@ -128,12 +131,12 @@ def _angles(activation: str) -> tuple[str, ...]:
 
 
 def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
-    """Every tensor of a network with these facts."""
+    """Return the shape of every tensor of a network with these facts."""
     shapes: Shapes = {}
     c_in = image_shape[-1]
     for theirs, stage, i in _layers(facts):
         width, kernel_size = facts["width"] * 2 ** (stage - 1), 3
-        if i == facts["blocks"] - 1:  # of stride 2, by space-to-depth
+        if i == facts["blocks"] - 1:  # stride 2 is space-to-depth
             width, c_in = 2 * width, 4 * c_in
             kernel_size = 1 if stage == facts["stages"] else 3
         shape = _weight_shape(facts["conv"], width, c_in, kernel_size)

@@ -10,9 +10,9 @@
     stem.0.init_x, neck.0.init_x, neck.3.init_x  power: stem, neck, neck_dense .vector
     init_layer [1, D W, n, n]                    power: blocks.vector [D,1,n,n,W]
 
-The power iterations of the blocks are one in theirs, of `init_layer`; backbone.<2l>.init_x
-is a leftover, backbone.<2l>.identity a constant. That activations are MinMax and the rows
-of the head normalised is in no state dict.
+Their code has one power iteration for all blocks, that of `init_layer`;
+backbone.<2l>.init_x is unused there and backbone.<2l>.identity a constant. No state
+dict says that activations are MinMax and that the rows of the head are normalised.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NETWORK = "LiResNet with linear residual blocks"
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.liresnet`; image_shape is (H, W, C).
+    """Return (params, state, facts) of `models.liresnet`; image_shape is (H, W, C).
 
     The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
     that the arrays show: depth, width, dense, num_classes. Values keep their type, float32 or
@@ -80,7 +80,7 @@ def _facts(arrays: Arrays) -> dict:
 
 
 def _shapes(facts: dict, image_shape: tuple[int, int, int]) -> Shapes:
-    """Every tensor of a network with these facts."""
+    """Return the shape of every tensor of a network with these facts."""
     side, _, channels = image_shape
     depth, width, dense = facts["depth"], facts["width"], facts["dense"]
     half, flat = side // 2, 2 * width * (side // 8) ** 2

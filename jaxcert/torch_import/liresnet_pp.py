@@ -15,9 +15,9 @@
 
 R is W for LiResNet++ and the rank of the reflectors for BRONet, whose kernels are ours
 turned by 180 degrees, see nn/bro.py: torch_import/bronet.py turns them. Identities and
-linear.eval_weight follow from the rest.
-In no state dict is that activations are MinMax, the rows of the head normalised, and the
-reflectors I + D^(-1/2) g (.) V.
+linear.eval_weight follow from the rest. No state dict says that activations are MinMax,
+that the rows of the head are normalised, and that the reflectors are I + D^(-1/2) g (.)
+V.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BRONET = "BRONet with reflectors, Cholesky neck and dense stack"
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.liresnet_pp`; image_shape is (H, W, C).
+    """Return (params, state, facts) of `models.liresnet_pp`; image_shape is (H, W, C).
 
     The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
     that the arrays show: depth, width, dense, dense_depth, num_classes. Values keep their type,
@@ -48,7 +48,8 @@ def convert_state_dict(
 
 
 def convert(arrays: Arrays, image_shape, network: str) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of LIRESNET_PP or BRONET, whose kernels are still turned."""
+    """Return (params, state, facts) of LIRESNET_PP or BRONET, whose kernels are not yet
+    turned."""
     arrays = wrapping.network_in(arrays, "conv.weights", network=network)
     weights = state_dict.shape_of(arrays, "conv.weights", 5, network)
     facts = _facts(arrays, weights, network)
@@ -122,7 +123,7 @@ def _rank(weights: tuple[int, ...], network: str) -> int:
 
 
 def _shapes(rank: int, network: str, facts: dict, image_shape) -> Shapes:
-    """Every tensor of a network with these facts."""
+    """Return the shape of every tensor of a network with these facts."""
     side, _, channels = image_shape
     depth, width, dense = facts["depth"], facts["width"], facts["dense"]
     stack = facts["dense_depth"]

@@ -22,20 +22,22 @@ def network_of(
     part: str = "",
     **settings: Any,
 ):
-    """A network for the certificates: `network_of(torch_model.state_dict(), "resnet")` ->
-    interfaces.Network.
+    """Return the interfaces.Network of a PyTorch state dict, for the certificates:
+    `network_of(torch_model.state_dict(), "resnet")`.
 
     state: {name: tensor on the CPU or numpy array}, a checkpoint that holds one, the
         torch.nn.Module itself, or the path of an npz or safetensors file
     model: file of jaxcert/models: resnet | resnet50 | lenet | dist_net | lip_convnet |
         liresnet | liresnet_pp | bronet | edm_unet
-    part: of a state with several networks, what the names of the wanted one begin with
+    part: where the state has several networks, the beginning of the names of the one to
+        import
     settings: arguments of its `make` that no array shows (image_shape, mean, std, rho);
         the others are read off the arrays
 
-    The normalisation by mean and std is inside the network. Raises InputError for what is
-    no state dict of such a network, or of another than the settings say, and for a network
-    of other classes than those of the default mean and std unless both are given.
+    The normalisation by mean and std is inside the network. Raises InputError for what
+    is not a state dict of such a network, for a network other than the settings say,
+    and for one with another number of classes than the data set of the default mean and
+    std unless both are given.
     """
     convert, known = converter(model), _arguments(model)
     image_shape = settings.get("image_shape", known["image_shape"].default)
@@ -46,7 +48,7 @@ def network_of(
         state = state.state_dict()
     elif not isinstance(state, Mapping):
         raise InputError(
-            f"a state dict is asked for, not a {type(state).__name__}: give "
+            f"network_of takes a state dict, not a {type(state).__name__}: give "
             "torch_model.state_dict(), or the path of an npz or safetensors file."
         )
     if part:
@@ -61,7 +63,7 @@ def network_of(
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Tensors by name of a file, or of FILE:PART those of one part."""
+    """Return the tensors of a file by name, or for FILE:PART those of one part."""
     file, part = configs.split(str(path))
     check_file(file)
     found = arrays.read(file)
@@ -69,7 +71,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def as_network(model, params: dict, state: dict):
-    """The arrays in the types of the model's own."""
+    """Return the Network with the arrays in the types of the model's own."""
     import jax
     import jax.numpy as jnp
 
@@ -85,9 +87,10 @@ def as_network(model, params: dict, state: dict):
 
 
 def converter(network: str) -> Callable:
-    """`convert_state_dict` of jaxcert.torch_import.<network>, found by the name of the file
-    as networks are: (arrays, image_shape) -> (params, state, facts), where facts are the
-    arguments of the network that the arrays show. Raises InputError for a network without."""
+    """Return `convert_state_dict` of jaxcert.torch_import.<network>, found by the name
+    of the file, as networks are. It maps (arrays, image_shape) to (params, state,
+    facts), where facts are the arguments of the network that the arrays show. Raises
+    InputError for a network without a converter."""
     here, ours = Path(__file__).parent, Path(__file__).parents[1] / "models"
     both = {f.stem for f in here.glob("[!_]*.py")} & {f.stem for f in ours.glob("*.py")}
     if network not in both:
@@ -118,8 +121,9 @@ def check_facts(facts: dict, section: ConfigDict, state_path: str | Path) -> Non
 
 
 def check_normalisation(facts: dict, section: ConfigDict, option: str) -> None:
-    """Raises InputError for a network of other classes than those of the data set whose mean
-    and std are the default, if these would be used; option: how one is given."""
+    """Raises InputError if the default mean and std would be used for a network with
+    another number of classes than their data set has. option: how the user gives a
+    setting."""
     from jaxcert.data.normalisation import KNOWN
 
     known = _arguments(section.name)

@@ -14,7 +14,7 @@ A block has two convolutions for CIFAR (models/resnet.py) and three for ImageNet
 (akamaster), whose names are `linear` for fc and `shortcut` for downsample, are read as well:
 where the shortcuts have no tensors (his option A) they are those of shortcut="pad".
 
-mean and std are in no state dict: the network stands behind a normalisation without
+mean and std are in no state dict: the network follows a normalisation without
 parameters. MACER's own code has none, so give mean 0 and std 1 for its checkpoints;
 Idelbayev's has ImageNet's, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225).
 """
@@ -33,16 +33,17 @@ from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 CIFAR = "a CIFAR ResNet of basic blocks"
 IMAGENET = "an ImageNet ResNet of bottleneck blocks"
-STEM = {CIFAR: 3, IMAGENET: 7}  # side of its kernel
+STEM = {CIFAR: 3, IMAGENET: 7}  # side of the stem's kernel
 
 Layers = dict[str, tuple[str, str, tuple[int, ...]]]
-"""our name of a convolution -> theirs, that of its normalisation, and the shape"""
+"""The map from our name of a convolution to theirs, that of its normalisation, and the
+shape."""
 
 
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.resnet`; image_shape is (H, W, C).
+    """Return (params, state, facts) of `models.resnet`; image_shape is (H, W, C).
 
     The network may be wrapped (torch_import/wrapping.py). facts are the keys of config.model
     that the arrays show: depth, width, num_classes, shortcut. Values keep their type, float32
@@ -63,7 +64,7 @@ def convert_state_dict(
 
 
 def found(arrays: Arrays, network: str) -> Arrays:
-    """The network's own tensors, by the names of torchvision."""
+    """Return the network's own tensors, by the names of torchvision."""
     anchors = "fc.weight", "linear.weight"
     arrays = wrapping.network_in(arrays, *anchors, network=network)
     return {
@@ -74,15 +75,15 @@ def found(arrays: Arrays, network: str) -> Arrays:
 
 
 def stages_of(arrays: Arrays) -> tuple[int, ...]:
-    """Blocks of each stage."""
+    """Return the number of blocks of each stage."""
     names = [re.match(r"layer(\d+)\.(\d+)\.", name) for name in arrays]
     blocks = Counter(stage for stage, _ in {(int(m[1]), int(m[2])) for m in names if m})
     return tuple(blocks[stage] for stage in sorted(blocks)) or (1, 1, 1)
 
 
 def convert(arrays: Arrays, image_shape, stages, network: str, facts: dict):
-    """(params, state, facts) of the network's own tensors; facts that are known already are
-    completed."""
+    """Return (params, state, facts) of the network's own tensors, which complete the
+    facts that are known already."""
     width, *_ = state_dict.shape_of(arrays, "conv1.weight", 4, network)
     classes, _ = state_dict.shape_of(arrays, "fc.weight", 2, network)
     facts = facts | dict(width=width, num_classes=classes)
@@ -101,7 +102,8 @@ def convert(arrays: Arrays, image_shape, stages, network: str, facts: dict):
 
 
 def _layers(stages, network: str, facts: dict, image_shape):
-    """Stem, blocks of each stage, and the number of features before the head."""
+    """Return the layers of the stem and of the blocks of each stage, and the number of
+    features before the head."""
     size, growth = STEM[network], 1 if network == CIFAR else 4
     width, pads = facts["width"], facts.get("shortcut") == "pad"
     stem: Layers = {"stem": ("conv1", "bn1", (width, image_shape[-1], size, size))}
@@ -131,7 +133,7 @@ def _block(name: str, c_in: int, inner: int, growth: int, pads: bool) -> Layers:
 
 
 def _shapes(stages, network: str, facts: dict, image_shape) -> Shapes:
-    """Every tensor of a network with these facts."""
+    """Return the shape of every tensor of a network with these facts."""
     stem, blocks, features = _layers(stages, network, facts, image_shape)
     shapes: Shapes = {}
     for layers in (stem, *(block for stage in blocks for block in stage)):
@@ -143,7 +145,7 @@ def _shapes(stages, network: str, facts: dict, image_shape) -> Shapes:
 
 
 def _trees(arrays: Arrays, layers: Layers) -> tuple[dict, dict]:
-    """(params, running statistics)"""
+    """Return (params, running statistics)."""
     params, means = {}, {}
     for ours, (conv, norm, _) in layers.items():
         bn = ours.replace("conv", "bn") if ours.startswith("conv") else f"{ours}_bn"

@@ -12,8 +12,8 @@ from jaxcert.torch_import.state_dict import Arrays
 def convert_state_dict(
     arrays: Arrays, image_shape: tuple[int, int, int]
 ) -> tuple[dict, dict, dict]:
-    """(params, state, facts) of `models.resnet50`, as that of torch_import/resnet.py but with
-    `stages` for depth and without `shortcut`."""
+    """Return (params, state, facts) of `models.resnet50`, as torch_import/resnet.py
+    does, but with `stages` for depth and without `shortcut`."""
     arrays = resnet.found(arrays, resnet.IMAGENET)
     stages = resnet.stages_of(arrays)
     given = arrays, image_shape, stages, resnet.IMAGENET, {}

@@ -23,11 +23,12 @@ _WORDS = dict(
     embedding="width of the embedding",
     augment_labels="number of augmentation labels",
 )
-"""What a fact stands for, where that is not its name."""
+"""The meaning of the facts whose name does not say it."""
 
 
 def shape_of(arrays: Arrays, name: str, axes: int, network: str) -> tuple[int, ...]:
-    """Shape of a tensor that sizes are read off. Raises InputError."""
+    """Return the shape of a tensor that sizes are read from. Raises InputError if its
+    axes do not fit."""
     if name not in arrays:
         raise _missing(name, network)
     shape = arrays[name].shape
@@ -48,10 +49,11 @@ def check(
     image_shape: ImageShape,
     derived: str = "(?!)",
 ) -> None:
-    """Raises InputError unless the tensors are those of `shapes_of(facts, image_shape)`,
-    finite and of float32 or float64, naming the first that is not and in which axis.
+    """Raises InputError unless the tensors are those of `shapes_of(facts,
+    image_shape)`, finite and of float32 or float64. It names the first tensor that is
+    not, and the axis.
 
-    derived: pattern of the names of buffers that say nothing new, with which nothing is done.
+    derived: the pattern of names of buffers that say nothing new, which are ignored.
     """
     shapes = shapes_of(facts, image_shape)
     for name in shapes:
@@ -74,7 +76,8 @@ def check(
 
 
 def _others(facts: dict, image_shape: ImageShape, shapes_of, name: str):
-    """(what, shape that the tensor would have in a network with another `what`)"""
+    """Return pairs (what, the shape that the tensor would have in a network with another
+    `what`)."""
     height, width, channels = image_shape
     changed = [("image", facts, (2 * height, 2 * width, channels))]
     changed += [("image", facts, (height, width, channels + 1))]
@@ -120,10 +123,10 @@ def _check_values(name: str, array: np.ndarray) -> None:
             f"{name} has values of type {array.dtype}: export the float32 ones that "
             "were trained."
         )
-    if not (np.abs(array) <= np.finfo(np.float32).max).all():  # NaN is not, either
+    if not (np.abs(array) <= np.finfo(np.float32).max).all():  # neither is NaN
         raise InputError(
             f"{name} has a value that is no finite float32 number: give the state dict "
-            "of a training that went well."
+            "of a training that did not diverge."
         )
     if name.endswith("running_var") and (array < 0).any():
         raise InputError(
@@ -134,7 +137,7 @@ def _check_values(name: str, array: np.ndarray) -> None:
 def _missing(name: str, network: str) -> InputError:
     if name.endswith(("init_x", "init_layer")):
         return InputError(
-            f"the state dict lacks {name}, the vector that power iteration goes on from: "
+            f"the state dict lacks {name}, the vector that power iteration continues from: "
             "export all of model.state_dict(), buffers as well as parameters."
         )
     return InputError(f"the state dict lacks {name}: export all tensors of {network}.")
@@ -156,16 +159,17 @@ def conv(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
 
 
 def hwio(weight: np.ndarray) -> np.ndarray:
-    """[..., O,I,k,k] -> [..., k,k,I,O]"""
+    """Transpose kernels [..., O,I,k,k] to [..., k,k,I,O]."""
     return np.moveaxis(weight, (-4, -3), (-1, -2))
 
 
 def nhwc(images: np.ndarray) -> np.ndarray:
-    """[B,C,H,W] -> [B,H,W,C]"""
+    """Transpose images [B,C,H,W] to [B,H,W,C]."""
     return np.moveaxis(images, 1, -1)
 
 
 def grouped(image: np.ndarray, groups: int) -> np.ndarray:
-    """One image whose channels are those of all groups, [1, G C, H, W] -> [G,1,H,W,C]."""
+    """Split one image whose channels are those of all groups, [1, G C, H, W] ->
+    [G,1,H,W,C]."""
     _, channels, height, width = image.shape
     return nhwc(image.reshape(groups, channels // groups, height, width))[:, None]

@@ -19,17 +19,18 @@ from jaxcert.workdirs.checkpoint import Checkpoints
 from jaxcert.workdirs.runs import refuse_another
 
 _TRIED = 16
-"""Test images for a look at the imported network: seconds on a CPU, SortNet half a minute."""
+"""How many test images the imported network is tried on: seconds on a CPU, half a
+minute for SortNet."""
 
 
 def import_torch(state_path: str | Path, config: ConfigDict, workdir: str | Path):
-    """Write config.json and a checkpoint at step 0 -> interfaces.Network.
+    """Write config.json and a checkpoint at step 0, and return the interfaces.Network.
 
-    Where the data set is at hand, warns if the network gives one class to all test images
-    that are tried, or with the noise of certify.sigma gets no more right than chance.
-    Raises InputError for a file that is no state dict of the config's network, a config
-    that none are read for, or a workdir that has checkpoints or that another process is
-    writing.
+    Where the data set is at hand, warns if the network gives one class to all test
+    images that are tried, or with the noise of certify.sigma classifies no more of them
+    correctly than chance. Raises InputError for a file that is no state dict of the
+    config's network, a config whose network has no converter, or a workdir that has
+    checkpoints or that another process is writing.
     """
     random_keys.pin()
     with only_writer(workdir, option="--workdir"):
@@ -57,9 +58,9 @@ def _import(state_path: str | Path, config: ConfigDict, workdir: Path):
 
 
 def _look(network, config: ConfigDict) -> None:
-    """Warn if test images from all over the set get one class or, with the noise that is to
-    be certified, a right one as rarely as by chance: that tells of a wrong config sooner
-    than a certification does."""
+    """Warn if test images from all over the set get a single class or, with the noise
+    that is to be certified, a right one no more often than by chance. That shows a
+    wrong config sooner than a certification does."""
     if network.model.unconditional is not None:  # a denoiser gives no class
         if network.model.unconditional and network.model.num_classes:
             warnings.warn(
@@ -78,7 +79,7 @@ def _look(network, config: ConfigDict) -> None:
             image_shape=network.model.image_shape,
             num_classes=network.model.num_classes,
         )
-    except (InputError, OSError):  # certify will say so
+    except (InputError, OSError):  # certify will report it
         return
     tried = np.unique(np.linspace(0, len(source.label) - 1, _TRIED).astype(int))
     image, label = np.asarray(source.image[tried]), source.label[tried]

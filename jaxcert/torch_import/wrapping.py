@@ -1,10 +1,11 @@
-"""Where in a state dict, or in a container of one, a network is.
+"""Finds a network in a state dict, or in what contains one.
 
-Tools wrap what they save: a prefix on all names (`module.`, `_orig_mod.`, `model.`, `net.`,
-`1.`, any of them in any order), wrappers of single layers (`layer1.module.0.conv1`), a dict
-around it ({"net": ..., "epoch": 3}, a checkpoint of Lightning), a file whose keys are those
-of such dicts joined by dots or slashes. Every network has an anchor, a tensor that it alone
-has: what stands before that in its name is the prefix.
+Tools wrap what they save: a prefix on all names (`module.`, `_orig_mod.`, `model.`,
+`net.`, `1.`, any of them in any order), wrappers of single layers
+(`layer1.module.0.conv1`), a dict around it ({"net": ..., "epoch": 3}, a checkpoint of
+Lightning), a file whose keys are those of such dicts joined by dots or slashes. Every
+network has an anchor, a tensor that it alone has, and what precedes that tensor's own
+name is the prefix.
 """
 
 from __future__ import annotations
@@ -26,37 +27,38 @@ _WRAPPERS = (
     "_fpw_module",
     "_checkpoint_wrapped_module",
 )
-"""Words of a name that DataParallel, torch.compile, FSDP and activation checkpointing put
-in wherever they wrap a module; no network here has a module of such a name."""
+"""Words that DataParallel, torch.compile, FSDP and activation checkpointing insert into
+names wherever they wrap a module; no network here has a module of such a name."""
 
 _SECTION = re.compile(
     r"(\w+_)?(optim(izer)?|sched(uler)?|scaler|hparams|hyper_parameters|callback|rng)s?(_\w+)?"
     r"|amp|loops|args|config"
 )
-"""Words under which training keeps what is no network."""
+"""Keys under which training keeps something other than a network."""
 
 _NUMBER = re.compile(r"\w*(epoch|iter|step|acc|loss|prec|err|lr)\w*")
-"""Last words of the names of single numbers that training keeps, besides whole numbers."""
+"""Last words of the names of single numbers that training keeps; whole numbers are
+recognised anyway."""
 
 
 class _Leaf(NamedTuple):
     name: str
     tensor: Any
     container: str
-    """what of the name stands for the dicts around it"""
+    """the part of the name that stands for the dicts around it"""
 
 
 def network_in(state: Mapping[str, Any], *anchors: str, network: str) -> Arrays:
-    """The tensors of the one network in a state dict, by the names that the network itself
-    gives them.
+    """Return the tensors of the only network in a state dict, by the names that the
+    network itself gives them.
 
-    state: tensors of PyTorch on the CPU or arrays by name, also in dicts, lists and modules
-        in one another
-    anchors: names of which a network has one; the first that is there counts
+    state: tensors of PyTorch on the CPU or arrays by name, also in nested dicts, lists
+    and modules
+    anchors: names one of which the network has; the first that is there counts
 
-    What training keeps beside a network is passed over. Raises InputError if there is no
-    anchor or there are several networks, for tensors beside the network that may compute
-    something, and for what numpy cannot read.
+    What training keeps beside a network is ignored. Raises InputError if there is no
+    anchor or there are several networks, for tensors beside the network that may
+    compute something, and for what numpy cannot read.
     """
     leaves, found = list(_leaves(state)), {}
     for anchor in anchors:
@@ -86,8 +88,8 @@ def network_in(state: Mapping[str, Any], *anchors: str, network: str) -> Arrays:
                 )
         elif leaf.name.startswith(container) and _computes(leaf.tensor):
             raise InputError(
-                f"the state dict has {leaf.name} beside the network under {prefix[:-1]}: a "
-                "normalisation is what model.mean and std say; if the network needs nothing "
+                f"the state dict has {leaf.name} beside the network under {prefix[:-1]}: give "
+                "a normalisation as model.mean and model.std; if the network needs nothing "
                 f"else, take it alone by part={prefix[:-1]!r}, or FILE:{prefix[:-1]} on the "
                 "command line."
             )
@@ -95,8 +97,8 @@ def network_in(state: Mapping[str, Any], *anchors: str, network: str) -> Arrays:
 
 
 def part_of(state: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """The tensors whose names begin with `part` and a dot, by the rest of their names.
-    Raises InputError for none."""
+    """Return the tensors whose names begin with `part` and a dot, by the rest of their
+    names. Raises InputError if there are none."""
     wanted, leaves = part.replace("/", ".").strip(".") + ".", list(_leaves(state))
     found = {
         leaf.name.removeprefix(wanted): leaf.tensor
@@ -113,7 +115,8 @@ def part_of(state: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _leaves(state: Mapping, before: str = "") -> Iterator[_Leaf]:
-    """The tensors in dicts, lists and modules of any depth, but for those of training."""
+    """Yield the tensors in nested dicts, lists and modules, except for those of
+    training."""
     for key, value in state.items():
         word = str(key).replace("/", ".").strip(".")
         if any(_SECTION.fullmatch(part) for part in word.split(".")):
@@ -131,8 +134,8 @@ def _leaves(state: Mapping, before: str = "") -> Iterator[_Leaf]:
 
 
 def _prefix(name: str, anchor: str) -> str | None:
-    """What stands before the anchor, which wrappers may interrupt, with its last dot; None
-    if the name does not end with the anchor."""
+    """Return what precedes the anchor in a name, with the last dot; None if the name
+    does not end with the anchor. Wrappers may interrupt the anchor."""
     words, wanted = name.split("."), anchor.split(".")
     while wanted and words:
         word = words.pop()
@@ -157,7 +160,7 @@ def _several(prefixes: list[str]) -> InputError:
 
 
 def _computes(tensor: Any) -> bool:
-    """Whether it has axes, none of them empty, and floating-point numbers."""
+    """Return whether a tensor has axes, none of them empty, and floating-point numbers."""
     return bool(len(tensor.shape)) and 0 not in tuple(tensor.shape) and _floats(tensor)
 
 

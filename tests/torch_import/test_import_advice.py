@@ -83,7 +83,7 @@ EXPORTED = {
         changed("fc1.bias", lambda a: a.astype(np.float16)),
     ),
     "not finite": (
-        "of a training that went well",
+        "of a training that did not diverge",
         "lenet",
         changed("fc1.bias", filled(np.nan)),
     ),

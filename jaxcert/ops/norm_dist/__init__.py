@@ -5,7 +5,7 @@ l_inf-dist Neurons (2021):
 
     y_o = (sum_i |x_i - w_io|^p)^(1/p),    max_i |x_i - w_io| for p = infinity.
 
-Gradient, with s = +1 where x_i >= w_io and else -1 (so also where they are equal):
+Gradient, with s = +1 where x_i >= w_io and else -1 (also where they are equal):
 
     dy_o/dx_i = -dy_o/dw_io = s (|x_i - w_io| / y_o)^(p-1);
 
@@ -34,7 +34,8 @@ Array = jax.Array
 IMPLEMENTATIONS = ("xla", "mosaic_gpu", "mosaic_gpu_interpret")
 
 _MULTIPLIED = 10
-"""Integer p up to which powers are multiplied and not scaled by the maximum."""
+"""The largest integer p whose powers are computed by multiplication, instead of being
+scaled by the maximum."""
 
 
 def norm_dist(
@@ -46,17 +47,20 @@ def norm_dist(
     group: int = 32,
     implementation: str | None = None,
 ) -> Array:
-    """Distances of x [B,D] to the columns of w [D,O] -> [B,O], in the type of x.
+    """Return the distances of x [B,D] to the columns of w [D,O], [B,O] in the type of
+    x.
 
-    p: None for infinity; an int up to 10, compiled for itself; any other number or a
-    traced scalar >= 1, one program for all of them.
-    kept: int32 [S,k], the inputs that each of S groups of `group` consecutive images sees
-    (the last one may be smaller): y is over these alone, without rescaling. With random
-    subsets at p = infinity its expectation is the sort neuron (Zhang et al. 2022, SortNet).
+    p: None for infinity; an int up to 10, with a program of its own; any other number
+    or a traced scalar >= 1, with one program for all of them.
+    kept: int32 [S,k], the inputs that each of S groups of `group` consecutive images
+    sees (the last one may be smaller): y is over these alone, without rescaling. With
+    random subsets at p = infinity its expectation is the sort neuron (Zhang et al.
+    2022, SortNet).
     implementation: None (xla) | xla, the `form` of this device | mosaic_gpu |
     mosaic_gpu_interpret, kernels for dense float32 inputs.
 
-    Raises InputError for p < 1, shapes that do not fit, or a kernel that cannot do this.
+    Raises InputError for p < 1, shapes that do not fit, or an implementation that
+    cannot do this.
     """
     p = _checked(x, w, p, kept, group)
     if implementation not in (None, *IMPLEMENTATIONS):
@@ -70,7 +74,9 @@ def norm_dist(
             f"{implementation} takes dense float32 inputs, not {x.dtype}"
             f"{'' if kept is None else ' with kept inputs'}: use implementation='xla'."
         )
-    if p is not None and x.dtype.itemsize < 4:  # powers and sums of 16 bits are noise
+    if (
+        p is not None and x.dtype.itemsize < 4
+    ):  # powers and sums in 16 bits would be noise
         options: dict[str, Any] = dict(kept=kept, group=group)
         options |= dict(implementation=implementation)
         return norm_dist(x.astype(jnp.float32), w, p, **options).astype(x.dtype)
@@ -86,15 +92,16 @@ def norm_dist(
 
 
 def form() -> str:
-    """Which program distances and sort neurons become on the device in use: 'loop' (`xla`)
-    on a CPU, 'direct' elsewhere. A GPU would need thousands of kernels for a loop over the
-    inputs, a CPU several times as long for broadcast differences."""
+    """Return the form in which distances and sort neurons are computed on the device in
+    use: 'loop' (`xla`) on a CPU, 'direct' elsewhere. A loop over the inputs would be
+    thousands of kernels on a GPU, and broadcast differences take several times as long
+    on a CPU."""
     return "loop" if jax.default_backend() == "cpu" else "direct"
 
 
 def norm_dist_bounds(lower: Array, upper: Array, w: Array) -> tuple[Array, Array]:
-    """Smallest and largest p = infinity distance over the box [lower, upper], both [B,D]:
-    ([B,O], [B,O]). Exact up to rounding."""
+    """Return the smallest and the largest p = infinity distance over the box
+    [lower, upper], both [B,D]: ([B,O], [B,O]). They are exact up to rounding."""
     return _bounds(form(), lower, upper, w)
 
 
@@ -127,7 +134,7 @@ def _checked(x, w, p, kept, group):
             f"norm_dist needs x [B,D] and w [D,O], not {x.shape} and {w.shape}."
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise InputError(f"norm_dist needs floating images, not {x.dtype}.")
+        raise InputError(f"norm_dist needs floating images, not {x.dtype}: cast them.")
     if kept is not None and (kept.ndim != 2 or not 0 < kept.shape[1] <= len(w)):
         raise InputError(
             f"kept [S,k] must leave 1 to {len(w)} inputs to each group, not "
@@ -153,7 +160,7 @@ def _checked(x, w, p, kept, group):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _distance(how: _How, x, w, p, kept):
-    """x [S,b,D], w [D,O] -> [S,b,O]"""
+    """Return distances [S,b,O] of x [S,b,D] to w [D,O]."""
     if how.p is not None:
         return _forward(how, x, w, p, kept)[0]
     if how.form == "direct":
@@ -165,7 +172,7 @@ def _distance(how: _How, x, w, p, kept):
 
 
 def _forward(how: _How, x, w, p, kept):
-    """y, and what the backward pass needs besides: the index of the maximum."""
+    """Return y, and for the backward pass the index of the maximum."""
     if how.p is None:
         return _forward_index(how, x, w, kept)
     scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
@@ -205,7 +212,7 @@ def _bwd(how: _How, saved, g):
 
 
 def _cotangents(how: _How, x, y, g, index, kept, w, p):
-    """gx [S,b,D], gw [D,O]"""
+    """Return the cotangents gx [S,b,D] and gw [D,O]."""
     if how.p is None:
         return _cotangents_inf(how, x, g, index, w)
     scale, power = _scale(how, x, w), p if how.p == "traced" else how.p
@@ -237,8 +244,8 @@ _compiled = jax.jit(_distance, static_argnums=0)
 
 
 def _scale(how: _How, x: Array, w: Array) -> Array:
-    """Power of two that keeps multiplied powers in range: all distances fall below 1, and
-    only those under 1e-4 of the largest entry vanish."""
+    """Return a power of two that keeps multiplied powers in range: all distances fall
+    below 1, and only those under 1e-4 of the largest entry vanish."""
     if how.p == "traced":
         return jnp.ones((), x.dtype)
     largest = sum(jnp.max(jnp.where(jnp.isfinite(a), jnp.abs(a), 0)) for a in (x, w))
@@ -246,7 +253,7 @@ def _scale(how: _How, x: Array, w: Array) -> Array:
 
 
 def _rows(x: Array, kept: Array | None) -> Array:
-    """[S,b,D] -> the inputs each group sees, input-major: [k,S,b]."""
+    """Return the inputs that each group sees, input-major: [S,b,D] -> [k,S,b]."""
     if kept is not None:
         x = jnp.take_along_axis(x, kept[:, None, :], 2)
     return x.transpose(2, 0, 1)
@@ -257,13 +264,14 @@ def _columns(kept: Array | None) -> Array | None:
 
 
 def _as_mask(kept: Array, inputs: int) -> Array:
-    """[S,k] -> bool [D,S]"""
+    """Return kept [S,k] as a mask, bool [D,S]."""
     groups = jnp.arange(len(kept))[:, None]
     return jnp.zeros((inputs, len(kept)), bool).at[kept, groups].set(True)
 
 
 def _kernels():
-    """Imported when asked for: Pallas takes a second that nobody else should wait."""
+    """Import the kernels when they are asked for, because Pallas takes a second to
+    import."""
     from jaxcert.ops.norm_dist import mosaic_gpu
 
     return mosaic_gpu

@@ -1,13 +1,14 @@
 """Distances as reductions of broadcast differences: the form for accelerators.
 
-XLA fuses a reduction with the arithmetic in front of it, so that one kernel is a whole sum
-over the inputs and nothing of size B x O x D exists. A loop over the inputs, which is the
-form for a CPU (`xla`), would be thousands of kernels there.
+XLA fuses a reduction with the arithmetic in front of it, so that one kernel computes a
+whole sum over the inputs and nothing of size B x O x D is ever stored. A loop over the
+inputs, which is the form for a CPU (`xla`), would be thousands of kernels there.
 
-`outer` reduces a tile of 4 x 4 outputs together, as one reduction of 16 operands. XLA then
-keeps the tile in the registers of a thread and reads each row of x and of w once for four
-outputs: without tiles those reads, 8 bytes for 2 instructions, would be the bound. All rows
-are along the axis that is reduced, or XLA would not fuse.
+`outer` reduces a tile of 4 x 4 outputs together, as one reduction of 16 operands. XLA
+then keeps the tile in the registers of a thread and reads each row of x and of w once
+for four
+outputs: without tiles those reads, 8 bytes for 2 instructions, would be the bound. All
+rows are along the axis that is reduced, because XLA would not fuse otherwise.
 
     sum                   rows of               along     besides
     maximum, index        x [S,b,D], w^T [O,D]  inputs
@@ -15,9 +16,9 @@ are along the axis that is reduced, or XLA would not fuse.
     gx                    g [b,O], w [D,O]      outputs   x [b,D]
     gw                    x^T [D,b], g^T [O,b]  images    w [D,O]
 
-Both gradients of finite p compute each power, so no sum crosses kernels, and all of it
-repeats bit for bit. That of p = infinity goes to one input for each image and output: it is
-scattered in whole numbers, whose sum does not depend on the order (`scatter`).
+Both gradients of finite p compute each power, so that no sum crosses kernels and
+results repeat bit for bit. That of p = infinity goes to one input for each image and
+output: it is scattered as integers, whose sum does not depend on the order (`scatter`).
 
 Everything is image-major: x [S,b,D], S groups of b images, w [D,O], y and g [S,b,O], and
 `kept` int32 [S,k] as in `norm_dist`.
@@ -38,7 +39,9 @@ from jaxcert.ops.norm_dist import xla
 Array = jax.Array
 
 _TILE = 4  # rows of each side whose outputs one thread holds
-_OPERANDS = 32  # of one reduction: XLA fuses no more, and stores 54 GB for 64
+_OPERANDS = (
+    32  # operands of one reduction: XLA fuses no more, and would store 54 GB for 64
+)
 _LOGARITHM = (  # log(1 + f) / f for sqrt(1/2) <= 1 + f < sqrt(2), to 3e-8
     (1.0, -0.499999881, 0.333341867, -0.250020742, 0.199568331)
     + (-0.165623978, 0.149522737, -0.143668175, 0.0872230455)
@@ -53,18 +56,19 @@ def outer(
     columns: Sequence[Array],
     held: Sequence[Array] = (),
 ) -> list[Array]:
-    """Reduces term(*rows [m], *columns [n], *held [m,n]) over the last axis, K.
+    """Reduce term(*rows [m], *columns [n], *held [m,n]) over the last axis, K.
 
-    rows [S,M,K], columns [S,N,K], held [S,M,N], S being 1 where all groups share an array.
-    `term` returns one array for each value of `init`, `combine` merges two such lists.
-    Returns as many arrays [S,M,N].
+    rows [S,M,K], columns [S,N,K], held [S,M,N], S being 1 where all groups share an
+    array. `term` returns one array for each value of `init`, and `combine` merges two
+    such lists. The result is as many arrays [S,M,N].
     """
     return _reduced(term, combine, init, *_parts(len(init), rows, columns), held)
 
 
 def _parts(values: int, rows: Sequence[Array], columns: Sequence[Array]):
-    """Rows and columns cut for tiles of `outer`, each into a list of every first, second..
-    of them: [S,M / 4,K] and [S,N / 4,K], or fewer and larger ones. values: of a term."""
+    """Return rows and columns split for the tiles of `outer`, each into a list of
+    strided slices [S,M / 4,K] and [S,N / 4,K], or fewer and larger ones. values: the
+    number of arrays of a term."""
     down = _tile(rows[0].shape[1], _TILE)
     across = _tile(columns[0].shape[1], min(_TILE, _OPERANDS // (values * down)))
 
@@ -76,7 +80,7 @@ def _parts(values: int, rows: Sequence[Array], columns: Sequence[Array]):
 
 
 def _reduced(term, combine, init, rows, columns, held) -> list[Array]:
-    """`outer` of `_parts`."""
+    """Return `outer` of rows and columns that `_parts` has split."""
     down, across = len(rows[0]), len(columns[0])
     m, n = down * rows[0][0].shape[1], across * columns[0][0].shape[1]
     held = [a.reshape(len(a), m // down, down, n // across, across) for a in held]
@@ -107,18 +111,18 @@ def _reduced(term, combine, init, rows, columns, held) -> list[Array]:
 
 
 def distance(x: Array, w: Array) -> list[Array]:
-    """The term of `outer` and `largest` for distances."""
+    """Return the term of `outer` and `largest` for distances."""
     return [abs(x - w)]
 
 
 def maximum(x: Array, w: Array, kept: Array | None = None) -> Array:
-    """max_i |x_i - w_i|, [S,b,O]."""
+    """Return max_i |x_i - w_i|, [S,b,O]."""
     rows, columns = _inputs(x, w, kept)
     return outer(distance, _larger, [0.0], rows, columns)[0]
 
 
 def maximum_and_index(x, w, kept=None) -> tuple[Array, Array]:
-    """The same, and the first input that attains it, int32 [S,b,O]."""
+    """Return the same, and the first input that attains it, int32 [S,b,O]."""
     rows, columns = _inputs(x, w, kept)
 
     def term(x, w):
@@ -130,25 +134,25 @@ def maximum_and_index(x, w, kept=None) -> tuple[Array, Array]:
 
 
 def box(lower: Array, upper: Array, w: Array) -> tuple[Array, Array]:
-    """max_i of the smallest and of the largest |x_i - w_i| of the box [lower, upper], both
-    [B,D]: ([B,O], [B,O])."""
+    """Return max_i of the smallest and of the largest |x_i - w_i| of the box
+    [lower, upper], both [B,D]: ([B,O], [B,O])."""
     rows, columns = box_rows(lower, upper, w)
     near, far = (outer(f, _larger, [0.0], rows, columns) for f in (nearest, farthest))
     return near[0][0], far[0][0]
 
 
 def box_rows(lower: Array, upper: Array, w: Array) -> tuple[list[Array], list[Array]]:
-    """Rows and columns of `nearest` and `farthest` for `outer` and `largest`."""
+    """Return rows and columns of `nearest` and `farthest` for `outer` and `largest`."""
     return [lower[None], upper[None]], [w.T[None]]
 
 
 def nearest(low: Array, high: Array, w: Array) -> list[Array]:
-    """The smallest |x - w| for x in [low, high]."""
+    """Return the smallest |x - w| for x in [low, high]."""
     return [jnp.maximum(jnp.maximum(low - w, w - high), 0)]
 
 
 def farthest(low: Array, high: Array, w: Array) -> list[Array]:
-    """The largest |x - w| for x in [low, high]."""
+    """Return the largest |x - w| for x in [low, high]."""
     return [jnp.maximum(w - low, high - w)]
 
 
@@ -159,14 +163,15 @@ def largest(
     rows: Sequence[Array],
     columns: Sequence[Array],
 ) -> list[list[Array]]:
-    """The `count` largest values, and their places, over the last axis of each of the
-    `quantities` arrays that `term` returns: a list of [value, int32 place, value, place..],
-    all [S,M,N], in descending order, the first place first where values are equal.
+    """Return the `count` largest values, and their places, over the last axis of each
+    of the `quantities` arrays that `term` returns: a list of [value, int32 place,
+    value, place..], all [S,M,N], in descending order, equal values in the order of
+    their places.
 
-    Each is a reduction of its own, over what comes after its predecessor. All compare terms
-    that each computes for itself: equal bit for bit, or a value would count twice or not at
-    all. So they read the same arrays, which are not computed anew in each. And none shares
-    terms with another: XLA would store them, 108 GB for a layer.
+    Each is a reduction of its own, over what comes after its predecessor. Each computes
+    its terms for itself, and they must be equal bit for bit, or a value would count
+    twice or not at all: so all read the same arrays, which none computes anew. Terms
+    are not shared, because XLA would store them, 108 GB for a layer.
     """
 
     def remaining(*arrays):
@@ -182,17 +187,17 @@ def largest(
     none = [jnp.full(shape, jnp.inf, rows[0].dtype), jnp.full(shape, -1, jnp.int32)]
     found, init = [none * quantities], [-1.0, 0] * quantities
     down, across = _parts(len(init), rows, lax.optimization_barrier(columns))
-    for _ in range(count):  # rows are small, and columns would be transposed each time
+    for _ in range(count):  # rows are small; columns would be transposed each time
         down, before = lax.optimization_barrier((down, found[-1]))
         found.append(_reduced(remaining, _first_larger, init, down, across, before))
     return found[1:]
 
 
 def power_sum(x: Array, w: Array, p: int | Array, kept: Array | None = None) -> Array:
-    """(sum_i |x_i - w_i|^p)^(1/p), [S,b,O].
+    """Return (sum_i |x_i - w_i|^p)^(1/p), [S,b,O].
 
-    int p: by multiplications, the caller keeps the numbers small. Array p: scaled by the
-    maximum.
+    For an int p it multiplies, and the caller keeps the numbers small. For an array p
+    it scales by the maximum.
     """
     rows, columns = _inputs(x, w, kept)
     if isinstance(p, int):
@@ -212,7 +217,7 @@ def power_sum(x: Array, w: Array, p: int | Array, kept: Array | None = None) -> 
 
 
 def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
-    """Cotangents (gx [S,b,D], gw [D,O]) of `power_sum` at y, g [S,b,O]."""
+    """Return the cotangents (gx [S,b,D], gw [D,O]) of `power_sum` at y, g [S,b,O]."""
     shape, seen = x.shape, None
     if kept is not None:
         groups = jnp.arange(len(kept))[:, None]
@@ -255,8 +260,8 @@ def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
 
 
 def scatter(index: Array, v: Array, inputs: int) -> tuple[Array, Array]:
-    """gx [S,b,D] and gw [D,O] that receive +v and -v at input `index`; all [S,b,O], or
-    [S,b,O,K] where K different inputs of an output receive something."""
+    """Return gx [S,b,D] and gw [D,O] that receive +v and -v at input `index`; all are
+    [S,b,O], or [S,b,O,K] where K different inputs of an output receive something."""
     shape = *index.shape[:2], inputs
     index, v = (a.reshape(-1, *a.shape[2:]) for a in (index, v))
     images, outputs = jnp.indices(index.shape, sparse=True)[:2]
@@ -266,13 +271,15 @@ def scatter(index: Array, v: Array, inputs: int) -> tuple[Array, Array]:
 
 
 def _fixed_sum(v: Array, shape: tuple[int, int], at: tuple, terms: int) -> Array:
-    """Zeros of `shape` to which v is added at the places `at`, at most `terms` times at any
-    one, in whole numbers: devices add those in any order to the same sum.
+    """Return zeros of `shape` to which v is added at the places `at`, at most `terms`
+    times at any one. It adds integers, whose sum is the same in any order that a device
+    takes.
 
     A value is high + low 2^-bits in units of 2^-bits max |v|. Neither sum can overflow:
-    `bits` leaves room for `terms` of them. A value is off by 2^-(2 bits) max |v| at most;
-    5,120 terms of float32 leave 15 bits, so that is 2^-30, and a sum of floats that met
-    the largest value would round by more. Where v is not finite all of the sum is NaN.
+    `bits` leaves room for `terms` of them. The error of a value is at most 2^-(2 bits)
+    max |v|. With 5,120 terms of float32 there are 15 bits, so that is 2^-30, less than
+    the rounding of a sum of floats that contains the largest value. Where v is not
+    finite all of the sum is NaN.
     """
     wide = v.astype(jnp.promote_types(v.dtype, jnp.float32))
     whole = jnp.int64 if wide.dtype == jnp.float64 else jnp.int32
@@ -293,7 +300,8 @@ def _fixed_sum(v: Array, shape: tuple[int, int], at: tuple, terms: int) -> Array
 
 
 def _inputs(x: Array, w: Array, kept: Array | None) -> tuple[list[Array], list[Array]]:
-    """Rows and columns for `outer` that reduces over the inputs each group sees."""
+    """Return rows and columns for an `outer` that reduces over the inputs that each
+    group sees."""
     w = w.T[None]
     if kept is None:  # all images are one group
         return [x], [w]
@@ -301,11 +309,12 @@ def _inputs(x: Array, w: Array, kept: Array | None) -> tuple[list[Array], list[A
 
 
 def _power(p: Array, dtype) -> Callable[[Array], Array]:
-    """r -> r^p for 0 <= r <= 1; 0^0 is 1. Of NaN it makes a number.
+    """Return the function r -> r^p for 0 <= r <= 1, where 0^0 is 1. It maps NaN to a
+    number.
 
-    CUDA's logarithm takes 24 instructions, for cases that do not occur here. With
-    r = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), log r = e log 2 + log(1 + f), and an error
-    of 1e-7 in that is one below 4e-8 in r^p, as x exp(-x) <= 1/e.
+    CUDA's logarithm takes 24 instructions because of cases that do not occur here. With
+    r = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), log r = e log 2 + log(1 + f), and an
+    error of 1e-7 in it is one below 4e-8 in r^p, as x exp(-x) <= 1/e.
     """
     if dtype != jnp.float32:
         tiny = jnp.finfo(dtype).tiny
@@ -326,7 +335,8 @@ def _power(p: Array, dtype) -> Callable[[Array], Array]:
 
 
 def _tile(size: int, most: int) -> int:
-    """The largest power of two up to `most`, itself one, that divides size."""
+    """Return the largest power of two that divides `size` and is at most `most`, itself
+    a power of two."""
     return math.gcd(size, most)
 
 
@@ -339,7 +349,8 @@ def _sum(a, b):
 
 
 def _first_larger(a, b):
-    """Of pairs (value, place)."""
+    """Return the larger of two pairs (value, place), the first one where they are
+    equal."""
     out = []
     for v, i, u, j in zip(a[::2], a[1::2], b[::2], b[1::2], strict=True):
         first = (v > u) | ((v == u) & (i < j))

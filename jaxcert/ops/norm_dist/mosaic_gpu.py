@@ -25,22 +25,23 @@ because Mosaic broadcasts rows and columns to them.
     gw                    [D,O]    b: x^T, 1/y, g          w
     gx, gw for int p      same     g / y^(p-1) for both
 
-A maximum remembers only which copy of 32 rows it came from, and compares once for these: an
-index in the inner loop would more than double its instructions. Which of the 32 it was is
-looked up outside, in the rows of the winning copy.
+A maximum remembers only which copy of 32 rows it came from, with one comparison per
+copy, because an index in the inner loop would more than double its instructions. Which
+of the 32 rows it was is found outside, in the winning copy.
 
 Two gradient kernels compute each power twice, but no sum crosses blocks: there are no
 atomics and results repeat bit for bit. The transposes outside are 1e-4 of the work.
 
-General p takes two sweeps: the maximum m, then the sum of (|d|/m)^p, which is at least 1,
-so that the terms with |d| <= tau m, tau = (2^-24/D)^(1/p), are all together below its
-last bit. At p = 128 about 12 of 5120 terms are larger. Threads branch around logarithm
-and exponential, the bound of the dense sweep, for four values at a time. In gradients a term is
-skipped where the power is below 2^-30: all that is skipped of a sum is below 2^-30 n max |g|
-for n terms, less than the rounding of the largest, 2^-24, in 64 of them.
+General p takes two sweeps: the maximum m, then the sum of (|d|/m)^p, which is at least
+1, so that the terms with |d| <= tau m, tau = (2^-24/D)^(1/p), sum to less than its last
+bit. At p = 128 about 12 of 5120 terms are larger. Threads branch around logarithm and
+exponential, the bound of the dense sweep, for four values at a time. In gradients a
+term is skipped where the power is below 2^-30: what is skipped of a sum is below 2^-30
+n max |g| for n terms, which for 64 terms is no more than the rounding of the largest,
+2^-24.
 
-NaN: maxima are max.NaN, and powers and compares let it through. The index of a NaN output
-is some valid index.
+NaN: maxima are max.NaN, and powers and comparisons propagate it. The index of a NaN
+output is some valid index.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ _SCALAR = plgpu.Layout.WG_SPLAT(())
 def forward(
     x: Array, w: Array, p: int | Array | None, *, interpret: bool = False
 ) -> Array:
-    """y [B,O] from x [D,B] and w [D,O].
+    """Return y [B,O] for x [D,B] and w [D,O].
 
     A static int p is a power by multiplications: the caller scales x and w so that the
     sum neither overflows nor vanishes. A float32 scalar p >= 1 needs no scaling.
@@ -92,7 +93,7 @@ def forward(
     (m,) = sweep(_maximum)
     if p is None:
         return m
-    m = jnp.maximum(m, _TINY)  # only against division by zero: the sum will be zero
+    m = jnp.maximum(m, _TINY)  # only avoids a division by zero; the sum will be zero
     tau = (2.0**-24 / x.shape[0]) ** (1 / p)
     (total,) = sweep(_add_general_power, tiles=[1 / m], scalars=[p, tau, 0.0])
     return m * total ** (1 / p)
@@ -101,7 +102,7 @@ def forward(
 def forward_index(
     x: Array, w: Array, *, interpret: bool = False
 ) -> tuple[Array, Array]:
-    """Maximum y [B,O] and the first i that attains it, int32 [B,O]."""
+    """Return the maximum y [B,O] and the first i that attains it, int32 [B,O]."""
     y_shape = (x.shape[1], w.shape[1])
     y, copy = _tile_loop(
         _maximum_of_copy,
@@ -118,14 +119,15 @@ def forward_index(
     )
     images, outputs = jnp.indices(y_shape, sparse=True)
     d = jnp.abs(near[copy, :, images] - points[copy, :, outputs])
-    # what was padded is at a distance of 0 and comes last, so it is never the first largest
+    # padding is at a distance of 0 and comes last, so it is never the first largest
     return y, copy * _DEPTH + jnp.argmax(d, 2).astype(jnp.int32)
 
 
 def backward(
     x: Array, w: Array, y: Array, g: Array, p: int | Array, *, interpret: bool = False
 ) -> tuple[Array, Array]:
-    """gx [D,B] and gw [D,O] for finite p; a static int p is multiplied as in forward."""
+    """Return gx [D,B] and gw [D,O] for finite p; powers of a static int p are
+    multiplied as in `forward`."""
     if isinstance(p, int):
         cotangent, unit = xla.scaled_cotangent(y, g, p)
         cotangent = jnp.where(jnp.isnan(y), y, cotangent)
@@ -148,7 +150,7 @@ def backward(
 
 
 class _Step(NamedTuple):
-    """What a step of the loop sees; all but the scalars as large as the tile."""
+    """The arrays of one step of the loop; all but the scalars are as large as the tile."""
 
     rows: list[Array]  # down the tile, the same in all its columns
     columns: list[Array]
@@ -166,7 +168,7 @@ def _maximum_of_copy(at: _Step, best: Array, index: Array) -> list[Array]:
 
 
 def _index_of_copy(copy: Array, before: list[Array], after: list[Array], interpret):
-    """The copy's number where it brought a larger value."""
+    """Return the copy's number where the copy brought a larger value."""
     # The new index is a whole tile: Mosaic (jax 0.10) loses the sign of an integer select
     # whose first choice is scalar, and jax 0.11 lowers no negation of a comparison.
     best, index = after
@@ -200,13 +202,14 @@ def _add_general_gradient(sign: int, at: _Step, total: Array) -> list[Array]:
 
 
 def _difference(sign: int, at: _Step) -> Array:
-    """x - w: the tile is of x for gx, of w for gw. Equal values give +0 both ways."""
+    """Return x - w, where the tile is of x for gx and of w for gw. Equal values give +0
+    in both."""
     tile, row = at.tiles[0], at.rows[0]
     return tile - row if sign > 0 else row - tile
 
 
 def _power(a: Array, n: int) -> Array:
-    """a^n, n >= 1, by repeated squaring."""
+    """Return a^n for n >= 1, by repeated squaring."""
     if n == 1:
         return a
     half = _power(a, n // 2)
@@ -216,7 +219,8 @@ def _power(a: Array, n: int) -> Array:
 def _add_powers(
     at: _Step, total: Array, d: Array, inverse: Array, factor: Array, *, signed: bool
 ) -> Array:
-    """total + factor r^n over r = |d| inverse > floor, with the sign of d if signed.
+    """Return total + factor r^n for r = |d| inverse > floor, with the sign of d if
+    signed.
 
     The scalars are n, floor, low; low replaces a smaller r. Terms at or below the floor
     may be added or not.
@@ -237,7 +241,7 @@ def _add_powers(
 
 
 def _add_powers_in_branches(signed, _, total, d, inverse, factor, n, floor, low):
-    """`_add_powers` on the registers of a thread, each a pair of values."""
+    """Do `_add_powers` on the registers of a thread, each a pair of values."""
     f32 = ir.F32Type.get()
     n, floor, low = (scalar.registers.flat[0] for scalar in (n, floor, low))
     arrays = [a.registers.flat for a in (total, d, d.abs() * inverse, factor)]
@@ -259,7 +263,7 @@ def _add_powers_in_branches(signed, _, total, d, inverse, factor, n, floor, low)
     for first in range(0, registers.size, _GROUP):
         pairs = range(first, first + _GROUP)
         total, d, ratio, factor = (split(array, pairs) for array in arrays)
-        # unordered: NaN goes on
+        # an unordered comparison, so that NaN passes
         above = [arith.cmpf(arith.CmpFPredicate.UGT, r, floor) for r in ratio]
         branch = scf.IfOp(reduce(arith.ori, above), [f32] * len(above), has_else=True)
         with ir.InsertionPoint(branch.then_block):
@@ -293,12 +297,12 @@ def _tile_loop(
     after_copy: Callable[..., list[Array]] | None = None,
     interpret: bool,
 ) -> list[Array]:
-    """Carries `start` through `step` for k = 0, 1.. on each tile of the outputs [R,C].
+    """Carry `start` through `step` for k = 0, 1, ... on each tile of the outputs [R,C].
 
     rows [K,R] and columns [K,C] are streamed, tiles [R,C] are held. All are padded with
-    zeros: a distance of zero never wins, and a zero cotangent adds nothing. What was
-    padded along R and C is cut off again. after_copy(number, before, after, interpret) may
-    change what a copy of _DEPTH rows made of its `before`.
+    zeros: a distance of zero never wins, and a zero cotangent adds nothing. Padding
+    along R and C is cut off again. after_copy(number, before, after, interpret) may
+    change what a copy of _DEPTH rows made of `before`.
     """
     streams = [_padded(a, _DEPTH) for a in (*rows, *columns)]
     tiles = [_padded(a, _TILE) for a in tiles]
@@ -367,7 +371,7 @@ def _tile_loop(
 
 
 def _padded(a: Array, rows: int) -> Array:
-    """Zeros up to multiples of `rows` and of the tile."""
+    """Return `a` with zeros up to multiples of `rows` and of the tile."""
     return jnp.pad(a, ((0, -a.shape[0] % rows), (0, -a.shape[1] % _TILE)))
 
 

@@ -1,12 +1,14 @@
-"""Distances as loops over the inputs: the form for a CPU, and what others are checked by.
+"""Distances as loops over the inputs: the form for a CPU, and the reference of the
+others' tests.
 
-Everything is input-major: x [D,S,b] (S groups of b images), w [D,O]. One iteration takes
-one input i, a row of x and a row of w, and updates all S x b x O outputs, so nothing of size
-B x O x D exists. With `kept` int32 [k,S] group s visits only its inputs kept[:,s], x is
-[k,S,b] and holds those.
+Everything is input-major: x [D,S,b] (S groups of b images), w [D,O]. One iteration
+takes one input i, a row of x and a row of w, and updates all S x b x O outputs, so that
+nothing of size B x O x D is stored. With `kept` int32 [k,S] group s visits only its
+inputs kept[:,s], x is [k,S,b] and holds those.
 
-Powers for traced p: exp2(p log2 r) in general. In float32 and 16 <= p < 2048 a series that
-costs a third on a CPU (no log2, no exp2): with p = f 2^k, 1 <= f < 2, and t = 1 - r,
+Powers for traced p: exp2(p log2 r) in general. In float32 and for 16 <= p < 2048 a
+series, which takes a third of the time on a CPU (no log2, no exp2): with p = f 2^k,
+1 <= f < 2, and t = 1 - r,
 
     r^p = ((1 - t)^f)^(2^k) = (sum_{j <= 8} binom(f, j) (-t)^j)^(2^k),
 
@@ -27,13 +29,14 @@ Array = jax.Array
 
 _TERMS, _SQUARINGS = 8, 10
 _SERIES = (2.0**4, 2.0 ** (_SQUARINGS + 1))
-"""p from .. to below"""
+"""The range of p, [from, to), in which powers are series."""
 
 
 def sweep(update, carry, x: Array, w: Array, kept: Array | None = None, *, unroll=4):
-    """carry <- update(carry, i, |x_i - w_i| [S,b,O]) for every input i of 0..len(x)-1.
+    """Return the carry after carry <- update(carry, i, |x_i - w_i| [S,b,O]) for every
+    input i of 0..len(x)-1.
 
-    unroll: inputs per iteration; as many as leave the carry in a CPU's registers.
+    unroll: inputs per iteration, as many as leave the carry in a CPU's registers.
     """
 
     def one(i, carry):
@@ -51,7 +54,8 @@ def sweep(update, carry, x: Array, w: Array, kept: Array | None = None, *, unrol
 
 
 def sweep_box(update: Callable, carry, lower: Array, upper: Array, w: Array):
-    """carry <- update(carry, i, near, far) for every input: the smallest and the largest
+    """Return the carry after carry <- update(carry, i, near, far) for every input,
+    where near and far are the smallest and the largest
     |x_i - w_i| [B,O] of the box [lower, upper], both [B,D]."""
     lower, upper = lower.T, upper.T
 
@@ -64,14 +68,15 @@ def sweep_box(update: Callable, carry, lower: Array, upper: Array, w: Array):
 
 
 def ordered(low: Array, high: Array) -> tuple[Array, Array]:
-    """Where rounding made low > high, both become their mean."""
+    """Return (low, high), with both replaced by their mean where rounding made
+    low > high."""
     crossed = low > high
     mean = (low + high) / 2
     return jnp.where(crossed, mean, low), jnp.where(crossed, mean, high)
 
 
 def maximum(x: Array, w: Array, kept: Array | None = None) -> Array:
-    """max_i |x_i - w_i|, [S,b,O]."""
+    """Return max_i |x_i - w_i|, [S,b,O]."""
 
     def update(best, i, d):
         return jnp.where(d > best, d, best)
@@ -80,7 +85,8 @@ def maximum(x: Array, w: Array, kept: Array | None = None) -> Array:
 
 
 def maximum_and_index(x, w, kept=None) -> tuple[Array, Array]:
-    """The same, and the first position of the maximum in 0..len(x)-1, int32 [S,b,O]."""
+    """Return the same, and the first position of the maximum in 0..len(x)-1, int32
+    [S,b,O]."""
 
     def update(carry, i, d):
         best, index = carry
@@ -93,10 +99,10 @@ def maximum_and_index(x, w, kept=None) -> tuple[Array, Array]:
 
 
 def power_sum(x: Array, w: Array, p: int | Array, kept: Array | None = None) -> Array:
-    """(sum_i |x_i - w_i|^p)^(1/p), [S,b,O].
+    """Return (sum_i |x_i - w_i|^p)^(1/p), [S,b,O].
 
-    int p: by multiplications, the caller keeps the numbers small. Array p: scaled by the
-    maximum.
+    For an int p it multiplies, and the caller keeps the numbers small. For an array p
+    it scales by the maximum.
     """
     zero = _full(x, w, 0.0)
     if isinstance(p, int):
@@ -112,11 +118,11 @@ def power_sum(x: Array, w: Array, p: int | Array, kept: Array | None = None) -> 
 
 
 def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
-    """Cotangents (gx [D,S,b], gw [D,O]) of `power_sum` at y, g [S,b,O].
+    """Return the cotangents (gx [D,S,b], gw [D,O]) of `power_sum` at y, g [S,b,O].
 
-    With r_i = |x_i - w_i| / y: gx_i = sum_o g sign(x_i - w_i) r_i^(p-1), and gw_i minus the
-    sum over images. `kept` is bool [D,S] here: all inputs are visited and those not kept
-    count nothing, so both sums have a fixed order and need no scatter.
+    With r_i = |x_i - w_i| / y: gx_i = sum_o g sign(x_i - w_i) r_i^(p-1), and gw_i minus
+    the sum over images. `kept` is bool [D,S] here: all inputs are visited and those not
+    kept add nothing, so that both sums have a fixed order and need no scatter.
     """
     walk = partial(_walk, x, w, kept)
     if isinstance(p, int):
@@ -125,8 +131,8 @@ def gradients(x, w, y, g, p: int | Array, kept: Array | None = None):
 
 
 def general_gradients(walk: Callable, y: Array, g: Array, power: Callable):
-    """The cotangents by walk(term, *arrays), which sums term(x_i - w_i, *arrays) over
-    outputs and, with the other sign, over images; arrays have the shape of y."""
+    """Return the cotangents by walk(term, *arrays), which sums term(x_i - w_i, *arrays)
+    over outputs and, with the other sign, over images; arrays have the shape of y."""
 
     def term(d, scale, g):
         return power(jnp.abs(d) * scale) * jnp.where(d >= 0, g, -g)
@@ -135,7 +141,7 @@ def general_gradients(walk: Callable, y: Array, g: Array, power: Callable):
 
 
 def multiplied_gradients(walk: Callable, y: Array, g: Array, p: int):
-    """The same for multiplied powers."""
+    """Return the same for multiplied powers."""
     cotangent, unit = scaled_cotangent(y, g, p)
 
     def term(d, g):
@@ -147,11 +153,11 @@ def multiplied_gradients(walk: Callable, y: Array, g: Array, p: int):
 
 
 def scaled_cotangent(y: Array, g: Array, p: int) -> tuple[Array, Array]:
-    """(g / y^(p-1) / unit, unit): the powers of y leave the sum, because
-    g sign(d) r^(p-1) = d^(p-1) (g / y^(p-1)) for even p.
+    """Return (g / y^(p-1) / unit, unit): the powers of y are taken out of the sum,
+    because g sign(d) r^(p-1) = d^(p-1) (g / y^(p-1)) for even p.
 
-    unit brings g to about 1. y for which y^(p-1) has no inverse is one that `power_sum`
-    cannot tell from 0, and its gradient is 0.
+    unit scales g to about 1. Where y^(p-1) has no inverse, `power_sum` cannot tell y
+    from 0, and the gradient is 0.
     """
     largest = jnp.max(jnp.where(jnp.isfinite(g), jnp.abs(g), 0))
     exponent = jnp.ceil(jnp.log2(jnp.where(largest > 0, largest, 1.0)))
@@ -164,8 +170,8 @@ def scaled_cotangent(y: Array, g: Array, p: int) -> tuple[Array, Array]:
 
 
 def _walk(x, w, kept: Array | None, term, *arrays):
-    """Both sums of term(x_i - w_i [S,b,O], *arrays), over outputs and over images, input by
-    input."""
+    """Return both sums of term(x_i - w_i [S,b,O], *arrays), over outputs and over
+    images, input by input."""
 
     def one(i, carry):
         gx, gw = carry
@@ -179,8 +185,8 @@ def _walk(x, w, kept: Array | None, term, *arrays):
 
 
 def scatter(index: Array, v: Array, inputs: int) -> tuple[Array, Array]:
-    """gx [D,S,b] and gw [D,O] that receive +v and -v at input `index`; all [S,b,O]. A CPU
-    adds in the order of the entries."""
+    """Return gx [D,S,b] and gw [D,O] that receive +v and -v at input `index`; all are
+    [S,b,O]. A CPU adds in the order of the entries."""
     shape = index.shape
     group, image, output = jnp.indices(shape, sparse=True)
     gx = jnp.zeros((inputs, *shape[:2]), v.dtype).at[index, group, image].add(v)
@@ -189,12 +195,13 @@ def scatter(index: Array, v: Array, inputs: int) -> tuple[Array, Array]:
 
 
 def poisoned(y: Array, x: Array, w: Array) -> Array:
-    """NaN wherever an input was not finite: comparisons would pass over it."""
+    """Return y with NaN wherever an input was not finite, which comparisons would pass
+    over."""
     return y + (0 * x).sum(0)[..., None] + (0 * w).sum(0)
 
 
 def _with_power(p: Array, use: Callable, dtype):
-    """use(power), where power(r) = r^p for 0 <= r <= 1; 0^0 is 1."""
+    """Return use(power), where power(r) = r^p for 0 <= r <= 1 and 0^0 is 1."""
     tiny = jnp.finfo(dtype).tiny
 
     def exact(r):
@@ -222,14 +229,14 @@ def _with_power(p: Array, use: Callable, dtype):
 
 
 def root(total: Array, p: int | Array) -> Array:
-    """total^(1/p); 0 at 0."""
+    """Return total^(1/p), which is 0 at 0."""
     positive = total > 0
     return jnp.where(positive, jnp.where(positive, total, 1.0) ** (1 / p), total)
 
 
 def _sums(v: Array) -> tuple[Array, Array]:
-    """[S,b,O] -> over outputs [S,b], over images [O]. Products with ones, because XLA
-    would compute v once for each of two reductions."""
+    """Return the sums of v [S,b,O] over outputs, [S,b], and over images, [O]. They are
+    products with ones, because XLA would compute v once for each of two reductions."""
     images, outputs = (jnp.ones(n, v.dtype) for n in (v[..., 0].size, v.shape[-1]))
     high = lax.Precision.HIGHEST
     by_image = jnp.matmul(v, outputs, precision=high)

@@ -323,8 +323,8 @@ FAULTS = [
     (
         "adapter: kernels of other parameters stay",
         "nn/adapter.py",
-        'if k != "prepared"}  # of',
-        'if k != "none"}  # of',
+        'if k != "prepared"}',
+        'if k != "none"}',
         f"{KNOWN}::test_kernels_are_prepared_anew_for_other_parameters",
     ),
     (
