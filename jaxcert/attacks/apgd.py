@@ -1,5 +1,5 @@
 """Auto-PGD: Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
-Diverse Parameter-free Attacks (2020).
+Diverse Parameter-free Attacks (2020, arXiv:2003.01690).
 
     z = P(x_k + eta d(grad f(x_k)))
     x_{k+1} = P(x_k + alpha (z - x_k) + (1 - alpha) (x_k - x_{k-1})),    alpha = 0.75,

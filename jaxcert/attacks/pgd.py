@@ -1,5 +1,5 @@
 """Projected gradient ascent: Madry et al., Towards Deep Learning Models Resistant to
-Adversarial Attacks (2018), with the settings of Zhang et al. (2022).
+Adversarial Attacks (2018, arXiv:1706.06083), with the settings of Zhang et al. (2022).
 
     x_0 = P(x + start),    x_{t+1} = P(x_t + eps/4 d(grad CE(z(x_t), y))),
 

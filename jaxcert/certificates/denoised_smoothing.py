@@ -1,5 +1,5 @@
 """Denoised smoothing: Carlini, Tramer, Dvijotham, Rice, Sun and Kolter, (Certified!!)
-Adversarial Robustness for Free! (2023).
+Adversarial Robustness for Free! (2023, arXiv:2206.10550).
 
     f(x + delta) = classifier(clip(h(2 (x + delta) - 1, 2 sigma, no class)))
     g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py

@@ -1,5 +1,6 @@
 """The Lipschitz certificate of a diffusion classifier: Chen, Dong, Shao, Hao, Yang, Su and
-Zhu, Diffusion Models are Certifiably Robust Classifiers (2024), after Theorem 3.1.
+Zhu, Diffusion Models are Certifiably Robust Classifiers (2024, arXiv:2402.02316), after
+Theorem 3.1.
 
     f_y(x) = - sum_t w_t E_eps [ mean_pixels (h(x + s_t eps, s_t, y) - x)^2 ],  h in [0, 1]
     radius = min_b (lower bound of f_a(x) - f_b(x)) / L_margin

@@ -1,6 +1,7 @@
 """Interval certificate of distance nets: verified, or not, at given l_inf radii.
 
-Zhang et al. (2021), section 4.3; what both repositories report as certified accuracy. The
+Zhang et al. (2021, arXiv:2102.05363), section 4.3; what both repositories report as certified
+accuracy. The
 box [max(x - eps, 0), min(x + eps, 1)] of valid images goes through the network layer by
 layer. The prediction y holds in it if a lower bound of z_y - z_j is positive for every
 j != y. Never weaker than the Lipschitz margin at the same eps: pixels are clipped, and each

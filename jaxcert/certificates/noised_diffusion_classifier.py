@@ -1,5 +1,5 @@
 """Noised diffusion classifiers, smoothed: Chen, Dong, Shao, Hao, Yang, Su and Zhu, Diffusion
-Models are Certifiably Robust Classifiers (2024).
+Models are Certifiably Robust Classifiers (2024, arXiv:2402.02316).
 
     f(x + delta) = argmax_y logit_y(x_tau),   x_tau = 2 (x + delta) - 1,   sigma_tau = 2 sigma
     g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py

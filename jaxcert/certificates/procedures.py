@@ -62,7 +62,7 @@ RadiusOf = Callable[[np.ndarray], np.ndarray]
 
 
 class Decided(NamedTuple):
-    """Of B images."""
+    """Decisions for a batch of B images."""
 
     selected: np.ndarray
     """int64 [B]"""
@@ -85,6 +85,12 @@ class Decided(NamedTuple):
 def certify(
     draw: Draw, images: int, *, n0: int, n: int, alpha: float, radius_of: RadiusOf
 ) -> Decided:
+    """CERTIFY (Cohen et al. 2019, section 3.2.2), for `images` images.
+
+    c_A, the selected class, has most of the first n0 votes. Of n fresh votes k are for c_A, and
+    p_lower = LowerConfBound(k, n, 1 - alpha) is the bound of Clopper and Pearson. The radius is
+    `radius_of`(1 - p_lower), sigma Phi^-1(p_lower) for Gaussian noise; abstain where it is 0.
+    """
     rows = np.arange(images)
     # both stages at once: which class is counted is decided afterwards
     both = draw(
@@ -111,6 +117,8 @@ def recheck_certify(c: Certificates, rows: np.ndarray):
 
 
 def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
+    """PREDICT (Cohen et al. 2019, section 3.2.1): the class with most of n votes; abstain unless a
+    binomial test of the two largest counts rejects p = 1/2 at the level alpha."""
     counts = draw(np.arange(images), 0, n)
     second, first = np.sort(counts, 1)[:, -2:].T
     sure = statistics.predict_pvalue(first, second) <= alpha

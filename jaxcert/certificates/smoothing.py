@@ -1,4 +1,5 @@
-"""Randomized smoothing (Cohen, Rosenfeld & Kolter 2019): certificates of any classifier.
+"""Randomized smoothing (Cohen, Rosenfeld & Kolter 2019, arXiv:1902.02918): certificates of any
+classifier.
 
 g(x) = argmax_c P(f(x + delta) = c) for any base classifier f; delta ~ N(0, sigma^2 I) or
 other noise. From votes f(x + delta_1), f(x + delta_2), ... a procedure (`procedures.py`)

@@ -1,5 +1,5 @@
 """Diffusion classifiers: Chen, Dong, Shao, Hao, Yang, Su and Zhu, Diffusion Models are
-Certifiably Robust Classifiers (2024).
+Certifiably Robust Classifiers (2024, arXiv:2402.02316).
 
     logit_y = - sum_t W_t mean_pixels (h(x_t, s_t, y) - target_t)^2          one sum for all
 

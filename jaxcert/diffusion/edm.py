@@ -1,5 +1,5 @@
 """EDM: Karras, Aittala, Aila and Laine, Elucidating the Design Space of Diffusion-Based
-Generative Models (2022), Table 1.
+Generative Models (2022, arXiv:2206.00364), Table 1.
 
     D(x; sigma) = c_skip x + c_out F(c_in x; c_noise)          preconditioned denoiser
     L = E lambda(sigma) |D(y + sigma n; sigma) - y|^2,   ln sigma ~ N(P_mean, P_std^2)

@@ -1,6 +1,6 @@
 """Lipschitz certificate of the diffusion classifier: Chen, Dong, Shao, Hao, Yang, Su and
-Zhu, Diffusion Models are Certifiably Robust Classifiers (2024), Theorem 3.1, with other
-constants and with a bound of what is drawn.
+Zhu, Diffusion Models are Certifiably Robust Classifiers (2024, arXiv:2402.02316), Theorem 3.1,
+with other constants and with a bound of what is drawn.
 
     f_y(x) = - sum_t w_t E_eps u_t,y(x + s_t eps, x)
     u_t,y(z, x) = min(c_t, mean over pixels of (h_t,y(z) - x)^2)

@@ -1,5 +1,5 @@
-"""The samplers of Karras et al. (2022): Heun's method, deterministic (Algorithm 1) or with
-noise added at every step (Algorithm 2).
+"""The samplers of Karras et al. (2022, arXiv:2206.00364): Heun's method, deterministic
+(Algorithm 1) or with noise added at every step (Algorithm 2).
 
     gamma_i = min(S_churn / N, sqrt(2) - 1) if S_min <= t_i <= S_max else 0
     t^ = (1 + gamma_i) t_i,   x^ = x_i + sqrt(t^2 - t_i^2) S_noise n,   n ~ N(0, I)

@@ -1,5 +1,5 @@
 """Sift-and-Refine: APNDC for many classes, Chen et al., Diffusion Models are Certifiably
-Robust Classifiers (2024).
+Robust Classifiers (2024, arXiv:2402.02316).
 
     sift    S(y) = sum over levels so far of W_t mean_pixels (h(x_t, s_t, y) - x0)^2
             while more than `keep` classes are left, drop y with S(y) > min S + threshold;

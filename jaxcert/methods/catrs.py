@@ -1,7 +1,7 @@
 """CAT-RS: confidence-aware training.
 
 Jeong, Kim and Shin, Confidence-aware Training of Smoothed Classifiers for Certified
-Robustness (2023).
+Robustness (2023, arXiv:2212.09000).
 
     w     = share of the m noisy copies predicted as y; with the confidence mask pb_y
     K     = max(1, Binomial(m, w) draw)

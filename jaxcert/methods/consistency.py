@@ -1,5 +1,5 @@
 """Consistency regularization: Jeong and Shin, Consistency Regularization for Certified
-Robustness of Smoothed Classifiers (2020).
+Robustness of Smoothed Classifiers (2020, arXiv:2006.04062).
 
     min_theta  (1/m) sum_i [ CE(f(x + delta_i), y) + lbd KL(pbar || s_i) ] + eta H(pbar),
     s_i = s(f(x + delta_i)),   pbar = (1/m) sum_i s_i,   delta_i ~ N(0, sigma^2 I)

@@ -1,5 +1,5 @@
 """EDM: Karras, Aittala, Aila and Laine, Elucidating the Design Space of Diffusion-Based
-Generative Models (2022), section 5.
+Generative Models (2022, arXiv:2206.00364), section 5.
 
     min_theta  E lambda(sigma) |D_theta(y + n; sigma, c) - y|^2
     ln sigma ~ N(P_mean, P_std^2),   n ~ N(0, sigma^2 I)

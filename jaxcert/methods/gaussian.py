@@ -1,4 +1,4 @@
-"""Training with Gaussian noise (Cohen, Rosenfeld & Kolter 2019, section 3.3).
+"""Training with Gaussian noise (Cohen, Rosenfeld & Kolter 2019, arXiv:1902.02918, section 3.3).
 
     min_theta  E  (1/m) sum_i CE(f_theta(x + delta_i), y),   delta_i ~ N(0, sigma^2 I)
 

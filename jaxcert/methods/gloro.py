@@ -1,14 +1,15 @@
 """GloRo training: the logits are moved by what the Lipschitz constant allows within eps.
 
 K_ji: Lipschitz constant of z_j - z_i in pixels (`Model.lipschitz`); y the label, p the
-prediction. Leino, Wang and Fredrikson, "Globally-Robust Neural Networks" (2021):
+prediction. Leino, Wang and Fredrikson, "Globally-Robust Neural Networks" (2021,
+arXiv:2102.08452):
 
     z_bot  = max_{i != p} z_i + eps K_pi
     gloro  = CE([z, z_bot], y)                          bot: class K + 1, never a label
     trades = CE(z, y) + lam mean KL(z | [z, z_bot]),    log sum exp [z, z_bot] - of z
 
 Hu, Zou, Wang, Leino and Fredrikson, "Unlocking Deterministic Robustness Certification on
-ImageNet" (2023), with a radius for every example, d_i = z_i - z_y:
+ImageNet" (2023, arXiv:2301.12549), with a radius for every example, d_i = z_i - z_y:
 
     emma_fixed = CE(z_i + eps K_yi, y)
     emma       = CE(d_i + s_i eps K_yi, y),  s_i = clip(-d_i / (eps K_yi), 0.01, 1)

@@ -1,7 +1,7 @@
 """Logit annealing.
 
 Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector Orthogonal
-Layers and Logit Annealing Loss" (2025):
+Layers and Logit Annealing Loss" (2025, arXiv:2505.15174):
 
     a = (z - xi e_y) / T,   c = CE(a, y),   loss = T mean (1 - exp(-c))^beta c
 

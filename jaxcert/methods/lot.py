@@ -1,7 +1,7 @@
 """Certificate-regularised training of orthogonal networks.
 
-Singla, Singla and Feizi (2022), "Improved deterministic l2 robustness on CIFAR-10 and
-CIFAR-100"; used by LOT (Xu, Li and Li 2022) and by Altstidl et al. (2023).
+Singla, Singla and Feizi (2022, arXiv:2108.04062), "Improved deterministic l2 robustness on
+CIFAR-10 and CIFAR-100"; used by LOT (Xu, Li and Li 2022) and by Altstidl et al. (2023).
 
     loss = mean CE(z, y) - gamma * mean max(0, r_y)
     r_y  = min_{j != y} (z_y - z_j) / L_yj

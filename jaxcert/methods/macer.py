@@ -1,7 +1,7 @@
 """MACER: maximizing the certified radius without attacks.
 
 Zhai, Dan, He, Zhang, Gong, Ravikumar, Hsieh and Wang, MACER: Attack-free and Scalable
-Robust Training via Maximizing Certified Radius (2020).
+Robust Training via Maximizing Certified Radius (2020, arXiv:2001.02378).
 
     s_c   = mean_i softmax(f(x + delta_i))_c,         delta_i ~ N(0, sigma^2 I), i = 1..m
     p_c   = mean_i softmax(beta f(x + delta_i))_c,    p_(1), p_(2) the two largest

@@ -1,6 +1,6 @@
 """Adversarial training of the smoothed classifier: Salman, Yang, Li, Zhang, Zhang,
 Razenshteyn and Bubeck, Provably Robust Deep Learning via Adversarially Trained Smoothed
-Classifiers (2019).
+Classifiers (2019, arXiv:1906.04584).
 
     x'  =  argmax_{|x' - x| <= eps}  J(x'),    J = -log (1/m) sum_i s_y(f(x' + delta_i))
     min_theta  (1/m) sum_i CE(f(x' + delta_i), y),      delta_i ~ N(0, sigma^2 I)

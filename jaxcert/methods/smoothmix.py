@@ -1,5 +1,5 @@
 """SmoothMix: Jeong, Park, Kim, Lee, Kim and Shin, SmoothMix: Training Confidence-calibrated
-Smoothed Classifiers for Certified Robustness (2021).
+Smoothed Classifiers for Certified Robustness (2021, arXiv:2111.09277).
 
     x^(t+1) = clip(x^(t) + alpha d(grad J(x^(t)))),  J = -log (1/m) sum_i s_y(f(. + delta_i))
     x_mix = (1 - lam) x + lam x^(T),    t = (1 - lam) pbar + lam / K,    lam ~ U[0, 1/2]

@@ -1,8 +1,8 @@
 """Training of SortNet.
 
 Zhang, Jiang, He and Wang, Rethinking Lipschitz Neural Networks and Certified Robustness: A
-Boolean Function Perspective (2022). The sort neuron is never trained itself: dropping a
-random share rho of the hidden units and taking the distance over the rest has it as its
+Boolean Function Perspective (2022, arXiv:2210.01787). The sort neuron is never trained itself:
+dropping a random share rho of the hidden units and taking the distance over the rest has it as its
 expectation (the network does this while it trains), relaxed to p = 8 ... 1000, infinity.
 
     worst_j = 1 + (f_j - f_y) / (2 eps),  worst_y = 0            (f without its scale s)

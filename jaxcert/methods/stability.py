@@ -1,5 +1,5 @@
 """Stability training: Li, Chen, Wang and Carin, Certified Adversarial Robustness with
-Additive Noise (2019), the loss of Zheng et al. (2016) with Gaussian noise.
+Additive Noise (2019, arXiv:1809.03113), the loss of Zheng et al. (2016) with Gaussian noise.
 
     min_theta  CE(f(x), y) + lbd (1/m) sum_i H(s(f(x)), s(f(x + delta_i))),
     H(p, q) = - sum_c p_c log q_c,     delta_i ~ N(0, sigma^2 I)

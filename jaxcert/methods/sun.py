@@ -1,7 +1,7 @@
 """Training that shows how little the average certified radius says.
 
 Sun, Mao, Mueller and Vechev, Average Certified Radius is a Poor Metric for Randomized
-Smoothing (2024). Three parts, each with its switch, from the epoch E_t on:
+Smoothing (2024, arXiv:2410.06895). Three parts, each with its switch, from the epoch E_t on:
 
     discard      images with p_y < p_t; p_y: share of noisy copies predicted as the label
     reweight     draw an image in proportion to Phi^-1(p_lower(max(c, 3n/4), n)), c of n

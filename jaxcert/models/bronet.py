@@ -1,7 +1,7 @@
 """BRONet: LiResNet++ with block reflector orthogonal convolutions as its backbone.
 
-Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector
-Orthogonal Layers and Logit Annealing Loss" (2025). Every layer after the stem is
+Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector Orthogonal
+Layers and Logit Annealing Loss" (2025, arXiv:2505.15174). Every layer after the stem is
 orthogonal, so only the stem's norm is estimated in training.
 """
 

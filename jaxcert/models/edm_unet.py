@@ -1,7 +1,7 @@
 """Denoisers of EDM: U-Nets with the preconditioning inside.
 
 Karras, Aittala, Aila and Laine, Elucidating the Design Space of Diffusion-Based Generative
-Models (2022):
+Models (2022, arXiv:2206.00364):
 
     D(x; sigma) = c_skip x + c_out F(c_in x; ln(sigma) / 4, class)      diffusion/edm.py
 

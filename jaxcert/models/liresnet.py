@@ -1,6 +1,6 @@
 """LiResNet, the network of GloroNets in Altstidl et al. (2023).
 
-Hu, Zou, Wang, Leino and Fredrikson (2023). Images minus 0.5, then
+Hu, Zou, Wang, Leino and Fredrikson (2023, arXiv:2301.12549). Images minus 0.5, then
 
     stem    5x5 convolution of stride 2 to `width` channels              side / 2
     blocks  `depth` linear residual blocks (nn/liresnet.py)

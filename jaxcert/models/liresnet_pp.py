@@ -1,4 +1,4 @@
-"""LiResNet++: the network of Hu, Leino, Wang and Fredrikson (2024).
+"""LiResNet++: the network of Hu, Leino, Wang and Fredrikson (2024, arXiv:2310.02513).
 
 "A Recipe for Improved Certifiable Robustness: Capacity and Data". Images minus 0.5, then
 

@@ -1,8 +1,8 @@
 """AOL: almost-orthogonal layers.
 
 Prach and Lampert, "Almost-Orthogonal Layers for Efficient General-Purpose Lipschitz
-Networks" (ECCV 2022). An ordinary convolution with zero padding; input channel i of its
-kernel P is divided by the root of a row sum of |P^T P|:
+Networks" (ECCV 2022, arXiv:2208.03160). An ordinary convolution with zero padding; input
+channel i of its kernel P is divided by the root of a row sum of |P^T P|:
 
     d_i = 1 / sqrt(e + sum_j sum_p |C_ij(p)|)        e = 1e-6
     C_ij(p) = sum_o sum_a P_i,o(a) P_j,o(a + p)      correlation at all offsets p

@@ -1,7 +1,8 @@
 """BRO: block reflector orthogonal layers.
 
 Lai, Huang, Kung and Chen, "Enhancing Certified Robustness via Block Reflector Orthogonal
-Layers and Logit Annealing Loss" (2025). At every frequency of the padded torus (nn/lot.py)
+Layers and Logit Annealing Loss" (2025, arXiv:2505.15174). At every frequency of the padded
+torus (nn/lot.py)
 
     W = I - 2 V (V^H V + e I)^-1 V^H,   e = jitter mean diag(V^H V)
 

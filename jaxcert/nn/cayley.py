@@ -1,7 +1,7 @@
 """Cayley layers.
 
-Trockman and Kolter, "Orthogonalizing Convolutional Layers with the Cayley Transform" (ICLR
-2021). As LOT, with the Cayley transform in place of the polar factor:
+Trockman and Kolter, "Orthogonalizing Convolutional Layers with the Cayley Transform"
+(ICLR 2021, arXiv:2104.07167). As LOT, with the Cayley transform in place of the polar factor:
 
     F <- alpha F / |F|_Fro      one norm over all frequencies of the half spectrum
     Q  = cayley(F)              ops.linalg.cayley, exactly orthogonal, no iteration

@@ -1,7 +1,8 @@
 """Cholesky-orthogonal layers of LiResNet++.
 
 Hu, Leino, Wang and Fredrikson, "A Recipe for Improved Certifiable Robustness: Capacity and
-Data" (2024). The rows of a matrix X are made orthogonal, ops.linalg.cholesky_orthogonal:
+Data" (2024, arXiv:2310.02513). The rows of a matrix X are made orthogonal,
+ops.linalg.cholesky_orthogonal:
 
     R R^T = X X^T + e I,   Q = R^-1 X
 

@@ -1,7 +1,7 @@
 """CPL: convex potential layers.
 
 Meunier, Delattre, Araujo and Allauzen, "A Dynamical System Perspective for Lipschitz Neural
-Networks" (ICML 2022). A step of gradient descent on a convex potential:
+Networks" (ICML 2022, arXiv:2110.12690). A step of gradient descent on a convex potential:
 
     y = x - 2 t K^T relu(K x + b),    t = 1 / (s^2 + e),    e = 1e-4
 

@@ -1,8 +1,8 @@
 """LOT: layer-wise orthogonal training.
 
 Xu, Li and Li, "LOT: Layer-wise Orthogonal Training on improving l2 certified robustness"
-(NeurIPS 2022). Every frequency of a convolution on a torus is a matrix; LOT replaces it
-by its polar factor:
+(NeurIPS 2022, arXiv:2210.11620). Every frequency of a convolution on a torus is a matrix; LOT
+replaces it by its polar factor:
 
     F(u,v) = sum_ab V[a,b] exp(2 pi i (u(a-s) + v(b-s)) / m)       V: the raw kernel
     Q(u,v) = (F F^H)^(-1/2) F                                      [C_out, C_in]

@@ -1,7 +1,7 @@
 """SLL: residual layers from a semidefinite condition.
 
 Araujo, Havens, Delattre, Allauzen and Hu, "A Unified Algebraic Perspective on Lipschitz
-Neural Networks" (ICLR 2023).
+Neural Networks" (ICLR 2023, arXiv:2303.03169).
 
     y   = x - 2 K^T diag(t) relu(K x + b)
     t_i = 1 / sum_j |K K^T|_ij q_j / q_i        q = exp(log_q); 0 where the sum is 0

@@ -1,7 +1,7 @@
 """SOC: skew orthogonal convolutions.
 
-Singla and Feizi, "Skew Orthogonal Convolutions" (ICML 2021). The exponential of a skew
-matrix is orthogonal; with zero padding the convolution by A = (M - M^T) / 2 is skew.
+Singla and Feizi, "Skew Orthogonal Convolutions" (ICML 2021, arXiv:2105.11417). The exponential
+of a skew matrix is orthogonal; with zero padding the convolution by A = (M - M^T) / 2 is skew.
 
     M^T     M with its channels swapped and its taps reversed
     A       <- mu A / s,   s = min of the spectral norms of the unfoldings of A

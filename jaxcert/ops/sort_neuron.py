@@ -2,7 +2,7 @@
 computed.
 
 Zhang, Jiang, He and Wang, Rethinking Lipschitz Neural Networks and Certified Robustness: A
-Boolean Function Perspective (2022), equation 8:
+Boolean Function Perspective (2022, arXiv:2210.01787), equation 8:
 
     y_o = sum_{k=1..K} c_k a_(k),    c_k = (1 - rho) rho^(k-1) / (1 - rho^K),
 

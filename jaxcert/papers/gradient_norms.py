@@ -1,7 +1,7 @@
 """Gradient norms of the easy and the hard training images of a network trained with noise.
 
-Sun et al. (2024), Table 1: of which images does a method still learn? An image is easy if the
-network gives most of its noisy copies their label.
+Sun et al. (2024, arXiv:2410.06895), Table 1: of which images does a method still learn? An
+image is easy if the network gives most of its noisy copies their label.
 """
 
 from __future__ import annotations

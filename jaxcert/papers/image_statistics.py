@@ -1,8 +1,8 @@
 """How good, and how new, generated images are.
 
 Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
-Equilibrium (2017): the Frechet distance of two sets of features with means m, m' and
-covariances S, S' (of n - 1),
+Equilibrium (2017, arXiv:1706.08500): the Frechet distance of two sets of features with means
+m, m' and covariances S, S' (of n - 1),
 
     |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)).
 

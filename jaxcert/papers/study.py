@@ -1,7 +1,7 @@
 """Trains and certifies the runs of a study of generated images.
 
-Altstidl et al. (2023) train the same systems with 0, 1, 5 and 10 million images of one set of
-generated images, share 0.7, for 1 to 3 times as many epochs.
+Altstidl et al. (2023, arXiv:2305.10388) train the same systems with 0, 1, 5 and 10 million
+images of one set of generated images, share 0.7, for 1 to 3 times as many epochs.
 """
 
 from __future__ import annotations

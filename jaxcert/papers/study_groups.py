@@ -1,7 +1,7 @@
 """Finished runs with and without generated training images, put in order.
 
 Altstidl et al., "Raising the Bar for Certified Adversarial Robustness with Diffusion
-Models" (2023) train the same systems with and without generated images. Here
+Models" (2023, arXiv:2305.10388) train the same systems with and without generated images. Here
 
     run     a workdir
     cell    runs that differ in the seed alone
