@@ -218,6 +218,14 @@ def test_rows_hold_in_the_recheck_and_one_that_claims_more_does_not(subject):
     assert found.checked == len(found.failing) == (more.predicted >= 0).sum() > 0
 
 
+def test_the_header_names_the_file_of_the_certificate(subject, request):
+    """As the config does, with which a re-check compares it."""
+    net, make = subject
+    settings = make(net).settings
+    name = settings.get("base", settings).get("name", settings["method"])
+    assert name == request.node.callspec.params["subject"]
+
+
 def test_image_with_a_nan_is_an_error_and_its_neighbours_are_not(subject):
     net, make = subject
     x = images(3)
