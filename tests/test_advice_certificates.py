@@ -521,7 +521,7 @@ DETERMINISTIC = [
         dict(bound="x", **LIPSCHITZ),
         dict(bound="torus", **LIPSCHITZ),
     ),
-    ("a Lipschitz network, as lip_convnet", proven, {}, LIPSCHITZ),
+    ("a Lipschitz network, such as lip_convnet", proven, {}, LIPSCHITZ),
     ("weights that are not finite", proven, dict(on=("lipschitz", np.nan)), LIPSCHITZ),
     (
         "certify the float32 weights",
@@ -529,7 +529,7 @@ DETERMINISTIC = [
         dict(on=("lipschitz", 0.0, ml_dtypes.bfloat16)),
         LIPSCHITZ,
     ),
-    ("as dist_net", boxed, dict(radii=(0.1,)), BOXES),
+    ("such as dist_net", boxed, dict(radii=(0.1,)), BOXES),
     (r"radii in \(0, 1\]", boxed, BOXES | dict(radii=(0.0,)), BOXES),
     (
         r"radii in \(0, 1\]",

@@ -180,7 +180,10 @@ CERTIFY = {
     "chunk": ("chunk=-1", names("chunk", -1)),
     "procedure": ("procedure=x", names("procedure", "x")),
     "name": ("name=x", "no certificate is called 'x'; there are denoised_smoothing, "),
-    "not lipschitz": ("name=lipschitz", "needs a Lipschitz network, as lip_convnet"),
+    "not lipschitz": (
+        "name=lipschitz",
+        "needs a Lipschitz network, such as lip_convnet",
+    ),
     "batch": ("batch=0", names("certify.batch", 0)),
     "step": ("step=0", names("certify.step", 0)),
     "start": ("start=5000", "leave none of 797 images"),
@@ -624,7 +627,10 @@ BEFORE = {
     "alpha": ("certify.alpha=0", names("alpha", 0.0)),
     "few": ("certify.n=5", "n 5 samples certify no radius"),
     "sigma": ("certify.sigma=0", names("sigma", 0.0)),
-    "name": ("certify.name=lipschitz", "needs a Lipschitz network, as lip_convnet"),
+    "name": (
+        "certify.name=lipschitz",
+        "needs a Lipschitz network, such as lip_convnet",
+    ),
     "split": ("certify.split=valid", names("split", "valid")),
     "images": ("certify.start=5000", "leave none of 797 images"),
     "alpha in eval": ("eval.certify.alpha=0", names("alpha", 0.0)),

@@ -1,16 +1,17 @@
 """`check` refuses compiled programs that do not compute as the proofs assume.
 
 XLA can be told to take NaN and infinity for impossible, and sums for associative
-(--xla_cpu_enable_fast_math and its like). A certificate leans on
+(--xla_cpu_enable_fast_math and its like). A certificate relies on
 
-- isfinite, by which an output that is NaN or infinite is no vote and no logit, also where
-  the program itself has made it;
-- sums and differences rounded to nearest in the order that is written, and nextafter: the
-  ends of an interval, and the float64 forward pass that `logit_slack` is a bound of;
+- isfinite, by which an output that is NaN or infinite counts as no vote and no logit,
+also where the program itself computed it;
+- sums and differences rounded to nearest in the order in which they are written, and
+nextafter, for the ends of intervals and for the float64 forward pass whose error
+`logit_slack` bounds;
 - float64 products of float64, which a default precision of products can shorten.
 
-Denormal numbers it does not lean on: XLA may flush them, which is 1e-308 beside slacks of
-2^-30 times a constant.
+It does not rely on denormal numbers: XLA may flush them, and 1e-308 is nothing beside
+slacks of 2^-30 times a constant.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from jaxcert.errors import InputError
 
 @functools.cache
 def check() -> None:
-    """Runs two small programs, once per process. Raises InputError if they do not compute
-    what certificates lean on."""
+    """Run two small programs, once per process. Raises InputError if they do not
+    compute as certificates assume."""
     for dtype in (np.float32, np.float64):
         name = np.dtype(dtype).name
         try:
@@ -46,13 +47,13 @@ def check() -> None:
         if wrong:
             raise InputError(
                 f"compiled programs here get {' and '.join(wrong)} wrong in {name}, and "
-                "certificates lean on them: leave --xla_cpu_enable_fast_math and its like "
+                "certificates rely on them: leave --xla_cpu_enable_fast_math and its like "
                 "out of XLA_FLAGS, and JAX_DEFAULT_MATMUL_PRECISION unset."
             )
 
 
 def outcomes(dtype) -> list[tuple]:
-    """(what, found, expected) of each thing that is leaned upon; arrays of one shape."""
+    """Return (name, found, expected) of each assumption, as arrays of one shape."""
     tiny = np.finfo(dtype).eps
     special = np.array([1, np.nan, np.inf, -np.inf, np.finfo(dtype).max], dtype)
     finite, steps, sums = _program(special, np.array([tiny / 4, 3, 10], dtype))
@@ -62,7 +63,7 @@ def outcomes(dtype) -> list[tuple]:
         ("nextafter", steps, np.array([np.nextafter(dtype(1), dtype(4)), 1], dtype)),
         ("the order of sums", sums, np.zeros(3, dtype)),
     ]
-    if dtype is np.float64:  # 2^-28 is lost in every shorter product
+    if dtype is np.float64:  # 2^-28 would be lost in any shorter product
         a, b = np.full(16, 1 + 2.0**-28), np.full(16, 1 + 2.0**-26)
         errors = np.abs(np.asarray(_products(a, b)) / 16 - a[0] * b[0])
         found.append(("products", errors < 2.0**-40, np.ones(2, bool)))
@@ -73,7 +74,7 @@ def outcomes(dtype) -> list[tuple]:
 def _program(special, x):
     one, nan, inf, low, most = special
     small, three, ten = x
-    # NaN and infinity that the program makes, in rows as logits have them
+    # NaN and infinity that the program computes, in rows like logits
     made = jnp.stack([jnp.log(-one), inf - inf, most * three, low * 0])
     rows = jnp.where(jnp.eye(4, 8, dtype=bool), made[:, None], one)
     finite = jnp.concatenate([jnp.isfinite(special), jnp.isfinite(rows).all(1)])
@@ -86,7 +87,8 @@ def _program(special, x):
 
 @jax.jit
 def _products(a, b):
-    """sum_i a_i b_i of 16 numbers each, by a matrix product and by a convolution."""
+    """Return sum_i a_i b_i of 16 numbers each, by a matrix product and by a
+    convolution."""
     image, kernel = a.reshape(1, 4, 4, 1), b.reshape(4, 4, 1, 1)
     axes = ("NHWC", "HWIO", "NHWC")
     convolved = jax.lax.conv_general_dilated(

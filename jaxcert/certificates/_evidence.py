@@ -1,11 +1,13 @@
-"""What a re-check reads of a record: numbers of its header, and columns of evidence.
+"""What a re-check reads from a record: numbers of its header, and columns of evidence.
 
-A certificate's module has `recheck(c, rows) -> (proven, holds)` beside the code that made the
-numbers: rows are positions of predictions, proven float64 [R] the radius that the evidence of
-each row proves, holds bool [R] whether its radius is at most that and the row agrees with
-itself. It reads the header and the evidence alone, and calls nothing of what certified but
-the formulas of `statistics`, `norms` and `sequential`. analysis/recheck.py finds it by the
-header's method and calls it on some thousand rows at a time.
+A certificate's module has `recheck(c, rows) -> (proven, holds)` beside the code that
+made the
+numbers: rows are positions of predictions, proven float64 [R] the radius that the
+evidence of each row proves, holds bool [R] whether its radius is at most that and the
+row agrees with itself. It reads the header and the evidence alone, and of the code that
+certified it calls only the formulas of `statistics`, `norms` and `sequential`.
+analysis/recheck.py finds it by the header's method and calls it on some thousand rows
+at a time.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from jaxcert.certificates import norms, statistics
 from jaxcert.errors import InputError
 
 ROUNDING = 1e-13
-"""In units of sigma. Another version of scipy may differ by a few ulp; statistics rounds
-down by ten times more."""
+"""The tolerance of a radius, in units of sigma. Another version of scipy may differ by
+a few ulp; `statistics` rounds down by ten times more."""
 
 
 class Unknown(Exception):
@@ -36,7 +38,8 @@ class Missing(Exception):
 
 
 def procedure(c: Certificates) -> dict[str, Any]:
-    """Return the header's procedure; an empty one where the header has nonsense there."""
+    """Return the header's procedure; an empty one where the header has none that can be
+    read."""
     found = c.header.get("procedure")
     return found if isinstance(found, dict) else {}
 
@@ -61,7 +64,7 @@ def contradiction(fault: str) -> InputError:
 
 
 def need(c: Certificates, *columns: str) -> None:
-    """Raises Missing if the rows have no such columns."""
+    """Raises Missing if the rows lack one of these columns."""
     for column in columns:
         if getattr(c, column) is None:
             raise Missing(f"its rows have no {column}")
@@ -106,15 +109,16 @@ def radii(c: Certificates) -> np.ndarray:
     )
     if not numbers:
         raise InputError(
-            "the record's procedure.radii are no numbers: certify into another file with "
+            "the record's procedure.radii are not numbers: certify into another file with "
             "--out."
         )
     return np.sort(np.asarray(given, np.float64))
 
 
 def law(c: Certificates) -> dict[str, Any]:
-    """Return noise, norm, sigma, size of the images and least tail, as `norms` takes them.
-    Raises InputError for a pair without a radius, and numbers that cannot be."""
+    """Return noise, norm, sigma, size of the images and least tail, as `norms` takes
+    them. Raises InputError for a pair of noise and norm without a radius, and for
+    impossible numbers."""
     noise = procedure(c).get("noise", "gaussian")
     norm = c.header.get("norm", "l2")
     norms.check(noise, norm)
@@ -134,7 +138,7 @@ def law(c: Certificates) -> dict[str, Any]:
 
 
 def radius_of(c: Certificates) -> Callable[[np.ndarray], np.ndarray]:
-    """Return upper bounds of 1 - p -> radii, by the header's law."""
+    """Return the function from upper bounds of 1 - p to radii, by the header's law."""
     return partial(norms.radius, **law(c))
 
 
@@ -166,7 +170,7 @@ def looks(c: Certificates) -> tuple[int, ...]:
         or found[-1] != n
     ):
         raise InputError(
-            f"the record's procedure.looks are {found}, no rising numbers of votes up to "
+            f"the record's procedure.looks are {found}, not rising numbers of votes up to "
             f"{n}: certify into another file with --out."
         )
     return tuple(found)
@@ -184,8 +188,9 @@ def votes_at(c: Certificates, rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def path(c: Certificates, rows: np.ndarray, looks: tuple[int, ...]):
-    """Return (agreeing [R,J], at most the looks; bool [R]: whether these can be votes at the
-    looks that end where the row's n says, at its votes for the predicted class)."""
+    """Return (agreeing [R,J], holds bool [R]): the votes at the looks, at most the
+    numbers of votes there, and whether they can be votes at these looks that end at the
+    row's n with its votes for the predicted class."""
     agreeing = votes_at(c, rows, len(looks))
     taken = agreeing >= 0
     last = np.maximum(taken.sum(1) - 1, 0)

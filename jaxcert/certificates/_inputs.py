@@ -11,8 +11,8 @@ from jaxcert.ops import images
 
 
 def inside(inner: Certifier, **more) -> Certifier:
-    """Return the certifier for images in [0, 1] alone, as trained networks take them; more:
-    what its header says besides."""
+    """Return the certifier for images in [0, 1] alone, as trained networks take them;
+    more: further fields of its header."""
     header = inner.header | more
 
     def certify(key, image, label, index) -> Certificates:
@@ -35,8 +35,9 @@ def check_lengths(image, label, index) -> None:
 
 
 def check_index(index) -> np.ndarray:
-    """int64 [B]. An index is folded into a key as 32 bits: a larger one would repeat noise,
-    as one that comes twice does."""
+    """Return the indices, int64 [B]. Raises InputError for one outside 32 bits or one
+    that comes twice: an index is folded into a key as 32 bits, and both would repeat
+    noise."""
     index = np.asarray(index)
     whole = index.dtype.kind in "iu" or not index.size
     if not whole or index.size and (index.min() < 0 or index.max() >= 2**32):

@@ -1,5 +1,5 @@
-"""What certificates make of trained networks: votes need their arrays finite and prepared, and
-denoisers and classifiers behind them come as functions of one image batch."""
+"""Turns trained networks into what certificates need: finite and prepared arrays for
+votes, and denoisers and the classifiers behind them as functions of a batch of images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from jaxcert.interfaces import Network, PyTree
 
 
 def has_arrays(network: Network) -> bool:
-    """Return False for a network of shapes (jax.ShapeDtypeStruct), as one has before it is
+    """Return False for a network of shapes (jax.ShapeDtypeStruct), which is all there
+    is before training: its certifier can be made, which checks all settings, but not
+    run.
     trained: a certifier of it can be made, which looks at all settings, and not be run."""
     leaves = jax.tree.leaves((network.params, network.state))
     return not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
@@ -37,7 +39,7 @@ def prepared(network: Network, what: str = "the network") -> tuple[PyTree, PyTre
 
 @jax.jit
 def _all_finite(tree) -> jax.Array:
-    """Whether all numbers are finite, and variances not negative."""
+    """Return whether all numbers are finite, and variances not negative."""
     good = []
     for path, x in jax.tree.leaves_with_path(tree):
         if jnp.issubdtype(x.dtype, jnp.inexact):
@@ -52,8 +54,9 @@ def in_float32(network: Network) -> Network:
 
 
 def denoiser_of(network: Network) -> Partial:
-    """Return the diffusion.classifiers.Denoise of an EDM, its arrays arguments of what is
-    compiled. Raises InputError for a classifier, or a parameter that is not finite."""
+    """Return the diffusion.classifiers.Denoise of an EDM, whose arrays are arguments of
+    the compiled program. Raises InputError for a classifier, or a parameter that is not
+    finite."""
     model = network.model
     if model.unconditional is None:
         raise InputError(
@@ -78,7 +81,8 @@ def _denoise_of(apply):
 
 
 def classifier_of(network: Network) -> Partial:
-    """Return image [B,H,W,C] in [0, 1] -> logits [B,K]. Raises InputError for a denoiser."""
+    """Return the function from images [B,H,W,C] in [0, 1] to logits [B,K]. Raises
+    InputError for a denoiser."""
     if network.model.unconditional is not None:
         raise InputError("networks.classifier holds a denoiser: name a classifier.")
     arrays = prepared(network, "networks.classifier")

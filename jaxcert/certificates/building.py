@@ -1,4 +1,4 @@
-"""Builds what config.certify names: the certificate and the images that it is for."""
+"""Builds the certificate that config.certify names, and selects its images."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def selected(chosen: ConfigDict, size: int) -> list[int]:
 
 
 def check_selection(chosen: ConfigDict) -> None:
-    """Raises InputError for split, start, stop, step or batch that fit no data set, and for
-    radii that no column of a table can have."""
+    """Raises InputError for a split, start, stop, step or batch that fits no data set,
+    and for radii that are not finite numbers from 0 up."""
     one_of(("train", "test"), of="certify", split=chosen.split)
     for radius in chosen.radii:
         at_least(0, of="certify", radii=radius)

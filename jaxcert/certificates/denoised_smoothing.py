@@ -4,8 +4,8 @@ Adversarial Robustness for Free! (2023, arXiv:2206.10550).
     f(x + delta) = classifier(clip(h(2 (x + delta) - 1, 2 sigma, no class)))
     g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py
 
-One evaluation of the denoiser per vote. An EDM is asked at the noise there is; nothing is
-added to the image again. `methods/denoised.py` fine-tunes the classifier on such images.
+A vote takes one evaluation of the denoiser, at the noise that the image has; no noise
+is added again. `methods/denoised.py` fine-tunes the classifier on such images.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def make(
     sigma: float,
     **options: Unpack[smoothing.Options],
 ) -> Certifier:
-    """The certifier of a classifier behind an EDM, which is `network`. sigma in pixels of
-    [0, 1]; options: of smoothing.certifier.
+    """Return the certifier of a classifier behind an EDM, which is `network`. sigma in
+    pixels of [0, 1]; options: those of smoothing.certifier.
 
     Raises InputError for an EDM that cannot denoise without a class, a classifier of other
     images, and what smoothing.certifier refuses.
@@ -54,7 +54,7 @@ def make(
         )
     if model.num_classes and judge.num_classes != model.num_classes:
         raise InputError(
-            f"networks.classifier tells {judge.num_classes} classes, the EDM "
+            f"networks.classifier has {judge.num_classes} classes, the EDM "
             f"{model.num_classes}: name one of the same classes."
         )
     exact = None
@@ -80,7 +80,7 @@ def _vote(network: Network, classifier: Network, sigma: float) -> Partial:
 def _vote_of(sigma: float):
     def vote(denoise, classify, keys, noisy):
         clean = edm.one_step(denoise, noisy, sigma)
-        # rectifiers of a compiled classifier may turn NaN into 0
+        # the rectifiers of a compiled classifier may turn NaN into 0
         finite = jnp.isfinite(clean).all((1, 2, 3))[:, None]
         return jnp.where(finite, classify(clean), jnp.nan)
 

@@ -11,13 +11,13 @@ Theorem 3.1.
 | w_t, sigma_t, T' | Levels.weight, Levels.sigma (of [-1, 1]), levels |
 | p_A - p_B | the margin f_a - f_b: the softmax is not needed |
 
-f is an expectation. The class a is chosen by n0 draws of the noise, its margins are bounded
-from n others, so a false radius has probability at most alpha (diffusion/lipschitz.py has the
-constants, which are not the paper's, and the proof). Noise is taken as exactly normal: what
-float32 loses of x + s_t eps is not in the bound, and n ends where so many draws could tell
-(certificates/noise.py). Evidence of a row: the bounds, as
-logits 0 for a and minus the bound for the others. An image without a positive bound is an
-abstention.
+f is an expectation. The class a is chosen by n0 draws of the noise, its margins are
+bounded from n others, so a false radius has probability at most alpha
+(diffusion/lipschitz.py has the constants, which are not the paper's, and the proof).
+Noise is taken to be exactly normal: the rounding of x + s_t eps in float32 is not in
+the bound, and n is limited to what cannot distinguish float32 noise from normal noise
+(certificates/noise.py). Evidence of a row: the bounds, as logits 0 for a and minus the
+bound for the others. For an image without a positive bound the certificate abstains.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from jaxcert.interfaces import Certifier, Network, Plan
 from jaxcert.ops.images import check_range, unit
 
 _PAIRS = (1000, 80)
-"""Draws times classes of a forward pass, on an accelerator and on a CPU."""
+"""How many pairs of a draw and a class a forward pass takes, on an accelerator and on a
+CPU."""
 _BOUNDS = {
     "bernstein": statistics.empirical_bernstein_lower,
     "hoeffding": statistics.hoeffding_lower,
@@ -65,11 +66,13 @@ def make(
     chunk: int = 0,
     mesh: Mesh | None = None,
 ) -> Certifier:
-    """Certifier of the diffusion classifier of an EDM, in l2.
+    """Return the certifier of the diffusion classifier of an EDM, in l2.
 
-    weighting, levels, sigma_end, drop_below: of classifiers.dc, in the scale of [-1, 1].
-    cap: errors above it count as it, which makes L_margin smaller than the margins; 1 is the
-    paper's classifier. n0, n: draws that choose the class, and that bound its margins.
+    weighting, levels, sigma_end, drop_below: arguments of classifiers.dc, in the scale
+    of [-1, 1].
+    cap: larger errors count as this one, which reduces L_margin more than the margins;
+    1 is the paper's classifier. n0, n: draws that choose the class, and that bound its
+    margins.
     bound: bernstein | hoeffding. chunk: draws in one forward pass (0: by the device).
 
     Raises InputError for a classifier, an EDM without classes, or impossible numbers.
@@ -82,15 +85,15 @@ def make(
             "the EDM has no classes, so it classifies nothing: give one trained with labels."
         )
     whole_from(1, n0=n0)
-    whole_from(2, n=n)  # for a variance
+    whole_from(2, n=n)  # two for a variance
     whole_from(0, chunk=chunk)
     within("(0, 1)", alpha=alpha)
     one_of(_BOUNDS, bound=bound)
     most = round(1 / noise.least_tail("gaussian"))
     if n > most:
         raise InputError(
-            f"n {n} draws tell float32 noise from normal noise, which the certificate is of: "
-            f"give at most {most}."
+            f"n {n} draws distinguish float32 noise from the normal noise that the "
+            f"certificate assumes: give at most {most}."
         )
     asked = dict(weighting=weighting, sigma_end=sigma_end, drop_below=drop_below)
     law = classifiers.dc(model.num_classes, levels, **asked)
@@ -181,7 +184,7 @@ def make(
             **asked,
         },
         "pairwise_bound": constant,
-        # of one logit at these weights, for comparison only
+        # the constant of one logit at these weights, for comparison only
         "published_lipschitz": {
             "theorem": lipschitz.lipschitz_paper(weight, sigma, dims=dims),
             "code": lipschitz.lipschitz_repo(weight, sigma),
@@ -191,8 +194,9 @@ def make(
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(proven, holds), see _evidence.py: the bounds of the margins stand as logits, of which
-    a radius follows as in the Lipschitz certificate, from as many draws as were asked for."""
+    """Return (proven, holds), see _evidence.py. The record has the bounds of the
+    margins as logits, from which a radius follows as in the Lipschitz certificate, for
+    as many draws as were asked for."""
     _evidence.name_of(c, ("margin",))
     _evidence.need(c, "logits")
     if c.header.get("norm") != "l2":
@@ -204,8 +208,9 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):
-    """(errors, memory), of (key, image [H,W,C] in [0, 1], draws): u float32 [draws,T,K] on the
-    host, and the bytes that these take on each device."""
+    """Return (errors, memory), two functions of (key, image [H,W,C] in [0, 1], draws):
+    the errors u float32 [draws,T,K] on the host, and the bytes that they take on each
+    device."""
     levels = tuple(law.levels.sigma.tolist())
     classes = law.num_classes
     devices = 1 if mesh is None else mesh.shape["data"]
@@ -237,7 +242,8 @@ def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):
 
 @functools.partial(jax.jit, static_argnames=("levels", "classes", "size", "mesh"))
 def _errors(denoise, key, image, first, *, levels, classes, size, mesh):
-    """u [size, T, K] of draws from `first` on: draw j takes its noise from fold_in(key, j)."""
+    """Return the errors u [size, T, K] of the draws from `first` on; draw j takes its
+    noise from fold_in(key, j)."""
     sigma = jnp.asarray(levels, jnp.float32)
     clean = edm.to_signed(image)
     label = jnp.tile(jnp.arange(classes, dtype=jnp.int32), size)

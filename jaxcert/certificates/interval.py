@@ -1,16 +1,17 @@
-"""Interval certificate of distance nets: verified, or not, at given l_inf radii.
+"""Interval certificate of distance nets: an image is verified, or not, at given l_inf
+radii.
 
-Zhang et al. (2021, arXiv:2102.05363), section 4.3; what both repositories report as certified
-accuracy. The
-box [max(x - eps, 0), min(x + eps, 1)] of valid images goes through the network layer by
-layer. The prediction y holds in it if a lower bound of z_y - z_j is positive for every
-j != y. Never weaker than the Lipschitz margin at the same eps: pixels are clipped, and each
-neuron keeps its own slack.
+Zhang et al. (2021, arXiv:2102.05363), section 4.3; which both repositories report as
+certified accuracy. The box [max(x - eps, 0), min(x + eps, 1)] of valid images goes
+through the network layer by layer. The prediction y holds in it if a lower bound of
+z_y - z_j is positive for every j != y. It is never weaker than the Lipschitz margin at
+the same eps, because pixels are clipped and each neuron keeps its own slack.
 
-Every positive radius of `certify.radii` is tried; `radius` is the largest that holds, 0 if
-none does. Everything is float64; a bound counts only above twice `logit_slack`, as in
-lipschitz.py, and the box is rounded outwards. The least bound of every radius goes into
-the record (`least_margins`), so that a radius raised afterwards is noticed.
+Every positive radius of `certify.radii` is tried; `radius` is the largest that holds, 0
+if none does. Everything is float64; a bound counts only above twice `logit_slack`, as
+in lipschitz.py, and the box is rounded outwards. The least bound of every radius goes
+into the record (`least_margins`), so that the re-check notices a radius that was raised
+afterwards.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ from jaxcert.records import SAME
 def make(
     network: Network, *, radii: tuple[float, ...], mesh: Mesh | None = None
 ) -> Certifier:
-    """Certifier of a network with interval bounds; radii in pixels. Deterministic.
+    """Return the certifier of a network with interval bounds, which is deterministic;
+    radii are in pixels.
 
-    Raises InputError for another network, or radii of which none is in (0, 1].
+    Raises InputError for a network without such bounds, and if no radius is in (0, 1].
     """
     model = network.model
     if model.interval_margins is None:
         raise InputError(
-            "the interval certificate needs a network with interval bounds, as dist_net."
+            "the interval certificate needs a network with interval bounds, such as dist_net."
         )
     tried = sorted({float(r) for r in radii if r != 0})
     if not tried or not all(0 < r <= 1 for r in tried):
@@ -76,7 +78,7 @@ def make(
                 found = margins_of(model.interval_margins, params, state, images, y, r)
                 least = np.where(own, np.inf, np.asarray(found)[:rows]).min(1)
                 evidence[:, j] = least
-                holds = (least > 2 * slack) & finite  # false for NaN
+                holds = (least > 2 * slack) & finite  # also false for NaN
                 radius[holds] = r
                 if not holds.any():  # boxes only grow
                     break
@@ -107,18 +109,18 @@ def make(
 
 @partial(jax.jit, static_argnums=0)
 def margins_of(interval_margins, params, state, image, label, eps):
-    """Lower bounds [B,K] of z_label - z_j in the box of valid pixels around images [B,H,W,C];
-    eps in pixels, the box rounded outwards."""
+    """Return lower bounds [B,K] of z_label - z_j in the box of valid pixels around
+    images [B,H,W,C]; eps in pixels, the box rounded outwards."""
     lower = jnp.maximum(jnp.nextafter(image - eps, -jnp.inf), 0)
     upper = jnp.minimum(jnp.nextafter(image + eps, jnp.inf), 1)
     return interval_margins(params, state, lower, upper, label)
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(proven, holds), see _evidence.py: proven is the largest of procedure.radii whose least
-    margin, the least lower bound of z_y - z_j on its box, is above twice the slack. Margins do
-    not grow with the box and are at most z_y - z_j at the image, up to twice the slack; the
-    predicted class y has the largest logit."""
+    """Return (proven, holds), see _evidence.py: proven is the largest of
+    procedure.radii whose least margin, the least lower bound of z_y - z_j on its box,
+    is above twice the slack. Margins do not grow with the box and are at most z_y - z_j
+    at the image, up to twice the slack; the predicted class y has the largest logit."""
     _evidence.name_of(c, ("interval",))
     _evidence.need(c, "logits")
     radius, y, logits = c.radius[rows], c.predicted[rows], c.logits[rows]
@@ -134,7 +136,9 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # the slack of a row that another device appended: see `lipschitz.recheck`
     least_sure, most_wrong = 2 * slack * (1 - SAME), 2 * slack * (1 + SAME)
     proven, fits = np.zeros(len(rows)), at_image >= 0
-    if c.margins is not None:  # of version 0.1, of the row's own radius
+    if (
+        c.margins is not None
+    ):  # a record of version 0.1 has that of the row's own radius
         margins = np.where(others, c.margins[rows], np.inf).min(1)
         proven = np.where(margins > least_sure, radius, 0.0)
         fits &= ~(margins > at_image + most_wrong)
@@ -148,7 +152,7 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sure = least > least_sure
         largest = np.where(sure, tried, 0.0).max(1, initial=0.0)
         proven = np.where(np.isnan(least).all(1), proven, largest)
-        # of the image and of every smaller box that was looked at
+        # those of the image and of every smaller box that was computed
         before = np.fmin.accumulate(np.column_stack([at_image, least[:, :-1]]), axis=1)
         fits &= ~(least > before + most_wrong).any(1)
     holds = fits & (radius <= proven) & ((radius == 0) | np.isin(radius, tried))
@@ -156,8 +160,8 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def notes(c: Certificates, rows: np.ndarray) -> list[str]:
-    """A sentence if rows keep less than was looked at, the margins up to the first radius that
-    fails: those of version 0.1 do."""
+    """Return a sentence if rows keep fewer margins than were computed, which are those
+    up to the first radius that fails, as rows of version 0.1 do."""
     tried, radius = _evidence.radii(c), c.radius[rows]
     known = np.zeros((len(rows), len(tried)), bool)
     if c.least_margins is not None:

@@ -7,15 +7,16 @@ z_y - z_j is pairwise[y,j]-Lipschitz in pixels, so no image within
 changes the prediction (Tsuzuku, Sato and Sugiyama 2018; LOT: sqrt(2) L for all pairs;
 normalised last layer: L |w_y - w_j|).
 
-`radius` stands on `Model.lipschitz_bound`, a proven bound of the prepared kernels, and on a
-float64 forward pass; `radius_paper` is what the originals print, with their estimate of the
-same constants. Rounding: every logit counts as wrong by `logit_slack`, and the radius is at
-most the exact value of the numbers in the record. What float64 loses grows with the numbers
-inside the network: an image as the first layer sees it, and what the parameters add to it
-(a bias can be huge and cancelled later). The slack is 2^-30 of the largest difference that
-the network can make within the pixel box (its constant times the box' diameter), some 10^6
-times the loss in forty layers, and 2^-40 of all that is added, some 10^4 times the loss;
-where layers can expand, both times the growth until the logits.
+`radius` follows from `Model.lipschitz_bound`, a proven bound of the prepared kernels,
+and on a float64 forward pass; `radius_paper` is the radius that the originals print,
+with their estimate of the same constants. Rounding: every logit counts as wrong by
+`logit_slack`, and the radius is at most the exact value of the numbers in the record.
+The rounding error of float64 grows with the numbers inside the network: an image as the
+first layer sees it, and what the parameters add to it (a bias can be huge and cancel
+later). The slack is 2^-30 of the largest difference that the network can make within
+the pixel box (its constant times the box' diameter), some 10^6 times the error of forty
+layers, plus 2^-40 of all that is added, some 10^4 times its error; where layers can
+expand, both are multiplied by the growth up to the logits.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ from jaxcert.records import SAME
 def make(
     network: Network, *, bound: str = "tight", mesh: Mesh | None = None
 ) -> Certifier:
-    """Certifier of a Lipschitz network; deterministic, so alpha is 0 and keys are unused. The
-    constants are proven when the header or a radius is first asked for.
+    """Return the certifier of a Lipschitz network. It is deterministic, so alpha is 0
+    and keys are unused. The constants are proven when the header or a radius is first
+    asked for.
 
     bound: tight | torus, of zero-padded convolutions (ops.spectral.conv_bound); torus takes
     seconds where tight takes minutes, for radii some tenths of a percent smaller per layer on
@@ -58,7 +60,7 @@ def make(
     one_of(("tight", "torus"), bound=bound)
     if model.lipschitz_bound is None:
         raise InputError(
-            "the lipschitz certificate needs a Lipschitz network, as lip_convnet; other "
+            "the lipschitz certificate needs a Lipschitz network, such as lip_convnet; other "
             "classifiers are certified by smoothing."
         )
     check_weights(network)
@@ -130,11 +132,11 @@ class _Proof(NamedTuple):
     """float64 [K,K], the estimate of the originals"""
     slack: float
     header: dict[str, Any]
-    """what the header says of these"""
+    """the fields of the header with these constants"""
 
 
 def _tell() -> Tell:
-    """Progress of the bounds of single layers, each of which can take minutes."""
+    """Report the bounds of single layers as progress, because each can take minutes."""
     line = None
 
     def tell(done: int, total: int) -> None:
@@ -146,8 +148,8 @@ def _tell() -> Tell:
 
 
 def evaluated(network: Network, mesh: Mesh | None):
-    """(params, state) in float64, prepared, on all devices. Raises InputError as
-    `check_weights`."""
+    """Return (params, state) in float64, prepared and on all devices. Raises InputError
+    as `check_weights` does."""
     check_weights(network)
     with jax.enable_x64(True):
         params, state = jax.tree.map(_float64, (network.params, network.state))
@@ -159,8 +161,8 @@ def evaluated(network: Network, mesh: Mesh | None):
 
 
 def check_weights(network: Network) -> None:
-    """Raises InputError for weights that no certificate can rest on, and where compiled
-    programs are inexact."""
+    """Raises InputError for weights of which no certificate can be made, and where
+    compiled programs are inexact."""
     _arithmetic.check()
     leaves = jax.tree.leaves((network.params, network.state))
     leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
@@ -175,7 +177,7 @@ def check_weights(network: Network) -> None:
 
 
 def logit_slack(model: Model, params, state, bound: Bound) -> float:
-    """How far each float64 logit may be off, see above."""
+    """Return how far each float64 logit may be off, as explained above."""
     off = ~np.eye(model.num_classes, dtype=bool)
     constant = max(float(bound.pairwise[off].max()), bound.growth)
     if not math.isfinite(constant):
@@ -185,8 +187,8 @@ def logit_slack(model: Model, params, state, bound: Bound) -> float:
 
 
 def _added(model: Model, params, state) -> float:
-    """Most that the parameters of a network whose layers are contractions add to the norm
-    of its activations."""
+    """Return the most that the parameters can add to the norm of the activations of a
+    network whose layers are contractions."""
     if model.norm == "linf":  # distances: |x - w| is at most |x| + |w|
         return sum(float(np.abs(a).max()) for a in jax.tree.leaves((params, state)))
     # kernels add nothing, any other array as much as a bias at every pixel
@@ -198,8 +200,8 @@ def _added(model: Model, params, state) -> float:
 
 
 def on_devices(image, mesh: Mesh | None):
-    """float64 images in [0, 1], split over the devices; the last one repeated until they
-    divide them."""
+    """Return float64 images in [0, 1], split over the devices; the last image is
+    repeated until their number divides evenly."""
     devices = 1 if mesh is None else mesh.shape["data"]
     image = np.asarray(image)
     check_range(image)
@@ -212,23 +214,24 @@ def on_devices(image, mesh: Mesh | None):
 
 @partial(jax.jit, static_argnums=0)
 def logits_of(apply, params, state, image):
-    """[B,K]; NaN for an image with a pixel that is not finite, which rectifiers of compiled
-    programs on a CPU turn into 0."""
+    """Return the logits [B,K]. They are NaN for an image with a pixel that is not
+    finite, because the rectifiers of compiled programs on a CPU turn NaN into 0."""
     logits = apply(params, state, image)[0]
     known = jnp.isfinite(image).all((1, 2, 3))
     return jnp.where(known[:, None], logits, jnp.nan)
 
 
 def _paper_radius(logits, pairwise, y) -> np.ndarray:
-    """float64 [B]; 0 where there is no margin."""
+    """Return the radius with the estimated constants, float64 [B]; 0 where there is no
+    margin."""
     with jax.enable_x64(True):
         radius = margins.radius(jnp.asarray(logits), jnp.asarray(pairwise), y)
     return np.maximum(np.nan_to_num(np.asarray(radius)), 0.0)
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(proven, holds), see _evidence.py, by `recheck_margins` with a slack that the constants
-    of the header and the pixels of its model allow."""
+    """Return (proven, holds), see _evidence.py, by `recheck_margins` with a slack that
+    the constants of the header and the pixels of its model allow."""
     _evidence.name_of(c, ("margin",))
     _evidence.need(c, "logits")
     classes = c.logits.shape[1]
@@ -238,8 +241,9 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_slack(c: Certificates, constant: float, of: str) -> None:
-    """Raises InputError for a header whose slack is below what `logit_slack` has for images of
-    its model and the constant alone; of: what of the header says the constant."""
+    """Raises InputError for a header whose slack is below that of `logit_slack` for
+    images of its model and the constant alone. of: the field of the header with the
+    constant."""
     if not (shape := _evidence.image_shape(c)):
         return
     slack = _evidence.procedure(c).get("logit_slack")
@@ -251,9 +255,10 @@ def check_slack(c: Certificates, constant: float, of: str) -> None:
 
 
 def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(proven, holds), see _evidence.py: proven = min_j (z_y - z_j - 2 s) / pairwise[y, j] with
-    y the predicted class, which has the largest logit, z and s = procedure.logit_slack in
-    float64, and pairwise [K,K], or one number for all pairs, of the header."""
+    """Return (proven, holds), see _evidence.py: proven = min_j (z_y - z_j - 2
+    s) / pairwise[y, j] with y the predicted class, which has the largest logit, z and
+    s = procedure.logit_slack in float64, and pairwise [K,K], or one number for all
+    pairs, of the header."""
     logits, y = c.logits[rows], c.predicted[rows]
     slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
     pairwise = _pairwise(c, logits.shape[1])[y]
@@ -262,7 +267,9 @@ def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.n
 
     def radius(margin):
         ratio = margin / pairwise
-        ratio = np.where(np.isnan(ratio), 0.0, ratio)  # 0 / 0, inf / inf: no proof
+        ratio = np.where(
+            np.isnan(ratio), 0.0, ratio
+        )  # 0 / 0 and inf / inf prove nothing
         return np.maximum(np.where(others, ratio, np.inf).min(1), 0.0)
 
     # The same sums in another order may round differently. A row that another device
@@ -278,7 +285,7 @@ def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _pairwise(c: Certificates, classes: int) -> np.ndarray:
-    """The header's bounds [K,K]. Raises InputError for what is none."""
+    """Return the header's bounds [K,K]. Raises InputError if they are not bounds."""
     try:
         bound = np.asarray(c.header.get("pairwise_bound"), np.float64)
         pairwise = np.broadcast_to(bound, (classes, classes))
@@ -288,7 +295,7 @@ def _pairwise(c: Certificates, classes: int) -> np.ndarray:
     symmetric = np.allclose(pairwise, pairwise.T, rtol=2 * SAME, atol=0, equal_nan=True)
     if not (off_diagonal >= 0).all() or bound.ndim not in (0, 2) or not symmetric:
         raise InputError(
-            f"the record's pairwise_bound is no bound for {classes} classes: certify "
+            f"the record's pairwise_bound is not a bound for {classes} classes: certify "
             "into another file with --out."
         )
     return pairwise

@@ -7,18 +7,24 @@
 | uniform  | 2^23 values of float32 | b (1 - 2^-22)     | 1 - p = 1e-6: b (1 - 2e-6) |
 | grid     | 64 bits a pixel        | as the table goes | as n goes |
 
-gaussian, uniform, laplace: x + scale * Z in float32, as in the papers. In floating point
-    that is not quite a shift of one law: the last bits of x + Z tell of x (Jin et al. 2022;
-    Voracek & Hein 2023). And a pixel is one of 2^23 values, none beyond the ends. For a
+gaussian, uniform, laplace: x + scale * Z in float32, as in the papers. In floating
+    point that is not quite a shift of one law: the last bits of x + Z depend on x (Jin
+    et al. 2022; Voracek & Hein 2023). Moreover Z takes 2^23 values, none beyond the
+    ends. For a
     half-space across one pixel, just inside the printed radius, whatever the number of
-    votes that agree, enumeration of all values gives the exact rate of false certificates:
+    votes that agree, enumeration of all values gives the exact rate of false
+    certificates:
     at most 1.001 alpha for n = 10^4, 1.007 alpha for 10^5 (1.005 alpha where all votes
-    agree) and 1.06 alpha for 10^6 with gaussian and laplace noise at alpha = 0.001; 1.002,
-    1.01 and 1.12 with uniform noise. Above n = 1 / `least_tail`, 10^6, tails are raised by
-    more than two values weigh (norms.shown), and it is at most alpha.
+    agree) and 1.06 alpha for 10^6 with gaussian and laplace noise at alpha = 0.001;
+    1.002,
+    1.01 and 1.12 with uniform noise. Above n = 1 / `least_tail`, 10^6, tails are raised
+    by more than the probability of two values (norms.shown), and the rate is at most
+    alpha.
 grid: x + N / 255 with N the nearest integer to 255 sigma Z, for images whose pixels are
-    multiples of 1/255. k + N is exact in integers and equals k + 255 sigma Z rounded, so
-    the certificate is that of the base classifier "round to the grid, then f" under exact
+    multiples of 1/255. k + N is exact in integers and equals k + 255 sigma Z rounded,
+    so
+    the certificate is that of the base classifier "round to the grid, then f" under
+    exact
     Gaussian noise, to the last bit (the construction of Voracek & Hein 2023).
 
 N comes from 64 random bits u: N = i where T_i <= u < T_i+1, T_i = 2^64 Phi((i - 1/2) /
@@ -46,8 +52,8 @@ from jaxcert.errors import InputError
 from jaxcert.interfaces import Array, Key
 
 _GAP = Fraction(1, 5 * 10**12)
-"""Relative error of Phi in float64: ten times what was found against 40 digits, as far as
-9.4 sigma."""
+"""The relative error of Phi in float64: ten times what a comparison with 40 digits
+found, up to 9.4 sigma."""
 
 _WIDEST = 16
 
@@ -56,11 +62,12 @@ _TAILS = {
     "uniform": lambda z: np.maximum(1 - z, 0) / 2,
     "laplace": lambda z: np.exp(-z) / 2,
 }
-"""P(Z > z) at scale 1."""
+"""The tail P(Z > z) of each noise at scale 1."""
 
 
 def law(noise: str, sigma: float) -> Partial:
-    """(key, image [H,W,C] in [0, 1]) -> (noisy image, bool: drawn)."""
+    """Return the function that draws noise: (key, image [H,W,C] in [0, 1]) -> (noisy
+    image, bool: whether it could be drawn)."""
     if noise == "grid":
         return Partial(_grid, *_thresholds(sigma))
     scale = np.float32(norms.scale(noise, sigma))
@@ -71,10 +78,11 @@ def law(noise: str, sigma: float) -> Partial:
 
 @functools.lru_cache(maxsize=8)
 def least_tail(noise: str) -> float:
-    """Smallest 1 - p that votes under drawn noise prove; 0 for exact noise.
+    """Return the smallest 1 - p that votes under drawn noise prove; 0 for exact noise.
 
-    1e-6, or eight times what the law has beyond the last number that the generator draws,
-    where that is more. Both ends are read off the sampler itself, at its extreme bits.
+    It is 1e-6, or eight times the probability of the law beyond the last number that
+    the generator draws, where that is more. Both ends come from the sampler itself, at
+    its extreme bits.
     """
     if noise == "grid":
         return 0.0
@@ -83,15 +91,16 @@ def least_tail(noise: str) -> float:
 
 
 def _ends(noise: str) -> np.ndarray:
-    """float64 [2]: what noise of std 1 is where all bits are 0, and where all are 1."""
+    """Return float64 [2], the noise of std 1 for bits that are all 0 and for bits that
+    are all 1."""
     image = jnp.zeros((2, 1, 1), jnp.float32)
     drawn, _ = law(noise, 1.0)(counting_key(0, 2**32 - 1), image)
     return np.asarray(drawn, np.float64).ravel()
 
 
 def counting_key(start: int, step: int) -> Key:
-    """A key of no generator: number i of what is drawn from it has the bits start + i step
-    mod 2^32, the first of them where fewer are taken."""
+    """Return a key that counts instead of being random: number i drawn from it has the
+    bits start + i step mod 2^32, the first of them where fewer are taken."""
     return jax.random.wrap_key_data(np.array([start, step], np.uint32), impl=_COUNTING)
 
 
@@ -147,7 +156,8 @@ def _laplace(scale, key: Key, image: Array):
 
 
 def _grid(lower: Array, upper: Array, key: Key, image: Array):
-    """lower, upper uint32 [2,T]: the gaps around the thresholds, high and low words."""
+    """Draw an image with grid noise. lower, upper: uint32 [2,T], the gaps around the
+    thresholds as high and low words."""
     lower, upper = jnp.asarray(lower), jnp.asarray(upper)
     u = jax.random.bits(key, (2, *image.shape), jnp.uint32)
     passed = _count_below(lower, u)
@@ -159,7 +169,8 @@ def _grid(lower: Array, upper: Array, key: Key, image: Array):
 
 
 def _count_below(thresholds: Array, u: Array) -> Array:
-    """How many of the sorted thresholds [2,T] are at most u [2,...], by bisection."""
+    """Return how many of the sorted thresholds [2,T] are at most u [2,...], by
+    bisection."""
     low = jnp.zeros(u.shape[1:], jnp.int32)
     high = jnp.full(u.shape[1:], thresholds.shape[1], jnp.int32)
     for _ in range(thresholds.shape[1].bit_length()):
@@ -170,16 +181,18 @@ def _count_below(thresholds: Array, u: Array) -> Array:
 
 
 def _at_most(a: Array, b: Array) -> Array:
-    """a <= b, each 64 bits as (high, low) words."""
+    """Return whether a <= b, each 64 bits as (high, low) words."""
     return (a[0] < b[0]) | ((a[0] == b[0]) & (a[1] <= b[1]))
 
 
 @functools.lru_cache(maxsize=8)
 def _thresholds(sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """(lower, upper) ends of the gaps around T_i, uint32 [2,T], i rising from
+    """Return the (lower, upper) ends of the gaps around T_i, uint32 [2,T], with i from
     1 - T/2 to T/2.
 
-    T_i below 1/2 is computed, the others are 2^64 minus those: the law is symmetric."""
+    T_i below 1/2 are computed, and the others are 2^64 minus these, because the law is
+    symmetric.
+    """
     grid = 255 * sigma
     if sigma > _WIDEST:
         raise InputError(

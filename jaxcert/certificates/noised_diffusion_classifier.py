@@ -4,17 +4,18 @@ Models are Certifiably Robust Classifiers (2024, arXiv:2402.02316).
     f(x + delta) = argmax_y logit_y(x_tau),   x_tau = 2 (x + delta) - 1,   sigma_tau = 2 sigma
     g(x) = argmax_c P(f(x + delta) = c)                           certificates/smoothing.py
 
-logit_y is that of EPNDC, APNDC or DiffPure and DC (diffusion/classifiers.py). f draws noise
-of its own from the key of its vote. Every vote has another key, so votes are independent and
-the theorem of randomized smoothing holds for P over both kinds of noise. That is all a
-search has to keep; which classes it looks at costs accuracy at most:
+logit_y is that of EPNDC, APNDC or DiffPure and DC (diffusion/classifiers.py). f draws
+noise of its own from the key of its vote. Every vote has another key, so votes are
+independent and the theorem of randomized smoothing holds for P over both kinds of
+noise. A search has to preserve nothing else; the classes that it skips can only cost
+accuracy:
 
     full    all classes at all levels
     race    successive elimination (diffusion/racing.py)
     sift    Sift-and-Refine, repaired (diffusion/sift.py)
     hybrid  a race of the `keep` classes that a classifier of the denoised image names first
 
-Votes are never extrapolated: n votes that count are n votes that were drawn.
+Votes are never extrapolated: n votes in a record are n votes that were drawn.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ _CENTER = {
     "epndc": lambda sigma_tau: 1.8 * sigma_tau,
     "diffpure": lambda sigma_tau: 0.5,
 }
-"""Where a race starts. The target of EPNDC is noise near sigma_tau."""
+"""The noise level at which a race starts. The target of EPNDC is noise near sigma_tau."""
 _TRIED = 64
-"""Votes whose evaluations a plan counts."""
+"""The number of votes whose evaluations a plan counts."""
 
 
 class Base(NamedTuple):
-    """A base classifier; hashable, for it is part of the program."""
+    """A base classifier. It is hashable, because it is a static part of the program."""
 
     kind: str
     weighting: str
@@ -90,22 +91,26 @@ def make(
     chunk: int = 0,
     **options: Unpack[smoothing.Options],
 ) -> Certifier:
-    """The certifier of an EDM as a classifier. sigma in pixels of [0, 1], as all radii.
+    """Return the certifier of an EDM as a classifier. sigma is in pixels of [0, 1],
+    like all radii.
 
-    kind: apndc | epndc | diffpure; weighting, levels, sigma_end, drop_below, noise_from: of
-    diffusion/classifiers.py, sigmas in the scale of [-1, 1]. search: full | race | sift |
-    hybrid. c, min_levels: of the race. keep, threshold: of sift and hybrid. block: pairs of
-    image and class in one forward pass (0: by the device); chunk: votes at a time.
+    kind: apndc | epndc | diffpure; weighting, levels, sigma_end, drop_below,
+    noise_from: those of diffusion/classifiers.py, with sigmas in the scale of [-1, 1].
+    search: full | race | sift |
+    hybrid. c, min_levels: those of the race. keep, threshold: those of sift and hybrid.
+    block: pairs of image and class in one forward pass (0: by the device); chunk: votes
+    at a time.
     unconditional: another EDM for the estimate of the clean image, where the first was
-    trained with a class for every image. classifier: of hybrid, of images in [0, 1].
-    n, options: of smoothing.certifier.
+    trained with a class for every image. classifier: the one that hybrid asks, of
+    images in [0, 1].
+    n, options: those of smoothing.certifier.
 
-    Raises InputError for a network that is no denoiser or cannot do what is asked, and what
-    smoothing.certifier refuses.
+    Raises InputError for a network that is not a denoiser or cannot do what is asked,
+    and for what smoothing.certifier refuses.
     """
     for each in (network, unconditional):
         if each is not None:
-            denoiser_of(each)  # refuses what is none
+            denoiser_of(each)  # refuses networks that are not denoisers
     base = Base(
         kind,
         weighting,
@@ -123,7 +128,7 @@ def make(
         network.model.num_classes,
     )
     _check(base, network, unconditional, classifier)
-    _build(base)  # refuses what it cannot be
+    _build(base)  # refuses impossible settings
     vote = _vote(base, network, unconditional, classifier)
     networks = network, unconditional, classifier
     exact = None
@@ -150,7 +155,7 @@ def make(
         copies = jnp.repeat(unit(jnp.asarray(image[:1])), _TRIED, 0)
         noisy = copies + sigma * jax.random.normal(key, copies.shape, copies.dtype)
         keys = jax.random.split(key, _TRIED)
-        spent = evaluations(*vote.args, keys, noisy)  # of a race they vary by image
+        spent = evaluations(*vote.args, keys, noisy)  # those of a race vary by image
         return found._replace(evaluations=float(spent.mean()))
 
     described = {k: v for k, v in base._asdict().items() if k not in _unused(base)}
@@ -160,7 +165,7 @@ def make(
 
 @functools.lru_cache(maxsize=8)
 def _build(base: Base):
-    """(classifier, sieve or None, order and rule of the race)."""
+    """Return (classifier, sieve or None, order and rule of the race)."""
     asked = dict(
         weighting=base.weighting, sigma_end=base.sigma_end, drop_below=base.drop_below
     )
@@ -185,7 +190,8 @@ def _build(base: Base):
 
 
 def _decide(base: Base, denoise, others, classify, keys, noisy):
-    """(classes int32 [B], evaluations int32 [B]) of noisy images [B,H,W,C] in [0, 1]."""
+    """Return (classes int32 [B], evaluations int32 [B]) for noisy images [B,H,W,C] in
+    [0, 1]."""
     law, sieve, order, rule = _build(base)
     x = edm.to_signed(noisy)
     noise = classifiers.draws(keys, x)
@@ -238,7 +244,7 @@ def _evaluations(base, denoise, others, classify, keys, noisy):
 
 
 def _unused(base: Base) -> set[str]:
-    """Fields that do not change the votes."""
+    """Return the fields that do not change the votes."""
     unused = {"block"}
     if base.kind != "apndc":
         unused |= {"noise_from"}
@@ -273,7 +279,7 @@ def _check(base: Base, network, unconditional, classifier) -> None:
         base.kind == "apndc" and plain and base.weighting != "repo"
     ):
         raise InputError(
-            "search=sift is of apndc, from the denoised image, without drop_below and not "
+            "search=sift needs apndc, from the denoised image, without drop_below and not "
             "with weighting=repo: take search=race, or change these."
         )
     if base.search == "sift" and base.levels != sift.REFINE:
@@ -283,7 +289,7 @@ def _check(base: Base, network, unconditional, classifier) -> None:
         )
     if base.noise_from != "denoised" and base.kind != "apndc":
         raise InputError(
-            f"noise_from={base.noise_from!r} is of apndc, and kind is {base.kind}: leave it "
+            f"noise_from={base.noise_from!r} needs apndc, and kind is {base.kind}: leave it "
             "at 'denoised'."
         )
     at_least(0, drop_below=base.drop_below)
@@ -305,13 +311,14 @@ def _check(base: Base, network, unconditional, classifier) -> None:
             )
     if classifier and classifier.model.num_classes != base.num_classes:
         raise InputError(
-            f"networks.classifier tells {classifier.model.num_classes} classes, the EDM "
+            f"networks.classifier has {classifier.model.num_classes} classes, the EDM "
             f"{base.num_classes}: name one of the same classes."
         )
 
 
 def _default_chunk() -> int:
-    """Votes whose survivors share forward passes."""
+    """Return the number of votes at a time; those that are still undecided share
+    forward passes."""
     return 256 if jax.default_backend() == "cpu" else 512
 
 

@@ -1,4 +1,4 @@
-"""Radii of smoothing: which change of an image a vote probability rules out.
+"""Radii of smoothing: how far an image may be changed, given the probability of a vote.
 
 p = P(f(x + delta) = c) of the class c that is voted for; every other class has at most
 1 - p. Where p > 1/2, the smoothed classifier names c at distance < radius from x.
@@ -9,19 +9,20 @@ p = P(f(x + delta) = c) of the class c that is voted for; every other class has 
 | uniform on [-b, b], b=sqrt(3) sigma | -          | 2 b (p - 1/2)  | 2 b (1 - (3/2 - p)^(1/d)) |
 | laplace, scale b=sigma/sqrt(2) | -               | -b ln(2 (1-p)) | -                       |
 
-l2: Cohen et al. (2019). A ball of another norm lies in an l2 ball: |e|_2 <= |e|_1 and <=
-sqrt(d) |e|_inf. Uniform: a shift by e leaves the share prod(1 - |e_i| / 2 b) of the cube,
-so p falls by at most one minus that, which |e|_1 / 2 b (Yang et al. 2020) and the d-th
-power bound. Laplace: Teng et al. (2020). d: numbers in an image. The radius known for
-Laplace noise in l_inf is an approximation, so there is none here.
+l2: Cohen et al. (2019). A ball of another norm lies in an l2 ball: |e|_2 <= |e|_1
+and <= sqrt(d) |e|_inf. Uniform: a shift by e leaves the share prod(1 - |e_i| / 2 b) of
+the cube, so p falls by at most one minus that, which |e|_1 / 2 b (Yang et al. 2020) and
+the d-th
+power bound. Laplace: Teng et al. (2020). d: numbers in an image. The only known radius
+for Laplace noise in l_inf is an approximation, so it is left out.
 
 Everything is computed from the tail 1 - p, which keeps its digits where p is nearly 1, and
 rounded in the safe direction.
 
-Drawn noise ends somewhere, and a tail smaller than what is left beyond is not shown by any
-number of votes. `least_tail` (noise.least_tail; 0: exact noise) says from where on: a tail is
-raised by a quarter of it, which is more than two values of the generator weigh, and counts
-as least_tail at least.
+Drawn noise is bounded, and no number of votes shows a tail smaller than the probability
+beyond its ends. `least_tail` (noise.least_tail; 0: exact noise) is the limit: a tail is
+raised by a quarter of it, which is more than the probability of two values of the
+generator, and counts as least_tail at least.
 """
 
 from __future__ import annotations
@@ -40,26 +41,27 @@ RADII = {
     "uniform": ("l1", "linf"),
     "laplace": ("l1",),
 }
-"""Noise -> norms that it certifies."""
+"""The norms that each noise certifies."""
 LEAST_TAIL = 1e-6
-"""Tail probabilities of float32 noise below this are not relied on: a single value that the
-sampler can draw weighs 2^-23 already."""
+"""Tail probabilities of float32 noise below this are not relied on: a single value of
+the sampler already has the probability 2^-23."""
 _SCALE = {"uniform": math.sqrt(3.0), "laplace": math.sqrt(0.5)}
 _DOWN, _UP = 1 - 1e-14, 1 + 1e-14
-"""Some thirty times the error of the functions below."""
+"""Factors that round down and up, by some thirty times the error of the functions
+below."""
 
 
 def scale(noise: str, sigma: float) -> float:
-    """b of uniform and Laplace noise, a float32 number, as what is drawn must be what is
-    claimed; else sigma."""
+    """Return b of uniform and Laplace noise, as the float32 number with which noise is
+    drawn; else sigma."""
     if noise not in _SCALE:
         return sigma
-    with np.errstate(over="ignore"):  # to inf, which is refused
+    with np.errstate(over="ignore"):  # an overflow to inf is refused
         return float(np.float32(_SCALE[noise] * sigma))
 
 
 def check(noise: str, norm: str) -> None:
-    """Raises InputError for a pair without a radius."""
+    """Raises InputError for a pair of noise and norm without a radius."""
     one_of(RADII, noise=noise)
     if norm not in RADII[noise]:
         can = " or ".join(RADII[noise])
@@ -78,7 +80,8 @@ def radius(
     d: int,
     least_tail: float = 0.0,
 ) -> np.ndarray:
-    """Radius that a proven 1 - p <= tail gives, in the units of sigma; 0 from 1/2 on."""
+    """Return the radius that follows from a proven 1 - p <= tail, in the units of
+    sigma; 0 from 1/2 on."""
     b, tail = scale(noise, sigma), shown(tail, least_tail)
     t = np.minimum(tail, 0.5)
     with np.errstate(divide="ignore"):
@@ -99,7 +102,7 @@ def p_needed(
     d: int,
     least_tail: float = 0.0,
 ) -> np.ndarray:
-    """p0 such that p > p0 proves radius r; 1 where no p does. Rounded up."""
+    """Return p0 such that p > p0 proves radius r, rounded up; 1 where no p does."""
     b, r = scale(noise, sigma), np.asarray(r, np.float64)
     inside = np.minimum(r / (2 * b), 1.0)
     with np.errstate(divide="ignore"):
@@ -113,21 +116,21 @@ def p_needed(
 
 
 def is_told(least_tail: float, n: int, alpha: float) -> bool:
-    """Returns whether n votes are enough to rely on tails that the drawn noise does not have;
-    if so, radii must respect `least_tail`."""
+    """Return whether n votes suffice to distinguish drawn noise from exact noise; if
+    so, radii must respect `least_tail`."""
     return n * least_tail > min(1.0, -math.log(alpha))
 
 
 def least_of(noise: str, n: int, alpha: float, stated: float = 0.0) -> float:
-    """The `least_tail` under which a record of n votes stands that states this one, or
-    none: version 0.1 did not know."""
+    """Return the `least_tail` that holds for a record of n votes that states this one,
+    or none, as records of version 0.1 do."""
     if noise != "grid" and is_told(LEAST_TAIL, n, alpha):
         return max(stated, LEAST_TAIL)
     return stated
 
 
 def shown(tail: ArrayLike, least_tail: float) -> np.ndarray:
-    """The tail of exact noise that a tail of drawn noise proves."""
+    """Return the tail of exact noise that a tail of drawn noise proves."""
     tail = np.asarray(tail, np.float64) + least_tail / 4
     return np.maximum(tail, least_tail)
 

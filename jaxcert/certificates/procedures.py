@@ -12,17 +12,20 @@ First n0 votes of each image select a class; none of them counts afterwards. The
 image, on its own, the answer is wrong with probability at most alpha:
 
 certify: P(p_lower > p) <= alpha, one bound of fresh votes.
-radii: radius r is true if p > p0(r). Each p <= p0(r) is tested by a group-sequential test
-    at FULL level alpha, all on the same votes, and r_k is claimed if the tests of r_1 ...
-    r_k all reject. Let r_m be the smallest false one: a false claim needs the test of r_m
-    to reject, which it does with probability at most alpha. No correction for the number
-    of radii (fixed sequence: Maurer et al. 1995).
-two_stage: N is a function of the pilot's votes, the bound one of N fresh votes at level
-    alpha: given the pilot it fails with probability at most alpha, hence in all.
+radii: radius r is true if p > p0(r). Each p <= p0(r) is tested by a group-sequential
+    test
+    at FULL level alpha, all on the same votes, and r_k is claimed if the tests of r_1
+    ...
+    r_k all reject. Let r_m be the smallest false one: a false claim needs the test of
+    r_m to reject, which it does with probability at most alpha. There is no correction
+    for the number of radii (fixed sequence: Maurer et al. 1995).
+two_stage: N is a function of the pilot's votes, and the bound is one of N fresh votes
+    at level alpha: given the pilot it fails with probability at most alpha, hence also
+    without.
 sequence: the bounds at all looks hold together with 1 - alpha, so the largest does, and
     stopping may depend on anything.
 
-Stopping an image because nothing more is to be expected claims nothing, and costs no alpha.
+Giving up an image claims nothing, and costs no alpha.
 
 Each procedure has its re-check below it: what the votes in a record prove, by the header's
 numbers alone (_evidence.py). Every image that it predicts must have
@@ -52,13 +55,14 @@ from jaxcert.errors import InputError, one_of, within
 
 NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
 PILOT = 1000
-"""Votes of the first stage of `two_stage`."""
+"""The number of votes in the first stage of `two_stage`."""
 _FUTILE = 0.01
-"""An image is given up where its p is below what it needs at this level, over all looks."""
+"""The level, over all looks, at which an image is given up because its p is below what
+it needs."""
 
 Draw = Callable[[np.ndarray, Any, Any], np.ndarray]
 RadiusOf = Callable[[np.ndarray], np.ndarray]
-"""upper bounds of 1 - p -> radii"""
+"""The function from upper bounds of 1 - p to radii."""
 
 
 class Decided(NamedTuple):
@@ -67,17 +71,17 @@ class Decided(NamedTuple):
     selected: np.ndarray
     """int64 [B]"""
     answered: np.ndarray
-    """bool [B]: the class is proven; else the procedure abstains"""
+    """bool [B]: whether the class is proven; else the procedure abstains"""
     radius: np.ndarray
     """float64 [B]"""
     p_lower: np.ndarray | None
     """float64 [B]"""
     n: np.ndarray
-    """int64 [B], votes but those of the selection"""
+    """int64 [B]: the number of votes, without those of the selection"""
     counts: np.ndarray
-    """int64 [B,K]: the votes that the answer rests on"""
+    """int64 [B,K]: the votes from which the answer follows"""
     failed: np.ndarray
-    """bool [B]: no vote of the selection was finite"""
+    """bool [B]: whether no vote of the selection was finite"""
     agreeing: np.ndarray | None = None
     """int64 [B,J]: votes for the selected class at each look, -1 where not taken"""
 
@@ -146,11 +150,14 @@ def radii(
     looks: tuple[int, ...],
     alpha: float,
 ) -> Decided:
-    """values: radii, rising; p0: the p that each needs."""
+    """Certify each image at the largest of given radii that is proven, see above.
+    values: the radii, rising; p0: the p that each needs."""
     walk = _Walk(draw, images, n0, looks)
     bounds = boundaries(p0, looks, alpha)
     needed = np.append(np.asarray(p0, np.float64), 0.0)
-    following = np.append(bounds, [np.add(looks, 1)], 0)  # nothing follows the last
+    following = np.append(
+        bounds, [np.add(looks, 1)], 0
+    )  # nothing follows the last look
     for j in range(len(looks)):
         rows, k = walk.look(j)
         done = reached(walk.agreeing[rows], bounds)
@@ -168,7 +175,7 @@ def recheck_radii(c: Certificates, rows: np.ndarray):
     looks, tried = _evidence.looks(c), _evidence.radii(c)
     if not len(tried):
         raise InputError(
-            "the record's procedure.radii are none: certify into another file with --out."
+            "the record's procedure.radii are empty: certify into another file with --out."
         )
     alpha = _evidence.number(c, "alpha", c.header)
     p0 = norms.p_needed(tried, **_evidence.law(c))
@@ -183,13 +190,13 @@ def recheck_radii(c: Certificates, rows: np.ndarray):
 
 
 def boundaries(p0: Sequence[float], looks: tuple[int, ...], alpha: float) -> np.ndarray:
-    """int64 [R,J]: the counts that reject p <= p0 at each look."""
+    """Return int64 [R,J], the counts that reject p <= p0 at each look."""
     return np.stack([sequential.boundary(float(p), looks, alpha)[0] for p in p0])
 
 
 def reached(agreeing: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Votes [B,J] at the looks -> int64 [B], how many radii of bounds [R,J], from the
-    first on, are proven."""
+    """Return int64 [B], how many radii of bounds [R,J], from the first on, are proven
+    by the votes [B,J] at the looks."""
     proven = (agreeing[:, None, :] >= bounds).any(2)
     return np.cumprod(proven, 1).sum(1)
 
@@ -259,8 +266,9 @@ def recheck_two_stage(c: Certificates, rows: np.ndarray):
 def second_stage(
     k: np.ndarray, *, n: int, alpha: float, rho: float, radius_of: RadiusOf
 ) -> np.ndarray:
-    """Votes [B] of the pilot -> int64 [B], votes that should prove 1 - rho of the radius
-    that n would, if the share stays what it is; 0: not even n would prove one."""
+    """Return int64 [B], how many votes should prove 1 - rho of the radius that n votes
+    would, if their share stays that of the pilot's k [B] votes; 0 where not even n
+    would prove one."""
     sizes = np.unique(np.geomspace(min(100, n), n, 80).astype(np.int64))
     expected = k[:, None] * sizes // PILOT
     radius = radius_of(statistics.upper_tail(expected, sizes, alpha))
@@ -279,7 +287,9 @@ def sequence(
     bound: str,
     radius_of: RadiusOf,
 ) -> Decided:
-    """bound: 'union', closer with few looks; 'mixture', which would hold at any vote."""
+    """Certify each image from votes at looks until the radius is good enough, see
+    above. bound: 'union', which is tighter with few looks, or 'mixture', which would
+    hold at any vote."""
     walk, n = _Walk(draw, images, n0, looks), looks[-1]
     p_lower = np.zeros(images)
 
@@ -313,7 +323,8 @@ def recheck_sequence(c: Certificates, rows: np.ndarray):
 def sequence_lower(
     agreeing: np.ndarray, looks: tuple[int, ...], alpha: float, bound: str
 ) -> np.ndarray:
-    """Votes [B,J] at the looks, -1 where not taken -> p_lower [B], rounded down."""
+    """Return p_lower [B], rounded down, from the votes [B,J] at the looks, which are -1
+    where not taken."""
     lower = np.zeros(len(agreeing))
     for j, k in enumerate(agreeing.T):
         rows = k >= 0
@@ -324,7 +335,8 @@ def sequence_lower(
 
 
 def _look_lower(looks: tuple[int, ...], j: int, alpha: float, bound: str, k):
-    """Bound of k votes at look j, such that all looks hold together."""
+    """Return the bound of k votes at look j, at a level at which all looks hold
+    together."""
     if bound == "union":
         level = alpha / len(looks)
         lower = statistics.clopper_pearson_lower(k, looks[j], level)
@@ -335,7 +347,7 @@ def _look_lower(looks: tuple[int, ...], j: int, alpha: float, bound: str, k):
 
 
 def _at_most(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
-    """What p is below, but for the level of giving up."""
+    """Return an upper confidence bound of p at the level _FUTILE / looks."""
     look, level = looks[j], _FUTILE / len(looks)
     return 1 - _each(
         lambda k: statistics.clopper_pearson_lower(look - k, look, level), k
@@ -343,13 +355,13 @@ def _at_most(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
 
 
 def _each(function: Callable, k: np.ndarray) -> np.ndarray:
-    """function(k), worked out once for equal numbers of votes."""
+    """Return function(k), computed once for equal numbers of votes."""
     values, where = np.unique(k, return_inverse=True)
     return function(values)[where] if len(k) else np.zeros(0)
 
 
 class _Walk:
-    """Votes at the looks of images that are still undecided."""
+    """The votes at the looks, for the images that are still undecided."""
 
     def __init__(self, draw: Draw, images: int, n0: int, looks: tuple[int, ...]):
         self._draw, self._n0, self._looks = draw, n0, looks
@@ -362,7 +374,8 @@ class _Walk:
         self.agreeing = np.full((images, len(looks)), -1, np.int64)
 
     def look(self, j: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that go on, and their votes so far for the selected class."""
+        """Return the rows that are still undecided, and their votes so far for the
+        selected class."""
         rows = np.flatnonzero(self._active)
         before = self._looks[j - 1] if j else 0
         if len(rows):
@@ -389,7 +402,7 @@ class _Walk:
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(proven, holds) by the procedure that the header names: see _evidence.py."""
+    """Return (proven, holds) by the procedure that the header names, see _evidence.py."""
     name = _evidence.name_of(c, NAMES)
     _evidence.need(c, "counts")
     if name not in ("certify", "predict"):
@@ -398,7 +411,7 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tail_if_all_agree(name: str, n: int, alpha: float, bound: str) -> float:
-    """The 1 - p that n votes for one class prove."""
+    """Return the 1 - p that n votes prove if all are for one class."""
     if name == "sequence":
         looks = sequential.looks(n)
         lower = sequence_lower(np.array([looks]), looks, alpha, bound)
@@ -409,8 +422,8 @@ def tail_if_all_agree(name: str, n: int, alpha: float, bound: str) -> float:
 def too_few(
     name: str, n: int, alpha: float, bound: str, radius_of: RadiusOf, radii
 ) -> str:
-    """The sentence on n votes that certify nothing, even if all agree; radii, rising: those
-    that procedure 'radii' tries."""
+    """Return the error for n votes that certify nothing, even if all agree. radii:
+    those that procedure 'radii' tries, rising."""
     reach = float(radius_of(tail_if_all_agree(name, 100_000, alpha, bound)))
     enough = statistics.min_n_for_any_radius(alpha)
     if name == "radii":
@@ -420,7 +433,7 @@ def too_few(
             f"take more{smaller} (100000 reach nearly {reach:.3g})."
         )
     while not radius_of(tail_if_all_agree(name, enough, alpha, bound)) > 0:
-        enough += 1  # of a sequence, whose bound is wider
+        enough += 1  # a sequence needs more, because its bound is wider
     return (
         f"n {n} samples certify no radius at alpha {alpha}, even if all agree: take more, at "
         f"least {enough} (100000 reach {reach:.3g})."
@@ -428,7 +441,7 @@ def too_few(
 
 
 def check_bound(bound: str) -> None:
-    """Raises InputError for an unknown one."""
+    """Raises InputError for an unknown bound."""
     one_of(("union", "mixture"), bound=bound)
 
 

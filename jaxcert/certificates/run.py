@@ -27,7 +27,7 @@ from jaxcert.progress import Progress, clock
 from jaxcert.workdirs import checkpoint
 
 _QUICK = 5.0
-"""Seconds of sampling that an interruption may lose."""
+"""How many seconds of sampling an interruption may lose."""
 
 
 def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None = None):

@@ -32,19 +32,20 @@ from scipy import special
 
 FIRST_LOOK = 100
 POWER = 0.3
-"""Of the spending function: a third of alpha for looks at 1/40 of the votes, when most
-images are decided."""
+"""The power of the spending function. It gives a third of alpha to looks up to 1/40 of
+the votes, when most images are decided."""
 
 _SLACK = 1e-9
-"""Relative, of a crossing probability. Its terms are sums and products of positive numbers,
-each good to `4 eps` times the width of a distribution: below 1e-10 for 10^7 votes."""
+"""The relative slack of a crossing probability. Its terms are sums and products of
+positive numbers, each good to `4 eps` times the width of a distribution: below 1e-10
+for 10^7 votes."""
 _NOTHING = 1e-25
-"""Probability that is left out of a distribution on either side, and added to what is
-spent."""
+"""The probability that is left out of a distribution on either side, and added to what
+is spent."""
 
 
 def looks(n: int, first: int = FIRST_LOOK) -> tuple[int, ...]:
-    """first, 2 first, 4 first, ... below n, and n."""
+    """Return the looks: first, 2 first, 4 first, ... below n, and n."""
     before = []
     while first < n:
         before.append(first)
@@ -56,12 +57,13 @@ def looks(n: int, first: int = FIRST_LOOK) -> tuple[int, ...]:
 def boundary(
     p0: float, looks: tuple[int, ...], alpha: float, power: float = POWER
 ) -> tuple[np.ndarray, float]:
-    """(c, spent): counts int64 [J] that reject p <= p0 at each look, look + 1 where none
-    does, and the probability under p0 that any of them is reached, at most alpha."""
+    """Return (c, spent): the counts int64 [J] that reject p <= p0 at each look,
+    look + 1 where none does, and the probability under p0 that any of them is reached,
+    at most alpha."""
     if p0 >= 1:
         return np.array(looks, np.int64) + 1, 0.0
     counts, spent = np.zeros(len(looks), np.int64), 0.0
-    low, alive = 0, np.ones(1)  # distribution of k before any look
+    low, alive = 0, np.ones(1)  # the distribution of k before any look
     for j, (before, look) in enumerate(zip((0, *looks), looks, strict=False)):
         first, step = _binomial(look - before, p0)
         low, alive = low + first, np.convolve(alive, step)
@@ -79,8 +81,9 @@ def boundary(
 
 
 def _binomial(n: int, p: float) -> tuple[int, np.ndarray]:
-    """(k_0, probabilities of k_0, k_0 + 1, ...): Binomial(n, p) but for 1e-30 of it, which
-    by Bernstein's inequality lies 12 standard deviations and 60 away from the mean."""
+    """Return (k_0, probabilities of k_0, k_0 + 1, ...) of Binomial(n, p), without 1e-30
+    of it, which by Bernstein's inequality lies more than 12 standard deviations plus 60
+    away from the mean."""
     width = 12 * np.sqrt(n * p * (1 - p)) + 60
     mode = min(int((n + 1) * p), n)
     low, high = max(0, int(mode - width)), min(n, int(mode + width) + 1)
@@ -93,15 +96,15 @@ def _binomial(n: int, p: float) -> tuple[int, np.ndarray]:
 
 
 def log_e_value(k: ArrayLike, t: ArrayLike, p0: ArrayLike) -> np.ndarray:
-    """ln E_t(p0) of k of t votes, broadcast."""
+    """Return ln E_t(p0) of k of t votes, broadcast."""
     k, t = np.asarray(k, np.float64), np.asarray(t, np.float64)
     mixed = special.betaln(k + 0.5, t - k + 0.5) - special.betaln(0.5, 0.5)
     return mixed - special.xlogy(k, p0) - special.xlog1py(t - k, -np.asarray(p0))
 
 
 def mixture_lower(k: ArrayLike, t: ArrayLike, alpha: float) -> np.ndarray:
-    """Lower end of the confidence sequence at level 1 - alpha, rounded down; 0 where no p
-    is ruled out."""
+    """Return the lower end of the confidence sequence at level 1 - alpha, rounded down;
+    0 where no p is ruled out."""
     k, t = np.broadcast_arrays(np.asarray(k, np.int64), np.asarray(t, np.int64))
     # ln E is a difference of logarithms of gamma functions of t
     error = 1e-12 + 16 * np.finfo(float).eps * t * np.log(t + 2.0)

@@ -1,13 +1,14 @@
 """Randomized smoothing (Cohen, Rosenfeld & Kolter 2019, arXiv:1902.02918): certificates of any
 classifier.
 
-g(x) = argmax_c P(f(x + delta) = c) for any base classifier f; delta ~ N(0, sigma^2 I) or
-other noise. From votes f(x + delta_1), f(x + delta_2), ... a procedure (`procedures.py`)
-names g(x) and a radius (`norms.py`) inside which it does not change, or abstains. For each
-image this is wrong with probability at most alpha under exact noise, which `grid` is. Other
-noise is float32: at n = 10^5 the rate of false radii is at most 1.007 alpha (1.005 where all
-votes agree) for a half-space, by enumeration of what is drawn, and radii end where the noise
-does (`noise.py`).
+g(x) = argmax_c P(f(x + delta) = c) for any base classifier f; delta ~ N(0, sigma^2 I)
+or other noise. From votes f(x + delta_1), f(x + delta_2), ... a procedure
+(`procedures.py`) names g(x) and a radius (`norms.py`) inside which it does not change,
+or abstains. For each image this is wrong with probability at most alpha under exact
+noise, which `grid` is. Other
+noise is float32: at n = 10^5 the rate of false radii is at most 1.007 alpha (1.005
+where all votes agree) for a half-space, by enumeration of what is drawn, and radii are
+limited by the ends of the noise (`noise.py`).
 
 | paper | here |
 |---|---|
@@ -16,13 +17,13 @@ does (`noise.py`).
 | underlined p_A | p_lower |
 
 A vote of -1 (output not finite) counts towards n and for no class, which can only lower
-p_lower. An image with a pixel that is not finite is an error, and so is a network with such
-a parameter; inside a callable of your own look for NaN yourself, as compiled rectifiers on
-a CPU turn it into 0.
+p_lower. An image with a pixel that is not finite is an error, and so is a network with
+such a parameter; a callable of your own has to look for NaN itself, because compiled
+rectifiers on a CPU turn it into 0.
 
-Noise and normalisation are float32 also before a bfloat16 network: that is one more
-deterministic base classifier; how many of the n0 votes float32 would change is recorded.
-Radii are rounded down; the originals round the printed ones to nearest.
+Noise and normalisation are float32 also before a bfloat16 network: that is simply
+another deterministic base classifier. How many of the n0 votes float32 would change is
+recorded. Radii are rounded down; the originals round the printed ones to nearest.
 """
 
 from __future__ import annotations
@@ -60,16 +61,18 @@ from jaxcert.ops import images
 
 _Make = TypeVar("_Make", bound=Callable)
 _LEAST_SIGMA = 1e-6
-"""Below, noise falls between two neighbouring float32 pixels and is lost."""
+"""The least sigma: below it noise falls between two neighbouring float32 pixels and is
+lost."""
 _SMALL = 64 * 64 * 3
-"""Images of at most so many numbers are small: a forward pass on an accelerator takes 4000."""
+"""Images of at most this many numbers are small, so that a forward pass on an
+accelerator takes 4000."""
 _TIMED = 0.3
-"""Seconds of votes that a plan measures the speed with."""
+"""For how many seconds of votes a plan measures the speed."""
 
 
 class Options(TypedDict, total=False):
-    """What every certificate by votes takes, whatever votes: see `certifier`, which has the
-    defaults."""
+    """The options of every certificate by votes, whatever votes; `certifier` describes
+    them and has the defaults."""
 
     n0: int
     n: int
@@ -104,20 +107,23 @@ def certifier(
     image_shape: tuple[int, ...] | None = None,
     exact: VoteFn | None = None,
 ) -> Certifier:
-    """A procedure of `procedures.py` with any base classifier.
+    """Return the certifier of any base classifier by a procedure of `procedures.py`.
 
-    vote: (keys, image) -> classes, or logits [B,K], whose argmax it then is, if all are
-        finite. A `jax.tree_util.Partial` keeps its arrays arguments of the compiled program
+    vote: (keys, image) -> classes, or logits [B,K], whose argmax is the class if all
+        are finite. A `jax.tree_util.Partial` keeps its arrays arguments of the compiled
+        program
         instead of constants in it.
-    sigma: std of the noise per pixel; it and all radii are in the units of the images, of
-        which [0, 1] is taken for granted: others are warned of once.
-    n0, n, alpha: votes that select, most votes that count, probability of an error.
+    sigma: std of the noise per pixel; it and all radii are in the units of the images,
+        which are expected in [0, 1]; others get one warning.
+    n0, n, alpha: the votes that select the class, the most votes that count, and the
+        probability of an error.
     radii: those that procedure 'radii' tries. rho: share of the radius that 'two_stage'
-        and 'sequence' may give up. bound: of 'sequence', 'union' or 'mixture'.
+        and 'sequence' may give up. bound: that of 'sequence', 'union' or 'mixture'.
     noise, norm: a pair of `norms.RADII`.
     chunk: noisy copies per forward pass (speed only; 0: chosen for the device).
     mesh: the devices of its axis 'data' share the samples of every image.
-    image_shape: norm 'linf' needs it. exact: the vote in float32, to count changed votes.
+    image_shape: norm 'linf' needs it. exact: the vote in float32, to count changed
+        votes.
 
     `certify` and `plan` take keys of random_keys.py. Raises InputError for options that
     cannot certify anything, and where compiled programs are inexact.
@@ -175,7 +181,7 @@ def certifier(
         says = decided.answered & ~failed
         predicted = np.where(says, decided.selected, ABSTAIN)
         p_lower = decided.p_lower
-        if "least_tail" in law and procedure != "radii":  # whose p_lower is a p_needed
+        if "least_tail" in law and procedure != "radii":  # its p_lower is a p_needed
             p_lower = 1 - norms.shown(np.nextafter(1 - p_lower, 2), least_tail)
             p_lower = np.maximum(np.nextafter(p_lower, 0), 0.0)
         elapsed = time.perf_counter() - start
@@ -246,8 +252,8 @@ def takes_options(make: _Make) -> _Make:
 def make(
     network: Network, *, sigma: float, chunk: int = 0, **options: Unpack[Options]
 ) -> Certifier:
-    """The certifier of a classifier, of images in [0, 1]; arguments as in `certifier`.
-    Raises InputError for a denoiser too."""
+    """Return the certifier of a classifier of images in [0, 1]; the arguments are those
+    of `certifier`. Raises InputError for a denoiser too."""
     model = network.model
     if model.unconditional is not None:
         raise InputError(
@@ -267,8 +273,8 @@ def make(
 
 
 def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
-    """(run, details of the header, largest radius) of a procedure, whose run takes a
-    `procedures.Draw` and the number of images."""
+    """Return (run, details of the header, largest radius) of a procedure, whose run
+    takes a `procedures.Draw` and the number of images."""
     if name == "predict":
         if statistics.predict_pvalue(n, 0) > alpha:
             raise InputError(
@@ -321,12 +327,12 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
 
 
 recheck = procedures.recheck
-"""Each procedure has its own, below what it decides."""
+"""The re-check of each procedure, which stands below the procedure itself."""
 
 
 def farthest(*, noise: str, **law) -> float:
-    """Largest radius that the noise shows, whatever n: inf where it is exact. Arguments as of
-    norms.radius."""
+    """Return the largest radius that the noise can show with any n; inf where it is
+    exact. The arguments are those of norms.radius."""
     law |= dict(least_tail=noises.least_tail(noise))
     return float(norms.radius(0.0, noise=noise, **law))
 
@@ -351,8 +357,8 @@ def _network_vote(network: Network) -> Partial:
 
 @functools.lru_cache(maxsize=8)
 def _vote_of(apply):
-    """One function per network, so that a later certifier of the same network finds the
-    compiled program."""
+    """Return the vote of a network, one function per network, so that a later certifier
+    of it finds the compiled program."""
 
     def vote(params, state, keys, image):
         return apply(params, state, image, train=False)[0]
@@ -362,7 +368,7 @@ def _vote_of(apply):
 
 @functools.lru_cache(maxsize=8)
 def _differ_of(num_classes: int):
-    """The vote whose class is 1 where two votes differ."""
+    """Return the vote whose class is 1 where two votes differ."""
 
     def differ(vote, exact, keys, image):
         both = [
@@ -375,7 +381,8 @@ def _differ_of(num_classes: int):
 
 
 def _check_image(image: np.ndarray, shape, noise: str, warned: set) -> None:
-    """warned: of what this certifier's user was told before."""
+    """Raises InputError for images of another shape, and warns of pixels outside
+    [0, 1]. warned: what this certifier has warned of before."""
     if shape is not None and image.shape[1:] != tuple(shape):
         raise InputError(
             f"the images are {image.shape[1:]} where the classifier takes {tuple(shape)}: "
@@ -393,19 +400,21 @@ def _check_image(image: np.ndarray, shape, noise: str, warned: set) -> None:
 
 
 def _default_chunk() -> int:
-    """On a CPU the activations of a forward pass should stay in the cache."""
+    """Return the chunk for the device: on a CPU the activations of a forward pass
+    should stay in the cache."""
     return 20 if jax.default_backend() == "cpu" else 1000
 
 
 def _chunk_of(image_shape: tuple[int, ...]) -> int:
-    """4000 for networks of small images on an accelerator, which that fills better than 1000:
-    of ResNet-110 in bfloat16 it takes 0.4 GB. Else 0, the choice of `certifier`."""
+    """Return 4000 for networks of small images on an accelerator, which it fills better
+    than 1000 (ResNet-110 in bfloat16 takes 0.4 GB); else 0, the choice of `certifier`."""
     small = math.prod(image_shape) <= _SMALL
     return 4000 if small and jax.default_backend() != "cpu" else 0
 
 
 def _drawn(sigma: float) -> float:
-    """The std that float32 noise has: what is drawn is what is claimed."""
+    """Return the std that float32 noise has, so that the sigma in the certificate is
+    the one that is drawn."""
     above(0, sigma=sigma)
     with np.errstate(over="ignore"):
         drawn = float(np.float32(sigma))

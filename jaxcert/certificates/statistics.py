@@ -9,15 +9,16 @@ and Cohen et al. (2019) the radius sigma * Phi^-1(p_lower). Everything that ends
 certificate is rounded in the safe direction: p_lower and radii down, tail probabilities
 and p-values up, each by more than the error of scipy's functions.
 
-Against sums of 40 digits (n from 100 to 2^31, alpha from 1e-300 to 0.999) the beta
-function errs by 2e-4 n eps, relative. Its inverse ends early, where the rounding of
-1 - tail times n hides the rest: 1.5 eps off in the tail, 0.15 n eps relative in a small
-p_lower; and it fails altogether below alpha = 1e-150 and, often, at 999 misses. So what
-it returns is moved outwards by more and counts only if the beta function itself then
-proves it.
+Compared with sums of 40 digits (n from 100 to 2^31, alpha from 1e-300 to 0.999) the
+beta function has a relative error of 2e-4 n eps. Its inverse stops early, where the
+rounding of 1 - tail times n hides the rest: its error is 1.5 eps in the tail and 0.15 n
+eps relative in a small p_lower, and it fails altogether below alpha = 1e-150 and,
+often, at 999 misses. So its result is moved outwards by more, and counts only if the
+beta function itself then proves it.
 
-Means of bounded variables, which are no votes, have the bounds of Hoeffding (1963) and of
-Maurer and Pontil, Empirical Bernstein Bounds and Sample Variance Penalization (2009).
+For means of bounded variables, which are not votes, there are the bounds of Hoeffding
+(1963) and of Maurer and Pontil, Empirical Bernstein Bounds and Sample Variance
+Penalization (2009).
 """
 
 from __future__ import annotations
@@ -33,20 +34,21 @@ from jaxcert.errors import InputError
 
 _EPS = float(np.finfo(np.float64).eps)
 _SLACK = 1e-12
-"""relative, where errors do not grow with n"""
+"""The relative slack where errors do not grow with n."""
 
 
 def clopper_pearson_lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
-    """One-sided lower confidence bound of p at level 1 - alpha, rounded down.
+    """Return the one-sided lower confidence bound of p at level 1 - alpha, rounded
+    down.
 
-    k successes of n, broadcast. 0 for k = 0, alpha^(1/n) for k = n. Raises InputError
-    unless 0 <= k <= n, n >= 1 and 0 < alpha < 1.
+    k successes of n are broadcast. The bound is 0 for k = 0 and alpha^(1/n) for k = n.
+    Raises InputError unless 0 <= k <= n, n >= 1 and 0 < alpha < 1.
     """
     k, n, alpha = _checked(k, n, alpha)
     tail = upper_tail(k, n, alpha)
     shape = np.maximum(k, 1), n - k + 1
     bound = np.maximum(special.betaincinv(*shape, alpha) * (1 - _slack(n)), 0.0)
-    # above 1/2 only the tail counts, which is proven
+    # above 1/2 only the tail matters, which is proven
     proven = (k > 0) & (bound < 0.5) & (special.betainc(*shape, bound) <= alpha)
     below_half = np.where(proven, bound, 0.0)
     return np.where(tail < 0.5, np.nextafter(1 - tail, 0.0), below_half)
@@ -59,11 +61,11 @@ def smoothing_radius(
     sigma: ArrayLike,
     least_tail: float = 0.0,
 ) -> np.ndarray:
-    """sigma * Phi^-1(p_lower) rounded down, in the units of sigma; 0 where p_lower <=
-    1/2. least_tail: of the noise (`norms`), 0 where it is exact.
+    """Return sigma * Phi^-1(p_lower) rounded down, in the units of sigma; 0 where
+    p_lower <= 1/2. least_tail: that of the noise (`norms`), 0 where it is exact.
 
-    Computed from the upper tail 1 - p_lower, which stays accurate where p_lower is
-    nearly 1 (there 1e-9 in p_lower can be the whole of 1 - p_lower).
+    It is computed from the upper tail 1 - p_lower, which stays accurate where p_lower
+    is nearly 1 (there 1e-9 in p_lower can be the whole of 1 - p_lower).
     """
     law = dict(noise="gaussian", norm="l2", d=1, sigma=np.asarray(sigma, np.float64))
     return norms.radius(upper_tail(k, n, alpha), **law, least_tail=least_tail)
@@ -72,12 +74,13 @@ def smoothing_radius(
 def max_radius(
     n: ArrayLike, alpha: ArrayLike, sigma: ArrayLike, least_tail: float = 0.0
 ) -> np.ndarray:
-    """Radius if all n votes agree: no image can get more."""
+    """Return the radius if all n votes agree, the largest that any image can get."""
     return smoothing_radius(n, n, alpha, sigma, least_tail)
 
 
 def min_n_for_any_radius(alpha: float) -> int:
-    """Fewest votes that certify a radius above 0 if all agree: alpha^(1/n) > 1/2."""
+    """Return the fewest votes that certify a radius above 0 if all agree:
+    alpha^(1/n) > 1/2."""
     n = max(1, math.floor(-math.log2(alpha)) - 1)
     while max_radius(n, alpha, 1.0) == 0:
         n += 1
@@ -87,11 +90,11 @@ def min_n_for_any_radius(alpha: float) -> int:
 def hoeffding_lower(
     values: ArrayLike, low: float, high: float, alpha: float
 ) -> np.ndarray:
-    """Lower confidence bound [...] at level 1 - alpha of the mean of n independent
-    variables in [low, high], rounded down, from one draw of each, [n,...].
+    """Return the lower confidence bound [...] at level 1 - alpha of the mean of n
+    independent variables in [low, high], rounded down, from one draw of each, [n,...].
 
-    mean - (high - low) sqrt(ln(1 / alpha) / (2 n)), at least low. Raises InputError for a
-    value outside [low, high], NaN included, and unless 0 < alpha < 1.
+    It is mean - (high - low) sqrt(ln(1 / alpha) / (2 n)), at least low. Raises
+    InputError for a value outside [low, high], NaN included, and unless 0 < alpha < 1.
     """
     values = _bounded(values, low, high, alpha, least=1)
     n = len(values)
@@ -103,12 +106,13 @@ def hoeffding_lower(
 def empirical_bernstein_lower(
     values: ArrayLike, low: float, high: float, alpha: float
 ) -> np.ndarray:
-    """As `hoeffding_lower`, for n >= 2 i.i.d. variables (Maurer & Pontil, Theorem 4):
+    """Return such a bound as `hoeffding_lower` does, for n >= 2 i.i.d. variables
+    (Maurer & Pontil, Theorem 4):
 
     mean - sqrt(2 V ln(2 / alpha) / n) - 7 (high - low) ln(2 / alpha) / (3 (n - 1)),
 
-    V the sample variance. Far above Hoeffding's where the deviation is small next to the
-    range. The larger of the two holds at 1 - 2 alpha only.
+    with V the sample variance. It is far above Hoeffding's where the deviation is small
+    next to the range. The larger of the two holds at 1 - 2 alpha only.
     """
     values = _bounded(values, low, high, alpha, least=2)
     n, log = len(values), math.log(2) - math.log(alpha)
@@ -119,9 +123,11 @@ def empirical_bernstein_lower(
 
 
 def predict_pvalue(count1: ArrayLike, count2: ArrayLike) -> np.ndarray:
-    """Two-sided exact test that the two top classes are equally likely, rounded up.
+    """Return the p-value of the two-sided exact test that the two top classes are
+    equally likely, rounded up.
 
-    count1, count2: their votes. min(1, 2 P(Binomial(count1 + count2, 1/2) >= larger)).
+    count1, count2: their votes. It is min(1, 2 P(Binomial(count1 + count2,
+    1/2) >= larger)).
     """
     count1, count2 = np.asarray(count1, np.int64), np.asarray(count2, np.int64)
     larger, smaller = np.maximum(count1, count2), np.minimum(count1, count2)
@@ -131,7 +137,8 @@ def predict_pvalue(count1: ArrayLike, count2: ArrayLike) -> np.ndarray:
 
 
 def radius_sensitivity(p: ArrayLike, sigma: ArrayLike) -> np.ndarray:
-    """d radius / d p = sigma / phi(Phi^-1(p)): what a small gain of p is worth."""
+    """Return d radius / d p = sigma / phi(Phi^-1(p)), the gain of radius for a small
+    gain of p."""
     z = special.ndtri(np.asarray(p, np.float64))
     return np.asarray(sigma) * math.sqrt(2 * math.pi) * np.exp(z * z / 2)
 
@@ -139,7 +146,8 @@ def radius_sensitivity(p: ArrayLike, sigma: ArrayLike) -> np.ndarray:
 def trivial_acr(
     share: float, n: int, alpha: float, sigma: float, least_tail: float = 0.0
 ) -> float:
-    """Average certified radius of a CONSTANT classifier (Sun et al., Theorem 1).
+    """Return the average certified radius of a CONSTANT classifier (Sun et al., Theorem
+    1).
 
     It always votes for the most frequent class, which `share` of the images have, and
     so gets the largest radius on those.
@@ -150,26 +158,27 @@ def trivial_acr(
 def smallest_n_above(
     acr: float, share: float, sigma: float, alpha: float, least_tail: float = 0.0
 ) -> float:
-    """The number of samples with which that constant classifier has a larger average radius than
-    `acr`; inf where a float64 cannot hold their number, or the noise does not show so much.
+    """Return the number of samples with which that constant classifier has a larger
+    average radius than `acr`; inf where a float64 cannot hold their number, or the
+    noise cannot show such a radius.
 
-    floor(ln alpha / ln Phi(acr / (share sigma))) + 1. The paper prints the ratio upside
-    down, which gives 2 whatever the numbers.
+    It is floor(ln alpha / ln Phi(acr / (share sigma))) + 1. The paper prints the ratio
+    upside down, which gives 2 whatever the numbers.
     """
     z = acr / (share * sigma)
     log_p, tail = special.log_ndtr(z), special.ndtr(-z)
     if log_p == 0 or tail <= least_tail:
         return math.inf
-    if least_tail:  # by a quarter of it tails are raised
+    if least_tail:  # tails are raised by a quarter of it
         log_p = math.log1p(least_tail / 4 - tail)
     return math.floor(math.log(alpha) / log_p) + 1
 
 
 def upper_tail(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
-    """1 - p_lower, rounded up; 1 where nothing is proven. Arguments and errors as of
-    `clopper_pearson_lower`.
+    """Return 1 - p_lower, rounded up; 1 where nothing is proven. Arguments and errors
+    are those of `clopper_pearson_lower`.
 
-    Where the inverse fails, that of one vote less is proven instead.
+    Where the inverse fails, the tail for one vote less is proven instead.
     """
     k, n, alpha = _checked(k, n, alpha)
     tail = np.ones(k.shape)
@@ -187,7 +196,7 @@ def upper_tail(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
 def _below_mean(
     values: np.ndarray, low: float, high: float, width: ArrayLike
 ) -> np.ndarray:
-    """mean - width, less what n additions lose."""
+    """Return mean - width, less the rounding of n additions."""
     lost = (len(values) + 2) * _EPS * max(abs(low), abs(high))
     return np.maximum(values.mean(0) - width * (1 + _SLACK) - lost, low)
 
@@ -207,7 +216,8 @@ def _bounded(
 
 
 def _slack(n: ArrayLike) -> np.ndarray:
-    """Relative, of a small p_lower and of p-values: six times what was found at any n."""
+    """Return the relative slack of a small p_lower and of p-values, six times the
+    largest error found at any n."""
     return _SLACK + np.asarray(n) * _EPS
 
 

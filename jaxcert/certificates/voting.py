@@ -1,13 +1,15 @@
 """Votes of a base classifier under noise, counted on the device.
 
-Sample s of image i draws from fold_in(fold_in(key, i), s), so votes do not depend on how
-samples are packed into forward passes, on the batch, the order, the number of devices or an
-interruption; nor, as keys are of one kind (random_keys.py), on how JAX is set up.
+Sample s of image i draws from fold_in(fold_in(key, i), s), so votes do not depend on
+how samples are packed into forward passes, on the batch, the order, the number of
+devices or an interruption; nor on how JAX is set up, because keys are of one kind
+(random_keys.py).
 
-One compiled program does all work: a list of at most `_SLOTS` pieces (image, first sample,
-number of samples), laid end to end and cut into forward passes of `chunk` noisy copies. A
-hundred votes for each of sixty images and a hundred thousand for one cost the same per
-vote, and nothing is compiled again. Several devices take equal parts of every piece.
+One compiled program does all the work: a list of at most `_SLOTS` pieces (image, first
+sample, number of samples), laid end to end and cut into forward passes of `chunk` noisy
+copies. A hundred votes for each of sixty images and a hundred thousand for one cost the
+same per vote, and nothing is compiled again. Several devices take equal parts of every
+piece.
 """
 
 from __future__ import annotations
@@ -29,16 +31,17 @@ from jaxcert.ops.images import unit
 
 _SLOTS = 64
 _MOST = 2**30
-"""Samples of one call: they are counted in 32 bits."""
+"""The most samples of one call, because they are counted in 32 bits."""
 
 
 class Counter(NamedTuple):
-    """counter(key, index [B], image [B,...], rows, start, size [A]) -> votes int64 [A,K]."""
+    """Counts votes: counter(key, index [B], image [B,...], rows, start, size [A]) ->
+    votes int64 [A,K]."""
 
     begin: Callable[..., Callable[[], np.ndarray]]
-    """takes the same, returns at once; what it returns gives the votes"""
+    """takes the same arguments and returns at once a function that waits for the votes"""
     memory: Callable[[np.ndarray], int]
-    """image [B,...] -> bytes that the program takes on each device"""
+    """image [B,...] -> the bytes that the program takes on each device"""
 
     def __call__(self, *work) -> np.ndarray:
         return self.begin(*work)()
@@ -47,10 +50,10 @@ class Counter(NamedTuple):
 def counter(vote, noise, *, num_classes: int, chunk: int, mesh: Mesh | None) -> Counter:
     """Return the Counter of a vote under noise.
 
-    vote: Partial, a `VoteFn`; noise: Partial of `noise.law`. Piece a are samples start ...
-    start + size - 1 of the image at rows[a]; start and size may be numbers. A vote that is
-    no class (-1, say), or of noise that could not be drawn, counts for none. Arrays of
-    both go to the devices when first used.
+    vote: Partial, a `VoteFn`; noise: Partial of `noise.law`. Piece a are samples start
+    ... start + size - 1 of the image at rows[a]; start and size may be numbers. A vote
+    that is not a class (-1, for example), or under noise that could not be drawn,
+    counts for no class. Arrays of both go to the devices when first used.
     """
 
     @functools.cache
@@ -100,8 +103,8 @@ def counter(vote, noise, *, num_classes: int, chunk: int, mesh: Mesh | None) -> 
 
 
 def lower(vote, noise, image, *, num_classes: int, chunk: int, mesh: Mesh):
-    """The program of `counter`, not compiled yet; vote, noise and image [H,W,C] may be shapes,
-    and the devices of the mesh need not be there."""
+    """Return the program of `counter`, not compiled yet; vote, noise and image [H,W,C]
+    may be shapes, and the devices of the mesh need not be there."""
 
     def shapes(spec, *trees):
         place = NamedSharding(mesh, spec)
@@ -123,7 +126,7 @@ def lower(vote, noise, image, *, num_classes: int, chunk: int, mesh: Mesh):
 
 
 def _calls(size: np.ndarray) -> Iterator[slice]:
-    """Pieces of one call each."""
+    """Yield the pieces of each call."""
     start, total = 0, 0
     for i, each in enumerate(size):
         if i > start and (i - start == _SLOTS or total + each > _MOST):
@@ -137,7 +140,7 @@ def _calls(size: np.ndarray) -> Iterator[slice]:
 def _count(
     vote, noise, key, index, image, start, size, *, num_classes, chunk, mesh
 ) -> Array:
-    """Pieces [D,S] of images [S,...] -> int32 [D,S,K]."""
+    """Count the votes of pieces [D,S] of images [S,...], int32 [D,S,K]."""
 
     def one_device(vote, noise, key, index, image, start, size):
         image, ends = unit(image), jnp.cumsum(size[0])
@@ -175,8 +178,9 @@ def _count(
 
 
 def classes(votes: Array, images: int, num_classes: int) -> Array:
-    """Classes [B], or those of logits [B,K] -> int32 [B], num_classes for no class. Raises
-    InputError for anything else, when the program is made."""
+    """Return the classes int32 [B] of votes, given as classes [B] or logits [B,K];
+    num_classes stands for no class. Raises InputError for anything else, when the
+    program is made."""
     kind, shape = getattr(votes, "dtype", type(votes)), getattr(votes, "shape", None)
     whole = shape is not None and jnp.issubdtype(kind, jnp.integer)
     if shape == (images,) and whole:
@@ -195,5 +199,5 @@ def classes(votes: Array, images: int, num_classes: int) -> Array:
 
 
 def _sample_keys(key, index, sample):
-    """Keys of the noise and of the vote, [2]."""
+    """Return the keys of the noise and of the vote, [2]."""
     return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, index), sample))

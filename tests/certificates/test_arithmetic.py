@@ -1,4 +1,4 @@
-"""Flags under which compiled programs do not do what certificates lean on."""
+"""Flags under which compiled programs do not do what certificates rely on."""
 
 from __future__ import annotations
 

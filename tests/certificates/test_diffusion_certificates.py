@@ -283,9 +283,9 @@ def _judge(**fields):
         (names("search", "fast"), dict(search="fast")),
         ("keep=5 of 4 classes", dict(search="sift", keep=5, levels=126)),
         ("go together", dict(search="hybrid")),
-        ("search=sift is of apndc", dict(search="sift", kind="epndc", keep=2)),
-        ("search=sift is of apndc", dict(search="sift", noise_from="noisy", keep=2)),
-        ("search=sift is of apndc", dict(search="sift", weighting="repo", keep=2)),
+        ("search=sift needs apndc", dict(search="sift", kind="epndc", keep=2)),
+        ("search=sift needs apndc", dict(search="sift", noise_from="noisy", keep=2)),
+        ("search=sift needs apndc", dict(search="sift", weighting="repo", keep=2)),
         (
             names("threshold", "nan"),
             dict(search="sift", threshold=float("nan"), keep=2, levels=126),
@@ -383,7 +383,7 @@ def test_constant_of_a_diffusion_classifier_is_that_of_the_noise_that_is_drawn(n
 def test_what_the_lipschitz_certificate_refuses(network, images):
     for fault, change in (
         (names("n", 1), dict(n=1)),
-        ("n 1000001 draws tell float32 noise", dict(n=10**6 + 1)),
+        ("n 1000001 draws distinguish float32 noise", dict(n=10**6 + 1)),
         (names("bound", "normal"), dict(bound="normal")),
         ("no level is above", dict(drop_below=9.0)),
     ):
