@@ -3,11 +3,11 @@
 XLA can be told to take NaN and infinity for impossible, and sums for associative
 (--xla_cpu_enable_fast_math and its like). A certificate relies on
 
-- isfinite, by which an output that is NaN or infinite counts as no vote and no logit,
-also where the program itself computed it;
+- isfinite, by which an output that is NaN or infinite counts as no vote and no logit, also
+  where the program itself computed it;
 - sums and differences rounded to nearest in the order in which they are written, and
-nextafter, for the ends of intervals and for the float64 forward pass whose error
-`logit_slack` bounds;
+  nextafter, for the ends of intervals and for the float64 forward pass whose error
+  `logit_slack` bounds;
 - float64 products of float64, which a default precision of products can shorten.
 
 It does not rely on denormal numbers: XLA may flush them, and 1e-308 is nothing beside

@@ -1,14 +1,12 @@
 """What a re-check reads from a record: numbers of its header, and columns of evidence.
 
-A certificate's module has `recheck(c, rows) -> (proven, holds)` beside the code that
-made the
-numbers: rows are positions of predictions, proven float64 [R] the radius that the
-evidence of each row proves, holds bool [R] whether its radius is at most that and the
-row agrees with itself. It reads the header and the evidence alone, and of the code that
+A certificate's module has `recheck(c, rows) -> (proven, holds)` beside the code that made
+the numbers: rows are positions of predictions, proven float64 [R] the radius that the
+evidence of each row proves, holds bool [R] whether its radius is at most that and the row
+agrees with itself. It reads the header and the evidence alone, and of the code that
 certified it calls only the formulas of `statistics`, `norms` and `sequential`.
-analysis/recheck.py finds it by the header's method and calls it on some thousand rows
-at a time.
-"""
+analysis/recheck.py finds it by the header's method and calls it on some thousand rows at a
+time."""
 
 from __future__ import annotations
 

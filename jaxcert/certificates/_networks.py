@@ -17,8 +17,7 @@ from jaxcert.interfaces import Network, PyTree
 def has_arrays(network: Network) -> bool:
     """Return False for a network of shapes (jax.ShapeDtypeStruct), which is all there
     is before training: its certifier can be made, which checks all settings, but not
-    run.
-    trained: a certifier of it can be made, which looks at all settings, and not be run."""
+    run."""
     leaves = jax.tree.leaves((network.params, network.state))
     return not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
 

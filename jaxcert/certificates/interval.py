@@ -1,7 +1,7 @@
 """Interval certificate of distance nets: an image is verified, or not, at given l_inf
 radii.
 
-Zhang et al. (2021, arXiv:2102.05363), section 4.3; which both repositories report as
+Zhang et al. (2021, arXiv:2102.05363), section 4.3, which both repositories report as
 certified accuracy. The box [max(x - eps, 0), min(x + eps, 1)] of valid images goes
 through the network layer by layer. The prediction y holds in it if a lower bound of
 z_y - z_j is positive for every j != y. It is never weaker than the Lipschitz margin at
@@ -136,9 +136,8 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # the slack of a row that another device appended: see `lipschitz.recheck`
     least_sure, most_wrong = 2 * slack * (1 - SAME), 2 * slack * (1 + SAME)
     proven, fits = np.zeros(len(rows)), at_image >= 0
-    if (
-        c.margins is not None
-    ):  # a record of version 0.1 has that of the row's own radius
+    # a record of version 0.1 has the margins of the row's own radius
+    if c.margins is not None:
         margins = np.where(others, c.margins[rows], np.inf).min(1)
         proven = np.where(margins > least_sure, radius, 0.0)
         fits &= ~(margins > at_image + most_wrong)

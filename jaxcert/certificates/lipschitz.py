@@ -257,8 +257,8 @@ def check_slack(c: Certificates, constant: float, of: str) -> None:
 def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (proven, holds), see _evidence.py: proven = min_j (z_y - z_j - 2
     s) / pairwise[y, j] with y the predicted class, which has the largest logit, z and
-    s = procedure.logit_slack in float64, and pairwise [K,K], or one number for all
-    pairs, of the header."""
+    s = procedure.logit_slack in float64, and pairwise [K,K], or one number for all pairs,
+    of the header."""
     logits, y = c.logits[rows], c.predicted[rows]
     slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
     pairwise = _pairwise(c, logits.shape[1])[y]
@@ -267,9 +267,8 @@ def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.n
 
     def radius(margin):
         ratio = margin / pairwise
-        ratio = np.where(
-            np.isnan(ratio), 0.0, ratio
-        )  # 0 / 0 and inf / inf prove nothing
+        # 0 / 0 and inf / inf prove nothing
+        ratio = np.where(np.isnan(ratio), 0.0, ratio)
         return np.maximum(np.where(others, ratio, np.inf).min(1), 0.0)
 
     # The same sums in another order may round differently. A row that another device

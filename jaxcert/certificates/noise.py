@@ -7,24 +7,18 @@
 | uniform  | 2^23 values of float32 | b (1 - 2^-22)     | 1 - p = 1e-6: b (1 - 2e-6) |
 | grid     | 64 bits a pixel        | as the table goes | as n goes |
 
-gaussian, uniform, laplace: x + scale * Z in float32, as in the papers. In floating
-    point that is not quite a shift of one law: the last bits of x + Z depend on x (Jin
-    et al. 2022; Voracek & Hein 2023). Moreover Z takes 2^23 values, none beyond the
-    ends. For a
+gaussian, uniform, laplace: x + scale * Z in float32, as in the papers. In floating point
+    that is not quite a shift of one law: the last bits of x + Z depend on x (Jin et al.
+    2022; Voracek & Hein 2023). Moreover Z takes 2^23 values, none beyond the ends. For a
     half-space across one pixel, just inside the printed radius, whatever the number of
-    votes that agree, enumeration of all values gives the exact rate of false
-    certificates:
+    votes that agree, enumeration of all values gives the exact rate of false certificates:
     at most 1.001 alpha for n = 10^4, 1.007 alpha for 10^5 (1.005 alpha where all votes
-    agree) and 1.06 alpha for 10^6 with gaussian and laplace noise at alpha = 0.001;
-    1.002,
-    1.01 and 1.12 with uniform noise. Above n = 1 / `least_tail`, 10^6, tails are raised
-    by more than the probability of two values (norms.shown), and the rate is at most
-    alpha.
-grid: x + N / 255 with N the nearest integer to 255 sigma Z, for images whose pixels are
-    multiples of 1/255. k + N is exact in integers and equals k + 255 sigma Z rounded,
-    so
-    the certificate is that of the base classifier "round to the grid, then f" under
-    exact
+    agree) and 1.06 alpha for 10^6 with gaussian and laplace noise at alpha = 0.001; 1.002,
+    1.01 and 1.12 with uniform noise. Above n = 1 / `least_tail`, 10^6, tails are raised by
+    more than the probability of two values (norms.shown), and the rate is at most alpha.
+    grid: x + N / 255 with N the nearest integer to 255 sigma Z, for images whose pixels are
+    multiples of 1/255. k + N is exact in integers and equals k + 255 sigma Z rounded, so
+    the certificate is that of the base classifier "round to the grid, then f" under exact
     Gaussian noise, to the last bit (the construction of Voracek & Hein 2023).
 
 N comes from 64 random bits u: N = i where T_i <= u < T_i+1, T_i = 2^64 Phi((i - 1/2) /

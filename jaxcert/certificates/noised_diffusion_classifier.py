@@ -94,16 +94,13 @@ def make(
     """Return the certifier of an EDM as a classifier. sigma is in pixels of [0, 1],
     like all radii.
 
-    kind: apndc | epndc | diffpure; weighting, levels, sigma_end, drop_below,
-    noise_from: those of diffusion/classifiers.py, with sigmas in the scale of [-1, 1].
-    search: full | race | sift |
-    hybrid. c, min_levels: those of the race. keep, threshold: those of sift and hybrid.
-    block: pairs of image and class in one forward pass (0: by the device); chunk: votes
-    at a time.
-    unconditional: another EDM for the estimate of the clean image, where the first was
-    trained with a class for every image. classifier: the one that hybrid asks, of
-    images in [0, 1].
-    n, options: those of smoothing.certifier.
+    kind: apndc | epndc | diffpure; weighting, levels, sigma_end, drop_below, noise_from:
+    those of diffusion/classifiers.py, with sigmas in the scale of [-1, 1]. search: full |
+    race | sift | hybrid. c, min_levels: those of the race. keep, threshold: those of sift
+    and hybrid. block: pairs of image and class in one forward pass (0: by the device);
+    chunk: votes at a time. unconditional: another EDM for the estimate of the clean image,
+    where the first was trained with a class for every image. classifier: the one that
+    hybrid asks, of images in [0, 1]. n, options: those of smoothing.certifier.
 
     Raises InputError for a network that is not a denoiser or cannot do what is asked,
     and for what smoothing.certifier refuses.

@@ -10,10 +10,9 @@ p = P(f(x + delta) = c) of the class c that is voted for; every other class has 
 | laplace, scale b=sigma/sqrt(2) | -               | -b ln(2 (1-p)) | -                       |
 
 l2: Cohen et al. (2019). A ball of another norm lies in an l2 ball: |e|_2 <= |e|_1
-and <= sqrt(d) |e|_inf. Uniform: a shift by e leaves the share prod(1 - |e_i| / 2 b) of
-the cube, so p falls by at most one minus that, which |e|_1 / 2 b (Yang et al. 2020) and
-the d-th
-power bound. Laplace: Teng et al. (2020). d: numbers in an image. The only known radius
+and <= sqrt(d) |e|_inf. Uniform: a shift by e leaves the share prod(1 - |e_i| / 2 b) of the
+cube, so p falls by at most one minus that, which |e|_1 / 2 b (Yang et al. 2020) and the
+d-th power bound. Laplace: Teng et al. (2020). d: numbers in an image. The only known radius
 for Laplace noise in l_inf is an approximation, so it is left out.
 
 Everything is computed from the tail 1 - p, which keeps its digits where p is nearly 1, and

@@ -12,14 +12,12 @@ First n0 votes of each image select a class; none of them counts afterwards. The
 image, on its own, the answer is wrong with probability at most alpha:
 
 certify: P(p_lower > p) <= alpha, one bound of fresh votes.
-radii: radius r is true if p > p0(r). Each p <= p0(r) is tested by a group-sequential
-    test
-    at FULL level alpha, all on the same votes, and r_k is claimed if the tests of r_1
-    ...
-    r_k all reject. Let r_m be the smallest false one: a false claim needs the test of
-    r_m to reject, which it does with probability at most alpha. There is no correction
-    for the number of radii (fixed sequence: Maurer et al. 1995).
-two_stage: N is a function of the pilot's votes, and the bound is one of N fresh votes
+radii: radius r is true if p > p0(r). Each p <= p0(r) is tested by a group-sequential test
+    at FULL level alpha, all on the same votes, and r_k is claimed if the tests of r_1 ...
+    r_k all reject. Let r_m be the smallest false one: a false claim needs the test of r_m
+    to reject, which it does with probability at most alpha. There is no correction for the
+    number of radii (fixed sequence: Maurer et al. 1995). two_stage: N is a function of the
+    pilot's votes, and the bound is one of N fresh votes
     at level alpha: given the pilot it fails with probability at most alpha, hence also
     without.
 sequence: the bounds at all looks hold together with 1 - alpha, so the largest does, and
@@ -155,9 +153,8 @@ def radii(
     walk = _Walk(draw, images, n0, looks)
     bounds = boundaries(p0, looks, alpha)
     needed = np.append(np.asarray(p0, np.float64), 0.0)
-    following = np.append(
-        bounds, [np.add(looks, 1)], 0
-    )  # nothing follows the last look
+    # nothing follows the last look
+    following = np.append(bounds, [np.add(looks, 1)], 0)
     for j in range(len(looks)):
         rows, k = walk.look(j)
         done = reached(walk.agreeing[rows], bounds)

@@ -1,14 +1,13 @@
 """Randomized smoothing (Cohen, Rosenfeld & Kolter 2019, arXiv:1902.02918): certificates of any
 classifier.
 
-g(x) = argmax_c P(f(x + delta) = c) for any base classifier f; delta ~ N(0, sigma^2 I)
-or other noise. From votes f(x + delta_1), f(x + delta_2), ... a procedure
-(`procedures.py`) names g(x) and a radius (`norms.py`) inside which it does not change,
-or abstains. For each image this is wrong with probability at most alpha under exact
-noise, which `grid` is. Other
-noise is float32: at n = 10^5 the rate of false radii is at most 1.007 alpha (1.005
-where all votes agree) for a half-space, by enumeration of what is drawn, and radii are
-limited by the ends of the noise (`noise.py`).
+g(x) = argmax_c P(f(x + delta) = c) for any base classifier f; delta ~ N(0, sigma^2 I) or
+other noise. From votes f(x + delta_1), f(x + delta_2), ... a procedure (`procedures.py`)
+names g(x) and a radius (`norms.py`) inside which it does not change, or abstains. For each
+image this is wrong with probability at most alpha under exact noise, which `grid` is. Other
+noise is float32: at n = 10^5 the rate of false radii is at most 1.007 alpha (1.005 where
+all votes agree) for a half-space, by enumeration of what is drawn, and radii are limited by
+the ends of the noise (`noise.py`).
 
 | paper | here |
 |---|---|
@@ -109,9 +108,8 @@ def certifier(
 ) -> Certifier:
     """Return the certifier of any base classifier by a procedure of `procedures.py`.
 
-    vote: (keys, image) -> classes, or logits [B,K], whose argmax is the class if all
-        are finite. A `jax.tree_util.Partial` keeps its arrays arguments of the compiled
-        program
+    vote: (keys, image) -> classes, or logits [B,K], whose argmax is the class if all are
+        finite. A `jax.tree_util.Partial` keeps its arrays arguments of the compiled program
         instead of constants in it.
     sigma: std of the noise per pixel; it and all radii are in the units of the images,
         which are expected in [0, 1]; others get one warning.

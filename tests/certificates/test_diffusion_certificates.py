@@ -291,7 +291,7 @@ def _judge(**fields):
             dict(search="sift", threshold=float("nan"), keep=2, levels=126),
         ),
         ("search=sift has 50 and 126 levels", dict(search="sift", keep=2)),
-        ("noise_from='noisy' is of apndc", dict(kind="epndc", noise_from="noisy")),
+        ("noise_from='noisy' needs apndc", dict(kind="epndc", noise_from="noisy")),
         (names("drop_below", -1.0), dict(drop_below=-1.0)),
         (names("c", -1.0), dict(c=-1.0)),
         ("no level is above", dict(drop_below=9.0)),
