@@ -28,10 +28,10 @@ FAULTS = [
         _LIRESNET,
     ),
     (
-        "liresnet: largest block for their product",
+        "liresnet: blocks left out of the estimate",
         "liresnet.py",
-        "layer.norm(train).prod()",
-        "layer.norm(train).max()",
+        "self.neck_dense, self.blocks\n        norms",
+        "self.neck_dense\n        norms",
         _LIRESNET,
     ),
     (
