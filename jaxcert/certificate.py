@@ -98,13 +98,13 @@ def concatenate(parts: Iterable[Certificates]) -> Certificates:
 
 def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
     """Return the share of images that are correct with radius >= r, for each r; float64
-    [R], nan at radii of which the record says nothing (see `states`), and at all radii
+    [R], nan at radii of which the record says nothing (see `share_is_known`), and at all radii
     where an image has no label."""
     radii = np.asarray(radii, np.float64)
     reached = np.sort(c.radius[c.correct])
     below = np.searchsorted(reached, radii, side="left")
     share = (len(reached) - below) / len(c.index)
-    return np.where(states(c, radii) & c.labelled, share, np.nan)
+    return np.where(share_is_known(c, radii) & c.labelled, share, np.nan)
 
 
 def certifies(c: Certificates) -> bool:
@@ -126,7 +126,7 @@ def tried(c: Certificates) -> np.ndarray | None:
     return np.unique(np.asarray(radii, np.float64))
 
 
-def states(c: Certificates, radii: ArrayLike) -> np.ndarray:
+def share_is_known(c: Certificates, radii: ArrayLike) -> np.ndarray:
     """Return bool [R]: whether the record says what share is certified at each of these
     radii. One of PREDICT speaks of 0 alone, one that tried some radii of these alone:
     at others, what the next one above has is only a lower bound. A radius up to 1e-9 of

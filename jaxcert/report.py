@@ -25,7 +25,7 @@ import argparse
 from collections.abc import Sequence
 
 from jaxcert import cli
-from jaxcert.analysis import report, told
+from jaxcert.analysis import report, table_settings
 from jaxcert.errors import InputError, exit_cleanly
 
 
@@ -39,9 +39,14 @@ def _run(given: argparse.Namespace) -> int:
     how = dict(form=given.format, radii=radii, out=given.out)
     if not given.study:
         how["baseline"] = given.baseline.split(",") if given.baseline else ()
-        how |= {key: told.parse(key, getattr(given, key)) for key in told.TOLD}
+        how |= {
+            key: table_settings.parse(key, getattr(given, key))
+            for key in table_settings.SETTINGS
+        }
         return report.show(given.paths, **how)
-    if unfit := [f"--{k}" for k in ("baseline", *told.TOLD) if getattr(given, k)]:
+    if unfit := [
+        f"--{k}" for k in ("baseline", *table_settings.SETTINGS) if getattr(given, k)
+    ]:
         raise InputError(
             f"--study compares workdirs of its own accord: leave {unfit[0]} out."
         )
@@ -80,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[,NAME]",
         help="records to compare with, one per sigma; default: those of the method gaussian",
     )
-    for key, what in told.TOLD.items():
+    for key, what in table_settings.SETTINGS.items():
         parser.add_argument(
             f"--{key}",
             metavar="X|NAME=X[,NAME=X]",

@@ -51,7 +51,7 @@ OUTSIDE = {
 """Packages that a part of the library may import. Parts that are not named are commands."""
 EVIDENCE = [
     f"certificates/{name}.py"
-    for name in ("statistics", "norms", "sequential", "procedures", "_evidence")
+    for name in ("statistics", "norms", "sequential", "procedures", "rechecking")
 ]
 """What proves a radius, without jax."""
 LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "safetensors"}
@@ -156,6 +156,17 @@ def test_packages_that_a_part_imports(part):
 def test_what_proves_a_radius_needs_no_jax(name):
     found = {module.split(".")[0] for module, _ in imports(ROOT / "jaxcert" / name)}
     assert found - STANDARD <= {"numpy", "scipy", "jaxcert"}
+
+
+def test_private_names_are_imported_by_nobody_else():
+    files = {p: p.relative_to(ROOT).parent for ps in library().values() for p in ps}
+    for path, folder in files.items():
+        for module, _ in imports(path):
+            place, _, name = module.rpartition(".")
+            if part_of(module) and name.startswith("_") and name != "__version__":
+                private = ROOT / place.replace(".", "/") / f"{name}.py"
+                assert private.is_file(), f"{path} imports {module}"
+                assert place == ".".join(folder.parts), f"{path} imports {module}"
 
 
 def test_models_methods_and_certificates_are_found_by_name():

@@ -435,7 +435,7 @@ def test_table_without_radii_is_one_of_predict(tmp_path, capsys):
     assert "certify" not in said and "constant classifier" not in said
     found = reports.entries([certified, path], **TOLD, baseline=["t"])
     assert found[1].certificates.header["procedure"] == dict(name="predict")
-    assert found[1].against is None and "PREDICT" in found[1].apart
+    assert found[1].against is None and "PREDICT" in found[1].not_comparable
 
 
 def test_named_baseline_that_serves_nobody_is_said(tmp_path, capsys):

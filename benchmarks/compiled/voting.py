@@ -9,7 +9,7 @@ from benchmarks import floors
 from benchmarks.compiled import shapes, target
 from benchmarks.compiled.programs import Built
 from jaxcert import config as configs
-from jaxcert.certificates import _networks, denoised_smoothing, smoothing, voting
+from jaxcert.certificates import denoised_smoothing, networks, smoothing, voting
 from jaxcert.certificates import noise as noises
 from jaxcert.certificates import noised_diffusion_classifier as diffusion
 
@@ -68,12 +68,12 @@ def _classifier(model) -> Partial:
 
 
 def _denoiser(model) -> Partial:
-    return Partial(_networks._denoise_of(model.apply), *shapes.network(model))
+    return Partial(networks.denoise_of(model.apply), *shapes.network(model))
 
 
 def _resnet110() -> Partial:
     model = shapes.model_of(shapes.load("smoothing/cifar10", "gaussian,0.25,bf16"))
-    return Partial(_networks._classify_of(model.apply), *shapes.prepared(model))
+    return Partial(networks.classify_of(model.apply), *shapes.prepared(model))
 
 
 def _base(kind: str, search: str, classes: int) -> diffusion.Base:

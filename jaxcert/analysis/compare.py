@@ -33,7 +33,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcert.certificate import Certificates, certified_accuracy, certifies, states
+from jaxcert.certificate import (
+    Certificates,
+    certified_accuracy,
+    certifies,
+    share_is_known,
+)
 
 BASELINE = "gaussian"
 """The method whose training adds noise and nothing else."""
@@ -85,9 +90,9 @@ def common(records: Sequence[Certificates]) -> list[Certificates] | None:
     return parts if same else None
 
 
-def apart(one: Certificates, other: Certificates, name: str) -> str:
-    """What `one` has that does not compare with `other`, of that name, in a few words;
-    empty if they compare."""
+def why_not_comparable(one: Certificates, other: Certificates, name: str) -> str:
+    """Return why `one` cannot be compared with `other`, which has that name, in a few words:
+    what `one` has. Empty where they can be compared."""
     if not certifies(one):
         return "classes without radii, as PREDICT finds"
     if not certifies(other):
@@ -146,9 +151,9 @@ def difference(
 ) -> Difference | None:
     """c minus baseline at each radius, with the 95 % interval of the paired bootstrap.
 
-    name: what to call the baseline. None where they are `apart`.
+    name: what to call the baseline. None where they are not comparable (`why_not_comparable`).
     """
-    if apart(c, baseline, name):
+    if why_not_comparable(c, baseline, name):
         return None
     parts = common([c, baseline])
     radii = np.asarray(radii, np.float64)[:, None]
@@ -156,7 +161,7 @@ def difference(
     images = ours.shape[1]
     gained, lost = (ours & ~theirs).sum(1), (theirs & ~ours).sum(1)
     low, high = _interval(gained, lost, images, draws, seed)
-    both = states(c, radii[:, 0]) & states(baseline, radii[:, 0])
+    both = share_is_known(c, radii[:, 0]) & share_is_known(baseline, radii[:, 0])
     values = ((gained - lost) / images, low, high)
     return Difference(name, images, *(np.where(both, v, np.nan) for v in values))
 
@@ -197,7 +202,7 @@ def against(
             why = f"{_sigma_words(c)} where {' and '.join(there)}" if there else ""
             found.append((None, why))
             continue
-        why = apart(c, records[at], names[at])
+        why = why_not_comparable(c, records[at], names[at])
         minus = None if why else difference(c, records[at], radii, name=names[at])
         found.append((minus, why))
     if any(at is None and i not in chosen for i, at in enumerate(serving)):

@@ -39,8 +39,8 @@ class Entry(NamedTuple):
     reference: Reference | None = None
     against: Difference | None = None
     """its baseline, if there is one"""
-    apart: str = ""
-    """what it has that does not compare with the baseline that was to serve it"""
+    not_comparable: str = ""
+    """why it cannot be compared with the baseline that was chosen for it"""
     gradients: dict[str, Any] | None = None
     """gradient_norms.json of the same checkpoint, if there is one"""
 
@@ -110,7 +110,7 @@ def describe(header: dict[str, Any]) -> str:
     """Say in one line how the certificates were made."""
     procedure = header.get("procedure")
     procedure = procedure if isinstance(procedure, dict) else {}
-    if missing := untold(header):
+    if missing := missing_settings(header):
         left_out = ["the constant classifier"]
         if "sigma" in missing:
             left_out = ["vote probabilities", *left_out]
@@ -145,9 +145,9 @@ def describe(header: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def untold(header: dict[str, Any]) -> list[str]:
-    """Which of sigma, alpha and n, which vote probabilities and the constant classifier need,
-    a table of CERTIFY leaves out."""
+def missing_settings(header: dict[str, Any]) -> list[str]:
+    """Return which of sigma, alpha and n a table of CERTIFY does not state. Vote probabilities
+    and the constant classifier need them."""
     procedure = header.get("procedure") or {}
     smoothing = header.get("method"), header.get("norm", "l2")
     if header.get("format") != "tsv" or smoothing != ("smoothing", "l2"):

@@ -35,7 +35,7 @@ from jaxcert.certificate import (
     Certificates,
     certified_accuracy,
     certifies,
-    states,
+    share_is_known,
     tried,
 )
 from jaxcert.certificates import norms, statistics
@@ -102,7 +102,7 @@ def difference_curves(
         radii = _steps(both)
         if some:  # of others one of them says nothing
             radii = np.unique(np.concatenate(some))
-            radii = radii[states(c, radii) & states(baseline, radii)]
+            radii = radii[share_is_known(c, radii) & share_is_known(baseline, radii)]
         found = difference(c, baseline, radii, name=names[at], draws=1000)
         if found is None or not len(radii):
             continue
@@ -175,7 +175,7 @@ def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
     """
     figure, (left, right) = new_figure(2)
     for i, (sigma, alpha, n, least) in enumerate(settings):
-        most = 1 - float(norms.shown(statistics.upper_tail(n, n, alpha), least))
+        most = 1 - float(norms.exact_tail(statistics.upper_tail(n, n, alpha), least))
         p = 1 - np.geomspace(0.5, 1 - most, _POINTS)
         hue, dash = line_style(i)
         style = dict(color=hue, linestyle=dash, linewidth=2)

@@ -29,7 +29,7 @@ from jaxcert.certificate import (
     Certificates,
     certified_accuracy,
     certifies,
-    states,
+    share_is_known,
 )
 from jaxcert.certificates import norms, statistics
 
@@ -100,7 +100,7 @@ class PerClass(NamedTuple):
 def summary(c: Certificates, radii: ArrayLike) -> Summary:
     """Return all numbers of a record at the given radii; the record must have a row."""
     stated = 1.0 if certifies(c) else float("nan")
-    at = np.where(states(c, radii), 1.0, np.nan)
+    at = np.where(share_is_known(c, radii), 1.0, np.nan)
     certified = certified_accuracy(c, radii)
     count = len(c.index)
     low, high = interval(certified, count)
@@ -388,7 +388,7 @@ def least_tail(c: Certificates, n: int | None = None) -> float:
     procedure = c.header.get("procedure")
     stated = procedure.get("least_tail") if isinstance(procedure, dict) else None
     n = int(c.n.max()) if n is None else n
-    return norms.least_of(noise_of(c), n, c.header["alpha"], stated or 0.0)
+    return norms.least_tail_of(noise_of(c), n, c.header["alpha"], stated or 0.0)
 
 
 def _largest_share(c: Certificates) -> float:

@@ -52,7 +52,7 @@ from jaxcert.analysis.tables import (
     notes,
     points,
 )
-from jaxcert.certificate import certifies, states, tried
+from jaxcert.certificate import certifies, share_is_known, tried
 
 NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
 
@@ -379,7 +379,7 @@ def _classes(entry: Entry, *, opened: bool) -> str:
     radii, average = entry.summary.radii, ["average radius"]
     if not certifies(entry.certificates):
         average = []
-    radii = radii[states(entry.certificates, radii)]
+    radii = radii[share_is_known(entry.certificates, radii)]
     table = per_class(entry.certificates, radii)
     head = ["class", "images", *(radius_text(r) for r in radii), *average]
     rows = [

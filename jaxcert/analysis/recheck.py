@@ -4,7 +4,7 @@ The certifier's own numbers are not trusted, only its evidence: vote counts (smo
 or logits (Lipschitz networks), and what the header says of the procedure.
 
 The module of certificates/ that the header's method names re-checks what it wrote: its
-`recheck(c, rows)` stands beside its `make` (certificates/_evidence.py says what it returns).
+`recheck(c, rows)` stands beside its `make` (certificates/rechecking.py says what it returns).
 What no module here has made, as a certificate of somebody's own, is not re-checked.
 
 A prediction without the evidence of its procedure does not hold: every certifier of the
@@ -26,7 +26,7 @@ import numpy as np
 
 from jaxcert.analysis import recheck_header
 from jaxcert.certificate import Certificates
-from jaxcert.certificates._evidence import Missing, Unknown
+from jaxcert.certificates.rechecking import Missing, Unknown
 
 _ROWS = 1 << 14
 """How many rows have their evidence copied at a time; that of a million is gigabytes."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxcert.certificate import Certificates
-from jaxcert.certificates import _evidence, sequential
+from jaxcert.certificates import rechecking, sequential
 from jaxcert.errors import InputError
 
 NORMS = {
@@ -46,7 +46,7 @@ def check(c: Certificates) -> None:
     """Raises InputError for the first thing in the header that contradicts the rest of it,
     or for rows that it cannot have."""
     for fault in _faults(c):
-        raise _evidence.contradiction(fault)
+        raise rechecking.contradiction(fault)
 
 
 def notes(c: Certificates) -> list[str]:

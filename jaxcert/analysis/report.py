@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxcert import records
-from jaxcert.analysis import compare, configured, spreadsheet, tables, told
+from jaxcert.analysis import compare, configured, spreadsheet, table_settings, tables
 from jaxcert.analysis.facts import Entry, distinct
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import summary
 from jaxcert.analysis.recheck import Recheck
-from jaxcert.analysis.told import Told
+from jaxcert.analysis.table_settings import Stated
 from jaxcert.certificate import ATTACKS, Certificates
 from jaxcert.errors import InputError, is_stream, own_file
 
@@ -61,9 +61,9 @@ def entries(
     *,
     radii: Sequence[float] | None = None,
     baseline: Sequence[str] = (),
-    sigma: Told = None,
-    alpha: Told = None,
-    n: Told = None,
+    sigma: Stated = None,
+    alpha: Stated = None,
+    n: Stated = None,
 ) -> list[Entry]:
     """Read, measure, re-check and compare records of one norm.
 
@@ -71,7 +71,7 @@ def entries(
     else a usual grid of the norm. baseline: names of records to compare with, one per sigma;
     by default those that the method gaussian trained. sigma, alpha, n: of tables, which do
     not say them. Raises InputError if a record cannot be read, is empty, certifies in another
-    norm than the first, or contradicts what was told.
+    norm than the first, or contradicts the sigma, alpha or n that was given for it.
     """
     names = _names(paths)
     certificates = [_load(path) for path in paths]
@@ -82,7 +82,8 @@ def entries(
         if isinstance(value, Mapping):
             _check_names(f"--{key}", value, names)
     certificates = [
-        told.tell(*one, given) for one in zip(certificates, names, paths, strict=True)
+        table_settings.with_settings(*one, given)
+        for one in zip(certificates, names, paths, strict=True)
     ]
     norms = list(dict.fromkeys(c.header.get("norm", "l2") for c in certificates))
     if len(norms) > 1:
@@ -104,13 +105,13 @@ def entries(
             name=name,
             certificates=c,
             summary=summary(c, radii),
-            recheck=told.recheck_told(c),
+            recheck=table_settings.recheck_with_settings(c),
             reference=configured.reference(config),
             against=difference,
-            apart=apart,
+            not_comparable=not_comparable,
             gradients=configured.gradients(path, c),
         )
-        for name, path, c, config, (difference, apart) in zip(
+        for name, path, c, config, (difference, not_comparable) in zip(
             names, paths, certificates, configs, against, strict=True
         )
     ]

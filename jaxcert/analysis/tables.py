@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from jaxcert.analysis.compare import Difference, Envelope, apart, envelope, rivals
+from jaxcert.analysis.compare import (
+    Difference,
+    Envelope,
+    envelope,
+    rivals,
+    why_not_comparable,
+)
 from jaxcert.analysis.facts import (
     UNITS,
     Entry,
@@ -28,7 +34,7 @@ from jaxcert.analysis.facts import (
     published_percent,
     radius_text,
 )
-from jaxcert.certificate import Certificates, certifies, states, tried
+from jaxcert.certificate import Certificates, certifies, share_is_known, tried
 
 _NAME_WIDTH = 20
 
@@ -88,12 +94,12 @@ def notes(entries: Sequence[Entry]) -> list[str]:
         reasons = (
             f"{e.name} has {why}"
             for e, f in pairs
-            if (why := apart(e.certificates, f.certificates, f.name))
+            if (why := why_not_comparable(e.certificates, f.certificates, f.name))
         )
         why = next(reasons, "no image is in all of them")
         found.append(f"No best record at each radius is shown: {why}.")
-    for reason in dict.fromkeys(e.apart for e in entries if e.apart):
-        named = in_words([e.name for e in entries if e.apart == reason])
+    for reason in dict.fromkeys(e.not_comparable for e in entries if e.not_comparable):
+        named = in_words([e.name for e in entries if e.not_comparable == reason])
         found.append(f"No difference to a baseline is shown for {named}: {reason}.")
     compared = found or any(e.against is not None for e in entries)
     for e in entries:
@@ -120,7 +126,7 @@ def _not_read(header: dict) -> str:
 def untried(name: str, c: Certificates, radii: np.ndarray) -> list[str]:
     """Return a sentence on a record that did not try some of these radii, if there are
     such."""
-    known, left = tried(c), radii[~states(c, radii)]
+    known, left = tried(c), radii[~share_is_known(c, radii)]
     if known is None or not len(left):
         return []
     known, left = (in_words([radius_text(r) for r in some]) for some in (known, left))

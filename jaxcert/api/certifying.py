@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from jaxcert import config as configs
 from jaxcert import random_keys, sharding, version
 from jaxcert.certificate import NO_LABEL, Certificates, concatenate
-from jaxcert.certificates import _inputs, smoothing
+from jaxcert.certificates import inputs, smoothing
 from jaxcert.data import recorded, sources
 from jaxcert.errors import InputError, whole_from
 from jaxcert.interfaces import Certifier, Model, Network
@@ -80,7 +80,7 @@ def certify_images(
             f"index has the shape {at.shape}, and there are {count} images: give one number "
             "for each."
         )
-    at, key = _inputs.check_index(at), _key(seed)
+    at, key = inputs.check_index(at), _key(seed)
     known = np.zeros(count, np.int32) if label is None else label
     parts = [
         certifier.certify(key, image[part], known[part], at[part])

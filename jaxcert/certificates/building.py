@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ml_collections import ConfigDict
+
 from jaxcert import config as configs
-from jaxcert.config import ConfigDict
 from jaxcert.errors import InputError, at_least, one_of, whole_from
 from jaxcert.workdirs.networks import open_all
 

@@ -18,8 +18,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jaxcert import random_keys
-from jaxcert.certificates import _inputs, smoothing
-from jaxcert.certificates._networks import classifier_of, denoiser_of, in_float32
+from jaxcert.certificates import inputs, smoothing
+from jaxcert.certificates.networks import classifier_of, denoiser_of, in_float32
 from jaxcert.diffusion import edm
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
@@ -32,10 +32,12 @@ def make(
     *,
     classifier: Network,
     sigma: float,
+    n: int = 100_000,
+    chunk: int = 0,
     **options: Unpack[smoothing.Options],
 ) -> Certifier:
     """Return the certifier of a classifier behind an EDM, which is `network`. sigma in
-    pixels of [0, 1]; options: those of smoothing.certifier.
+    pixels of [0, 1]; n, chunk, options: those of smoothing.certifier.
 
     Raises InputError for an EDM that cannot denoise without a class, a classifier of other
     images, and what smoothing.certifier refuses.
@@ -66,9 +68,11 @@ def make(
         image_shape=model.image_shape,
         exact=exact,
         sigma=sigma,
+        n=n,
+        chunk=chunk,
         **options,
     )
-    return _inputs.inside(inner, base={"name": "denoised_smoothing"})
+    return inputs.inside(inner, base={"name": "denoised_smoothing"})
 
 
 def _vote(network: Network, classifier: Network, sigma: float) -> Partial:

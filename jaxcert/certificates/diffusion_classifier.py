@@ -33,9 +33,9 @@ from jax.tree_util import Partial
 
 from jaxcert import random_keys
 from jaxcert.certificate import ABSTAIN, ERROR, Certificates
-from jaxcert.certificates import _arithmetic, _evidence, _inputs, noise, statistics
-from jaxcert.certificates._networks import denoiser_of
+from jaxcert.certificates import _arithmetic, inputs, noise, rechecking, statistics
 from jaxcert.certificates.lipschitz import recheck_margins
+from jaxcert.certificates.networks import denoiser_of
 from jaxcert.diffusion import classifiers, edm, lipschitz
 from jaxcert.errors import InputError, one_of, whole_from, within
 from jaxcert.interfaces import Certifier, Network, Plan
@@ -95,8 +95,13 @@ def make(
             f"n {n} draws distinguish float32 noise from the normal noise that the "
             f"certificate assumes: give at most {most}."
         )
-    asked = dict(weighting=weighting, sigma_end=sigma_end, drop_below=drop_below)
-    law = classifiers.dc(model.num_classes, levels, **asked)
+    law = classifiers.dc(
+        model.num_classes,
+        levels,
+        weighting=weighting,
+        sigma_end=sigma_end,
+        drop_below=drop_below,
+    )
     # float32 noise is drawn: the constant is that of its sigma
     drawn = law.levels.sigma.astype(np.float32).astype(np.float64)
     law = law._replace(levels=law.levels._replace(sigma=drawn, noise=drawn))
@@ -110,10 +115,10 @@ def make(
     @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
         start, key = time.perf_counter(), random_keys.checked(key)
-        image, index = np.asarray(unit(np.asarray(image))), _inputs.check_index(index)
+        image, index = np.asarray(unit(np.asarray(image))), inputs.check_index(index)
         _check(image, model.image_shape)
-        _inputs.check_lengths(image, label, index)
-        _inputs.check_label(label)
+        inputs.check_lengths(image, label, index)
+        inputs.check_label(label)
         rows = [_row(key, *each) for each in zip(image, index, strict=True)]
         predicted, evidence, radius = (
             np.array(part) for part in zip(*rows, strict=True)
@@ -181,7 +186,9 @@ def make(
             "bound": bound,
             "cap": cap,
             "levels": levels,
-            **asked,
+            "weighting": weighting,
+            "sigma_end": sigma_end,
+            "drop_below": drop_below,
         },
         "pairwise_bound": constant,
         # the constant of one logit at these weights, for comparison only
@@ -194,17 +201,17 @@ def make(
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (proven, holds), see _evidence.py. The record has the bounds of the
+    """Return (proven, holds), see rechecking.py. The record has the bounds of the
     margins as logits, from which a radius follows as in the Lipschitz certificate, for
     as many draws as were asked for."""
-    _evidence.name_of(c, ("margin",))
-    _evidence.need(c, "logits")
+    rechecking.name_of(c, ("margin",))
+    rechecking.need(c, "logits")
     if c.header.get("norm") != "l2":
-        raise _evidence.contradiction(
+        raise rechecking.contradiction(
             f"norm {c.header.get('norm')} where a diffusion classifier has l2"
         )
     proven, holds = recheck_margins(c, rows)
-    return proven, holds & _evidence.as_many_as_asked(c, rows)
+    return proven, holds & rechecking.has_all_samples(c, rows)
 
 
 def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):
@@ -234,6 +241,7 @@ def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):
     def memory(key, image, draws):
         given = there(), key, jnp.asarray(image, jnp.float32), jnp.int32(0)
         analysis = _errors.lower(*given, **static).compile().memory_analysis()
+        assert analysis is not None
         kept = -(-draws // size) * analysis.output_size_in_bytes
         return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + kept
 

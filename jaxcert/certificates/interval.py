@@ -27,7 +27,7 @@ from jax.sharding import Mesh
 
 from jaxcert import random_keys
 from jaxcert.certificate import ERROR, Certificates
-from jaxcert.certificates import _evidence, lipschitz
+from jaxcert.certificates import lipschitz, rechecking
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
 from jaxcert.records import SAME
@@ -43,7 +43,8 @@ def make(
     Raises InputError for a network without such bounds, and if no radius is in (0, 1].
     """
     model = network.model
-    if model.interval_margins is None:
+    lipschitz_bound = model.lipschitz_bound
+    if model.interval_margins is None or lipschitz_bound is None:
         raise InputError(
             "the interval certificate needs a network with interval bounds, such as dist_net."
         )
@@ -58,7 +59,7 @@ def make(
     @random_keys.pinned()
     def proof():
         params, state = lipschitz.evaluated(network, mesh)
-        bound = model.lipschitz_bound(params, state)
+        bound = lipschitz_bound(params, state)
         slack = lipschitz.logit_slack(model, params, state, bound)
         procedure = {"name": "interval", "radii": tried, "logit_slack": slack}
         return params, state, slack, {"procedure": procedure}
@@ -71,7 +72,7 @@ def make(
         with jax.enable_x64(True):
             images = lipschitz.on_devices(image, mesh)
             logits = lipschitz.logits_of(model.apply, params, state, images)
-            finite = np.isfinite(np.asarray(logits)).all(1)[:rows]
+            finite = np.isfinite(np.asarray(logits)[:rows]).all(1)
             y = jnp.argmax(logits, 1)
             own = np.arange(model.num_classes) == np.asarray(y)[:rows, None]
             for j, r in enumerate(tried):
@@ -117,20 +118,20 @@ def margins_of(interval_margins, params, state, image, label, eps):
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (proven, holds), see _evidence.py: proven is the largest of
+    """Return (proven, holds), see rechecking.py: proven is the largest of
     procedure.radii whose least margin, the least lower bound of z_y - z_j on its box,
     is above twice the slack. Margins do not grow with the box and are at most z_y - z_j
     at the image, up to twice the slack; the predicted class y has the largest logit."""
-    _evidence.name_of(c, ("interval",))
-    _evidence.need(c, "logits")
-    radius, y, logits = c.radius[rows], c.predicted[rows], c.logits[rows]
-    tried = _evidence.radii(c)
+    rechecking.name_of(c, ("interval",))
+    radius, y = c.radius[rows], c.predicted[rows]
+    logits = rechecking.column(c, "logits")[rows]
+    tried = rechecking.radii(c)
     if (tried > 1).any():
-        raise _evidence.contradiction(
+        raise rechecking.contradiction(
             f"radius {tried.max()} where tried are those up to 1"
         )
     lipschitz.check_slack(c, 1.0, "model")  # the least of a distance net, in no header
-    slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
+    slack = rechecking.number(c, "logit_slack", rechecking.procedure(c))
     others = np.arange(logits.shape[1]) != y[:, None]
     at_image = logits[np.arange(len(y)), y] - np.where(others, logits, -np.inf).max(1)
     # the slack of a row that another device appended: see `lipschitz.recheck`
@@ -161,7 +162,7 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def notes(c: Certificates, rows: np.ndarray) -> list[str]:
     """Return a sentence if rows keep fewer margins than were computed, which are those
     up to the first radius that fails, as rows of version 0.1 do."""
-    tried, radius = _evidence.radii(c), c.radius[rows]
+    tried, radius = rechecking.radii(c), c.radius[rows]
     known = np.zeros((len(rows), len(tried)), bool)
     if c.least_margins is not None:
         known = ~np.isnan(c.least_margins)[rows]

@@ -34,7 +34,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcert import random_keys
 from jaxcert.certificate import ERROR, Certificates
-from jaxcert.certificates import _arithmetic, _evidence, _networks
+from jaxcert.certificates import _arithmetic, networks, rechecking
 from jaxcert.errors import InputError, one_of
 from jaxcert.interfaces import Bound, Certifier, Model, Network, Tell
 from jaxcert.ops import margins
@@ -58,7 +58,8 @@ def make(
     """
     model = network.model
     one_of(("tight", "torus"), bound=bound)
-    if model.lipschitz_bound is None:
+    lipschitz, lipschitz_bound = model.lipschitz, model.lipschitz_bound
+    if lipschitz is None or lipschitz_bound is None:
         raise InputError(
             "the lipschitz certificate needs a Lipschitz network, such as lip_convnet; other "
             "classifiers are certified by smoothing."
@@ -70,10 +71,10 @@ def make(
     def proof() -> _Proof:
         params, state = evaluated(network, mesh)
         with jax.enable_x64(True):
-            proven = model.lipschitz_bound(
+            proven = lipschitz_bound(
                 params, state, tight=bound == "tight", tell=_tell()
             )
-            paper = np.asarray(model.lipschitz(params, state)[0], np.float64)
+            paper = np.asarray(lipschitz(params, state)[0], np.float64)
         slack = logit_slack(model, params, state, proven)
         pairwise = proven.pairwise * (1 + 1e-12)
         off = pairwise[~np.eye(model.num_classes, dtype=bool)]
@@ -167,7 +168,7 @@ def check_weights(network: Network) -> None:
     leaves = jax.tree.leaves((network.params, network.state))
     leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     finite = (np.isfinite(leaf).all() for leaf in leaves)
-    if _networks.has_arrays(network) and not all(finite):
+    if networks.has_arrays(network) and not all(finite):
         raise InputError("the network has weights that are not finite: train it again.")
     if any(jnp.dtype(leaf.dtype).itemsize < 4 for leaf in leaves):
         raise InputError(
@@ -230,11 +231,10 @@ def _paper_radius(logits, pairwise, y) -> np.ndarray:
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (proven, holds), see _evidence.py, by `recheck_margins` with a slack that
+    """Return (proven, holds), see rechecking.py, by `recheck_margins` with a slack that
     the constants of the header and the pixels of its model allow."""
-    _evidence.name_of(c, ("margin",))
-    _evidence.need(c, "logits")
-    classes = c.logits.shape[1]
+    rechecking.name_of(c, ("margin",))
+    classes = rechecking.column(c, "logits").shape[1]
     off_diagonal = _pairwise(c, classes)[~np.eye(classes, dtype=bool)]
     check_slack(c, off_diagonal.max(initial=0.0), "pairwise_bound")
     return recheck_margins(c, rows)
@@ -244,23 +244,23 @@ def check_slack(c: Certificates, constant: float, of: str) -> None:
     """Raises InputError for a header whose slack is below that of `logit_slack` for
     images of its model and the constant alone. of: the field of the header with the
     constant."""
-    if not (shape := _evidence.image_shape(c)):
+    if not (shape := rechecking.image_shape(c)):
         return
-    slack = _evidence.procedure(c).get("logit_slack")
+    slack = rechecking.procedure(c).get("logit_slack")
     least = 2.0**-30 * constant * math.sqrt(math.prod(shape)) * (1 - SAME)
     if not (isinstance(slack, int | float) and slack >= least):
-        raise _evidence.contradiction(
+        raise rechecking.contradiction(
             f"logit_slack {slack} where its {of} asks for {least:.3g}"
         )
 
 
 def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (proven, holds), see _evidence.py: proven = min_j (z_y - z_j - 2
+    """Return (proven, holds), see rechecking.py: proven = min_j (z_y - z_j - 2
     s) / pairwise[y, j] with y the predicted class, which has the largest logit, z and
     s = procedure.logit_slack in float64, and pairwise [K,K], or one number for all pairs,
     of the header."""
-    logits, y = c.logits[rows], c.predicted[rows]
-    slack = _evidence.number(c, "logit_slack", _evidence.procedure(c))
+    logits, y = rechecking.column(c, "logits")[rows], c.predicted[rows]
+    slack = rechecking.number(c, "logit_slack", rechecking.procedure(c))
     pairwise = _pairwise(c, logits.shape[1])[y]
     margin = logits[np.arange(len(rows)), y][:, None] - logits
     others = np.arange(logits.shape[1]) != y[:, None]

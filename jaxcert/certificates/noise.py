@@ -15,7 +15,7 @@ gaussian, uniform, laplace: x + scale * Z in float32, as in the papers. In float
     at most 1.001 alpha for n = 10^4, 1.007 alpha for 10^5 (1.005 alpha where all votes
     agree) and 1.06 alpha for 10^6 with gaussian and laplace noise at alpha = 0.001; 1.002,
     1.01 and 1.12 with uniform noise. Above n = 1 / `least_tail`, 10^6, tails are raised by
-    more than the probability of two values (norms.shown), and the rate is at most alpha.
+    more than the probability of two values (norms.exact_tail), and the rate is at most alpha.
     grid: x + N / 255 with N the nearest integer to 255 sigma Z, for images whose pixels are
     multiples of 1/255. k + N is exact in integers and equals k + 255 sigma Z rounded, so
     the certificate is that of the base classifier "round to the grid, then f" under exact
@@ -95,7 +95,8 @@ def _ends(noise: str) -> np.ndarray:
 def counting_key(start: int, step: int) -> Key:
     """Return a key that counts instead of being random: number i drawn from it has the
     bits start + i step mod 2^32, the first of them where fewer are taken."""
-    return jax.random.wrap_key_data(np.array([start, step], np.uint32), impl=_COUNTING)
+    bits = jnp.asarray(np.array([start, step], np.uint32))
+    return jax.random.wrap_key_data(bits, impl=_COUNTING)
 
 
 def _counted(key, width: int, shape) -> Array:
@@ -202,9 +203,9 @@ def _thresholds(sigma: float) -> tuple[np.ndarray, np.ndarray]:
     lower = low + [2**64 - t for t in reversed(high)]
     upper = high + [2**64 - t for t in reversed(low)]
     top = 2**64 - 1
-    return tuple(
-        np.array(
-            [[min(t, top) >> 32, min(t, top) & 0xFFFFFFFF] for t in ends], np.uint32
-        ).T
-        for ends in (lower, upper)
-    )
+
+    def halves(ends: list[int]) -> np.ndarray:
+        parts = [[min(t, top) >> 32, min(t, top) & 0xFFFFFFFF] for t in ends]
+        return np.array(parts, np.uint32).T
+
+    return halves(lower), halves(upper)

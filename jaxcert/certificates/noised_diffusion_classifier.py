@@ -29,8 +29,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jaxcert import random_keys
-from jaxcert.certificates import _inputs, smoothing
-from jaxcert.certificates._networks import classifier_of, denoiser_of, in_float32
+from jaxcert.certificates import inputs, smoothing
+from jaxcert.certificates.networks import classifier_of, denoiser_of, in_float32
 from jaxcert.diffusion import classifiers, edm, racing, sift
 from jaxcert.errors import InputError, at_least, one_of
 from jaxcert.interfaces import Certifier, Network
@@ -127,10 +127,10 @@ def make(
     _check(base, network, unconditional, classifier)
     _build(base)  # refuses impossible settings
     vote = _vote(base, network, unconditional, classifier)
-    networks = network, unconditional, classifier
+    used = network, unconditional, classifier
     exact = None
-    if any(each and each.exact for each in networks):
-        exact = _vote(base, *(each and in_float32(each) for each in networks))
+    if any(each and each.exact for each in used):
+        exact = _vote(base, *(each and in_float32(each) for each in used))
     inner = smoothing.certifier(
         vote,
         num_classes=base.num_classes,
@@ -146,6 +146,7 @@ def make(
     @random_keys.pinned()
     def plan(key, image):
         key = random_keys.checked(key)
+        assert inner.plan is not None
         found = inner.plan(key, image)
         if base.search == "full":
             return found._replace(evaluations=float(_build(base)[0].evaluations))
@@ -157,7 +158,7 @@ def make(
 
     described = {k: v for k, v in base._asdict().items() if k not in _unused(base)}
     described = {"name": "noised_diffusion_classifier", **described}
-    return _inputs.inside(inner._replace(plan=plan), base=described)
+    return inputs.inside(inner._replace(plan=plan), base=described)
 
 
 @functools.lru_cache(maxsize=8)
@@ -199,7 +200,7 @@ def _decide(base: Base, denoise, others, classify, keys, noisy):
             return other(x, sigma, jnp.full(len(x), -1, jnp.int32))
         return denoise(x, sigma, label)
 
-    if base.search == "sift":
+    if sieve is not None:
         found = sift.sift_and_refine(ask, sieve, x, noise, block=base.block)
         return found.label, found.evaluations
 

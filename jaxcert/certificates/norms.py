@@ -81,7 +81,7 @@ def radius(
 ) -> np.ndarray:
     """Return the radius that follows from a proven 1 - p <= tail, in the units of
     sigma; 0 from 1/2 on."""
-    b, tail = scale(noise, sigma), shown(tail, least_tail)
+    b, tail = scale(noise, sigma), exact_tail(tail, least_tail)
     t = np.minimum(tail, 0.5)
     with np.errstate(divide="ignore"):
         found = {
@@ -114,21 +114,21 @@ def p_needed(
     return np.where(1 - p0 < least_tail, 1.0, np.minimum(p0 + least_tail / 4, 1.0))
 
 
-def is_told(least_tail: float, n: int, alpha: float) -> bool:
+def relies_on_tail(least_tail: float, n: float, alpha: float) -> bool:
     """Return whether n votes suffice to distinguish drawn noise from exact noise; if
     so, radii must respect `least_tail`."""
     return n * least_tail > min(1.0, -math.log(alpha))
 
 
-def least_of(noise: str, n: int, alpha: float, stated: float = 0.0) -> float:
+def least_tail_of(noise: str, n: float, alpha: float, stated: float = 0.0) -> float:
     """Return the `least_tail` that holds for a record of n votes that states this one,
     or none, as records of version 0.1 do."""
-    if noise != "grid" and is_told(LEAST_TAIL, n, alpha):
+    if noise != "grid" and relies_on_tail(LEAST_TAIL, n, alpha):
         return max(stated, LEAST_TAIL)
     return stated
 
 
-def shown(tail: ArrayLike, least_tail: float) -> np.ndarray:
+def exact_tail(tail: ArrayLike, least_tail: float) -> np.ndarray:
     """Return the tail of exact noise that a tail of drawn noise proves."""
     tail = np.asarray(tail, np.float64) + least_tail / 4
     return np.maximum(tail, least_tail)

@@ -26,7 +26,7 @@ sequence: the bounds at all looks hold together with 1 - alpha, so the largest d
 Giving up an image claims nothing, and costs no alpha.
 
 Each procedure has its re-check below it: what the votes in a record prove, by the header's
-numbers alone (_evidence.py). Every image that it predicts must have
+numbers alone (rechecking.py). Every image that it predicts must have
 
 certify: p_lower and radius of at most those of k of n votes, k those for the PREDICTED class.
 predict: most votes for the predicted class, which pass the test, and radius 0.
@@ -48,7 +48,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.certificate import Certificates
-from jaxcert.certificates import _evidence, norms, sequential, statistics
+from jaxcert.certificates import norms, rechecking, sequential, statistics
 from jaxcert.errors import InputError, one_of, within
 
 NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
@@ -59,7 +59,7 @@ _FUTILE = 0.01
 it needs."""
 
 Draw = Callable[[np.ndarray, Any, Any], np.ndarray]
-RadiusOf = Callable[[np.ndarray], np.ndarray]
+RadiusOf = Callable[[Any], np.ndarray]
 """The function from upper bounds of 1 - p to radii."""
 
 
@@ -101,12 +101,12 @@ def certify(
     selection, counts = both[:images], both[images:]
     selected = selection.argmax(1)
     k = counts[rows, selected]
-    radius = _each(lambda k: radius_of(statistics.upper_tail(k, n, alpha)), k)
+    radius = _once_per_count(lambda k: radius_of(statistics.upper_tail(k, n, alpha)), k)
     return Decided(
         selected,
         radius > 0,
         radius,
-        _each(lambda k: statistics.clopper_pearson_lower(k, n, alpha), k),
+        _once_per_count(lambda k: statistics.clopper_pearson_lower(k, n, alpha), k),
         np.full(images, n),
         counts,
         selection.sum(1) == 0,
@@ -114,8 +114,8 @@ def certify(
 
 
 def recheck_certify(c: Certificates, rows: np.ndarray):
-    proven, holds = _evidence.bounded(c, rows, c.n[rows])
-    return proven, holds & _evidence.as_many_as_asked(c, rows)
+    proven, holds = rechecking.bounded(c, rows, c.n[rows])
+    return proven, holds & rechecking.has_all_samples(c, rows)
 
 
 def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
@@ -130,11 +130,12 @@ def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
 
 
 def recheck_predict(c: Certificates, rows: np.ndarray):
-    alpha = _evidence.number(c, "alpha", c.header)
-    second, first = np.sort(c.counts[rows], 1)[:, -2:].T
-    top = c.counts[rows, c.predicted[rows]] == first
+    alpha = rechecking.number(c, "alpha", c.header)
+    counts = rechecking.column(c, "counts")[rows]
+    second, first = np.sort(counts, 1)[:, -2:].T
+    top = counts[np.arange(len(rows)), c.predicted[rows]] == first
     passes = statistics.predict_pvalue(first, second) <= alpha
-    holds = top & passes & (c.radius[rows] == 0) & _evidence.as_many_as_asked(c, rows)
+    holds = top & passes & (c.radius[rows] == 0) & rechecking.has_all_samples(c, rows)
     return np.zeros(len(rows)), holds
 
 
@@ -143,7 +144,7 @@ def radii(
     images: int,
     *,
     n0: int,
-    p0: Sequence[float],
+    p0: Sequence[float] | np.ndarray,
     values: Sequence[float],
     looks: tuple[int, ...],
     alpha: float,
@@ -153,15 +154,14 @@ def radii(
     walk = _Walk(draw, images, n0, looks)
     bounds = boundaries(p0, looks, alpha)
     needed = np.append(np.asarray(p0, np.float64), 0.0)
-    # nothing follows the last look
-    following = np.append(bounds, [np.add(looks, 1)], 0)
+    following = np.vstack([bounds, np.add(looks, 1)])  # nothing follows the last
     for j in range(len(looks)):
         rows, k = walk.look(j)
         done = reached(walk.agreeing[rows], bounds)
         # even if all votes to come agree
         best = k[:, None] + np.subtract(looks[j + 1 :], looks[j])
         open_ = (best >= following[done, j + 1 :]).any(1)
-        walk.stop(rows, ~open_ | (_at_most(k, looks, j) < needed[done]))
+        walk.stop(rows, ~open_ | (_upper_bound(k, looks, j) < needed[done]))
     done = reached(walk.agreeing, bounds)
     radius = np.concatenate([[0.0], values])[done]
     p_lower = np.concatenate([[0.0], p0])[done]
@@ -169,24 +169,26 @@ def radii(
 
 
 def recheck_radii(c: Certificates, rows: np.ndarray):
-    looks, tried = _evidence.looks(c), _evidence.radii(c)
+    looks, tried = rechecking.looks(c), rechecking.radii(c)
     if not len(tried):
         raise InputError(
             "the record's procedure.radii are empty: certify into another file with --out."
         )
-    alpha = _evidence.number(c, "alpha", c.header)
-    p0 = norms.p_needed(tried, **_evidence.law(c))
-    agreeing, grows = _evidence.path(c, rows, looks)
+    alpha = rechecking.number(c, "alpha", c.header)
+    p0 = norms.p_needed(tried, **rechecking.law(c))
+    agreeing, grows = rechecking.path(c, rows, looks)
     done = reached(agreeing, boundaries(p0, looks, alpha))
     proven = np.append(tried, 0.0)[done - 1]
     holds = grows & (done > 0) & (c.radius[rows] <= proven)
     if c.p_lower is not None:
         needed = np.append(p0, 0.0)[done - 1]
-        holds &= c.p_lower[rows] <= needed + _evidence.ROUNDING
+        holds &= c.p_lower[rows] <= needed + rechecking.ROUNDING
     return proven, holds & np.isin(c.radius[rows], tried)
 
 
-def boundaries(p0: Sequence[float], looks: tuple[int, ...], alpha: float) -> np.ndarray:
+def boundaries(
+    p0: Sequence[float] | np.ndarray, looks: tuple[int, ...], alpha: float
+) -> np.ndarray:
     """Return int64 [R,J], the counts that reject p <= p0 at each look."""
     return np.stack([sequential.boundary(float(p), looks, alpha)[0] for p in p0])
 
@@ -215,7 +217,7 @@ def two_stage(
     selection, pilot = first[:images], first[images:]
     selected = selection.argmax(1)
     k = pilot[rows, selected]
-    size = _each(
+    size = _once_per_count(
         lambda k: second_stage(k, n=n, alpha=alpha, rho=rho, radius_of=radius_of), k
     )
     counts = np.zeros_like(pilot)
@@ -240,24 +242,24 @@ def two_stage(
 
 
 def recheck_two_stage(c: Certificates, rows: np.ndarray):
-    asked = _evidence.procedure(c)
-    pilot, k = _evidence.votes_at(c, rows, 2).T
-    if not _evidence.number(c, "n", asked) >= 1:
+    asked = rechecking.procedure(c)
+    pilot, k = rechecking.votes_at(c, rows, 2).T
+    if not rechecking.number(c, "n", asked) >= 1:
         raise InputError(
             "the record's header has n below 1: certify into another file with --out."
         )
     n = second_stage(
         np.clip(pilot, 0, PILOT),
-        n=int(_evidence.number(c, "n", asked)),
-        alpha=_evidence.number(c, "alpha", c.header),
-        rho=_evidence.number(c, "rho", asked),
-        radius_of=_evidence.radius_of(c),
+        n=int(rechecking.number(c, "n", asked)),
+        alpha=rechecking.number(c, "alpha", c.header),
+        rho=rechecking.number(c, "rho", asked),
+        radius_of=rechecking.radius_of(c),
     )
-    proven, holds = _evidence.bounded(c, rows, n)
+    proven, holds = rechecking.bounded(c, rows, n)
     holds &= (pilot >= 0) & (pilot <= PILOT) & (n > 0)
     holds &= c.n[rows] == n + PILOT
-    holds &= k == c.counts[rows, c.predicted[rows]]
-    return proven, holds & (_evidence.number(c, "pilot", asked) == PILOT)
+    holds &= k == rechecking.column(c, "counts")[rows, c.predicted[rows]]
+    return proven, holds & (rechecking.number(c, "pilot", asked) == PILOT)
 
 
 def second_stage(
@@ -295,25 +297,25 @@ def sequence(
 
     for j, look in enumerate(looks):
         rows, k = walk.look(j)
-        lower = _each(partial(_look_lower, looks, j, alpha, bound), k)
+        lower = _once_per_count(partial(_look_lower, looks, j, alpha, bound), k)
         p_lower[rows] = np.maximum(p_lower[rows], lower)
         sure = radius_of(1 - p_lower[rows])
-        hoped = _each(hope, k * n // look)
+        hoped = _once_per_count(hope, k * n // look)
         enough = (sure > 0) & (sure >= (1 - rho) * hoped)
-        walk.stop(rows, enough | (_at_most(k, looks, j) < 0.5))
+        walk.stop(rows, enough | (_upper_bound(k, looks, j) < 0.5))
     radius = radius_of(1 - p_lower)
     return walk.decided(radius > 0, radius, p_lower)
 
 
 def recheck_sequence(c: Certificates, rows: np.ndarray):
-    looks, alpha = _evidence.looks(c), _evidence.number(c, "alpha", c.header)
-    agreeing, grows = _evidence.path(c, rows, looks)
-    bound = str(_evidence.procedure(c).get("bound"))
+    looks, alpha = rechecking.looks(c), rechecking.number(c, "alpha", c.header)
+    agreeing, grows = rechecking.path(c, rows, looks)
+    bound = str(rechecking.procedure(c).get("bound"))
     p_lower = sequence_lower(agreeing, looks, alpha, bound)
-    proven = _evidence.radius_of(c)(1 - p_lower)
-    holds = grows & (proven > 0) & (c.radius[rows] <= proven + _evidence.rounding(c))
+    proven = rechecking.radius_of(c)(1 - p_lower)
+    holds = grows & (proven > 0) & (c.radius[rows] <= proven + rechecking.rounding(c))
     if c.p_lower is not None:
-        holds &= c.p_lower[rows] <= p_lower + _evidence.ROUNDING
+        holds &= c.p_lower[rows] <= p_lower + rechecking.ROUNDING
     return proven, holds & (bound in ("union", "mixture"))
 
 
@@ -343,15 +345,15 @@ def _look_lower(looks: tuple[int, ...], j: int, alpha: float, bound: str, k):
     return np.maximum(lower - 2**-52, 0.0)
 
 
-def _at_most(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
+def _upper_bound(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
     """Return an upper confidence bound of p at the level _FUTILE / looks."""
     look, level = looks[j], _FUTILE / len(looks)
-    return 1 - _each(
+    return 1 - _once_per_count(
         lambda k: statistics.clopper_pearson_lower(look - k, look, level), k
     )
 
 
-def _each(function: Callable, k: np.ndarray) -> np.ndarray:
+def _once_per_count(function: Callable, k: np.ndarray) -> np.ndarray:
     """Return function(k), computed once for equal numbers of votes."""
     values, where = np.unique(k, return_inverse=True)
     return function(values)[where] if len(k) else np.zeros(0)
@@ -399,11 +401,11 @@ class _Walk:
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (proven, holds) by the procedure that the header names, see _evidence.py."""
-    name = _evidence.name_of(c, NAMES)
-    _evidence.need(c, "counts")
+    """Return (proven, holds) by the procedure that the header names, see rechecking.py."""
+    name = rechecking.name_of(c, NAMES)
+    rechecking.need(c, "counts")
     if name not in ("certify", "predict"):
-        _evidence.need(c, "agreeing")
+        rechecking.need(c, "agreeing")
     return globals()[f"recheck_{name}"](c, rows)
 
 

@@ -33,7 +33,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import TypedDict, TypeVar, Unpack, get_type_hints
+from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +45,8 @@ from jaxcert import random_keys
 from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import (
     _arithmetic,
-    _inputs,
-    _networks,
+    inputs,
+    networks,
     norms,
     procedures,
     sequential,
@@ -74,7 +74,6 @@ class Options(TypedDict, total=False):
     them and has the defaults."""
 
     n0: int
-    n: int
     alpha: float
     procedure: str
     radii: tuple[float, ...]
@@ -82,7 +81,6 @@ class Options(TypedDict, total=False):
     bound: str
     noise: str
     norm: str
-    chunk: int
     mesh: Mesh | None
 
 
@@ -129,7 +127,7 @@ def certifier(
     _arithmetic.check()
     whole_from(2, num_classes=num_classes)
     norms.check(noise, norm)
-    sigma = _drawn(sigma)
+    sigma = _float32_sigma(sigma)
     if not math.isfinite(norms.scale(noise, sigma)):
         raise InputError(
             f"sigma {sigma:g} is no noise that float32 images can carry: give its std in "
@@ -141,20 +139,22 @@ def certifier(
     if norm == "linf" and image_shape is None:
         raise InputError("norm linf needs image_shape: give that of the images.")
     d = math.prod(image_shape or (1,))
-    law = dict(noise=noise, norm=norm, sigma=sigma, d=d)
+    law: dict[str, Any] = dict(noise=noise, norm=norm, sigma=sigma, d=d)
     least_tail = noises.least_tail(noise)
-    if procedure != "predict" and norms.is_told(least_tail, n, alpha):
+    if procedure != "predict" and norms.relies_on_tail(least_tail, n, alpha):
         law["least_tail"] = least_tail
     radius_of = functools.partial(norms.radius, **law)
     run, details, largest = _procedure(
         procedure, n0, n, alpha, radii, rho, bound, radius_of, law
     )
-    per_call = dict(num_classes=num_classes, chunk=chunk or _default_chunk(), mesh=mesh)
+    counter = functools.partial(
+        voting.counter, chunk=chunk or _default_chunk(), mesh=mesh
+    )
     drawn = noises.law(noise, sigma)
-    count = voting.counter(_partial(vote), drawn, **per_call)
+    count = counter(_partial(vote), drawn, num_classes=num_classes)
     if exact is not None:
         both = Partial(_differ_of(num_classes), _partial(vote), _partial(exact))
-        count_changed = voting.counter(both, drawn, **per_call | dict(num_classes=2))
+        count_changed = counter(both, drawn, num_classes=2)
 
     warned = set()
 
@@ -164,11 +164,11 @@ def certifier(
         key, image, index = (
             random_keys.checked(key),
             np.asarray(image),
-            _inputs.check_index(index),
+            inputs.check_index(index),
         )
         _check_image(image, image_shape, noise, warned)
-        _inputs.check_lengths(image, label, index)
-        _inputs.check_label(label)
+        inputs.check_lengths(image, label, index)
+        inputs.check_label(label)
         finite = np.isfinite(image).reshape(len(index), -1).all(1)
         image = np.where(finite.reshape(-1, *[1] * (image.ndim - 1)), image, 0)
         if exact is not None:
@@ -179,8 +179,9 @@ def certifier(
         says = decided.answered & ~failed
         predicted = np.where(says, decided.selected, ABSTAIN)
         p_lower = decided.p_lower
-        if "least_tail" in law and procedure != "radii":  # its p_lower is a p_needed
-            p_lower = 1 - norms.shown(np.nextafter(1 - p_lower, 2), least_tail)
+        if "least_tail" in law and p_lower is not None and procedure != "radii":
+            # of radii it is a p_needed
+            p_lower = 1 - norms.exact_tail(np.nextafter(1 - p_lower, 2), least_tail)
             p_lower = np.maximum(np.nextafter(p_lower, 0), 0.0)
         elapsed = time.perf_counter() - start
         return Certificates(
@@ -217,7 +218,7 @@ def certifier(
         ) * procedures.PILOT
         return Plan(largest, extra + n, count.memory(image), done / elapsed)
 
-    header = dict(
+    header: dict[str, Any] = dict(
         method="smoothing",
         norm=norm,
         alpha=alpha,
@@ -240,7 +241,8 @@ def takes_options(make: _Make) -> _Make:
     own = inspect.signature(make).parameters
     found = [p for p in own.values() if p.kind is not p.VAR_KEYWORD]
     left = [key for key in Options.__annotations__ if key not in own]
-    make.__signature__ = inspect.Signature([*found, *map(defaults.get, left)])
+    signature = inspect.Signature([*found, *(defaults[key] for key in left)])
+    make.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     make.__annotations__ |= {key: kinds[key] for key in left}
     return make
 
@@ -248,7 +250,12 @@ def takes_options(make: _Make) -> _Make:
 @takes_options
 @random_keys.pinned()
 def make(
-    network: Network, *, sigma: float, chunk: int = 0, **options: Unpack[Options]
+    network: Network,
+    *,
+    sigma: float,
+    n: int = 100_000,
+    chunk: int = 0,
+    **options: Unpack[Options],
 ) -> Certifier:
     """Return the certifier of a classifier of images in [0, 1]; the arguments are those
     of `certifier`. Raises InputError for a denoiser too."""
@@ -262,12 +269,13 @@ def make(
         _network_vote(network),
         num_classes=model.num_classes,
         image_shape=model.image_shape,
-        exact=network.exact and _network_vote(_networks.in_float32(network)),
+        exact=network.exact and _network_vote(networks.in_float32(network)),
         sigma=sigma,
+        n=n,
         chunk=chunk or _chunk_of(model.image_shape),
         **options,
     )
-    return _inputs.inside(inner)
+    return inputs.inside(inner)
 
 
 def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
@@ -280,9 +288,10 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
                 f"{statistics.min_n_for_any_radius(alpha)}."
             )
         return functools.partial(procedures.predict, n=n, alpha=alpha), dict(n=n), 0.0
-    looks, values = sequential.looks(n), ()
-    details = dict(n0=n0, n=n)
-    options = dict(n0=n0, alpha=alpha)
+    looks = sequential.looks(n)
+    values: tuple[float, ...] = ()
+    details: dict[str, Any] = dict(n0=n0, n=n)
+    options: dict[str, Any] = dict(n0=n0, alpha=alpha)
     if name == "certify":
         options |= dict(n=n, radius_of=radius_of)
     elif name == "two_stage":
@@ -318,7 +327,7 @@ def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
             stacklevel=4,
         )
     if name == "radii":
-        largest = values[-1] if len(possible) else 0.0
+        largest = max(values) if len(possible) else 0.0
     if largest == 0 and not (name == "radii" and len(possible)):
         raise InputError(procedures.too_few(name, n, alpha, bound, radius_of, values))
     return functools.partial(getattr(procedures, name), **options), details, largest
@@ -350,7 +359,7 @@ def _partial(vote: VoteFn) -> Partial:
 
 
 def _network_vote(network: Network) -> Partial:
-    return Partial(_vote_of(network.model.apply), *_networks.prepared(network))
+    return Partial(_vote_of(network.model.apply), *networks.prepared(network))
 
 
 @functools.lru_cache(maxsize=8)
@@ -410,7 +419,7 @@ def _chunk_of(image_shape: tuple[int, ...]) -> int:
     return 4000 if small and jax.default_backend() != "cpu" else 0
 
 
-def _drawn(sigma: float) -> float:
+def _float32_sigma(sigma: float) -> float:
     """Return the std that float32 noise has, so that the sigma in the certificate is
     the one that is drawn."""
     above(0, sigma=sigma)

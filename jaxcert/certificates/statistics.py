@@ -24,6 +24,7 @@ Penalization (2009).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,8 +68,9 @@ def smoothing_radius(
     It is computed from the upper tail 1 - p_lower, which stays accurate where p_lower
     is nearly 1 (there 1e-9 in p_lower can be the whole of 1 - p_lower).
     """
-    law = dict(noise="gaussian", norm="l2", d=1, sigma=np.asarray(sigma, np.float64))
-    return norms.radius(upper_tail(k, n, alpha), **law, least_tail=least_tail)
+    law: dict[str, Any] = dict(noise="gaussian", norm="l2", d=1)
+    law |= dict(sigma=np.asarray(sigma, np.float64), least_tail=least_tail)
+    return norms.radius(upper_tail(k, n, alpha), **law)
 
 
 def max_radius(
@@ -198,7 +200,7 @@ def _below_mean(
 ) -> np.ndarray:
     """Return mean - width, less the rounding of n additions."""
     lost = (len(values) + 2) * _EPS * max(abs(low), abs(high))
-    return np.maximum(values.mean(0) - width * (1 + _SLACK) - lost, low)
+    return np.maximum(values.mean(0) - np.asarray(width) * (1 + _SLACK) - lost, low)
 
 
 def _bounded(

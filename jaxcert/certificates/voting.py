@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +97,7 @@ def counter(vote, noise, *, num_classes: int, chunk: int, mesh: Mesh | None) -> 
             random_keys.key(0), np.zeros(1, np.int64), image, none, none, none
         )
         analysis = _count.lower(*args, **static).compile().memory_analysis()
+        assert analysis is not None
         return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
 
     return Counter(begin, memory)
@@ -181,7 +182,8 @@ def classes(votes: Array, images: int, num_classes: int) -> Array:
     """Return the classes int32 [B] of votes, given as classes [B] or logits [B,K];
     num_classes stands for no class. Raises InputError for anything else, when the
     program is made."""
-    kind, shape = getattr(votes, "dtype", type(votes)), getattr(votes, "shape", None)
+    kind: Any = getattr(votes, "dtype", type(votes))
+    shape = getattr(votes, "shape", None)
     whole = shape is not None and jnp.issubdtype(kind, jnp.integer)
     if shape == (images,) and whole:
         # narrow integers cannot hold num_classes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxcert.errors import InputError
 
@@ -15,7 +16,7 @@ ROUNDING = 2.0**-20
 pixel inside."""
 
 
-def unit(image: Array, dtype=jnp.float32) -> Array:
+def unit(image: ArrayLike, dtype=jnp.float32) -> Array:
     """Return an image in [0, 1]: uint8 becomes the correctly rounded quotient v / 255
     in `dtype`.
 

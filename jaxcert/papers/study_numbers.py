@@ -32,7 +32,7 @@ from scipy import stats
 
 from jaxcert.analysis.compare import common
 from jaxcert.analysis.metrics import interval, standard_error, summary
-from jaxcert.certificate import Certificates, states
+from jaxcert.certificate import Certificates, share_is_known
 from jaxcert.papers.study_groups import Cell, Study
 
 
@@ -146,7 +146,7 @@ def confusion(cell: Cell, radius: float) -> np.ndarray:
     certified and not; nan where a record does not say what is certified at this radius."""
     tables = []
     for run in cell.runs.values():
-        if not states(run.test, [radius]).all():
+        if not share_is_known(run.test, [radius]).all():
             return np.full((2, 2), np.nan)
         held = (run.test.radius >= radius) & (run.test.predicted >= 0)
         right = run.test.correct

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxcert.analysis import configured, report, told
+from jaxcert.analysis import configured, report, table_settings
 from jaxcert.errors import InputError
 from jaxcert.papers import study_groups, study_page
 from jaxcert.papers.study_runs import TEST, TRAIN, Run, read
@@ -26,7 +26,9 @@ def show(
     for run in runs:
         for split, name in (("test", TEST), ("train", TRAIN)):
             if (c := getattr(run, split)) is not None:
-                report.fail_if_exceeding(told.recheck_told(c), Path(run.name) / name, c)
+                report.fail_if_exceeding(
+                    table_settings.recheck_with_settings(c), Path(run.name) / name, c
+                )
     return 0
 
 

@@ -307,7 +307,7 @@ def test_only_radii_that_were_tried_are_stated(radii, method, stated):
     header = dict(method=method, procedure=dict(name=method, radii=radii))
     c = MIXED._replace(header=header)
     asked = [0.0, 0.03, 0.05, 0.1, 0.2]
-    assert certificate.states(c, asked).tolist() == stated
+    assert certificate.share_is_known(c, asked).tolist() == stated
     found = metrics.summary(c, asked)
     share = certificate.certified_accuracy(c, asked)
     np.testing.assert_array_equal(np.isnan(share), 1 - np.array(stated))
@@ -318,7 +318,7 @@ def test_only_radii_that_were_tried_are_stated(radii, method, stated):
 def test_radii_that_differ_by_rounding_are_one():
     c = MIXED._replace(header=dict(procedure=dict(name="radii", radii=[3 * 0.05])))
     above = np.nextafter(3 * 0.05, 1)
-    found = certificate.states(c, [0.15, 3 * 0.05, 0.149, above])
+    found = certificate.share_is_known(c, [0.15, 3 * 0.05, 0.149, above])
     assert found.tolist() == [True, True, False, False]
 
 

@@ -187,9 +187,12 @@ def test_what_sets_two_records_apart_is_named():
     digits = NEAR._replace(header=dict(dataset="digits"))
     mnist = NEAR._replace(header=dict(dataset="mnist"))
     other = record([1] * 4, [1] * 4, label=3)
-    assert compare.apart(digits, mnist, "m") == "the dataset digits where m has mnist"
-    assert "other labels than m" in compare.apart(NEAR, other, "m")
-    assert compare.apart(NEAR, FAR, "m") == ""
+    assert (
+        compare.why_not_comparable(digits, mnist, "m")
+        == "the dataset digits where m has mnist"
+    )
+    assert "other labels than m" in compare.why_not_comparable(NEAR, other, "m")
+    assert compare.why_not_comparable(NEAR, FAR, "m") == ""
 
 
 def test_radii_that_were_not_tried_are_not_counted_as_failures():

@@ -251,7 +251,7 @@ def test_predictions_without_evidence_fail(c, removed, reason):
         (dict(method="magic", procedure=dict(name="spell")), "certificate 'magic'"),
         (dict(method="magic", procedure=None), "certificate 'magic'"),
         (dict(method="voting"), "certificate 'voting'"),  # a module, which makes none
-        (dict(method="_evidence"), "certificate '_evidence'"),
+        (dict(method="rechecking"), "certificate 'rechecking'"),
         (dict(method="../lipschitz"), "certificate '../lipschitz'"),
         (dict(method="smoothing.voting"), "certificate 'smoothing.voting'"),
     ],

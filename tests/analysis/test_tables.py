@@ -173,7 +173,7 @@ def test_difference_that_is_not_shown_is_told():
     names, records = "abc", [e.certificates for e in entries]
     found = compared(names, records, RADII, [0])
     entries = [
-        e._replace(against=minus, apart=why)
+        e._replace(against=minus, not_comparable=why)
         for e, (minus, why) in zip(entries, found, strict=True)
     ]
     for form in (tables.text, page, latex):

@@ -117,7 +117,7 @@ def test_a_half_space_is_certified_falsely_as_rarely_as_stated(name):
     norm = "l2" if name == "gaussian" else "l1"
     for n, stated in (STATED_UNIFORM if name == "uniform" else STATED).items():
         law = dict(noise=name, norm=norm, sigma=1.0, d=1)
-        if norms.is_told(noise.least_tail(name), n, alpha):
+        if norms.relies_on_tail(noise.least_tail(name), n, alpha):
             law["least_tail"] = noise.least_tail(name)
         misses = np.geomspace(40, 0.49 * n, 300).astype(int)
         misses = np.unique([*range(40), *misses])

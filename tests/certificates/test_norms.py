@@ -100,6 +100,6 @@ def test_pairs_without_a_theorem_are_refused(noise, norm):
 
 
 def test_no_tail_is_shown_below_the_least_and_each_is_raised():
-    found = norms.shown([0.0, 1e-9, 7.5e-7, 1e-6, 0.1], 1e-6)
+    found = norms.exact_tail([0.0, 1e-9, 7.5e-7, 1e-6, 0.1], 1e-6)
     np.testing.assert_allclose(found, [1e-6, 1e-6, 1e-6, 1.25e-6, 0.10000025])
-    np.testing.assert_array_equal(norms.shown([0.0, 0.1], 0.0), [0.0, 0.1])
+    np.testing.assert_array_equal(norms.exact_tail([0.0, 0.1], 0.0), [0.0, 0.1])

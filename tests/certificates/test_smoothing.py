@@ -570,7 +570,7 @@ def test_certificates_by_votes_take_the_options_of_certifier(make, n):
 
     def of(function):
         kinds, parameters = get_type_hints(function), inspect.signature(function)
-        keys = smoothing.Options.__annotations__.keys() & parameters.parameters.keys()
+        keys = smoothing.Options.__annotations__.keys() | {"n", "chunk"}
         return {k: (parameters.parameters[k].default, kinds[k]) for k in keys}
 
     assert of(make) == of(smoothing.certifier) | {"n": (n, int)}

@@ -37,8 +37,8 @@ FAULTS = [
     (
         "figures: theory beyond the noise",
         "analysis/figures.py",
-        "norms.shown(statistics.upper_tail(n, n, alpha), least)",
-        "norms.shown(statistics.upper_tail(n, n, alpha), 0 * least)",
+        "norms.exact_tail(statistics.upper_tail(n, n, alpha), least)",
+        "norms.exact_tail(statistics.upper_tail(n, n, alpha), 0 * least)",
         "tests/analysis/test_tables.py::test_theory_ends_where_the_noise_does[gaussian-4.75]",
     ),
     (
@@ -135,8 +135,8 @@ FAULTS = [
     (
         "recheck: a pilot of any size",
         "certificates/procedures.py",
-        '(_evidence.number(c, "pilot", asked) == PILOT)',
-        '(_evidence.number(c, "pilot", asked) > 0)',
+        '(rechecking.number(c, "pilot", asked) == PILOT)',
+        '(rechecking.number(c, "pilot", asked) > 0)',
         "tests/analysis/test_recheck.py::test_two_stage_rows_of_another_pilot_fail",
     ),
 ]

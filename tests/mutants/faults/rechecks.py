@@ -27,7 +27,7 @@ FAULTS = [
     ),
     (
         "recheck: procedures that are no names are not re-checked",
-        "certificates/_evidence.py",
+        "certificates/rechecking.py",
         "if not isinstance(name, str):",
         "if name == ():",
         f"{_RECHECK}::test_predictions_without_evidence_fail[procedure]",
@@ -84,7 +84,7 @@ FAULTS = [
     (
         "recheck: a diffusion classifier of fewer draws than asked for",
         "certificates/diffusion_classifier.py",
-        "return proven, holds & _evidence.as_many_as_asked(c, rows)",
+        "return proven, holds & rechecking.has_all_samples(c, rows)",
         "return proven, holds",
         "tests/analysis/test_recheck.py::test_diffusion_classifiers_certify_in_l2_alone",
     ),

@@ -58,8 +58,8 @@ FAULTS = [
     (
         "smoothing: p_lower of the votes alone",
         "certificates/smoothing.py",
-        "1 - norms.shown(np.nextafter(1 - p_lower, 2), least_tail)",
-        "1 - norms.shown(np.nextafter(1 - p_lower, 2), 0.0)",
+        "1 - norms.exact_tail(np.nextafter(1 - p_lower, 2), least_tail)",
+        "1 - norms.exact_tail(np.nextafter(1 - p_lower, 2), 0.0)",
         f"{_CAPPED}[certify]",
     ),
     (
@@ -106,7 +106,7 @@ FAULTS = [
     ),
     (
         "inputs: images of any range are certified",
-        "certificates/_inputs.py",
+        "certificates/inputs.py",
         "images.check_range(image)\n        return inner.certify(",
         "return inner.certify(",
         "tests/certificates/test_diffusion_certificates.py::test_pixels_outside_the_range_are_refused_and_nan_is_an_error_of_its_image",

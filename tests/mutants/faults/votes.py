@@ -113,21 +113,21 @@ FAULTS = [
     ),
     (
         "smoothing: variances below 0 pass",
-        "_networks.py",
+        "networks.py",
         'least = 0 if getattr(path[-1], "key", "") == "var"',
         'least = 0 if getattr(path[-1], "key", "") == "none"',
         f"{SMOOTHING}::test_a_network_that_is_not_finite_is_refused[variance]",
     ),
     (
         "inputs: indices beyond 32 bits repeat noise",
-        "_inputs.py",
+        "inputs.py",
         "index.max() >= 2**32",
         "index.max() >= 2**40",
         f"{VOTES}::test_an_index_beyond_32_bits_is_refused",
     ),
     (
         "inputs: an index may come twice",
-        "_inputs.py",
+        "inputs.py",
         "len(np.unique(index)) < index.size",
         "len(np.unique(index)) < 0",
         f"{SMOOTHING}::test_rows_that_no_record_takes_are_refused",
@@ -366,8 +366,8 @@ FAULTS = [
     (
         "certify: answers at radius 0",
         "procedures.py",
-        "    return Decided(\n        selected,\n        radius > 0,\n        radius,\n        _each(",
-        "    return Decided(\n        selected,\n        radius >= 0,\n        radius,\n        _each(",
+        "    return Decided(\n        selected,\n        radius > 0,\n        radius,\n        _once_per_count(",
+        "    return Decided(\n        selected,\n        radius >= 0,\n        radius,\n        _once_per_count(",
         _CERTIFY,
     ),
     (

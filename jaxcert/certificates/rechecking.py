@@ -63,26 +63,32 @@ def contradiction(fault: str) -> InputError:
 
 def need(c: Certificates, *columns: str) -> None:
     """Raises Missing if the rows lack one of these columns."""
-    for column in columns:
-        if getattr(c, column) is None:
-            raise Missing(f"its rows have no {column}")
+    for name in columns:
+        column(c, name)
+
+
+def column(c: Certificates, name: str) -> np.ndarray:
+    """Return a column of evidence. Raises Missing if the rows have none of that name."""
+    found = getattr(c, name)
+    if found is None:
+        raise Missing(f"its rows have no {name}")
+    return found
 
 
 def number(c: Certificates, name: str, where: dict[str, Any]) -> float:
     """Return a number of the header, or of a part of it. Raises InputError for anything else,
     for one below 0 and for one that is not finite."""
     value = where.get(name)
-    if type(value) not in (int, float) or not 0 <= value < np.inf:
-        raise InputError(
-            f"the record's header has {name} {value!r}: certify into another file with "
-            "--out."
-        )
-    return value
+    if (type(value) is int or type(value) is float) and 0 <= value < np.inf:
+        return value
+    raise InputError(
+        f"the record's header has {name} {value!r}: certify into another file with --out."
+    )
 
 
-def as_many_as_asked(c: Certificates, rows: np.ndarray) -> np.ndarray:
-    """Return bool [R], whether a row has the n samples of the procedure: alpha does not allow
-    for stopping when it suits."""
+def has_all_samples(c: Certificates, rows: np.ndarray) -> np.ndarray:
+    """Return bool [R]: whether each row has the n samples of the procedure. A procedure without
+    looks must not stop early, which its alpha does not allow for."""
     return c.n[rows] == number(c, "n", procedure(c))
 
 
@@ -130,7 +136,7 @@ def law(c: Certificates) -> dict[str, Any]:
     stated = procedure(c).get("least_tail") is not None
     least = number(c, "least_tail", procedure(c)) if stated else 0.0
     alpha, n = max(number(c, "alpha", c.header), 1e-300), number(c, "n", procedure(c))
-    least = norms.least_of(noise, n, alpha, least)
+    least = norms.least_tail_of(noise, n, alpha, least)
     sigma = number(c, "sigma", c.header)
     return dict(noise=noise, norm=norm, sigma=sigma, d=d, least_tail=least)
 
@@ -147,7 +153,8 @@ def rounding(c: Certificates) -> float:
 
 def bounded(c: Certificates, rows: np.ndarray, n: np.ndarray):
     """Return (proven, holds) by the votes for the predicted class, as if n were fixed."""
-    alpha, k = number(c, "alpha", c.header), c.counts[rows, c.predicted[rows]]
+    alpha, counts = number(c, "alpha", c.header), column(c, "counts")
+    k = counts[rows, c.predicted[rows]]
     proven = radius_of(c)(statistics.upper_tail(k, np.maximum(n, k), alpha))
     holds = (proven > 0) & (c.radius[rows] <= proven + rounding(c)) & (k <= n)
     if c.p_lower is not None:
@@ -177,12 +184,13 @@ def looks(c: Certificates) -> tuple[int, ...]:
 def votes_at(c: Certificates, rows: np.ndarray, count: int) -> np.ndarray:
     """Return the votes int64 [R, count] for the predicted class at each look. Raises InputError
     if the rows have another number of looks."""
-    if c.agreeing.shape[1] != count:
+    agreeing = column(c, "agreeing")
+    if agreeing.shape[1] != count:
         raise InputError(
-            f"the record's rows have votes at {c.agreeing.shape[1]} looks where its "
+            f"the record's rows have votes at {agreeing.shape[1]} looks where its "
             f"procedure has {count}: certify into another file with --out."
         )
-    return c.agreeing[rows]
+    return agreeing[rows]
 
 
 def path(c: Certificates, rows: np.ndarray, looks: tuple[int, ...]):
@@ -198,5 +206,5 @@ def path(c: Certificates, rows: np.ndarray, looks: tuple[int, ...]):
     fits &= (~taken | ((steps >= 0) & (steps <= size))).all(1)
     fits &= c.n[rows] == np.asarray(looks)[last]
     at_last = agreeing[np.arange(len(rows)), last]
-    fits &= at_last == c.counts[rows, c.predicted[rows]]
+    fits &= at_last == column(c, "counts")[rows, c.predicted[rows]]
     return np.minimum(agreeing, looks), fits

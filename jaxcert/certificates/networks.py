@@ -68,11 +68,11 @@ def denoiser_of(network: Network) -> Partial:
         raise InputError(
             "the EDM has a parameter that is not finite: train or export it again."
         )
-    return Partial(_denoise_of(model.apply), network.params, network.state)
+    return Partial(denoise_of(model.apply), network.params, network.state)
 
 
 @functools.lru_cache(maxsize=8)
-def _denoise_of(apply):
+def denoise_of(apply):
     def denoise(params, state, x, sigma, label):
         return apply(params, state, x, sigma=sigma, label=label)[0]
 
@@ -85,11 +85,11 @@ def classifier_of(network: Network) -> Partial:
     if network.model.unconditional is not None:
         raise InputError("networks.classifier holds a denoiser: name a classifier.")
     arrays = prepared(network, "networks.classifier")
-    return Partial(_classify_of(network.model.apply), *arrays)
+    return Partial(classify_of(network.model.apply), *arrays)
 
 
 @functools.lru_cache(maxsize=8)
-def _classify_of(apply):
+def classify_of(apply):
     def classify(params, state, image):
         return apply(params, state, image)[0]
 

@@ -1,5 +1,5 @@
-"""What tables of locuslab/smoothing do not say and a command line tells of them: sigma, alpha
-and n. With these they have vote probabilities, and with votes they are re-checked."""
+"""Settings that tables of locuslab/smoothing do not state and that a command line gives: sigma,
+alpha and n. With these a table has vote probabilities, and one with votes is re-checked."""
 
 from __future__ import annotations
 
@@ -9,55 +9,58 @@ from pathlib import Path
 import numpy as np
 
 from jaxcert import records
-from jaxcert.analysis.facts import untold
+from jaxcert.analysis.facts import missing_settings
 from jaxcert.analysis.metrics import certify_numbers
 from jaxcert.analysis.recheck import Recheck, recheck
 from jaxcert.certificate import Certificates
 from jaxcert.certificates import statistics
 from jaxcert.errors import InputError
 
-Told = float | Mapping[str, float] | None
-"""What tables do not say: a number for all of them, or by name."""
+Stated = float | Mapping[str, float] | None
+"""A setting of tables: a number for all of them, or one for each by name."""
 
-TOLD = {
+SETTINGS = {
     "sigma": "noise in pixels of [0, 1]",
     "alpha": "probability of a false certificate",
     "n": "samples per image",
 }
 
 
-def parse(key: str, text: str | None) -> Told:
-    """`0.5`, or `a=0.25,b=0.5`."""
+def parse(key: str, text: str | None) -> Stated:
+    """Return the setting that `0.5`, or `a=0.25,b=0.5`, stands for. Raises InputError."""
     if text is None:
         return None
-    told: dict[str, float] = {}
+    stated: dict[str, float] = {}
     for part in text.split(","):
         name, _, value = part.rpartition("=")
-        if name.strip() in told:
+        if name.strip() in stated:
             raise InputError(
                 f"--{key} has two numbers for {name.strip() or 'all tables'}: leave one."
             )
         try:
             if "_" in value:  # Python reads 1_0 as 10
                 raise ValueError
-            told[name.strip()] = float(value)
+            stated[name.strip()] = float(value)
         except ValueError:
             raise InputError(
                 f"--{key} has {part.strip()!r}: give one number for all tables, or "
                 "NAME=NUMBER for each, with commas between."
             ) from None
-    if "" in told and len(told) > 1:
+    if "" in stated and len(stated) > 1:
         raise InputError(
             f"--{key} has a number for all tables and others by name: give one or the other."
         )
-    return told.get("", told)
+    return stated.get("", stated)
 
 
-def tell(
-    c: Certificates, name: str, path: str | Path, given: dict[str, Told]
+def with_settings(
+    c: Certificates, name: str, path: str | Path, given: dict[str, Stated]
 ) -> Certificates:
-    """The record with what is given of it; only tables can be told anything."""
-    told, smoothed = {}, c.header.get("method") == "smoothing"
+    """Return the record with the settings that are given for it, which only tables take.
+
+    Raises InputError for a setting that a record states itself, or that contradicts it.
+    """
+    stated, smoothed = {}, c.header.get("method") == "smoothing"
     for key, value in given.items():
         named = isinstance(value, Mapping)
         value = value.get(name) if named else value
@@ -73,12 +76,12 @@ def tell(
                 f"leave {name} out of --{key}."
             )
         _check(key, value)
-        told[key] = value
+        stated[key] = value
     if c.header.get("format") != "tsv" or not smoothed:
         return c
-    header = c.header | {k: told[k] for k in ("sigma", "alpha") if k in told}
-    if "n" in told and not c.n.any():
-        c = c._replace(n=np.full(len(c.index), int(told["n"])))
+    header = c.header | {k: stated[k] for k in ("sigma", "alpha") if k in stated}
+    if "n" in stated and not c.n.any():
+        c = c._replace(n=np.full(len(c.index), int(stated["n"])))
     if "procedure" not in c.header and c.n.any():
         same = (c.n == c.n[0]).all()
         header["procedure"] = dict(
@@ -98,7 +101,8 @@ def tell(
 
 
 def _fitting(radius: float, n: int, sigma: float) -> str:
-    """The usual alpha with which n votes reach a printed radius, in words; '' without one."""
+    """Return in words the usual alpha with which n votes reach a printed radius; '' where none
+    does."""
     for alpha in (0.001, 0.005, 0.01, 0.05, 0.1):
         largest = float(statistics.max_radius(n, alpha, sigma))
         if radius <= largest * 1.005:
@@ -115,16 +119,16 @@ def _check(key: str, value: float) -> None:
     fits = {"sigma": True, "alpha": value < 1, "n": value % 1 == 0}[key]
     if not (0 < value < 1e18 and fits):
         raise InputError(
-            f"--{key} {value:g} is no {TOLD[key]}: give such as "
+            f"--{key} {value:g} is no {SETTINGS[key]}: give such as "
             f"{dict(sigma='0.5', alpha='0.001', n='100000')[key]}."
         )
 
 
-def recheck_told(c: Certificates) -> Recheck:
-    """Of a table with votes as well, once it is known what they were to show."""
+def recheck_with_settings(c: Certificates) -> Recheck:
+    """Return the re-check of a record, and of a table with votes once its settings are known."""
     if c.header.get("format") != "tsv" or c.agreeing is None:
         return recheck(c)
-    if unknown := untold(c.header):
+    if unknown := missing_settings(c.header):
         reason = f"the table has votes and does not say {' or '.join(unknown)}"
         return recheck(c)._replace(reason=reason)
     if c.header["norm"] != "l2":
