@@ -1,4 +1,5 @@
-"""The same version twice, in two processes: a ratio away from 1 is the machine's."""
+"""The same version twice, in two processes: a ratio other than 1 comes from the
+machine."""
 
 from __future__ import annotations
 

@@ -12,18 +12,18 @@
    the time left is too short is skipped by name.
 4. results: FOLDER/DATE-DEVICE-campaign.json, rewritten after every row and small enough
    to be committed to benchmarks/results; FOLDER/autotuning.tar.gz, what XLA found out
-   about its kernels. Where benchmarks/results has a compiled-h200.json, the times that it
-   estimates stand beside those measured.
+   about its kernels. Where benchmarks/results has a compiled-h200.json, its estimates
+   are given beside the measured times.
 
 It ends within the minutes given, and needs no network, no data, neither grain nor
 ml_collections nor orbax; without torch rows have no peers. Started again with the same
-FOLDER it goes on: finished rows are kept, then come those not begun, then those that
+FOLDER it continues: finished rows are kept, then come those not begun, then those that
 failed, and last those that hung. On a machine that copies this folder, runs one command
-and hands back what lies in $OUT:
+and returns the content of $OUT:
 
     python -m benchmarks.campaign --minutes 9 --out "$OUT"
 
-and to go on there, with what it handed back in `before/`:
+and to go on there, with what it returned in `before/`:
 
     cp -r before/. "$OUT" && python -m benchmarks.campaign --minutes 9 --out "$OUT"
 
@@ -50,13 +50,13 @@ from benchmarks.suite import PLAN, Cell, Row, label
 
 FORMAT = "jaxcert-campaign-1"
 SMOKE_S, WARM_SHARE = 60, 0.48
-"""At most, of all the time; until that share of it programs are compiled."""
+"""The most seconds of the smoke test, and the share of the time for compilation."""
 LAST_S = 6
-"""For ending processes and writing files."""
+"""Seconds for ending processes and writing files."""
 ROW_S = dict(gpu=12, cpu=8)
-"""Wanted for a row that is compiled, beside what tracing it takes."""
+"""Seconds that a compiled row should get, besides its tracing."""
 HANGS_S = dict(gpu=50, cpu=60)
-"""Most for a row that is compiled; then it hangs."""
+"""The most seconds of a compiled row; after that it counts as hanging."""
 COMPILE_S = {
     "LOT training step": 150,
     "DDPM++ training step": 110,
@@ -67,7 +67,8 @@ COMPILE_S = {
     "DDPM++": 40,
     "CERTIFY": 30,
 }
-"""CPU seconds by the beginning of a workload, the first that fits: on an H200's machine."""
+"""CPU seconds of a compilation on an H200's machine, by the start of the workload's
+name."""
 OTHERS_S = 10
 RESULTS = processes.ROOT / "benchmarks/results"
 _DAY = 24 * 3600
@@ -83,8 +84,8 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "sample_ddpmpp": ("DDPM++ sampling, 18 steps", {}, "bfloat16"),
     "train_ddpmpp": ("DDPM++ training step alone", {}, "bfloat16"),
 }
-"""Program of benchmarks.compiled -> the rows that do the same for every image: workload, some
-of the shape, and dtype."""
+"""The rows that do the same for every image as a program of benchmarks.compiled:
+workload, part of the shape, and dtype."""
 _AUTOTUNING = "xla_gpu_per_fusion_autotune_cache_dir"
 Rows = list[tuple[Cell, Row]]
 
@@ -123,10 +124,10 @@ def campaign(
     cells: tuple[Cell, ...] = PLAN,
     checks: str = "benchmarks.smoke",
 ) -> dict[str, Any]:
-    """Run for at most `seconds`; the result that is in the folder.
+    """Run for at most `seconds`, and return the result that the folder holds.
 
-    checks: a module with `names(device)` and CHECKS. Raises Failed where the device is not
-    there, the folder is another campaign's or cannot be written.
+    checks: a module with `names(device)` and CHECKS. Raises Failed if the device is
+    missing, or the folder belongs to another campaign or cannot be written.
     """
     start = time.monotonic()
     end = start + seconds - LAST_S
@@ -148,7 +149,7 @@ def campaign(
             left = _order(rows, result)
             _warm(left, result, team, deadline=start + WARM_SHARE * seconds)
             run.write(result, out)
-            left.sort(key=lambda pair: _cold(*pair, result))  # those compiled first
+            left.sort(key=lambda pair: _cold(*pair, result))  # the compiled ones first
             _timings(left, rows, result, team, end=end, out=out)
             result["void"] = "" if tiny else run.void(result)
     except Failed as error:
@@ -170,13 +171,13 @@ def campaign(
 
 
 def _rows(cells: tuple[Cell, ...], device: str, tiny: bool) -> Rows:
-    """By value: the first of every cell, then the second ones."""
+    """Return the rows by value: the first of every cell, then the second ones."""
     columns = [[(c, row) for row in c.module().rows(device, tiny)] for c in cells]
     return [pair for pairs in zip_longest(*columns) for pair in pairs if pair]
 
 
 def _order(rows: Rows, result: dict[str, Any]) -> Rows:
-    """Rows without a result, then those that failed, and last those that hung."""
+    """Sort rows: those without a result, those that failed, and last those that hung."""
     states = {row["label"]: row["status"] for row in result["rows"]}
     failed = {name for name, why in result["skipped"].items() if "failed" in why}
 
@@ -193,8 +194,8 @@ def _order(rows: Rows, result: dict[str, Any]) -> Rows:
 def _smoke(
     result: dict[str, Any], team: run.Team, checks: str, *, deadline: float
 ) -> None:
-    """Checks side by side. One that ends with an error or is not over in time says so and
-    the rows it belongs to show it; wrong numbers end the campaign."""
+    """Run the checks side by side. A check that ends with an error or not in time is
+    reported and shown by its rows; wrong numbers end the campaign."""
     names = smoke.names_of(checks, team.device)
     before = result["smoke"].get("checks", {})
     found = {n: c for n, c in before.items() if n in names and c["status"] == "ok"}
@@ -261,7 +262,7 @@ def _timings(
     end: float,
     out: Path,
 ) -> None:
-    """Measure those that are left of the rows, as long as there is time for one."""
+    """Measure the remaining rows, as long as there is time for one."""
     started, device, result["skipped"] = time.monotonic(), team.device, {}
     for cell, row in left:
         name = label(cell, row)
@@ -276,7 +277,7 @@ def _timings(
             print(f"{name}: skipped, needs about {need:.0f} s", flush=True)
             continue
         result["rows"] = [r for r in result["rows"] if r["label"] != name]
-        try:  # starting after one that hung is not this row's time
+        try:  # a start after a row that hung does not count for this row
             team.get(run.sides(row), result, deadline=end)
         except (Failed, Overrun) as error:
             team.stop()
@@ -306,7 +307,7 @@ def _timings(
 
 
 def _interrupted(name: str, result: dict[str, Any]) -> None:
-    """A row that was at work when the time was over did not hang: it is as if not begun."""
+    """Treat a row that was running at the end as not begun, because it did not hang."""
     last = result["rows"][-1:]
     if last and last[0]["label"] == name and last[0]["status"] == "cut":
         result["rows"].pop()
@@ -314,13 +315,14 @@ def _interrupted(name: str, result: dict[str, Any]) -> None:
 
 
 def _compiles(cell: Cell, row: Row) -> dict[str, str]:
-    """Side -> name, of those of a row that are compiled before."""
+    """Return, by side, the names of what is compiled before a row."""
     name = label(cell, row)
     return {side: f"{name} [{side}]" for side in run.sides(row) if side in row.warm}
 
 
 def _cold(cell: Cell, row: Row, result: dict[str, Any]) -> bool:
-    """Is something of it not compiled yet? A peer that does not compile is left out."""
+    """Return whether something of a row is not compiled yet. Peers that do not compile
+    are left out."""
     for side, name in _compiles(cell, row).items():
         status = result["warm"].get(name, {}).get("status", "")
         if status != "ok" and not (side != "jaxcert" and status.startswith("failed")):
@@ -329,7 +331,7 @@ def _cold(cell: Cell, row: Row, result: dict[str, Any]) -> bool:
 
 
 def _need(cell: Cell, row: Row, result: dict[str, Any], device: str) -> float:
-    """Seconds that a row wants: tracing is not saved, and is done again."""
+    """Return the seconds that a row needs, with tracing, which is done again."""
     names = _compiles(cell, row).values()
     again = sum(result["warm"].get(name, {}).get("trace_s", 0) for name in names)
     if result["tiny"]:
@@ -344,13 +346,13 @@ def _compile_s(row: Row) -> float:
 
 
 def _count(device: str) -> int:
-    """Processes that compile side by side."""
+    """Return how many processes compile side by side."""
     cores = len(os.sched_getaffinity(0))
     return max(2, min(8, cores // 2 if device == "gpu" else cores))
 
 
 def _annotate(result: dict[str, Any], rows: Rows) -> None:
-    """Floors by the ceilings measured so far, and the estimates of compiled programs."""
+    """Add floors by the ceilings measured so far, and estimates of compiled programs."""
     peaks, programs = run.ceilings(result), compiled(RESULTS)
     by_name = {label(*pair): pair[1] for pair in rows}
     for entry in result["rows"]:
@@ -367,14 +369,14 @@ def _annotate(result: dict[str, Any], rows: Rows) -> None:
 
 
 def compiled(folder: Path) -> dict[str, dict[str, Any]]:
-    """Rows of the newest compiled-h200.json of the folder, by program."""
+    """Return the rows of the newest compiled-h200.json of the folder, by program."""
     files = sorted(folder.glob("*-compiled-h200.json"))
     rows = json.loads(files[-1].read_text())["rows"] if files else []
     return {row["program"]: row for row in rows if row.get("estimate_s")}
 
 
 def estimate(row: Row, programs: dict[str, dict[str, Any]]) -> float | None:
-    """Seconds of a row by the compiled program that does the same work."""
+    """Return the seconds of a row by the compiled program that does the same work."""
     names = (
         name
         for name, (workload, shape, dtype) in COMPILED.items()
@@ -386,7 +388,7 @@ def estimate(row: Row, programs: dict[str, dict[str, Any]]) -> float | None:
 
 
 def _opened(folder: Path, device: str, tiny: bool) -> tuple[Path, dict[str, Any]]:
-    """File and result: of the campaign that the folder has, or a new one."""
+    """Return the file and the result of the campaign in the folder, or of a new one."""
     fresh = run.header(device, tiny=tiny) | dict(
         format=FORMAT, smoke={}, warm={}, seconds=dict(smoke=0.0, warm=0.0, timings=0.0)
     )
@@ -403,7 +405,7 @@ def _opened(folder: Path, device: str, tiny: bool) -> tuple[Path, dict[str, Any]
         kind = f"--device {old['device']}{' --tiny' if old['tiny'] else ''}"
         raise Failed(f"{folder} has a campaign with {kind}: name another --out")
     names = ("rows", "skipped", "smoke", "warm", "seconds", "started")
-    if old["commit"] != fresh["commit"]:  # what was right or fast may not be so now
+    if old["commit"] != fresh["commit"]:  # what was right or fast before may not be now
         old |= dict(smoke={}, warm={})
     return found[-1], fresh | {name: old[name] for name in names}
 
@@ -430,7 +432,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, required=True, help="in all")
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument(
-        "--out", required=True, help="folder of the results; goes on there"
+        "--out", required=True, help="folder of the results; a campaign in it goes on"
     )
     parser.add_argument(
         "--tiny", action="store_true", help="smallest sizes, two rounds: a rehearsal"

@@ -1,7 +1,7 @@
 """Votes of APNDC with a DDPM++ denoiser: all classes at all levels, and raced.
 
-One function on all sides: logits of noisy images for given noise, the same weights as in
-sampler.py. A race visits other pairs, so it stands alone.
+One function on all sides: logits of noisy images for given noise, the same weights as
+in sampler.py. A race visits other pairs, so it has no peer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rows(device: str, tiny: bool) -> list[Row]:
 
 
 def given(shape: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy images [B,H,W,3] in [-1, 1], and noise of the levels [T,B,H,W,3]."""
+    """Return noisy images [B,H,W,3] in [-1, 1], and noise of the levels [T,B,H,W,3]."""
     count, side, levels = shape["batch"], shape["side"], shape["levels"]
     noise = weights.normal((levels + 1) * count, side, side, 3, seed=5)
     noise = noise.reshape(levels + 1, count, side, side, 3)
@@ -38,7 +38,7 @@ def given(shape: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def law(shape: dict[str, Any]):
-    """The levels and weights that all sides use."""
+    """Return the levels and weights that all sides use."""
     from jaxcert.diffusion import classifiers
 
     return classifiers.apndc(sampler.CLASSES, shape["levels"], SIGMA_TAU)

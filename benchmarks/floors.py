@@ -14,7 +14,8 @@ IMAGE = 3 * 32 * 32
 
 
 class Ceilings(NamedTuple):
-    """FLOP/s by kind of product, and bytes/s of a copy (read + write)."""
+    """The peaks of a device: FLOP/s by kind of product, and bytes/s of a copy
+    (read + write)."""
 
     rates: dict[str, float]
     bandwidth: float
@@ -31,13 +32,14 @@ H200 = Ceilings(
     ),
     4.3e12,
 )
-"""bfloat16 and bandwidth measured with random data, float32 by data sheet; TF32 taken as
-half of bfloat16 and tf32x3 (float32 by three TF32 products) as a third of that. issue:
-any instruction, special: log2 and exp2; processors x clock x lanes by data sheet."""
+"""bfloat16 and bandwidth were measured with random data, float32 is from the data
+sheet; TF32 is taken as half of bfloat16 and tf32x3 (float32 by three TF32 products) as
+a third of that. issue (any instruction) and special (log2 and exp2) are processors x
+clock x lanes of the data sheet."""
 
 
 class Conv(NamedTuple):
-    """k x k convolution whose OUTPUT is side x side."""
+    """A k x k convolution whose OUTPUT is side x side."""
 
     side: int
     c_in: int
@@ -57,7 +59,8 @@ def seconds(
 
 
 def resnet_convs(depth: int, *, side: int = 32) -> list[Conv]:
-    """Depth 6n + 2: stem, three stages of n basic blocks with 16, 32, 64 channels."""
+    """Return the convolutions of depth 6n + 2: stem, three stages of n basic blocks
+    with 16, 32, 64 channels."""
     blocks = (depth - 2) // 6
     convs = [Conv(side, 3, 16, 3)]
     for stage, width in enumerate((16, 32, 64)):
@@ -83,25 +86,27 @@ def resnet_macs(depth: int, *, side: int = 32, classes: int = 10) -> int:
 
 
 def resnet_conv_outputs(depth: int, *, side: int = 32) -> int:
-    """Elements written by all convolutions."""
+    """Return the number of elements that all convolutions write."""
     return sum(c.side**2 * c.c_out for c in resnet_convs(depth, side=side))
 
 
 def certify(depth: int, samples: int, *, itemsize: int, side: int = 32):
-    """(flops, bytes) of `samples` forward passes with the noise made on the chip."""
+    """Return (flops, bytes) of `samples` forward passes with the noise made on the
+    chip."""
     elements = _moved(resnet_convs(depth, side=side))
     return 2.0 * resnet_macs(depth, side=side) * samples, elements * itemsize * samples
 
 
 def certify_imagenet(stages: tuple[int, ...], samples: int, *, itemsize: int):
-    """The same of a bottleneck ResNet of width 64 for images of 224x224."""
+    """Return the same for a bottleneck ResNet of width 64 and images of 224x224."""
     convs = imagenet_convs(stages)
     macs = _macs(convs) + convs[-1].c_out * 1000
     return 2.0 * macs * samples, _moved(convs) * itemsize * samples
 
 
 def imagenet_convs(stages: tuple[int, ...]) -> list[Conv]:
-    """Stem, then blocks of 1x1, 3x3 and 1x1; a stage's stride is in its first 3x3."""
+    """Return the stem, then blocks of 1x1, 3x3 and 1x1; a stage's stride is in its
+    first 3x3."""
     convs, c_in = [Conv(112, 3, 64, 7, 2)], 64
     for stage, blocks in enumerate(stages):
         side, width = 56 >> stage, 64 << stage
@@ -121,7 +126,7 @@ def _macs(convs: list[Conv]) -> int:
 
 
 def _moved(convs: list[Conv]) -> int:
-    """Elements that cross the memory for one image.
+    """Return the number of elements that cross the memory for one image.
 
     Convolution, bias, ReLU and residual sum are one kernel: it reads its input and, at
     the end of a block, the residual; it writes its output.
@@ -134,13 +139,15 @@ def _moved(convs: list[Conv]) -> int:
 
 
 TRAIN_PASSES = 15.5
-"""Times a convolution's output crosses the memory in a training step: forward 4.5 (conv
-reads and writes, normalisation reads and writes, half a residual), backward 11 (sums for
-the normalisation 2, its gradient 3, input gradient 2, weight gradient 2, residual 2)."""
+"""How often a convolution's output crosses the memory in a training step: forward 4.5
+(conv reads and writes, normalisation reads and writes, half a residual), backward 11
+(sums for the normalisation 2, its gradient 3, input gradient 2, weight gradient 2,
+residual 2)."""
 
 
 def train(depth: int, images: int, *, itemsize: int, side: int = 32):
-    """(flops, bytes) of forward and backward: three forward passes of products."""
+    """Return (flops, bytes) of forward and backward, which are three forward passes of
+    products."""
     elements = TRAIN_PASSES * resnet_conv_outputs(depth, side=side)
     macs = resnet_macs(depth, side=side)
     return 6.0 * macs * images, elements * itemsize * images
@@ -150,7 +157,7 @@ def train(depth: int, images: int, *, itemsize: int, side: int = 32):
 
 
 class Torus(NamedTuple):
-    """LOT convolution on a padded torus of side x side."""
+    """A LOT convolution on a padded torus of side x side."""
 
     side: int
     c_in: int
@@ -158,19 +165,21 @@ class Torus(NamedTuple):
 
     @property
     def complex_frequencies(self) -> float:
-        """of the half spectrum: one of each conjugate pair"""
+        """Return how many frequencies of the half spectrum have complex matrices, one
+        of each conjugate pair."""
         return (self.side**2 - self.real_frequencies) / 2
 
     @property
     def real_frequencies(self) -> int:
-        """self-conjugate: 0 and, on even sides, the Nyquist lines' crossings"""
+        """Return how many are self-conjugate: 0 and, on even sides, the crossings of
+        the Nyquist lines."""
         return 1 if self.side % 2 else 4 if self.side > 1 else 1
 
 
 def lot_layers(
     blocks: int, *, stages: int = 5, width: int = 32, classes: int = 10
 ) -> list[Torus]:
-    """LipConvNet on images of side 2^stages, and its 1x1 head."""
+    """Return the layers of LipConvNet on images of side 2^stages, and its 1x1 head."""
     layers, c_in = [], 3
     for stage in range(stages):
         side, c = 1 << (stages - stage), width << stage
@@ -184,10 +193,11 @@ def lot_layers(
 
 
 def lot_as_written(layers: list[Torus], batch: int) -> tuple[float, float]:
-    """Real FLOPs (orthogonalisation, application), forward, of the published form.
+    """Return the real FLOPs (orthogonalisation, application), forward, of the published
+    form.
 
-    Full spectrum, complex products of 8 FLOPs per term; F F^H, ten Newton steps of three
-    products, Z F.
+    It has the full spectrum and complex products of 8 FLOPs per term: F F^H, ten Newton
+    steps of three products, and Z F.
     """
     orthogonal = apply = 0.0
     for t in layers:
@@ -198,11 +208,11 @@ def lot_as_written(layers: list[Torus], batch: int) -> tuple[float, float]:
 
 
 def lot_least(layers: list[Torus], batch: int) -> float:
-    """Real FLOPs, forward, of the same function with its symmetry used.
+    """Return the real FLOPs, forward, of the same function where its symmetry is used.
 
-    One frequency of each conjugate pair, a complex product by three real ones,
-    self-conjugate frequencies real; the first step needs two products fewer (Z = I), the
-    last one fewer.
+    It takes one frequency of each conjugate pair, three real products for a complex
+    one, and real matrices at self-conjugate frequencies; the first step needs two
+    products fewer (Z = I), the last step one.
     """
     flops = 0.0
     for t in layers:
@@ -217,7 +227,8 @@ def lot_least(layers: list[Torus], batch: int) -> float:
 def liresnet_macs(
     depth: int, width: int, dense: int, *, side: int = 32, classes: int = 10
 ) -> dict[str, int]:
-    """Multiplications of one image, part by part; stem and neck are strided by 2 and 4."""
+    """Return the multiplications of one image, part by part; stem and neck are strided
+    by 2 and 4."""
     half, eighth = side // 2, side // 8
     return dict(
         stem=half**2 * 5**2 * 3 * width,
@@ -231,9 +242,9 @@ def liresnet_macs(
 def liresnet_train(
     depth: int, width: int, dense: int, *, side: int, batch: int, power_steps: int
 ) -> float:
-    """Real FLOPs of a training step: three forward passes of the batch, less the gradient
-    of the images; for the norms 2 power_steps + 1 passes of one image through all but the
-    head, and the gradient of the last."""
+    """Return the real FLOPs of a training step: three forward passes of the batch, less
+    the gradient of the images; for the norms 2 power_steps + 1 passes of one image
+    through all but the head, and the gradient of the last."""
     macs = liresnet_macs(depth, width, dense, side=side)
     network = batch * (3 * sum(macs.values()) - macs["stem"])
     norms = (2 * power_steps + 2) * (sum(macs.values()) - macs["head"])
@@ -244,19 +255,21 @@ def liresnet_train(
 
 
 def dist_net(inputs: int, width: int, depth: int, *, classes: int = 10) -> list[int]:
-    """Numbers of inputs of every layer of an l_inf-dist net, and of the outputs."""
+    """Return the numbers of inputs of every layer of an l_inf-dist net, and of the
+    outputs."""
     return [inputs, *[width] * (depth - 1), classes]
 
 
 def dist_evaluations(sizes: list[int], batch: int) -> float:
-    """Differences x_i - w_io, of a forward or of a backward pass."""
+    """Return how many differences x_i - w_io a forward or a backward pass has."""
     return float(batch * sum(d * o for d, o in pairwise(sizes)))
 
 
 def distances(
     sizes: list[int], batch: int, p: str | int | float, *, step: bool
 ) -> tuple[float, float, str]:
-    """(instructions, bytes, kind of instruction) of float32 distances; p "inf", 8, any.
+    """Return (instructions, bytes, kind of instruction) of float32 distances; p "inf",
+    8, any.
 
     Per evaluation of a forward pass
         inf: subtract, maximum; for a step subtract, compare, select value and index

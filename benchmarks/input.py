@@ -1,8 +1,8 @@
-"""Does the input keep up? Batches per second of both executors of the data plan, over
-50,000 real and 200,000 generated images, batch 256, 30% real.
+"""Measures whether the input keeps up: batches per second of both executors of the data
+plan, over 50,000 real and 200,000 generated images, batch 256, 30% real.
 
-The figure is images per second, and how often that is what `train_step` consumed in the
-same run: at least 2 is wanted. Without Grain there is only the device's executor.
+The figure is images per second, and its ratio to what `train_step` consumed in the same
+run, which should be at least 2. Without Grain there is only the device's executor.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LiResNet: how long does a training step of GloRo take?
+"""LiResNet: the time of a training step of GloRo.
 
 Forward, Lipschitz constant by power iteration, emma_fixed at eps 36/255, AdamW clipped at
 norm 3; the batch fixed, on the device. Parity mode has ten power steps; those of the
@@ -64,8 +64,8 @@ def jaxcert(row: Row, device: str) -> Job:
 
 
 def trainer(shape: dict[str, Any]):
-    """(train, fresh, fixed): the library's step, train(state, totals, *fixed), jitted, and
-    what gives a first state and totals."""
+    """Return (train, fresh, fixed): the library's step, train(state, totals, *fixed),
+    jitted, and the function that makes a first state and totals."""
     import jax
 
     from jaxcert import sharding
@@ -110,7 +110,7 @@ def trainer(shape: dict[str, Any]):
 
 
 def parameters(shape: dict[str, Any]) -> tuple[Any, Any]:
-    """(params, state) that all sides start from."""
+    """Return the (params, state) that all sides start from."""
     names = ("depth", "width", "dense", "side")
     return weights.liresnet(**{name: shape[name] for name in names})
 
@@ -130,5 +130,5 @@ def _row(shape: dict[str, Any], steps: int, *, low: bool) -> Row:
 
 
 def _ends(tree) -> dict[str, np.ndarray]:
-    """Copies: the next step takes over the buffers."""
+    """Return copies, because the next step takes over the buffers."""
     return {name: np.array(tree[name]["kernel"]) for name in ("stem", "head")}

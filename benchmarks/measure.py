@@ -23,9 +23,9 @@ from benchmarks.processes import Failed, Worker
 from benchmarks.suite import Cell, Row, label, relative_error
 
 ROUNDS = dict(cpu=(7, 11), gpu=(3, 10))
-"""that a valid row has, and as many as there is time for"""
+"""The number of rounds that a valid row has, and the most if there is time."""
 SHORTEST = dict(cpu=0.3, gpu=0.2)
-"""seconds of a timed stretch; faster jobs are repeated within it"""
+"""The least seconds of a timed stretch; faster jobs are repeated within it."""
 
 
 def row(
@@ -41,7 +41,8 @@ def row(
     ceilings: Ceilings | None,
     save: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Fill a result and `save` it after each stage, so that a cut leaves what was done.
+    """Fill a result and `save` it after each stage, so that an interruption leaves what
+    was done.
 
     The first worker is the reference. A peer that fails leaves the row without it; the
     reference's failure or an overrun is raised for the caller to mark. After `soft` only
@@ -74,9 +75,9 @@ def row(
 def _build(result, row, workers, cell, *, device, deadline) -> list[Worker]:
     built = []
     request = dict(do="build", cell=list(cell), row=row._asdict(), device=device)
-    if device == "gpu":  # all at the same time: it has cores for that
+    if device == "gpu":  # all at the same time, as there are cores for that
         for worker in workers:
-            with contextlib.suppress(Failed):  # which receiving tells
+            with contextlib.suppress(Failed):  # `receive` reports this
                 processes.send(worker, **request)
     for worker in workers:
         sent = {} if device == "gpu" else request
@@ -88,7 +89,7 @@ def _build(result, row, workers, cell, *, device, deadline) -> list[Worker]:
 
 
 def _compare(result, row, workers, *, deadline, folder) -> list[Worker]:
-    """Outputs of every side against the reference's; a mismatch voids the row."""
+    """Compare the outputs of every side with the reference's; a mismatch voids the row."""
     files: list[Path] = []
     agreement, kept = {}, []
     for worker in workers:
@@ -114,17 +115,17 @@ def _compare(result, row, workers, *, deadline, folder) -> list[Worker]:
 
 
 def _errors(reference: Path, file: Path, tolerance: dict[str, float]) -> dict[str, Any]:
-    """The error that uses most of its tolerance."""
+    """Return the error that uses most of its tolerance."""
     with np.load(reference) as a, np.load(file) as b:
         errors = {name: relative_error(b[name], a[name]) for name in tolerance}
     worst = max(errors, key=lambda name: errors[name] / tolerance[name])
-    error, allowed = min(errors[worst], 1e30), tolerance[worst]  # infinity is no JSON
+    error, allowed = min(errors[worst], 1e30), tolerance[worst]  # JSON has no infinity
     return dict(error=error, where=worst, tolerance=allowed, ok=error <= allowed)
 
 
 def _rounds(workers, ends, *, device, shortest) -> dict[str, list[dict[str, float]]]:
-    """wall, cpu and peak_bytes of every side, per round; round i begins only if it is
-    likely to be over by ends[i]."""
+    """Return wall, cpu and peak_bytes of every side, per round; round i begins only if
+    it is likely to end by ends[i]."""
     rounds: dict[str, list[dict[str, float]]] = dict(wall=[], cpu=[], peak_bytes=[])
 
     def timed(worker: Worker, times: int) -> dict[str, float]:
@@ -187,7 +188,8 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _try(result, worker, first, deadline, **request) -> dict[str, Any] | None:
-    """A peer's failure is noted; the reference's is raised. No request: that was sent."""
+    """Ask a worker, note the failure of a peer and raise that of the reference. Without
+    a request it was sent before."""
     try:
         if request:
             processes.send(worker, **request)

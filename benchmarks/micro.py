@@ -83,7 +83,7 @@ def _product(row: Row) -> Job:
 
 
 def _elementwise(row: Row) -> Job:
-    """A chain that no compiler can shorten: its constants are arguments."""
+    """Return a chain that no compiler can shorten, because its constants are arguments."""
     import jax
     import jax.numpy as jnp
 
@@ -112,7 +112,8 @@ def _queued(compiled: Callable, *arguments) -> Job:
 
 
 def _dispatch(row: Row) -> Job:
-    """A scalar program, many times: one after another, or each waited for."""
+    """Return a scalar program that is called many times: one call after another, or
+    each waited for."""
     import jax
     import jax.numpy as jnp
 

@@ -43,14 +43,15 @@ def rows(device: str, tiny: bool) -> list[Row]:
 
 
 def sizes_of(shape: dict[str, Any]) -> list[int]:
-    """Numbers of inputs of every layer, and of the outputs."""
+    """Return the numbers of inputs of every layer, and of the outputs."""
     if "depth" not in shape:
         return [shape["inputs"], shape["outputs"]]
     return floors.dist_net(shape["inputs"], shape["width"], shape["depth"])
 
 
 def batches(shape: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inputs [B,D], as large as the weights, and cotangents of the outputs [B,O]."""
+    """Return inputs [B,D], as large as the weights, and cotangents of the outputs
+    [B,O]."""
     sizes, b = sizes_of(shape), shape["batch"]
     scale = np.float32(weights.DISTANCE)
     return [
@@ -103,7 +104,8 @@ def jaxcert(row: Row, device: str) -> Job:
 
 
 def named(y: np.ndarray, gradients: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs to compare: gradients of a layer's x and w, or of a net's weights."""
+    """Return the outputs to compare: gradients of a layer's x and w, or of a net's
+    weights."""
     if not gradients:
         return dict(y=y)
     return dict(y=y, first=gradients[0], last=gradients[-1])

@@ -1,4 +1,4 @@
-"""LOT: how long do an orthogonal convolution and a training step with it take?
+"""LOT: the times of an orthogonal convolution and of a training step with it.
 
 Each layer in parity mode, ten Newton steps on both sides, and in minimax mode, against the
 same ten steps. On a CPU one layer of each early stage; on a GPU the layer that dominates and
@@ -43,7 +43,7 @@ def rows(device: str, tiny: bool) -> list[Row]:
 
 
 def layers_of(shape: dict[str, Any]) -> list[floors.Torus]:
-    """LOT layers of a row."""
+    """Return the LOT layers of a row."""
     if "blocks" not in shape:
         return [floors.Torus(shape["side"] + 2, shape["channels"], shape["channels"])]
     return floors.lot_layers(
@@ -52,7 +52,7 @@ def layers_of(shape: dict[str, Any]) -> list[floors.Torus]:
 
 
 def kernel_of(shape: dict[str, Any]) -> np.ndarray:
-    """Raw kernel [3,3,C,C] of a layer's row."""
+    """Return the raw kernel [3,3,C,C] of a layer's row."""
     (raw,) = weights.lot(layers_of(shape))
     if "polar" not in shape:
         return raw.kernel
@@ -130,7 +130,7 @@ def _layer(shape: dict[str, Any]) -> Job:
 
 
 def _network(shape: dict[str, Any]) -> Job:
-    """The library's own training step; the batch is already on the device."""
+    """Return the library's own training step; the batch is already on the device."""
     import jax
 
     from jaxcert import sharding
@@ -186,6 +186,6 @@ def _network(shape: dict[str, Any]) -> Job:
 
 
 def _names(shape: dict[str, Any]) -> list[str]:
-    """Layers of the parameter tree from the first convolution to the head."""
+    """Return the layers of the parameter tree from the first convolution to the head."""
     stages, blocks = range(1, shape["stages"] + 1), range(shape["blocks"])
     return [f"conv{stage}_{i}" for stage in stages for i in blocks] + ["last"]

@@ -39,10 +39,11 @@ def start(
     folder: Path,
     cache: Path | None = None,
 ) -> Worker:
-    """One side in a process; on a CPU pinned to `core`, if any, and single-threaded.
+    """Start one side in a process, on a CPU pinned to `core`, if any, and
+    single-threaded.
 
-    side: peer, strong, or anything that begins with jaxcert. folder: of its log. cache:
-    compiled programs are kept there and taken from there.
+    side: peer, strong, or anything that begins with jaxcert. folder: where its log
+    goes. cache: the folder that keeps compiled programs.
     """
     env = {**os.environ, "PYTHONPATH": _path()}
     if device == "cpu":
@@ -80,7 +81,7 @@ def start(
             bufsize=0,
             start_new_session=True,
         )
-    if core is not None:  # before its first import: threads inherit it
+    if core is not None:  # before its first import, because threads inherit it
         os.sched_setaffinity(process.pid, {core})
     return Worker(side, process, bytearray())
 
@@ -94,7 +95,8 @@ def send(worker: Worker, **request: Any) -> None:
 
 
 def receive(worker: Worker, *, deadline: float) -> dict[str, Any]:
-    """The next answer. Raises Overrun at `deadline` (of time.monotonic), or Failed."""
+    """Return the next answer. Raises Overrun at `deadline` (of time.monotonic), or
+    Failed."""
     fd = worker.process.stdout.fileno()
     while b"\n" not in worker.buffer:
         left = deadline - time.monotonic()
@@ -119,9 +121,11 @@ def ask(worker: Worker, *, deadline: float, **request: Any) -> dict[str, Any]:
 
 def stop(worker: Worker) -> None:
     """End the worker and what it started (loader processes share its session)."""
-    if worker.process.poll() is None:  # else its id may be another's by now
+    if (
+        worker.process.poll() is None
+    ):  # otherwise its id may belong to another process by now
         os.killpg(worker.process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it is stuck in a driver
             worker.process.wait(timeout=2)
     worker.process.stdin.close()
     worker.process.stdout.close()
@@ -143,10 +147,12 @@ def each(
     deadline: float,
     done: Callable[[str, dict[str, Any] | Exception], None],
 ) -> None:
-    """Answers of tasks, begun in their order by `count` workers at the same time.
+    """Collect the answers of tasks, which `count` workers begin in their order at the
+    same time.
 
-    start: (side, number of a worker) -> Worker. done: key, and the answer or why there is
-    none: Failed, or at the deadline Overrun, also for those that were not begun.
+    start: maps (side, number of a worker) to a Worker. done: called with the key and
+    the answer, or the reason why there is none: Failed, or at the deadline Overrun,
+    also for tasks that were not begun.
     """
     waiting, busy, idle = list(tasks), {}, []
     free = list(range(count))

@@ -4,9 +4,9 @@ python -m benchmarks.run --budget 540 --out FILE
 
 Cells run in the order of their value, each within its time box; one that overruns is
 ended, marked, and the next one starts. FILE is rewritten after every stage of a row, so
-a run that is cut leaves a valid file. All sides are pinned to one core. The run is void
-if the same version timed twice differs by more than 3% in the median, or the machine is
-loaded; it is written all the same. On a GPU: benchmarks.campaign.
+an interrupted run leaves a valid file. All sides are pinned to one core. The run is
+void if the same version timed twice differs by more than 3% in the median, or the
+machine is loaded; it is written all the same. On a GPU: benchmarks.campaign.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(
     *, cells: list[str], budget: float, out: Path, tiny: bool = False
 ) -> dict[str, Any]:
-    """Run the named cells for at most `budget` seconds; the JSON that is in `out`."""
+    """Run the named cells for at most `budget` seconds, and return the JSON that `out`
+    holds."""
     end = time.monotonic() + budget
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f"{out.stem}.work"
@@ -60,7 +61,7 @@ def run(
     try:
         for cell in (c for c in PLAN if c.name in chosen):
             if not tiny:
-                team.stop()  # fresh processes: peak memory is the cell's own
+                team.stop()  # fresh processes, so that peak memory is the cell's own
             deadline = min(end, time.monotonic() + cell.box)
             _cell(cell, result, team, deadline=deadline, out=out)
     finally:
@@ -90,7 +91,8 @@ class Team:
     def get(
         self, sides: tuple[str, ...], result: dict[str, Any], *, deadline: float
     ) -> list[Worker]:
-        """Workers of these sides, started if need be; they import at the same time."""
+        """Return workers of these sides, started if need be; they import at the same
+        time."""
         for side, worker in list(self.workers.items()):
             if worker.process.poll() is not None:
                 processes.stop(self.workers.pop(side))
@@ -118,7 +120,7 @@ class Team:
         return [self.workers[side] for side in sides if side not in failed]
 
     def start(self, side: str, number: int | None = None) -> Worker:
-        """One more; a numbered one is for compiling and takes any core."""
+        """Start one more worker; a numbered one is for compiling and takes any core."""
         return processes.start(
             side,
             device=self.device,
@@ -195,8 +197,8 @@ def sides(row: Row) -> tuple[str, ...]:
 
 
 def _mark(result: dict[str, Any], place: int, name: str, error: Exception) -> None:
-    """A row that ran over its box stays `cut`, and names the side that did not answer;
-    one that failed says why."""
+    """Mark a row that did not finish: one that ran over its box stays `cut` and names
+    the side that did not answer, and one that failed says why."""
     if isinstance(error, Overrun):
         if place < len(result["rows"]):
             result["rows"][place]["why"] = f"{error} did not answer and was ended"
@@ -209,14 +211,16 @@ def _mark(result: dict[str, Any], place: int, name: str, error: Exception) -> No
 
 
 def faults(result: dict[str, Any]) -> list[str]:
-    """What failed or computed something else; running out of time is no fault."""
+    """Return what failed or computed something else; running out of time is not a
+    fault."""
     states = [*(row["status"] for row in result["rows"]), *result["skipped"].values()]
     expected = ("ok", "cut", "no time left")
     return [s for s in states if not s.startswith(expected)]
 
 
 def ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
-    """On a GPU those that this run measured, else the H200's; none on a CPU."""
+    """Return the ceilings: on a GPU those that this run measured, else the H200's; none
+    on a CPU."""
     if result["device"] == "cpu":
         return None
     rates, bandwidth = dict(floors.H200.rates), floors.H200.bandwidth
@@ -230,7 +234,7 @@ def ceilings(result: dict[str, Any]) -> floors.Ceilings | None:
 
 
 def _against_need(result: dict[str, Any]) -> None:
-    """Images per second of the input over those of the training step."""
+    """Return the images per second of the input over those of the training step."""
     rates = {r["cell"]: r["items_per_s"] for r in result["rows"] if "items_per_s" in r}
     for row in result["rows"]:
         if row["cell"] == "input" and "items_per_s" in row and "train_step" in rates:
@@ -238,7 +242,7 @@ def _against_need(result: dict[str, Any]) -> None:
 
 
 def void(result: dict[str, Any]) -> str:
-    """Why the run must not be quoted; empty if it may."""
+    """Return why the run must not be quoted; "" if it may."""
     faults = []
     if result["device"] == "cpu" and result["load"] > result["cores"] + 1:
         faults.append(f"load average {result['load']:.1f} on {result['cores']} cores")
@@ -254,7 +258,7 @@ def void(result: dict[str, Any]) -> str:
 
 
 def header(device: str, *, tiny: bool) -> dict[str, Any]:
-    """Of a result without rows: what is run where, from which commit."""
+    """Return a result without rows: what is run where, from which commit."""
     return dict(
         format="jaxcert-benchmarks-1",
         device=device,
@@ -302,7 +306,7 @@ def _commit() -> str:
 
 
 def write(result: dict[str, Any], out: Path) -> None:
-    """Whole or not at all, whatever kills the run."""
+    """Write the result whole or not at all, whatever kills the run."""
     part = out.with_name(out.name + ".part")
     part.write_text(json.dumps(rounded(result), indent=1) + "\n")
     os.replace(part, out)

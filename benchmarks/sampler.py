@@ -34,7 +34,7 @@ def rows(device: str, tiny: bool) -> list[Row]:
 
 
 def facts(shape: dict[str, Any]) -> dict[str, Any]:
-    """As `jaxcert.torch_import.edm_unet` names them."""
+    """Return the facts as `jaxcert.torch_import.edm_unet` names them."""
     return dict(
         kind="ddpmpp",
         num_classes=CLASSES,
@@ -48,8 +48,8 @@ def facts(shape: dict[str, Any]) -> dict[str, Any]:
 
 
 def state_dict(shape: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Random weights that keep the size of activations; the output is damped, so that the
-    sides of a sampler do not drift apart."""
+    """Return random weights that keep the size of activations. The output is damped, so
+    that the sides of a sampler do not drift apart."""
     found, rng = {}, np.random.default_rng(shape["width"])
     for name, size in _tensors(shape).items():
         z = rng.standard_normal(size, np.float32)
@@ -64,8 +64,8 @@ def state_dict(shape: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def network(row: Row):
-    """The denoiser with the weights of `state_dict`, as interfaces.Network. It is made
-    without jaxcert.config, whose ml_collections a machine may not have."""
+    """Return the denoiser with the weights of `state_dict`, as interfaces.Network. It
+    is made without jaxcert.config, whose ml_collections a machine may not have."""
     import jax
     import jax.numpy as jnp
 
@@ -82,7 +82,7 @@ def network(row: Row):
 
 
 def batch(shape: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Noisy images [B,H,W,3] in [-1, 1] and noise, sigma [B], label [B]."""
+    """Return noisy images [B,H,W,3] in [-1, 1] and noise, sigma [B], label [B]."""
     count, side = shape["batch"], shape["side"]
     sigma = np.geomspace(0.02, 5, count, dtype=np.float32)
     noise = weights.normal(count, side, side, 3, seed=3)
@@ -135,7 +135,8 @@ def jaxcert(row: Row, device: str) -> Job:
 
 
 def _training_step(model):
-    """The loss and its gradient, one step of Adam -> new parameters."""
+    """Return the step: the loss, its gradient and one step of Adam, which gives new
+    parameters."""
     import jax
     import optax
 
@@ -158,12 +159,12 @@ def _training_step(model):
 
 
 def flops(shape: dict[str, Any], evaluations: int) -> float:
-    """Of that many images through the network."""
+    """Return the FLOPs of that many images through the network."""
     return 2.0 * evaluations * _macs(shape)
 
 
 def _row(sizes: dict[str, Any], count: int, dtype: str, *, steps: int = 0) -> Row:
-    """steps: of a sampler; 0: one evaluation."""
+    """Return the row of a sampler with that many steps; 0: of one evaluation."""
     shape = dict(**sizes, batch=count, steps=steps)
     evaluations = max(1, 2 * steps - 1)
     low = dtype == "bfloat16"
@@ -181,7 +182,8 @@ def _row(sizes: dict[str, Any], count: int, dtype: str, *, steps: int = 0) -> Ro
 
 
 def _training_row(sizes: dict[str, Any], count: int, dtype: str) -> Row:
-    """jaxcert alone: the gradient costs twice a forward pass."""
+    """Return the row of a training step, of jaxcert alone; the gradient costs twice a
+    forward pass."""
     row = _row(sizes, count, dtype)
     return row._replace(
         workload="DDPM++ training step alone",
@@ -199,7 +201,8 @@ def _tensors(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _macs(shape: dict[str, Any]) -> int:
-    """Products of one image; names tell at how many pixels a kernel stands."""
+    """Return the products of one image; the names say at how many pixels a kernel is
+    applied."""
     total = 0
     for name, size in _tensors(shape).items():
         if len(size) < 2 or name.endswith(FILTER):

@@ -93,7 +93,8 @@ def measure(folder: Path, shards: int) -> dict:
 
 
 def loader(folder: Path) -> dict:
-    """Seconds to open, microseconds per image, and shares of the npz file's images/s."""
+    """Return seconds to open, microseconds per image, and shares of the npz file's
+    images/s."""
     import jax
 
     from jaxcert import sharding
@@ -147,7 +148,8 @@ def loader(folder: Path) -> dict:
 
 
 def train(path: Path) -> dict:
-    """One run of jaxcert.train in this process: seconds per image and peak memory."""
+    """Run jaxcert.train once in this process, and return seconds per image and peak
+    memory."""
     from jaxcert import config as configs
     from jaxcert import sharding
     from jaxcert.data import loader, opened
@@ -199,7 +201,7 @@ def _child(path: Path) -> dict:
 
 
 def write_sets(folder: Path, shards: int) -> None:
-    """The three sparse sets, and a small real one."""
+    """Write the three sparse sets, and a small real one."""
     from jaxcert.data import write
 
     label = np.arange(PER_SHARD, dtype=np.int32) % 10

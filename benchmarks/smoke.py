@@ -1,4 +1,4 @@
-"""Is it right before it is timed? The checks with which a campaign begins.
+"""The checks with which a campaign begins: what is timed must be right.
 
 CHECKS: name -> function(tiny) -> {output: dict(error, tolerance)}; the names need no jax.
 """
@@ -21,7 +21,7 @@ SIZES = dict(
 
 
 def names(device: str) -> list[str]:
-    """Kernels need a GPU."""
+    """Return the names of the checks for a device; those of kernels need a GPU."""
     return [n for n in CHECKS if device == "gpu" or not n.startswith("kernels")]
 
 
@@ -30,7 +30,7 @@ def names_of(module: str, device: str) -> list[str]:
 
 
 def _kernels(shape: dict[str, Any], p: str | int | float, tiny: bool) -> dict[str, Any]:
-    """Forward pass and gradients of one layer, by the Mosaic kernels and by XLA."""
+    """Check forward pass and gradients of one layer, by the Mosaic kernels against XLA."""
     from benchmarks import norm_dist
 
     found = []
@@ -41,7 +41,8 @@ def _kernels(shape: dict[str, Any], p: str | int | float, tiny: bool) -> dict[st
 
 
 def _certify(tiny: bool) -> dict[str, Any]:
-    """A thousand samples of one image, of the same noise, in bfloat16 and in float32."""
+    """Check a thousand samples of one image, with the same noise, in bfloat16 against
+    float32."""
     from benchmarks import smoothing
 
     depth, side, n = (8, 8, 20) if tiny else (110, 32, 1000)
@@ -51,7 +52,7 @@ def _certify(tiny: bool) -> dict[str, Any]:
 
 
 def _errors(exact, found, row: Row) -> dict[str, Any]:
-    """Of the row's outputs; infinity is no JSON."""
+    """Return the errors of the row's outputs; JSON has no infinity."""
     return {
         name: dict(
             error=min(relative_error(np.asarray(found[name]), exact[name]), 1e30),

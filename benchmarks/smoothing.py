@@ -29,7 +29,7 @@ def rows(device: str, tiny: bool) -> list[Row]:
 
 
 def image_of(shape: dict[str, Any]) -> np.ndarray:
-    """float32 [1,H,W,3]"""
+    """Return the image, float32 [1,H,W,3]."""
     return weights.images(1, shape["side"])
 
 
@@ -80,7 +80,8 @@ def row_of(depth: int, side: int, n: int, dtype: str) -> Row:
 
 
 def _imagenet_row(n: int, *, stages: tuple[int, ...], side: int, dtype: str) -> Row:
-    """The strong peer is compiled: channels last alone is a third slower."""
+    """Return the row of ResNet-50. The strong peer is compiled, because channels last
+    alone is a third slower."""
     shape = dict(
         stages=stages, side=side, n0=100, n=n, sigma=0.25, strong="torch.compile"
     )
@@ -104,7 +105,7 @@ def _noise_row(side: int, n: int) -> Row:
 
 
 def _classifier(row: Row):
-    """(certifier, logits or None)"""
+    """Return (certifier, logits or None)."""
     if "depth" not in row.shape and "stages" not in row.shape:
         return _noise_only(row), None
     return _network(row)
@@ -134,7 +135,8 @@ def _network(row: Row):
 
 
 def _noise_only(row: Row):
-    """Certifier of a classifier that costs nothing: the sign of the image's sum."""
+    """Return the certifier of a classifier that costs nothing, the sign of the image's
+    sum."""
     import jax.numpy as jnp
 
     from jaxcert.certificates import smoothing

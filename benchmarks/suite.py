@@ -19,16 +19,16 @@ class Row(NamedTuple):
     """all that both sides need to build it"""
     dtype: str
     tolerance: dict[str, float] = {}
-    """output -> the greatest max |a - b| / max |b|; a greater error voids the row"""
+    """for each output the greatest max |a - b| / max |b|; a greater error voids the row"""
     flops: float = 0.0
     bytes: float = 0.0
     rate: str = "float32"
-    """which peak of floors.Ceilings the flops meet"""
+    """the peak of floors.Ceilings that the FLOPs are measured by"""
     items: float = 0.0
-    """images, samples or dispatches per call: gives items per second"""
+    """the images, samples or dispatches per call, for items per second"""
     sides: tuple[str, ...] = SIDES
     warm: tuple[str, ...] = SIDES[:1]
-    """those that compile for long, which a campaign has done before"""
+    """the sides that compile for long, which a campaign does before"""
 
 
 class Program(NamedTuple):
@@ -38,14 +38,14 @@ class Program(NamedTuple):
     args: tuple
     static: dict[str, Any] = {}
     loops: int = 1
-    """How often the loop whose length is an argument runs; 0: that depends on numbers."""
+    """how often the loop whose length is an argument runs; 0: that depends on values"""
 
 
 class Job(NamedTuple):
     """A workload built on one side."""
 
     run: Callable[[], Any]
-    """once, until the result is there"""
+    """runs the workload once and waits for its result"""
     output: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     """reference -> outputs to compare. The reference is what jaxcert's side returned
     ({} on that side itself); its keys that start with `input_` are inputs."""
@@ -68,14 +68,14 @@ class Cell(NamedTuple):
 
 
 def label(cell: Cell, row: Row) -> str:
-    """The name of a row, in results and where a row is skipped."""
+    """Return the name of a row, in results and where a row is skipped."""
     sizes = " ".join(f"{k}={v}" for k, v in row.shape.items())
     return f"{cell.name}: {row.workload} {sizes} {row.dtype}"
 
 
 def first_call(module: Any, name: str, run: Callable[[], Any]) -> Program:
-    """What `run` calls the jitted function `module.name` with first; that call and what
-    comes after it are not made."""
+    """Return the arguments of the first call of the jitted function `module.name` by
+    `run`; that call and what follows are not made."""
 
     class Called(Exception):
         pass
@@ -109,7 +109,7 @@ PLAN = (
 
 
 def relative_error(a: np.ndarray, b: np.ndarray) -> float:
-    """max |a - b| / max |b|; inf where shapes differ or a value is not finite."""
+    """Return max |a - b| / max |b|; inf where shapes differ or a value is not finite."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return float("inf")

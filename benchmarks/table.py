@@ -26,8 +26,9 @@ HEAD = (
 
 
 def text(result: dict[str, Any]) -> str:
-    """Markdown: what ran, then one line per row. A ratio below 1: jaxcert is ahead.
-    `/ estimate`: seconds over those that the compiled program lets expect, if known."""
+    """Return Markdown: what ran, then one line per row. Where a ratio is below 1,
+    jaxcert is faster. `/ estimate` is the seconds over the estimate of the compiled
+    program, if there is one."""
     estimated = any("estimate" in row for row in result["rows"])
     head = HEAD[:-1] + ("/ estimate",) * estimated + HEAD[-1:]
     lines = [

@@ -26,19 +26,20 @@ def rows(device: str, tiny: bool) -> list[Row]:
 
 
 def uint8_images(shape: dict[str, Any]) -> np.ndarray:
-    """[data,side,side,3]"""
+    """Return uint8 images [data,side,side,3]."""
     size = (shape["data"], shape["side"], shape["side"], 3)
     return np.random.default_rng(1).integers(0, 256, size, np.uint8)
 
 
 def order(shape: dict[str, Any]) -> np.ndarray:
-    """Image numbers of every step, int32 [steps,batch]."""
+    """Return the image numbers of every step, int32 [steps,batch]."""
     size = (shape["steps"], shape["batch"])
     return np.random.default_rng(2).integers(0, shape["data"], size, np.int32)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What a step did to the first and the last kernel: the gradient, nearly."""
+    """Return what a step changed in the first and the last kernel, which is nearly the
+    gradient."""
     return {k: np.asarray(after[k]) - np.asarray(before[k]) for k in ("stem", "head")}
 
 
@@ -100,8 +101,8 @@ def _row(*, dtype: str, **shape: int) -> Row:
 
 
 def _trainer(model, shape: dict[str, Any]):
-    """(train, fresh): train(state, totals, data, plan, steps, key) runs that many steps,
-    `steps` traced, so that one program serves the epoch and the comparison."""
+    """Return (train, fresh): train(state, totals, data, plan, steps, key) runs that
+    many steps, `steps` traced, so that one program serves the epoch and the comparison."""
     import functools
 
     import jax
@@ -155,8 +156,8 @@ def _trainer(model, shape: dict[str, Any]):
 
 
 def _noisy(model, shape, data, plan, key) -> np.ndarray:
-    """The noisy images that the first step sees: a network that keeps its input takes
-    the place of the real one."""
+    """Return the noisy images that the first step sees, by a network in place of the
+    real one that keeps its input."""
     import jax.numpy as jnp
 
     def keep(params, state, x, *, train=False, key=None):

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 PRECISION = "default"
-"""Of the shipped configs; a machine may not have the ml_collections that they need."""
+"""The precision of the shipped configs, which need ml_collections, that a machine may
+not have."""
 
 
 def program(one_step: Callable, mesh: Any):
-    """(state, totals, batch, key) -> (state, totals), jitted; both are donated.
+    """Return the jitted step (state, totals, batch, key) -> (state, totals), where
+    state and totals are donated.
 
-    one_step: of `training.step.compile` on this mesh.
+    one_step: that of `training.step.compile` on this mesh.
     """
     import jax
 
@@ -22,13 +24,13 @@ def program(one_step: Callable, mesh: Any):
     def train(state, totals, batch, key):
         return one_step(state, totals, batch, key)
 
-    # as they came in: a second call compiles nothing
+    # sharded as they came in, so that a second call compiles nothing
     everywhere = sharding.replicated(mesh)
     return jax.jit(train, donate_argnums=(0, 1), out_shardings=everywhere)
 
 
 def totals(one_step: Callable, mesh: Any, *inputs: Any):
-    """Zero totals of the step, on the mesh. inputs: state, batch, key."""
+    """Return zero totals of the step, on the mesh. inputs: state, batch, key."""
     import jax
     import numpy as np
 

@@ -12,11 +12,13 @@ from benchmarks import floors
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 LOT_STD = 0.2507
 DISTANCE = 0.25
-"""deviation of the weights of distances: |x - w|^64 fits float32, as no peer scales it"""
+"""The deviation of the weights of distances, with which |x - w|^64 fits float32, as no
+peer scales it."""
 
 
 class ConvNorm(NamedTuple):
-    """Convolution [k,k,C_in,C_out] and batch normalisation, running statistics too."""
+    """The weights of a convolution [k,k,C_in,C_out] and of its batch normalisation,
+    with running statistics."""
 
     kernel: np.ndarray
     scale: np.ndarray
@@ -31,7 +33,7 @@ class Affine(NamedTuple):
 
 
 def resnet(depth: int, *, classes: int = 10) -> tuple[list[ConvNorm], Affine]:
-    """Convolutions in the order of floors.resnet_convs, and the linear head.
+    """Return convolutions in the order of floors.resnet_convs, and the linear head.
 
     Branches are damped so that 54 blocks of random weights keep the activations' size
     and noise changes the class.
@@ -41,7 +43,7 @@ def resnet(depth: int, *, classes: int = 10) -> tuple[list[ConvNorm], Affine]:
 
 
 def resnet50(stages: tuple[int, ...]) -> tuple[list[ConvNorm], Affine]:
-    """The same of a bottleneck ResNet, in the order of floors.imagenet_convs."""
+    """Return the same for a bottleneck ResNet, in the order of floors.imagenet_convs."""
     convs, blocks = floors.imagenet_convs(stages), sum(stages)
     head = (convs[-1].c_out, 1000)
     return _resnet(convs, blocks=blocks, head=head, seed=blocks)
@@ -65,7 +67,7 @@ def _resnet(convs, *, blocks: int, head: tuple[int, int], seed: int):
 
 
 def lot(layers: list[floors.Torus]) -> list[Affine]:
-    """Raw kernels of LOT layers; k = 1 for those whose torus has no padding."""
+    """Return raw kernels of LOT layers; k = 1 for those whose torus has no padding."""
     rng = np.random.default_rng(len(layers))
     out = []
     for t in layers:
@@ -77,15 +79,15 @@ def lot(layers: list[floors.Torus]) -> list[Affine]:
 
 
 def distances(sizes: list[int]) -> list[np.ndarray]:
-    """Weights [D,O] of layers with these numbers of inputs, and of outputs."""
+    """Return the weights [D,O] of layers with these numbers of inputs, and of outputs."""
     rng = np.random.default_rng(len(sizes))
     scale = np.float32(DISTANCE)
     return [scale * _normal(rng, d, o) for d, o in pairwise(sizes)]
 
 
 def liresnet(*, depth: int, width: int, dense: int, side: int) -> tuple[Any, Any]:
-    """(params, state) of jaxcert.models.liresnet; the vectors of the power iterations are
-    random, as at the start of a training."""
+    """Return (params, state) of jaxcert.models.liresnet; the vectors of the power
+    iterations are random, as at the start of a training."""
     rng = np.random.default_rng(depth)
     half, flat = side // 2, 2 * width * (side // 8) ** 2
 
@@ -117,7 +119,7 @@ def liresnet(*, depth: int, width: int, dense: int, side: int) -> tuple[Any, Any
 
 
 def images(count: int, side: int) -> np.ndarray:
-    """float32 [count,side,side,3] in [0, 1]"""
+    """Return float32 images [count,side,side,3] in [0, 1]."""
     rng = np.random.default_rng(side)
     return rng.random((count, side, side, 3), np.float32)
 
@@ -131,7 +133,7 @@ def normal(*shape: int, seed: int) -> np.ndarray:
 
 
 def resnet_tree(layers: list[ConvNorm], head: Affine) -> tuple[Any, Any]:
-    """(params, state) of jaxcert.models.resnet; equal blocks are stacked."""
+    """Return (params, state) of jaxcert.models.resnet; equal blocks are stacked."""
     same, first = ("conv1", "conv2"), ("conv1", "shortcut", "conv2")
     per_stage = (len(layers) - 3) // 6  # a stem and two shortcuts, three stages
     stages = [[f, *[same] * (per_stage - 1)] for f in (same, first, first)]
@@ -141,14 +143,15 @@ def resnet_tree(layers: list[ConvNorm], head: Affine) -> tuple[Any, Any]:
 def resnet50_tree(
     layers: list[ConvNorm], head: Affine, stages: tuple[int, ...]
 ) -> tuple[Any, Any]:
-    """(params, state) of jaxcert.models.resnet50."""
+    """Return (params, state) of jaxcert.models.resnet50."""
     same = ("conv1", "conv2", "conv3")
     first = ("conv1", "conv2", "shortcut", "conv3")
     return _tree(layers, head, [[first, *[same] * (n - 1)] for n in stages])
 
 
 def _tree(layers, head, stages: list[list[tuple[str, ...]]]) -> tuple[Any, Any]:
-    """stages: of every stage and block the names of its layers in their order."""
+    """Return (params, state) of these layers. stages: for every stage and block the
+    names of its layers in their order."""
     rest = iter(layers)
     stem = next(rest)
     params = {"stem": {"kernel": stem.kernel}, "stem_bn": _scale(stem)}

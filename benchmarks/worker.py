@@ -1,8 +1,9 @@
 """A process that runs one side of a comparison: `python -m benchmarks.worker`.
 
 Reads a JSON request per line and answers with a JSON line: `hello`, `build`, `output`,
-`time`, and for a campaign `warm` and `smoke`. Anything a library prints goes to stderr, so
-answers stay readable. It ends with the process that started it, whatever it is at.
+`time`, and for a campaign `warm` and `smoke`. Anything a library prints goes to stderr,
+so answers stay readable. It ends with the process that started it, whatever it is
+doing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = _ACTIONS[request.pop("do")](jobs, **request)
-        except Exception as error:  # the parent must hear of it, whatever it is
+        except Exception as error:  # the parent must be told of any error
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
         answers.write(json.dumps(answer) + "\n")
@@ -42,14 +43,15 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """On Linux: a worker that is left behind would hold the device and a core."""
+    """End this process with its parent (on Linux), because a worker that is left behind
+    would hold the device and a core."""
     parent_death = 1  # PR_SET_PDEATHSIG
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(parent_death, signal.SIGKILL)
 
 
 def _hello(jobs: dict[str, Job], *, side: str, device: str) -> dict[str, Any]:
-    """Start the library; its versions and the device it sees."""
+    """Start the library, and return its versions and the device that it sees."""
     if side.startswith("jaxcert"):
         import flax
         import jax
@@ -88,7 +90,8 @@ def _warm(
     jobs: dict[str, Job], *, side: str, cell: list, row: dict[str, Any], device: str
 ) -> dict[str, float]:
     """Compile what a job needs into the persistent caches. On jaxcert's side nothing of
-    it runs; elsewhere it runs once. Seconds of all before compilation, and of that."""
+    it runs; elsewhere it runs once. Return the seconds before compilation, and of
+    compilation."""
     start = time.perf_counter()
     job = _job(side, cell, row, device)
     if not side.startswith("jaxcert"):
@@ -107,7 +110,7 @@ def _warm(
 def _smoke(
     jobs: dict[str, Job], *, side: str, module: str, check: str, tiny: bool
 ) -> dict[str, Any]:
-    """What a check of `module.CHECKS` finds: error and tolerance by name."""
+    """Return what a check of `module.CHECKS` finds: error and tolerance by name."""
     return dict(errors=importlib.import_module(module).CHECKS[check](tiny))
 
 
@@ -122,7 +125,8 @@ def _job(side: str, cell: list, row: dict[str, Any], device: str) -> Job:
 
 
 def _free(side: str, device: str) -> None:
-    """Give back what the job before held: other processes share the device's memory."""
+    """Free what the previous job held, because other processes share the device's
+    memory."""
     gc.collect()
     if device == "gpu" and not side.startswith("jaxcert"):
         import torch
@@ -158,7 +162,8 @@ def _time(
 
 
 def _peak(side: str, device: str) -> int:
-    """Device memory at its highest, of this process; on a CPU its resident set."""
+    """Return the peak of device memory of this process; on a CPU that of its resident
+    set."""
     if device == "cpu":
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if side.startswith("jaxcert"):

@@ -2,10 +2,10 @@
 
 python -m benchmarks.compiled [PROGRAM ...] [--out FILE] [--table FILE.md] [--jobs N]
 
-Without names all programs are compiled that FILE does not hold of this commit; with names
-these, anew. FILE is rewritten after every program, so a run that is cut goes on. Kernels,
-bytes and memory are facts of the compiled program, seconds are estimates:
-docs/accelerator.md. Needs jaxcert[cuda13] and Python 3.12 or newer; no GPU.
+Without names all programs are compiled that FILE does not hold of this commit; with
+names these, anew. FILE is rewritten after every program, so that an interrupted run
+continues. Kernels, bytes and memory are facts of the compiled program, seconds are
+estimates: docs/accelerator.md. Needs jaxcert[cuda13] and Python 3.12 or newer; no GPU.
 """
 
 from __future__ import annotations

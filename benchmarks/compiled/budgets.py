@@ -2,8 +2,8 @@
 
     kernels, bytes_per_item, temp_bytes, copy_bytes, collectives
     slower_flops    FLOPs of products in units slower than the one that they are meant for
-    compile_cpu_s   twice is granted: CPUs differ
-    targets         what is aimed at
+    compile_cpu_s   twice this is allowed, because CPUs differ
+    targets         the numbers to aim at
     missed          why a target is not reached
 
 Nothing may go to the host. `lower` only lowers: to raise a number, edit the file and say why.
@@ -32,12 +32,12 @@ FIELDS = (
 
 
 def read() -> dict[str, dict[str, Any]]:
-    """Program -> its budget."""
+    """Return the budget of each program, by name."""
     return json.loads(FILE.read_text())
 
 
 def exceeded(row: dict[str, Any]) -> list[str]:
-    """A sentence for everything in which a row is over its budget."""
+    """Return a sentence for every number of a row that is over its budget."""
     name = row["program"]
     if row["status"] != "ok":
         return [f"{name} does not compile: {row['status']} {row['source']}".strip()]
@@ -55,7 +55,8 @@ def exceeded(row: dict[str, Any]) -> list[str]:
 
 
 def lower(rows: Iterable[dict[str, Any]]) -> None:
-    """Budgets of these rows become what was found plus the slack, where that is less."""
+    """Lower the budgets of these rows to what was found plus the slack, where that is
+    less."""
     there = read()
     for row in rows:
         old = there.get(row["program"], {})
@@ -68,7 +69,7 @@ def lower(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def unexplained(budget: dict[str, Any]) -> list[str]:
-    """Targets that the budget is above, where nothing says why."""
+    """Return the targets that the budget exceeds without an explanation."""
     if budget.get("missed"):
         return []
     targets = budget.get("targets", {})
@@ -76,7 +77,7 @@ def unexplained(budget: dict[str, Any]) -> list[str]:
 
 
 def amounts(row: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row that have a budget."""
+    """Return the numbers of a row that have a budget."""
     return {
         field: sum(row[field].values()) if field == "collectives" else row[field]
         for field in FIELDS

@@ -1,4 +1,5 @@
-"""Do the programs of a campaign compile for an H200? Asked before there is one.
+"""Compiles the programs of a campaign for an H200, to see before there is one that they
+compile.
 
 python -m benchmarks.compiled.campaign [NAME ...]
 
@@ -22,7 +23,7 @@ from jaxcert.errors import InputError
 
 
 def programs() -> dict[str, tuple[Cell, Row]]:
-    """NAME -> cell and row, of the GPU's rows that have a program."""
+    """Return, by NAME, cell and row of the GPU's rows that have a program."""
     return {
         f"{cell.name}.{i}": (cell, row)
         for cell in PLAN
@@ -32,8 +33,8 @@ def programs() -> dict[str, tuple[Cell, Row]]:
 
 
 def lower(name: str) -> Any:
-    """The program of a row with its arguments on an H200; nothing of the row runs, and what
-    it computes before, on the CPU."""
+    """Return the program of a row with its arguments on an H200. Nothing of the row
+    runs, and what it computes beforehand runs on the CPU."""
     cell, row = programs()[name]
     on_device = dict(
         data_mesh=lambda: target.mesh(1), replicate=lambda tree, mesh: target.on(tree)

@@ -20,11 +20,12 @@ from benchmarks.compiled import count, hlo, products, programs, target
 _LINE = re.compile(
     r'(?:[\w.\-]+/)*((?:jaxcert|benchmarks)/(?:\w+/)*\w+\.py)(?:", line |"?:)(\d+)'
 )
-"""Of Python, `File "x/jaxcert/y.py", line 3`, and of XLA, `"x/jaxcert/y.py":3:8`."""
+"""A line of the repository, as Python, `File "x/jaxcert/y.py", line 3`, or XLA,
+`"x/jaxcert/y.py":3:8`, names it."""
 
 
 def row(name: str, *, keep: Path | None = None) -> dict[str, Any]:
-    """The row of a program that compiles. keep: a file for the compiled text."""
+    """Return the row of a program that compiles. keep: a file for the compiled text."""
     program, devices = programs.find(name)
     started = time.process_time()
     with target.as_gpu():
@@ -63,13 +64,14 @@ def row(name: str, *, keep: Path | None = None) -> dict[str, Any]:
 
 
 def slower(flops: dict[str, float], unit: str) -> float:
-    """FLOPs of products in units slower than the one they are meant for."""
+    """Return the FLOPs of products in units slower than the one they are meant for."""
     units = products.UNITS[products.UNITS.index(unit) + 1 :]
     return sum(flops.get(u, 0) for u in units)
 
 
 def failed(name: str, error: BaseException) -> dict[str, Any]:
-    """The row of one that does not compile: what was said, and the line that asked for it."""
+    """Return the row of a program that does not compile: the message, and the line that
+    asked for it."""
     told = str(error).strip().splitlines() or [""]
     said = f"{type(error).__name__}: {told[0][:300]}"
     trace = "".join(traceback.format_exception(error))
@@ -78,8 +80,8 @@ def failed(name: str, error: BaseException) -> dict[str, Any]:
 
 
 def last_line(text: str, *, innermost_first: bool = False) -> str:
-    """The innermost line of the library that a traceback, or a message of XLA, names:
-    `jaxcert/ops/conv.py:103`; of this package if there is none."""
+    """Return the innermost line of the library that a traceback, or a message of XLA,
+    names: `jaxcert/ops/conv.py:103`; of this package if there is none."""
     lines = _LINE.findall(text)
     if innermost_first:
         lines = lines[::-1]

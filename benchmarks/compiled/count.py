@@ -1,6 +1,6 @@
 """What a compiled program does on a GPU: kernels, bytes, arithmetic, copies, collectives.
 
-Facts of the text, each multiplied by how often its loops run:
+These are facts of the text, each multiplied by how often its loops run:
 
     kernels     operations that XLA launches, a call of a library being one
     bytes       that every kernel reads and writes, of a slice the slice alone; nothing is
@@ -25,7 +25,7 @@ from benchmarks.compiled import products
 from benchmarks.compiled.hlo import Array, Operation, Program, Source
 
 LAUNCH = 3e-6
-"""Seconds that a kernel takes at least."""
+"""The seconds that any kernel takes at least."""
 _H200 = floors.H200
 RATES = {
     "f8": _H200.rates["bfloat16"],
@@ -74,8 +74,8 @@ _MOVES = {
 }
 """Operations without arithmetic."""
 _COPIES = {"copy", "copy-start", "transpose", "concatenate", "pad", "reverse"}
-"""A kernel of moves alone, with one of these, is a copy; slices of a loop's stack are not.
-So is a fusion around a transposition."""
+"""A kernel of moves alone that has one of these is a copy, and so is a fusion around a
+transposition. Slices of a loop's stack are not."""
 _NO_ARITHMETIC = _MOVES | _NO_KERNEL | {"iota", "bitcast-convert", "gather", "scatter"}
 _SPECIAL = {
     "exponential": 1,
@@ -109,19 +109,19 @@ _HOST_MEMORY = "S(5)"
 
 
 class Kernel(NamedTuple):
-    """One launch, or as many as its loops run."""
+    """A kernel, launched once or as often as its loops run."""
 
     kind: str
     times: int
     read: int
     written: int
     work: Counter
-    """unit -> FLOPs or instructions"""
+    """FLOPs or instructions by unit"""
     is_copy: bool
     result: str
     source: Source
     asked: str
-    """name that JAX gave to the operation"""
+    """the name that JAX gave to the operation"""
 
     @property
     def bytes(self) -> int:
@@ -137,15 +137,15 @@ class Kernel(NamedTuple):
 class Counted(NamedTuple):
     kernels: list[Kernel]
     collectives: Counter
-    """kind -> how often"""
+    """how often each kind occurs"""
     host_driven: list[dict[str, Any]]
-    """loops and branches of which the host reads the condition: kind, source, times"""
+    """the loops and branches whose condition the host reads: kind, source, times"""
     host_transfers: list[str]
 
 
 class UnknownLoop(ValueError):
-    """A loop of which neither XLA nor the program's entry tells how often it runs; `source` is
-    its line."""
+    """Raised for a loop where neither XLA nor the program's entry says how often it
+    runs; `source` is its line."""
 
     def __init__(self, text: str, source: str):
         super().__init__(text)
@@ -153,18 +153,18 @@ class UnknownLoop(ValueError):
 
 
 def count(program: Program, loops: Mapping[str, int] | None = None) -> Counted:
-    """All that the entry computation runs.
+    """Return the counts of all that the entry computation runs.
 
-    loops: for those whose number of iterations XLA does not know, a part of
-    `file:function operation` -> iterations. Of a conditional the slowest branch counts.
-    Raises UnknownLoop for one that is not named, and says where it is.
+    loops: the number of iterations of loops where XLA does not know it, by a part of
+    `file:function operation`. A conditional counts as its slowest branch. Raises
+    UnknownLoop for a loop that is not named, and says where it is.
     """
     return _Counter(program, loops or {}).all()
 
 
 def summary(counted: Counted, *, heaviest: int = 12) -> dict[str, Any]:
-    """Fields of a row: kernels, bytes, flops by unit, copy_bytes, collectives, host_driven,
-    host_transfers, estimate_s, heaviest."""
+    """Return the fields of a row: kernels, bytes, flops by unit, copy_bytes,
+    collectives, host_driven, host_transfers, estimate_s, heaviest."""
     kernels = counted.kernels
     flops: Counter = Counter()
     for kernel in kernels:
@@ -184,7 +184,8 @@ def summary(counted: Counted, *, heaviest: int = 12) -> dict[str, Any]:
 
 
 def _heaviest(kernels: list[Kernel], most: int) -> list[dict[str, Any]]:
-    """Kernels alike in kind, result and source as one entry, the slowest by estimate first."""
+    """Return kernels, the slowest by estimate first, where those alike in kind, result
+    and source are one entry."""
     groups: dict[tuple, list[Kernel]] = {}
     for k in kernels:
         groups.setdefault((k.kind, k.result, str(k.source), k.asked), []).append(k)
@@ -205,7 +206,7 @@ def _heaviest(kernels: list[Kernel], most: int) -> list[dict[str, Any]]:
 
 
 class _Counter:
-    """Holds the program and what was already found out of its fused computations."""
+    """Counts a program; it keeps the results for fused computations."""
 
     def __init__(self, program: Program, loops: Mapping[str, int]):
         self.program, self.loops = program, loops
@@ -296,7 +297,7 @@ class _Counter:
                 read=read,
                 written=written,
                 work=self._work(computation, op),
-                # what reads little is a fill
+                # a kernel that reads little is a fill
                 is_copy=self._is_copy(op) and 2 * read >= written,
                 result=op.text,
                 source=source,
@@ -307,7 +308,7 @@ class _Counter:
     # --- bytes ------------------------------------------------------------------------
 
     def _crosses_memory(self, computation: str, op: Operation) -> tuple[int, int]:
-        """(read, written) of one launch."""
+        """Return the bytes (read, written) of one launch."""
         operands = self.program.operands(computation, op)
         if op.code in _FUSIONS:
             reads, written = self._traffic(op.named("calls"))
@@ -327,7 +328,7 @@ class _Counter:
         return read, op.bytes
 
     def _traffic(self, computation: str) -> tuple[dict[int, int], int]:
-        """(bytes read of every parameter, bytes written) by a fused computation."""
+        """Return (bytes read of every parameter, bytes written) of a fused computation."""
         if computation not in self._traffics:
             there = self.program.computations[computation]
             users: dict[str, list[tuple[Operation, int]]] = {}
@@ -344,7 +345,8 @@ class _Counter:
         return self._traffics[computation]
 
     def _read(self, there, users, op: Operation) -> int:
-        """Bytes of a value that its users read: of slices and gathers what they take."""
+        """Return the bytes of a value that its users read; slices and gathers read what
+        they take."""
         total = 0
         for user, place in users.get(op.name, []):
             if user.code in ("slice", "dynamic-slice", "gather") and place == 0:
@@ -365,14 +367,14 @@ class _Counter:
         if "transpose" in op.name:  # XLA names a fusion by what decides its speed
             return True
         inside = self.program.computations[op.named("calls")].values()
-        # scalars are the arithmetic of addresses
+        # scalars are address arithmetic
         codes = {o.code for o in inside if _largest(o) > 1}
         return codes <= _MOVES and not codes.isdisjoint(_COPIES)
 
     # --- arithmetic -------------------------------------------------------------------
 
     def _work(self, computation: str, op: Operation) -> Counter:
-        """Arithmetic of one launch, or of an operation within one."""
+        """Return the arithmetic of one launch, or of an operation within one."""
         if op.code in (*_FUSIONS, "call"):
             name = op.named("calls", "to_apply")
             if name not in self._works:
@@ -412,7 +414,8 @@ def _is_workspace(array: Array) -> bool:
 
 
 def _written(there: dict[str, Operation], op: Operation) -> int:
-    """Bytes that the root of a fused computation writes: of an update in place the update."""
+    """Return the bytes that the root of a fused computation writes; an update in place
+    writes the update alone."""
     if op.code == "tuple":
         return sum(
             _written(there, there[name]) for name in op.operands if name in there

@@ -21,7 +21,8 @@ def build(
     steps: int = 0,
     churn: tuple[float, ...] = (),
 ) -> Built:
-    """which: evaluate | sample. batch: images of one device; churn: of sampler.Churn."""
+    """Return the program of EDM's network. which: evaluate | sample. batch: images of
+    one device; churn: the arguments of sampler.Churn."""
     model = shapes.model_of(shapes.load(config, "bf16"))
     params, state = target.on(shapes.network(model), devices)
     count = batch * devices

@@ -14,7 +14,8 @@ IMAGES = 512
 
 
 def build(devices: int, *, config: str, words: str, which: str) -> Built:
-    """which: forward | interval | prepare."""
+    """Return the program of a deterministic certificate. which: forward | interval |
+    prepare."""
     given = shapes.load(config, words)
     with jax.enable_x64(True):
         model = shapes.model_of(given)

@@ -39,7 +39,7 @@ _NAME = re.compile(r"%([\w.\-]+)")
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
 _OURS = re.compile(r"^(?:.*/)?((?:jaxcert|benchmarks)/.*)$")
 _PASSED_OVER = ("benchmarks/compiled/",)
-"""Files that every program comes through."""
+"""Files that occur in every program's stack and are ignored."""
 
 
 class Array(NamedTuple):
@@ -58,14 +58,14 @@ class Array(NamedTuple):
 class Operation(NamedTuple):
     name: str
     code: str
-    """such as fusion, while, custom-call"""
+    """the kind of operation, such as fusion, while, custom-call"""
     result: tuple[Array, ...]
-    """several of a tuple"""
+    """the shapes of the result, several of a tuple"""
     text: str
-    """of the result, with layouts"""
+    """the text of the result, with layouts"""
     operands: tuple[str, ...]
     argument: str
-    """what stands in the brackets: of a parameter its number"""
+    """the text in the brackets; for a parameter its number"""
     attributes: str
     is_root: bool
 
@@ -74,7 +74,8 @@ class Operation(NamedTuple):
         return sum(array.bytes for array in self.result)
 
     def named(self, *keys: str) -> str:
-        """The computation, or word, of the first of these attributes; "" if there is none."""
+        """Return the computation, or word, of the first of these attributes; "" if
+        there is none."""
         for key in keys:
             found = re.search(rf"\b{key}=%?([\w.\-]+)", self.attributes)
             if found:
@@ -86,18 +87,18 @@ class Operation(NamedTuple):
         return found[1] if found else ""
 
     def listed(self, key: str) -> list[str]:
-        """Names in braces: branch_computations={%a, %b}."""
+        """Return the names in braces, as in branch_computations={%a, %b}."""
         found = re.search(rf"\b{key}=\{{([^}}]*)\}}", self.attributes)
         return _NAME.findall(found[1]) if found else []
 
     def trips(self) -> int | None:
-        """How often XLA knows that this loop runs."""
+        """Return how often this loop runs, if XLA knows."""
         found = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', self.attributes)
         return int(found[1]) if found else None
 
 
 class Source(NamedTuple):
-    """Where an operation was asked for; empty if not in this repository."""
+    """The line that asked for an operation; empty if it is not in this repository."""
 
     file: str = ""
     line: int = 0
@@ -113,7 +114,8 @@ class Program(NamedTuple):
     tables: dict[str, dict[int, str]]
 
     def source(self, operation: Operation) -> Source:
-        """The innermost line of the library, or of benchmarks, that asked for it."""
+        """Return the innermost line of the library, or of benchmarks, that asked for an
+        operation."""
         number = _number("stack_frame_id", operation.attributes)
         for _ in range(200):
             frame = self.tables["StackFrames"].get(number, "")
@@ -140,14 +142,14 @@ class Program(NamedTuple):
         )
 
     def operands(self, computation: str, operation: Operation) -> list[Operation]:
-        """Those of its operands that the computation holds."""
+        """Return those operands of an operation that the computation holds."""
         there = self.computations[computation]
         return [there[name] for name in operation.operands if name in there]
 
 
 def read(text: str) -> Program:
-    """The program of a text as `compiled.as_text()` gives it. Raises ValueError for a text
-    without an entry computation."""
+    """Return the program of a text as `compiled.as_text()` gives it. Raises ValueError
+    for a text without an entry computation."""
     computations: dict[str, dict[str, Operation]] = {}
     tables: dict[str, dict[int, str]] = {name: {} for name in _TABLES}
     entry, table, current = "", None, None
@@ -171,13 +173,13 @@ def read(text: str) -> Program:
                 current[operation.name] = operation
     if not entry:
         raise ValueError(
-            "the text holds no ENTRY computation: it is no compiled program"
+            "the text holds no ENTRY computation: it is not a compiled program"
         )
     return Program(computations, entry, tables)
 
 
 def arrays(text: str) -> tuple[Array, ...]:
-    """The arrays of a result: `(f32[2,3]{1,0}, s32[])` -> two."""
+    """Return the arrays of a result: `(f32[2,3]{1,0}, s32[])` -> two."""
     return tuple(
         Array(dtype, tuple(int(n) for n in sizes.split(",") if n))
         for dtype, sizes in _ARRAY.findall(text)
@@ -205,7 +207,8 @@ def _operation(found: re.Match) -> Operation:
 
 
 def _closing(text: str, opening: int) -> int:
-    """Position of the bracket that closes the one at `opening`; layouts hold some, too."""
+    """Return the position of the bracket that closes the one at `opening`; layouts have
+    brackets, too."""
     depth = 0
     for i in range(opening, len(text)):
         depth += (text[i] == "(") - (text[i] == ")")

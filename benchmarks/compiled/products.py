@@ -9,11 +9,11 @@ from collections import Counter
 from benchmarks.compiled.hlo import Array, Operation
 
 UNITS = ("f8", "f16", "bf16", "tf32", "f32", "f64")
-"""The fastest first"""
+"""The units of products, the fastest first."""
 
 
 def flops(op: Operation, operands: list[Operation]) -> Counter:
-    """FLOPs of a matrix product or a convolution, by unit."""
+    """Return the FLOPs of a matrix product or a convolution, by unit."""
     arrays = [o.result[0] for o in operands]
     if not arrays:
         return Counter()
@@ -28,7 +28,8 @@ def flops(op: Operation, operands: list[Operation]) -> Counter:
 
 
 def _contraction(op: Operation, arrays: list[Array]) -> int:
-    """2 m n k: dimensions stand in the attributes of a dot, in the JSON of a library call."""
+    """Return 2 m n k; the dimensions are in the attributes of a dot, or in the JSON of
+    a library call."""
     found = re.search(r"\blhs_contracting_dims=\{([\d,]*)\}", op.attributes)
     found = found or re.search(
         r'"lhs_contracting_dimensions":\[([^\]]*)\]', op.attributes
@@ -40,7 +41,7 @@ def _contraction(op: Operation, arrays: list[Array]) -> int:
 
 
 def _convolution(op: Operation, arrays: list[Array], target: str) -> int:
-    """2 x outputs of the forward convolution x inputs of one output."""
+    """Return 2 x outputs of the forward convolution x inputs of one output."""
     labels = re.search(r"\bdim_labels=(\w+)_(\w+)->(\w+)", op.attributes)
     if not labels:
         return 0
@@ -59,8 +60,9 @@ def _convolution(op: Operation, arrays: list[Array], target: str) -> int:
 
 
 def _unit(op: Operation, dtype: str) -> tuple[str, int]:
-    """(unit, products that it does for one) of operands of this type. Float32 goes to the
-    tensor cores as TF32 unless the highest precision, or an algorithm, says otherwise."""
+    """Return (unit, how many of its products make one) for operands of this type.
+    Float32 goes to the tensor cores as TF32 unless the highest precision, or an
+    algorithm, says otherwise."""
     if dtype in ("bf16", "f16"):
         return dtype, 1
     if dtype.startswith("f8"):

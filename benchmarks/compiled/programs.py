@@ -1,4 +1,4 @@
-"""The programs by name. What a program is, its files beside this build; `--list` shows all.
+"""The programs by name; the files beside this one build them, and `--list` shows all.
 
 To add one: a line in `_LIST`, then `--update-budgets` with its name. A name that ends in @8
 is the program on eight devices; a parallel program takes any number of them that exists.
@@ -13,7 +13,7 @@ from benchmarks.compiled import target
 from jaxcert.errors import InputError
 
 DEVICES = 8
-"""On which the table has programs, beside one."""
+"""The numbers of devices, besides one, for which the table has programs."""
 
 
 class Built(NamedTuple):
@@ -21,10 +21,12 @@ class Built(NamedTuple):
 
     lowered: Any
     items: int
-    """what one device works on: images, samples, or pairs of image and class"""
+    """the number of images, samples, or pairs of image and class that one device works
+    on"""
     shape: dict[str, Any]
     floor_bytes: float | None = None
-    """of one device, where floors.py knows them; None: arguments and results, once"""
+    """the floor of bytes of one device, where floors.py knows it; None: arguments and
+    results, once"""
 
 
 class Program(NamedTuple):
@@ -33,13 +35,13 @@ class Program(NamedTuple):
     module: str
     """the file beside this that has `build`"""
     arguments: dict[str, Any]
-    """of its `build`, which takes the number of devices first"""
+    """the arguments of its `build`, which takes the number of devices first"""
     unit: str
-    """The slowest unit that its products are meant for: bf16, tf32, f32 or f64"""
+    """the slowest unit that its products are meant for: bf16, tf32, f32 or f64"""
     parallel: bool = False
     """whether it runs on several devices"""
     loops: dict[str, int] = {}
-    """of `count.count`"""
+    """the loops of `count.count`"""
 
     def build(self, devices: int) -> Built:
         module = importlib.import_module(f"benchmarks.compiled.{self.module}")
@@ -65,7 +67,7 @@ def _train(name: str, what: str, config: str, words: str = "", **more) -> Progra
 
 
 def _distances(name: str, what: str, config: str) -> list[Program]:
-    """A step of every phase; no product is meant for anything but float32."""
+    """Return a training step for every phase; all products are meant for float32."""
     phases = {"p8": "p = 8", "general": "any p", "inf": "p = inf"}
     return [
         _train(f"{name}_{phase}", f"{what}, {p}", config, phase=phase, unit="f32")
@@ -114,10 +116,10 @@ def _small(name: str, what: str, unit: str = "tf32", **arguments) -> Program:
 
 
 _ONE_CHUNK = {"voting.py:one_device": 1}
-"""A call runs as many chunks as its votes need; a row is of one."""
+"""A call runs as many chunks as its votes need; a row has one."""
 _ONE_BLOCK = _ONE_CHUNK | {"racing.py:eliminate": 1, "racing.py:_in_blocks": 1}
-"""Levels end when all votes are decided, and blocks when all pairs of image and class that are
-still alive were asked for."""
+"""Levels end when all votes are decided, and blocks when all remaining pairs of image
+and class were evaluated; a row has one of each."""
 
 _LIPSCHITZ = (
     ("lot_l", "LOT-L", "lot/cifar10", "l"),
@@ -359,18 +361,18 @@ ON_EIGHT = (
     "train_adm",
     "sample_ddpmpp",
 )
-"""Programs that the table has on eight devices as well: others differ from one of these by a
-word."""
+"""The programs that the table has on eight devices as well; the others differ from one
+of these in a detail."""
 
 
 def names() -> list[str]:
-    """Of the rows of the table."""
+    """Return the names of the rows of the table."""
     return [*ALL, *(f"{name}@{DEVICES}" for name in ON_EIGHT)]
 
 
 def find(name: str) -> tuple[Program, int]:
-    """(program, devices) of `certify_resnet110` or `certify_resnet110@8`. Raises InputError
-    for a program or a number of devices that does not exist."""
+    """Return (program, devices) of `certify_resnet110` or `certify_resnet110@8`. Raises
+    InputError for a program or a number of devices that does not exist."""
     stem, at, number = name.partition("@")
     if stem not in ALL:
         raise InputError(

@@ -20,10 +20,10 @@ from jaxcert.errors import InputError
 ROOT = Path(__file__).parents[2]
 FORMAT = "jaxcert-compiled-1"
 LIMIT = 3600
-"""Seconds after which a compilation is ended."""
+"""The number of seconds after which a compilation is ended."""
 CHILD = (sys.executable, "-m", "benchmarks.compiled.child")
 _NOT_OURS = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_ENABLE_X64")
-"""Variables that would change what is compiled."""
+"""Environment variables that would change what is compiled."""
 
 
 def default() -> Path:
@@ -36,8 +36,8 @@ def default() -> Path:
 
 
 def open(path: Path) -> dict[str, Any]:
-    """The result that the file holds, or an empty one, and a folder for it. Raises InputError
-    for another file, or where there can be no folder."""
+    """Return the result that the file holds, or an empty one, and make a folder for it.
+    Raises InputError for a file of another kind, or where no folder can be made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,8 +57,8 @@ def open(path: Path) -> dict[str, Any]:
 
 
 def missing(result: dict[str, Any], names: list[str]) -> list[str]:
-    """Of these programs the ones without a row of this commit that compiled; if files were
-    changed since, all."""
+    """Return those of these programs that have no compiled row of this commit; all of
+    them if files were changed since."""
     there = {
         row["program"]
         for row in result["rows"]
@@ -77,7 +77,8 @@ def compile_all(
     jobs: int,
     keep: str | None = None,
 ) -> None:
-    """Rows of these programs into the result and the file, as they come."""
+    """Compile these programs, and write each row into the result and the file as it
+    comes."""
     waiting, running = list(names), []
     began, done = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +108,7 @@ def compile_all(
 
 
 def put(result: dict[str, Any], row: dict[str, Any], out: Path) -> None:
-    """The row instead of an older one of its program; the file whole or not at all."""
+    """Replace the row of a program, and write the file whole or not at all."""
     rows = {r["program"]: r for r in result["rows"]} | {row["program"]: row}
     result["rows"] = list(rows.values())
     part = out.with_name(out.name + ".part")
@@ -174,7 +175,8 @@ class _Child:
 
 
 def _commit() -> str:
-    """Of what is compiled, with a + if that was changed since; rows and budgets may be."""
+    """Return the commit of what is compiled, with a + if that was changed since; rows
+    and budgets may change."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)

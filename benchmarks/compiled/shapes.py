@@ -19,19 +19,19 @@ Shape = jax.ShapeDtypeStruct
 
 
 def load(config: str, words: str) -> ConfigDict:
-    """The shipped config, its precision in force."""
+    """Return a shipped config, and set its precision."""
     found = configs.load(f"{_CONFIGS / config}.py:{words}")
     sharding.use_precision(found.precision)
     return found
 
 
 def network(model: Model) -> tuple[PyTree, PyTree]:
-    """Shapes of its (params, state) as training leaves them."""
+    """Return the shapes of a model's (params, state) as training leaves them."""
     return jax.eval_shape(model.init, random_keys.key(0))
 
 
 def prepared(model: Model) -> tuple[PyTree, PyTree]:
-    """Shapes of its (params, state) as a certificate takes them."""
+    """Return the shapes of a model's (params, state) as a certificate takes them."""
     params, state = network(model)
     return params, jax.eval_shape(model.prepare, params, state)
 

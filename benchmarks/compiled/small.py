@@ -19,13 +19,14 @@ REAL, GENERATED = 50_000, 1_000_000
 
 
 def build(devices: int, *, which: str, **arguments) -> Built:
-    """which: attack | gather | augment | mosaic."""
+    """Return one of the small programs. which: attack | gather | augment | mosaic."""
     makers = dict(attack=_attack, gather=_gather, augment=_augment, mosaic=_mosaic)
     return makers[which](**arguments)
 
 
 def _attack(*, config: str, words: str = "", steps: int = 100) -> Built:
-    """As jaxcert/attack.py runs them, on a batch of the config's certificate."""
+    """Return an attack as jaxcert/attack.py runs it, on a batch of the config's
+    certificate."""
     given = shapes.load(config, words)
     model, count = shapes.model_of(given), given.certify.batch
     params, state = target.on(shapes.prepared(model))

@@ -24,7 +24,7 @@ BEGIN, END = "<!-- compiled: begin -->", "<!-- compiled: end -->"
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """The table into the file, between the two marks where it has them."""
+    """Write the table into the file, between the two marks where it has them."""
     old = path.read_text() if path.exists() else ""
     before, mark, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -51,7 +51,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         status = f"{row['status']} {row['source']}".strip().replace("|", "/")
         return [row["program"], status, *[""] * (len(HEAD) - 2)]
     ratio = row["bytes"] / row["floor_bytes"] if row["floor_bytes"] else 0
-    # arguments and results are no floor of a program with loops or activations
+    # arguments and results are not a floor for a program with loops or activations
     known = row["floor"] != "arguments and results"
     return [
         row["program"],
@@ -69,7 +69,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _products(flops: dict[str, float]) -> str:
-    """Units of at least a thousandth of the products, with TFLOPs."""
+    """Return the units of at least a thousandth of the products, with their TFLOPs."""
     products = {
         u: f for u, f in flops.items() if u not in ("vector", "vector64", "special")
     }

@@ -1,4 +1,4 @@
-"""An H200 described to XLA, which compiles for it on any machine; no GPU is asked."""
+"""An H200 described to XLA, which compiles for it on any machine, without a GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENVIRONMENT = {
     "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-"""Of a process that compiles, from its start on."""
+"""The environment of a process that compiles, from its start on."""
 PLUGIN = "jax_cuda13_plugin"
 MOST_DEVICES = 8
 
@@ -72,7 +72,8 @@ def check_devices(devices: int) -> None:
 
 @functools.lru_cache
 def mesh(devices: int = 1):
-    """That many H200s along `data`, as jaxcert.sharding has them. Raises InputError."""
+    """Return a mesh of that many H200s along `data`, as jaxcert.sharding makes it.
+    Raises InputError as `check_devices` does."""
     import jax
     from jax.experimental import topologies
 
@@ -93,14 +94,14 @@ def mesh(devices: int = 1):
 
 @contextmanager
 def as_gpu() -> Iterator[None]:
-    """Code that asks JAX for its backend hears of a GPU, and chooses the forms for one."""
+    """Make JAX name a GPU as its backend, so that code chooses the forms for one."""
     with mock.patch("jax.default_backend", return_value="gpu"):
         yield
 
 
 def on(tree, devices: int = 1, *, split: bool = False):
-    """Shapes of the arrays of a tree, or shapes, as they lie on the devices: whole on each, or
-    split along the first axis."""
+    """Return the shapes of a tree of arrays or shapes with their place on the devices:
+    whole on each, or split along the first axis."""
     import jax
     from jax.sharding import NamedSharding, PartitionSpec
 

@@ -1,4 +1,4 @@
-"""Training steps, built by training.build as a training builds them."""
+"""Training steps, built by training.build as in a training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IMAGES = {
     "npy:data/imagenet": 1_281_167,
     "npy:data/imagenet64": 1_281_167,
 }
-"""Of the real training set"""
+"""The number of images of the real training set."""
 
 
 def build(
@@ -32,10 +32,10 @@ def build(
     denoiser: str = "",
     statistics: str = "global",
 ) -> Built:
-    """phase: of the step; None: that of the last one. batch: of one device, if not
-    the config's. first_votes:
-    the method has the votes of a first model. denoiser: words of edm/cifar10, of the method
-    that wants one. statistics: config.batch_statistics."""
+    """Return a training step. phase: that of the step; None: that of the last step.
+    batch: that of one device, if not the config's. first_votes: whether the method has
+    the votes of a first model. denoiser: the words of edm/cifar10 for a method that
+    needs one. statistics: config.batch_statistics."""
     given = shapes.load(config, words)
     given.batch_statistics = statistics
     if batch:

@@ -26,8 +26,9 @@ def build(
     kind: str = "",
     search: str = "race",
 ) -> Built:
-    """changed: the votes that float32 would change, of a bfloat16 network. kind: apndc |
-    epndc | diffpure, or denoised, with a ResNet-110; none: a classifier votes."""
+    """Return one chunk of votes. changed: the program that counts which votes of a
+    bfloat16 network float32 would change. kind: apndc | epndc | diffpure, or denoised,
+    with a ResNet-110; none: a classifier votes."""
     given = shapes.load(config, words)
     model = shapes.model_of(given)
     classes, chunk = model.num_classes, smoothing._default_chunk()
@@ -77,7 +78,7 @@ def _resnet110() -> Partial:
 
 
 def _base(kind: str, search: str, classes: int) -> diffusion.Base:
-    """As configs/diffusion_classifier has it."""
+    """Return the base classifier as configs/diffusion_classifier has it."""
     config = shapes.load("diffusion_classifier/cifar10", f"{kind},0.25,{search}")
     options = {k: v for k, v in config.certify.items() if k in diffusion.Base._fields}
     options |= dict(

@@ -85,7 +85,7 @@ class LiResNet(nn.Module):
         self.register_buffer("delta", delta)
 
     def kernels(self) -> list[torch.Tensor]:
-        """I + D^(-1/2) g (.) W of every block."""
+        """Return I + D^(-1/2) g (.) W of every block."""
         scale = 1 / math.sqrt(self.depth)
         return [
             self.delta + w * (scale * g)[:, None, None, None]
@@ -93,7 +93,7 @@ class LiResNet(nn.Module):
         ]
 
     def forward(self, x: torch.Tensor, kernels: list[torch.Tensor]) -> torch.Tensor:
-        """[B,3,n,n] -> logits"""
+        """Map [B,3,n,n] to logits."""
         x = F.conv2d(x - 0.5, self.stem_weight, self.stem_bias, stride=2, padding=2)
         x = _maxmin(x)
         for kernel, bias in zip(kernels, self.biases, strict=True):
@@ -106,7 +106,7 @@ class LiResNet(nn.Module):
         return self.head_weight / self.head_weight.norm(dim=1, keepdim=True)
 
     def lipschitz(self, kernels: list[torch.Tensor]) -> torch.Tensor:
-        """[K,K], the constants of z_i - z_j; moves the carried vectors."""
+        """Return the constants [K,K] of z_i - z_j, and move the carried vectors."""
         stacked = torch.cat(kernels)
         norms = [
             self._norm(self.stem_x, self.stem_weight, stride=2, padding=2, rest=1),
@@ -119,8 +119,8 @@ class LiResNet(nn.Module):
         return math.prod(norms) * distances
 
     def _norm(self, carried, weight, *, stride=1, padding=0, groups=1, rest=0):
-        """Of each group of a convolution; `rest`: what the adjoint needs to reach the
-        input's side."""
+        """Return the norm of each group of a convolution; `rest`: what the adjoint
+        needs to reach the input's side."""
         how = dict(stride=stride, padding=padding, groups=groups)
         with torch.no_grad():
             x = carried
@@ -145,10 +145,12 @@ class LiResNet(nn.Module):
 
 
 def _update(net: LiResNet, optimizer, image, label, *, low: bool = False):
-    """(loss, logits, pairwise constants) of one training step."""
+    """Return (loss, logits, pairwise constants) of one training step."""
     kernels = net.kernels()
     autocast = contextlib.nullcontext()
-    if low:  # weights change in every step: a cache of cast weights would be stale
+    if (
+        low
+    ):  # weights change in every step, so that a cache of cast weights would be stale
         autocast = torch.autocast(
             image.device.type, torch.bfloat16, cache_enabled=False
         )
@@ -164,7 +166,7 @@ def _update(net: LiResNet, optimizer, image, label, *, low: bool = False):
 
 
 def _radius(logits, bound, label) -> torch.Tensor:
-    """min_j (z_y - z_j) / K_yj"""
+    """Return min_j (z_y - z_j) / K_yj."""
     margin = logits.gather(1, label[:, None]) - logits
     own = F.one_hot(label, logits.shape[1]).bool()
     return (margin / bound[label]).masked_fill(own, torch.inf).amin(1)
@@ -199,7 +201,8 @@ def _layout(channels_last: bool) -> torch.memory_format:
 
 
 def _output(row: Row, where: str, *, channels_last: bool = False):
-    """Two steps from the initial weights, with as many power steps as jaxcert's side."""
+    """Return the outputs of two steps from the initial weights, with as many power
+    steps as jaxcert's side."""
     net, optimizer = _fresh(row, where, channels_last=channels_last)
     batch = _batch(row, where, channels_last=channels_last)
     low = channels_last and where == "cuda"

@@ -32,7 +32,7 @@ def strong(row: Row, device: str) -> Job:
 def conv_whole_spectrum(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> torch.Tensor:
-    """x [B,I,n,n], weight [O,I,k,k] -> [B,O,n,n]."""
+    """Convolve x [B,I,n,n] with a weight [O,I,k,k], -> [B,O,n,n]."""
     n, k = x.shape[-1], weight.shape[-1]
     x = F.pad(x, (k // 2,) * 4)
     m = x.shape[-1]
@@ -118,7 +118,8 @@ def _layer(shape, where: str, conv: Conv) -> Job:
 
 
 def _network(shape, where: str, conv: Conv) -> Job:
-    """Forward, cross-entropy, backward and SGD with momentum, batch already there."""
+    """Return a step of forward, cross-entropy, backward and SGD with momentum; the
+    batch is already there."""
     side = 2 ** shape["stages"]
     image = _nchw(weights.images(shape["batch"], side), where)
     label = torch.from_numpy(weights.labels(shape["batch"])).long().to(where)
@@ -154,7 +155,8 @@ def _network(shape, where: str, conv: Conv) -> Job:
 
 
 def _lip_convnet(x, leaves, conv: Conv, shape) -> torch.Tensor:
-    """MaxMin network: the last layer of each stage is strided by space-to-depth."""
+    """Apply the MaxMin network: the last layer of each stage is strided by
+    space-to-depth."""
     mean = torch.tensor(weights.MEAN, device=x.device)[:, None, None]
     x = (x - mean) / weights.LOT_STD
     pairs = list(zip(leaves[::2], leaves[1::2], strict=True))

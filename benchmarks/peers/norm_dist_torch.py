@@ -34,7 +34,7 @@ def strong(row: Row, device: str) -> Job:
 
 
 def tiled(x: torch.Tensor, w: torch.Tensor, p: float) -> torch.Tensor:
-    """x [B,D], w [O,D] -> [B,O] on a GPU."""
+    """Return distances [B,O] of x [B,D] to w [O,D] on a GPU."""
     return _Tiled.apply(x.contiguous(), w, p)
 
 
@@ -111,7 +111,7 @@ class _InBlocks(torch.autograd.Function):
 
 
 def _powers(a: torch.Tensor, n: float) -> torch.Tensor:
-    """a^n for a >= 0; `a` is used up."""
+    """Return a^n for a >= 0; `a` is used up."""
     if n == 8:
         return a.mul_(a).mul_(a).mul_(a)
     if n == 7:
@@ -128,7 +128,7 @@ def _call(name: str, *arrays: torch.Tensor | None, sizes: tuple) -> None:
 
 @functools.cache
 def _kernels():
-    """norm_dist.cu, built; raises what the loader raises without a compiler."""
+    """Build and return norm_dist.cu. Raises what the loader raises without a compiler."""
     from torch.utils.cpp_extension import load
 
     source = Path(__file__).with_name("norm_dist.cu")

@@ -61,8 +61,8 @@ class Bottleneck(nn.Module):
 
 
 class Normalised(nn.Module):
-    """Input [B,3,H,W] in [0, 1]. The published normalisation layer builds its mean and
-    deviation anew as whole batches in every call."""
+    """A network after the normalisation of [B,3,H,W] in [0, 1]. As in the published
+    layer, mean and deviation are built anew as whole batches in every call."""
 
     def __init__(self, head: weights.Affine):
         super().__init__()
@@ -85,7 +85,7 @@ class Normalised(nn.Module):
 
 
 class ResNet50(Normalised):
-    """Bottleneck blocks; stages: how many of them in each."""
+    """A ResNet of bottleneck blocks; stages: how many of them in each."""
 
     def __init__(self, stages: tuple[int, ...]):
         layers, head = weights.resnet50(stages)
@@ -104,7 +104,7 @@ class ResNet50(Normalised):
 
 
 class ResNet(Normalised):
-    """Of CIFAR-10."""
+    """A ResNet for CIFAR-10."""
 
     def __init__(self, depth: int):
         layers, head = weights.resnet(depth)
@@ -125,15 +125,15 @@ class ResNet(Normalised):
 
 
 def network(shape: dict[str, Any]) -> Normalised:
-    """Of a row's shape."""
+    """Return the network of a row's shape."""
     if "depth" in shape:
         return ResNet(shape["depth"])
     return ResNet50(tuple(shape["stages"]))
 
 
 def folded(model: Normalised, where: str, dtype: torch.dtype):
-    """Inference function without batch normalisations, channels last; noise and
-    normalisation stay float32."""
+    """Return an inference function without batch normalisations, channels last; noise
+    and normalisation stay float32."""
     model = model.eval()
     for module in list(model.modules()):
         if isinstance(module, ConvNorm):

@@ -23,7 +23,7 @@ Denoise = Callable[..., torch.Tensor]  # (x [B,3,H,W], sigma [B], label [B])
 
 
 class Network:
-    """F with the weights of a state dict; `fused`: as `strong` says."""
+    """F with the weights of a state dict; `fused` takes the form of `strong`."""
 
     def __init__(self, row: Row, where: str, dtype: torch.dtype, *, fused: bool):
         self.shape, self.dtype, self.fused = row.shape, dtype, fused
@@ -107,7 +107,8 @@ class Network:
         return F.conv_transpose2d(x, 4 * kernel, stride=2, groups=channels)
 
     def _attended(self, qkv):
-        """One head; the rows of qkv are (channel, which of q, k, v)."""
+        """Return the attention of one head; the rows of qkv are (channel, which of q,
+        k, v)."""
         batch, rows, height, width = qkv.shape
         q, k, v = qkv.reshape(batch, rows // 3, 3, height * width).unbind(2)
         if self.fused:
@@ -160,7 +161,7 @@ def preconditioned(network: Network) -> Denoise:
 
 
 def graphed(denoise: Denoise, given: tuple[torch.Tensor, ...]) -> Denoise:
-    """An evaluation as a CUDA graph for tensors of the shapes of `given`."""
+    """Return an evaluation as a CUDA graph for tensors of the shapes of `given`."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     fixed = [tensor.clone() for tensor in given]
@@ -210,7 +211,7 @@ def _job(row: Row, where: str, denoise: Denoise, wide: torch.dtype) -> Job:
 
 
 def _sampled(denoise: Denoise, latent, label, steps: int):
-    """Heun's method, deterministic; latent in the type of the updates."""
+    """Sample by Heun's deterministic method; latent is in the type of the updates."""
     ends = (
         sampler.SIGMA_MAX ** (1 / sampler.RHO),
         sampler.SIGMA_MIN ** (1 / sampler.RHO),

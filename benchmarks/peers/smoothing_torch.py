@@ -58,7 +58,7 @@ def strong(row: Row, device: str) -> Job:
         return (found[:, None] == classes).sum(0)  # bincount cannot be captured
 
     if row.shape.get("strong") == "torch.compile":
-        # on a CPU it wants a C++ compiler: there the program is only captured
+        # on a CPU it needs a C++ compiler, so there the program is only captured
         backend = "inductor" if where == "cuda" else "eager"
         compiled = torch.compile(votes_of, dynamic=False, backend=backend)
         whole = functools.partial(compiled, size)

@@ -81,7 +81,9 @@ def strong(row: Row, device: str) -> Job:
 def _update(row: Row, where: str, model, optimizer, x, y) -> torch.Tensor:
     low = row.dtype == "bfloat16" and where == "cuda"
     autocast = contextlib.nullcontext()
-    if low:  # weights change in every step: a cache of cast weights would be stale
+    if (
+        low
+    ):  # weights change in every step, so that a cache of cast weights would be stale
         autocast = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
     with autocast:
         loss = F.cross_entropy(model(x), y)
@@ -106,7 +108,7 @@ def graphed(step):
 
 
 def _read(logits: torch.Tensor, y: torch.Tensor, loss: torch.Tensor) -> tuple:
-    """Loss, top-1 and top-5 accuracy on the host: three synchronisations."""
+    """Return loss, top-1 and top-5 accuracy on the host, with three synchronisations."""
     top = logits.topk(5, 1).indices == y[:, None]
     return (
         loss.item(),
@@ -128,14 +130,15 @@ def _fresh(row: Row, where: str, *, channels_last: bool = False):
 
 
 def _batches(shape) -> tuple[np.ndarray, np.ndarray]:
-    """float32 images and labels of the first batches of the epoch."""
+    """Return float32 images and labels of the first batches of the epoch."""
     chosen = train_step.order(shape)[:RING].reshape(-1)
     images = train_step.uint8_images(shape)[chosen].astype(np.float32) / 255
     return images, weights.labels(shape["data"])[chosen]
 
 
 def _output(row: Row, where: str, reference, channels_last: bool = False):
-    """One step on the noisy images of the reference, from the initial weights."""
+    """Return the outputs of one step on the noisy images of the reference, from the
+    initial weights."""
     model, optimizer = _fresh(row, where, channels_last=channels_last)
     x = nchw(reference["input_noisy"], where)
     if channels_last:

@@ -40,7 +40,7 @@ def certifier_of(config: ConfigDict, network, mesh):
 
 def selected(chosen: ConfigDict, size: int) -> list[int]:
     """Return the positions that start, stop and step of config.certify name. Raises
-    InputError if there are none, and as `check_selection`."""
+    InputError if there are none, and as `check_selection` does."""
     check_selection(chosen)
     index = list(range(chosen.start, min(chosen.stop or size, size), chosen.step))
     if not index:

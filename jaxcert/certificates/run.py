@@ -1,6 +1,6 @@
 """Certifies the images that `config.certify` names, into a record file.
 
-Rows are appended batch by batch, so an interrupted run goes on where it stopped.
+Rows are appended batch by batch, so that an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations

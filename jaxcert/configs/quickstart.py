@@ -1,4 +1,4 @@
-"""LOT on the 8x8 optical digits: two minutes on a laptop, certificates in hand.
+"""LOT on the 8x8 optical digits: trained and certified in two minutes on a laptop.
 
 python -m jaxcert.train --config configs/quickstart.py --workdir runs/quickstart
 """

@@ -60,7 +60,7 @@ def make(
     worst being 0 at the label and else 1 + (f_j - f_label) / (2 eps), or for hybrids
     the upper bounds of f_j - f_label when the head's inputs move by eps.
 
-    Raises InputError for sizes, rho or a std of which there is no network.
+    Raises InputError for sizes, rho or a std that no such network can have.
     """
     check_sizes(image_shape, num_classes, width)
     if len(mean) != image_shape[-1]:

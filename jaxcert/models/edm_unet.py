@@ -15,9 +15,10 @@ Level l has images of side H / 2^l and width * multipliers[l] channels:
     enc  conv | down, then `blocks` blocks          each output is kept
     dec  in0, in1 | up, then `blocks + 1` blocks    each reads one that was kept
 
-Attention stands in in0 and, at the sides in `attention`, in all blocks of the encoder and
-in the last of a decoder's level (ADM: in all). Weights start as in the authors' code. With
-the defaults and augment_labels=9, which is their CIFAR-10 network, there are 55.7 M.
+There is attention in in0 and, at the sides in `attention`, in all blocks of the encoder
+and in the last of a decoder's level (ADM: in all). Weights start as in the authors'
+code. With the defaults and augment_labels=9, which is their CIFAR-10 network, there are
+55.7 M.
 
 Two things differ here: a class is an integer, where -1 for none stands for their vector
 of zeros, and attention for which ADM's width gives no head is refused instead of
@@ -72,7 +73,7 @@ def make(
     dtype: "bfloat16" for F inside; coefficients, sums and the result stay float32.
         Float64 images make all of it float64
 
-    Raises InputError for settings of which there is no network.
+    Raises InputError for settings that no such network can have.
     """
     multipliers, attention = tuple(multipliers), tuple(attention)
     module = EDMUNet(

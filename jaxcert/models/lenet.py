@@ -17,8 +17,8 @@ from jaxcert.nn.adapter import from_linen
 def make(
     num_classes: int = 10, image_shape: tuple[int, int, int] = (28, 28, 1)
 ) -> Model:
-    """Return the Model. Raises InputError for images below 16x16, of which two poolings
-    leave nothing."""
+    """Return the Model. Raises InputError for images below 16x16, because two poolings
+    would leave nothing of them."""
     check_sizes(image_shape, num_classes)
     if min(image_shape[:2]) < 16:
         raise InputError(f"lenet needs images of 16x16 or more, not {image_shape[:2]}.")

@@ -59,8 +59,8 @@ def make(
 def check(
     image_shape, num_classes, width, dense, dense_depth, *, depth, power_steps, dtype
 ) -> None:
-    """Raises InputError for sizes or a dtype of which there is no network. power_steps: in
-    training and in evaluation."""
+    """Raises InputError for sizes or a dtype that no such network can have.
+    power_steps: in training and in evaluation."""
     check_liresnet(image_shape, num_classes, depth, width, dense, power_steps)
     inputs = width * (image_shape[0] // 8) ** 2
     if dense > inputs:

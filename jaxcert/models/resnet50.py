@@ -49,7 +49,7 @@ def make(
     """Return the Model. stages: the number of blocks of each; (3, 4, 23, 3) makes 101
     layers. dtype "bfloat16" holds for weights and activations between the normalisation
     and the mean over pixels; statistics and logits stay float32. Float64 images make
-    all of it float64. Raises InputError for sizes of which there is no network."""
+    all of it float64. Raises InputError for sizes that no such network can have."""
     if not stages or min(stages) < 1:
         raise InputError(f"stages {tuple(stages)} has no block: take (3, 4, 6, 3).")
     check_dtype(dtype)

@@ -1,4 +1,5 @@
-"""The seam between flax and the rest: a linen module becomes an `interfaces.Model`.
+"""Turns a flax module into an `interfaces.Model`, which is all that the other packages
+see.
 
 No other function calls linen's `apply`. A module takes `(x, train)`. One with a norm defines
 `lipschitz(train) -> [K,K]` and `lipschitz_bound(tight, tell) -> Bound`, one with intervals

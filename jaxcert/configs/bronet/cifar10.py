@@ -7,8 +7,8 @@ real and 768 generated ones), emma (the loss of LiResNet++; default logit anneal
 (two power steps for the stem; default ten, as the original), narrow (six blocks of width 32,
 four dense layers of 256: a laptop's CPU).
 
-Clean and certified accuracy at 36/255 are in `reference` where the paper prints them. Not
-run by us at this width.
+Clean and certified accuracy at 36/255 are in `reference` where the paper prints them.
+We have not run this width.
 """
 
 from jaxcert.config import rows, words

@@ -3,8 +3,9 @@
     python -m jaxcert.train --config configs/bronet/lip_convnet.py:cifar10 \\
         --workdir runs/bro_lip_convnet
 
-Words after the colon, in any order: cifar100 | cifar10 (cifar100, the paper's), size s | m |
-l (LipConvnet-10, 20, 40), narrow (width 8: a laptop's CPU). Rank an eighth of the channels.
+Words after the colon, in any order: cifar100 | cifar10 (cifar100, the paper's), size
+s | m | l (LipConvnet-10, 20, 40), narrow (width 8: a laptop's CPU). The rank is an
+eighth of the channels.
 """
 
 from jaxcert.config import rows, words

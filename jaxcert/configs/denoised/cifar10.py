@@ -8,9 +8,10 @@
         --config.certify.networks.classifier=runs/cifar10_classifier_0.50 \\
         --out runs/edm/denoised_0.50.jsonl
 
-Words after the colon: 0.25 | 0.50 | 1.00, fine-tuned for a tenth of the epochs on images that
-the EDM of runs/edm denoises, from the weights of the first command; none: clean images. A
-ResNet-110, where the authors take a WideResNet-70-2. Not run by us.
+Words after the colon: 0.25 | 0.50 | 1.00, fine-tuned for a tenth of the epochs on
+images that the EDM of runs/edm denoises, from the weights of the first command; without
+a word, clean images. The network is a ResNet-110, where the authors take a
+WideResNet-70-2. We have not run it.
 """
 
 from jaxcert.config import words
@@ -27,7 +28,7 @@ def get_config(arg=""):
 
 
 def classifier(config, arg, *, first, edm):
-    """A smoothing config as that of a row: trained without noise, or fine-tuned."""
+    """Return a smoothing config as that of a row: trained without noise, or fine-tuned."""
     sigma = words(arg, **WORDS).sigma
     config.method = dict(name="cross_entropy")
     if sigma:

@@ -4,10 +4,11 @@
     python -m jaxcert.certify --workdir runs/edm \\
         --config configs/diffusion_classifier/cifar10.py:apndc,0.25 --out runs/edm/apndc.jsonl
 
-The same works with weights of the authors (jaxcert.import_torch); their conditional network
-was trained with a class for every image, so APNDC, DiffPure and denoised smoothing want the
-unconditional one as well: --config.certify.networks.unconditional=runs/edm_uncond, or
-`denoised` with the unconditional workdir.
+The same works with weights of the authors (jaxcert.import_torch); their conditional
+network was trained with a class for every image, so APNDC, DiffPure and denoised
+smoothing need the unconditional one as well:
+--config.certify.networks.unconditional=runs/edm_uncond, or `denoised` with the
+unconditional workdir.
 
 Words after the colon:
 
@@ -16,15 +17,16 @@ Words after the colon:
                                 --config.certify.networks.classifier
     dc                          the Lipschitz radius of the clean diffusion classifier
     0.25 | 0.50 | 1.00          the noise, in pixels of [0, 1]
-    race | full | sift | hybrid how classes are searched; hybrid also wants that classifier
+    race | full | sift | hybrid how classes are searched; hybrid needs that classifier
     repo | stabilised           the weights and levels of the authors' code; weights that
                                 fall towards the noise of the image (ours)
     noisy                       of apndc: levels are noised from the noisy image
     t1001                       1001 levels, their T' = 1000; without it 126, T' = 100
 
 n0 = 100 and n = 10,000 (denoised: 100,000; dc: 10 and 1,000), images 0 to 511. In the
-paper, the best over the noises at each radius: APNDC at T' = 1000 has 91.2 clean and 82.2,
-70.7, 54.5 at 0.25, 0.5, 0.75, at T' = 100 about 3 points less. Not run by us.
+paper, the best over the noises at each radius: APNDC at T' = 1000 has 91.2 clean and
+82.2, 70.7, 54.5 at 0.25, 0.5, 0.75, at T' = 100 about 3 points less. We have not run
+it.
 """
 
 from jaxcert.config import words
@@ -46,7 +48,7 @@ USED = {
     "denoised": ("kind", "sigma"),
     "dc": ("kind", "weighting", "t1001"),
 }
-"""Words that a kind takes; apndc takes all."""
+"""The words that each kind takes; apndc takes all."""
 KINDS, SIGMAS = WORDS["kind"], WORDS["sigma"]
 ROWS = (
     *(f"{kind},{sigma}" for kind in KINDS[:4] for sigma in SIGMAS),
@@ -72,8 +74,8 @@ def get_config(arg=""):
 
 
 def row_of(arg, groups=WORDS):
-    """The words of a row by their group. Raises InputError for one that its kind does not
-    take."""
+    """Return the words of a row by their group. Raises InputError for one that its kind
+    does not take."""
     row = words(arg, **groups)
     kind = row.kind or "apndc"
     used = {word for key in USED.get(kind, WORDS) for word in WORDS[key]}
@@ -86,7 +88,7 @@ def row_of(arg, groups=WORDS):
 
 
 def certificate(certify, row):
-    """The section `certify` of a row."""
+    """Return the section `certify` of a row."""
     kind, sigma = row.kind or "apndc", float(row.sigma or 0.25)
     levels = dict(
         weighting=row.weighting or "edm",
@@ -136,7 +138,7 @@ def certificate(certify, row):
             search=row.search or "race",
             c=2.0,
             min_levels=3,
-            keep=3,  # of hybrid, and of sift
+            keep=3,  # for hybrid and sift
             threshold=0.02,
             block=0,
             networks=dict(unconditional="", classifier=""),
@@ -145,9 +147,9 @@ def certificate(certify, row):
 
 
 def tiny(certify):
-    """Overrides that shrink a certificate to seconds."""
+    """Return the overrides that shrink a certificate to seconds."""
     small = dict(n0=5, n=20, stop=2)
     if "levels" in certify:
-        sifts = certify.get("search") == "sift"  # by 126 levels, always
+        sifts = certify.get("search") == "sift"  # always with 126 levels
         small.update(levels=certify.levels if sifts else 12, chunk=4)
     return small

@@ -5,10 +5,10 @@ configs/edm/imagenet64.py.
         --config configs/diffusion_classifier/imagenet64.py:apndc,0.25 \\
         --out runs/edm_imagenet64/apndc.jsonl
 
-Words as in cifar10.py; a race starts from 1,000 classes, `sift` keeps 10 of them. n = 1,000
-(denoised: 100,000); every 97th of 50,000 validation images, 516 in all (the authors draw
-512). They put the noise on images of 256x256 and classify at 64x64, which the paper does not
-say; here all is at 64x64. Not run by us.
+Words as in cifar10.py; a race starts from 1,000 classes, `sift` keeps 10 of them.
+n = 1,000 (denoised: 100,000); every 97th of 50,000 validation images, 516 in all (the
+authors draw 512). They put the noise on images of 256x256 and classify at 64x64, which
+the paper does not say; here everything is at 64x64. We have not run it.
 """
 
 from jaxcert.configs.diffusion_classifier import cifar10

@@ -3,13 +3,13 @@
     python -m jaxcert.train --config configs/edm/cifar10.py:dropped,bf16 --workdir runs/edm
     python -m jaxcert.generate --workdir runs/edm --out generated/edm --count 1000000
 
-Words after the colon: ddpmpp | ncsnpp; uncond (without classes); dropped (a tenth of the
-labels is left out, so that the network also denoises without a class, as the diffusion
-classifiers want; not in the paper); bf16; small (a network of 5.0 million parameters and a
-schedule of 2 million images, for an hour of a GPU; ours).
+Words after the colon: ddpmpp | ncsnpp; uncond (without classes); dropped (a tenth of
+the labels is left out, so that the network also denoises without a class, as the
+diffusion classifiers need; not in the paper); bf16; small (a network of 5.0 million
+parameters and a schedule of 2 million images, for an hour of a GPU; ours).
 
 FID in the paper: 1.79 with classes, 1.97 without (ddpmpp), 200 million images, two days
-of 8 V100. Not run by us. Weights published by the authors: `jaxcert.import_torch`.
+of 8 V100. We have not run it. Weights published by the authors: `jaxcert.import_torch`.
 """
 
 from jaxcert.config import base, words
@@ -64,8 +64,9 @@ def get_config(arg=""):
 
 
 def edm(*, images, million, ramp, batch):
-    """What the data sets have in common: the loss and the optimizer; `million` images in
-    all, the learning rate rising over the first `ramp` million."""
+    """Return what the data sets have in common: the loss and the optimizer, with
+    `million` images in all and a learning rate that rises over the first `ramp`
+    million."""
     config = base()
     config.method = dict(name="edm", P_mean=-1.2, P_std=1.2)
     config.data.update(batch=batch, epochs=round(million * MILLION / images))

@@ -2,7 +2,8 @@
 
     python -m jaxcert.train --config configs/edm/cifar100.py:bf16 --workdir runs/edm_c100
 
-Rows as there. Wang et al. (2023) train such a network; their FID is 2.09. Not run by us.
+Rows as there. Wang et al. (2023) train such a network; their FID is 2.09. We have not
+run it.
 """
 
 from jaxcert.configs.edm import cifar10

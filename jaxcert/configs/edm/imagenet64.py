@@ -6,9 +6,9 @@
         --count 50000 --steps 256 --churn 40 --churn-min 0.05 --churn-max 50 \\
         --churn-noise 1.003
 
-Words after the colon: bf16; dropped (a tenth of the labels is left out; not in the paper).
-`npy:DIR` or `folder:DIR` holds images of 64x64 (jaxcert/data/files.py). FID in the paper:
-1.36, 2,500 million images. Not run by us.
+Words after the colon: bf16; dropped (a tenth of the labels is left out; not in the
+paper). `npy:DIR` or `folder:DIR` holds images of 64x64 (jaxcert/data/files.py). FID in
+the paper: 1.36, 2,500 million images. We have not run it.
 """
 
 from jaxcert.config import words

@@ -13,16 +13,17 @@ Words after the colon, in any order:
   1x | 2x             length of the schedule, every mark of it (1x)
   narrow              width 256, a CPU's
 
-Clean and certified accuracy of a row are in `reference`: from the README of the 2022 code
-without generated images, from Table 1 of Altstidl et al. for `hinge` rows. They do not say
-which recipe they ran; 800 epochs and their 57.34 / 34.25 without generated images are those
-of hinge-800. Mixture-1300 with generated images is published nowhere. Not run by us at this
-width: the arithmetic of one H200 bounds an epoch at p = 8 from below by about 3 s.
+Clean and certified accuracy of a row are in `reference`: from the README of the 2022
+code without generated images, from Table 1 of Altstidl et al. for `hinge` rows. They do
+not say which recipe they ran; 800 epochs and their 57.34 / 34.25 without generated
+images are those of hinge-800. Mixture-1300 with generated images is published nowhere.
+We have not run this width: an epoch at p = 8 takes at least 3 s of the arithmetic of
+one H200.
 """
 
 from jaxcert.config import base, rows, words
 
-EPOCH_IMAGES = 98 * 512  # of 50,000, the last batch filled up
+EPOCH_IMAGES = 98 * 512  # 50,000, with the last batch filled up
 COUNT = {"none": 0, "1m": 1_000_000, "5m": 5_000_000, "10m": 10_000_000}
 MARKS = {"mixture": (100, 1250, 1300), "hinge": (100, 750, 800)}
 MARKS["hybrid"] = MARKS["hinge"]

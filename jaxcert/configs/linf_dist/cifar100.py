@@ -4,7 +4,7 @@
         --config.data.generated=generated/1m --workdir runs/linf_c100_1m
 
 Rows as in configs/linf_dist/cifar10.py; the normalisation is that of the code for
-CIFAR-100. Not run by us at this width.
+CIFAR-100. We have not run this width.
 """
 
 from jaxcert.config import words

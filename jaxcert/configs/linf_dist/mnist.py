@@ -27,7 +27,7 @@ def get_config(arg=""):
 
 
 def mnist(config):
-    """The parts of a CIFAR-10 config that the data decides."""
+    """Set the parts of a CIFAR-10 config that the data decides."""
     config.model.update(
         image_shape=(28, 28, 1), depth=5, mean=(0.1307,), std=0.3081, identity=10.0
     )
@@ -38,13 +38,14 @@ def mnist(config):
 
 
 def marks(config, epochs):
-    """The schedule: p starts to rise, p becomes infinite, end."""
+    """Set the epochs of the schedule at which p starts to rise, p becomes infinite, and
+    training ends."""
     config.method.update(p_start=float(epochs[0]), p_end=float(epochs[1]))
     config.data.epochs = epochs[2]
 
 
 def laptop(config, epochs):
-    """A narrow net and a short schedule."""
+    """Set a narrow net and a short schedule."""
     marks(config, epochs)
     config.model.width = 256
     config.checkpoint.every_epochs = 5

@@ -10,15 +10,15 @@ emma_fixed), fast (two power steps, at whose result the norm is differentiated; 
 differentiated ones, as the original), narrow (an eighth of the width: a laptop's CPU). With
 generated images 30 % of each batch are real.
 
-Clean and certified accuracy at 36/255 are in `reference` of the rows without trades, fast and
-narrow, which the paper did not train. Not run by us at these widths.
+Clean and certified accuracy at 36/255 are in `reference` of the rows without trades,
+fast and narrow, which the paper did not train. We have not run these widths.
 """
 
 from jaxcert.config import base, rows, words
 
 SIZES = {"xs": (6, 128), "s": (12, 128), "m": (18, 128), "l": (18, 256)}
 COUNT = {"none": 0, "1m": 1_000_000, "5m": 5_000_000, "10m": 10_000_000}
-EPOCH_IMAGES = 195 * 256  # of the real images alone: the last batch is dropped
+EPOCH_IMAGES = 195 * 256  # the real images, without the last batch
 
 # (clean, certified at 36/255) for none, 1m, 5m, 10m
 TABLE_2 = {

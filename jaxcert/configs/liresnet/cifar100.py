@@ -3,7 +3,8 @@
     python -m jaxcert.train --config configs/liresnet/cifar100.py:5m \\
         --config.data.generated=DIR/5m.npz --workdir runs/gloro_cifar100
 
-Word after the colon: generated images none | 1m | 5m | 10m (none). All else as CIFAR-10.
+Word after the colon: generated images none | 1m | 5m | 10m (none). All else is as on
+CIFAR-10.
 """
 
 from jaxcert.config import rows, words

@@ -8,14 +8,14 @@ steps; default ten, as the original), narrow (six blocks of width 32, four dense
 256: a laptop's CPU). With generated images a batch is 256 real and 768 generated ones, the latter
 with a smaller crop and no RandAugment.
 
-Clean and certified accuracy at 36/255 are in `reference` of the rows without fast and narrow.
-Not run by us at this width.
+Clean and certified accuracy at 36/255 are in `reference` of the rows without fast and
+narrow. We have not run this width.
 """
 
 from jaxcert.config import base, rows, words
 
 PAPER = {"none": (81.0, 69.8), "4m": (87.0, 78.1)}
-STEPS = 195  # per epoch: those of the real images, the last batch dropped
+STEPS = 195  # per epoch: those of the real images, without the last batch
 WORDS = {"generated": tuple(PAPER), "fast": ("fast",), "narrow": ("narrow",)}
 ROWS = rows(WORDS)
 

@@ -1,4 +1,4 @@
-"""LiResNet++ on CIFAR-100: Hu et al. (2024). All else as CIFAR-10.
+"""LiResNet++ on CIFAR-100: Hu et al. (2024). All else is as on CIFAR-10.
 
     python -m jaxcert.train --config configs/liresnet_pp/cifar100.py:1m \\
         --config.data.generated=DIR/1m.npz --workdir runs/liresnet_pp_cifar100

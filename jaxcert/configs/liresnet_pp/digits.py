@@ -22,7 +22,7 @@ def get_config(arg=""):
 
 
 def digits(config):
-    """The settings of a network of LiResNet's family on digits."""
+    """Set what networks of LiResNet's family take on the digits."""
     config.model.update(image_shape=(8, 8, 1), depth=4, width=32)
     config.model.update(dense=32, dense_depth=2)
     config.method.update(eps=0.25, first=0.1, last=1.0)

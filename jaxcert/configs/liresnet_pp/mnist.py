@@ -22,7 +22,7 @@ def get_config(arg=""):
 
 
 def mnist(config):
-    """The settings of a network of LiResNet's family on MNIST."""
+    """Set what networks of LiResNet's family take on MNIST."""
     config.model.update(image_shape=(32, 32, 1), depth=4, width=16)
     config.model.update(dense=128, dense_depth=2)
     config.method.update(eps=0.5, first=0.1, last=1.5)

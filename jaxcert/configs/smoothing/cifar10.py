@@ -6,12 +6,12 @@
 
 Words after the colon, in any order: the noise 0.25 | 0.50 | 1.00; gaussian | stability
 | smoothadv | macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies of
-each image; resnet110 | resnet56 | resnet20; bf16; small: a network that a laptop trains by
-any method in minutes, on 25,600 images in four parts of an epoch; of macer: original
-(its authors' schedule); of consistency: attacked (with SmoothAdv's attack first); of
-sun: discard, reweight, adversarial (its parts; none named: all three), et70 (E_t),
-pt0.4 (p_t), eps0.25, steps6 (T), linf (eps is then sqrt(d) eps), with the values of
-Tables 5 to 10.
+each image; resnet110 | resnet56 | resnet20; bf16; small: a network that a laptop trains
+by any method in minutes, on 25,600 images in four parts of an epoch; for macer:
+original (its authors' schedule); for consistency: attacked (with SmoothAdv's attack
+first); for sun: discard, reweight, adversarial (its parts; all three if none is named),
+et70 (E_t), pt0.4 (p_t), eps0.25, steps6 (T), linf (eps is then sqrt(d) eps), with the
+values of Tables 5 to 10.
 
 With m copies a loader batch of 256 images becomes m steps of 256 / m images, so an
 epoch costs m times as much. A batch of macer is 64 images. An attack of T steps costs
@@ -60,10 +60,10 @@ Where papers, code and logs differ:
 
 Cohen et al. certify every 20th image (--config.certify.step=20). None of these rows has
 been run by us in full. With `small`, noise 0.25, of every 40th test image (n = 1,000;
-standard errors up to 2.7), at radii 0, 0.25, 0.5, and the average radius. But for
-stability, differences are of one or two standard errors: so small a network on so few
-images shows that every method runs, not how they compare. catrs had the votes of a first
-model that is right on one image in five:
+standard errors up to 2.7), at radii 0, 0.25, 0.5, and the average radius. Except for
+stability, the differences are one or two standard errors: so small a network on so few
+images shows that every method runs, not how they compare. catrs had the votes of a
+first model that is right on one image in five:
 
     gaussian    23.2 17.6 14.8 0.110
     stability    9.2  9.2  9.2 0.057    one class for all images
@@ -84,7 +84,7 @@ from jaxcert.errors import InputError
 
 LOADER_BATCH = 256
 SIGMAS = (0.25, 0.5, 1.0)
-RADII = {0.25: 4, 0.5: 8, 1.0: 11}  # of the table's columns
+RADII = {0.25: 4, 0.5: 8, 1.0: 11}  # the radii of the table's columns
 
 # three values: at sigma 0.25, 0.5, 1.0
 METHODS = {
@@ -321,14 +321,15 @@ def get_config(arg=""):
 
 
 def given(arg, groups):
-    """`sun,0.50,et90` -> {"method": "sun", "sigma": 0.5, "start_epoch": 90}."""
+    """Return the words of a row: `sun,0.50,et90` -> {"method": "sun", "sigma": 0.5,
+    "start_epoch": 90}."""
     row = vars(words(arg, **groups))
     return {key: value for key, value in row.items() if value is not None}
 
 
 def settings(row, methods):
-    """config.method of a row: the settings of its method at its noise, changed by the
-    other words."""
+    """Return config.method of a row: the settings of its method at its noise, changed
+    by the other words."""
     sigma, name = row.get("sigma", 0.5), row.get("method", "gaussian")
     recipe = ",".join(filter(None, (name, row.get("recipe"))))
     if recipe not in methods:
@@ -355,8 +356,8 @@ def settings(row, methods):
 
 
 def shrunk(method, sizes, row):
-    """config.method of a row with what `sizes` has for a small network. Raises InputError
-    for a word whose key they fix."""
+    """Return config.method of a row with what `sizes` has for a small network. Raises
+    InputError for a word whose key is fixed there."""
     small = sizes.get(method["name"], {})
     fixed = {"depth", "dtype", *small} - {"m"}
     idle = [key for key in row if key in fixed or row[key] == "original"]
@@ -369,14 +370,14 @@ def shrunk(method, sizes, row):
 
 
 def laptop(config):
-    """The schedule and the samples that a small network gets."""
+    """Set the schedule and the samples that a small network gets."""
     config.optim.update(lr=0.1, schedule="cosine")
     config.checkpoint.every_epochs = 1
     config.certify.n = 10_000
 
 
 def smoothing(method, images):
-    """What the data sets have in common: batches, optimizer and certificate."""
+    """Return what the data sets have in common: batches, optimizer and certificate."""
     config = base()
     config.method = method
     m, sigma = method["m"], method["sigma"]
@@ -403,8 +404,8 @@ def smoothing(method, images):
         n0=100,
         n=100_000,
         alpha=0.001,
-        rho=0.05,  # of two_stage and sequence
-        bound="union",  # of sequence: union | mixture
+        rho=0.05,  # for two_stage and sequence
+        bound="union",  # for sequence: union | mixture
         noise="gaussian",  # gaussian | grid | uniform | laplace
         norm="l2",  # l2 | l1 | linf
         chunk=0,

@@ -3,10 +3,10 @@
     python -m jaxcert.train --config configs/smoothing/digits.py:smoothmix,0.25 \\
         --workdir runs/digits_smoothmix
 
-Words after the colon: the noise 0.25 | 0.50; gaussian | stability | smoothadv |
-macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies; of sun:
-discard, reweight, adversarial. The settings are ours; catrs takes the labels for soft
-labels, so it needs no first model.
+Words after the colon: the noise 0.25 | 0.50; gaussian | stability | smoothadv | macer |
+consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies; for sun: discard,
+reweight, adversarial. The settings are ours; catrs takes the labels for soft labels, so
+it needs no first model.
 
 Percent certified at radii 0, 0.25 and 0.5 with n = 1,000, of every third test image
 (266), and seconds of training on one core:
@@ -64,7 +64,7 @@ METHODS = {
 }
 EPOCHS = {"macer": 50, "catrs": 60, "sun": 50}
 WORDS = {
-    "sigma": {"0.25": 0.25, "0.50": 0.5},  # at 1.00 gaussian has 3 % right
+    "sigma": {"0.25": 0.25, "0.50": 0.5},  # at noise 1.00 gaussian has 3 % right
     "method": {name: name for name in METHODS},
     "m": cifar10.WORDS["m"],
     **{part: cifar10.WORDS[part] for part in PARTS},

@@ -4,7 +4,7 @@
         --config.data.name=npy:DIR --workdir runs/imagenet_smoothadv_0.50
 
 Words after the colon: the noise 0.25 | 0.50 | 1.00; gaussian | smoothadv | consistency
-(0.50 and 1.00) | catrs (1.00) | sun; bf16; of smoothadv: eps127 | eps255 | eps512 |
+(0.50 and 1.00) | catrs (1.00) | sun; bf16; for smoothadv: eps127 | eps255 | eps512 |
 eps1024 | eps2048 (of 256), ddn (2 steps; otherwise PGD, 1 step).
 
 `npy:DIR` or `folder:DIR` holds images of 224x224 (jaxcert/data/files.py), as `test` the
@@ -19,12 +19,12 @@ all. The recipe is that of Cohen et al. (2019): batch 256, rate 0.1, divided by 
 - catrs: Jeong et al. (2023); one more division of the rate at epoch 85. Its first model
   is gaussian,0.25 in runs/imagenet_gaussian_0.25, then PREDICT as in cifar10.py.
 - sun: one division of the rate, at epoch 50. Images are discarded before epoch 0 by the
-  votes of another model, n = 50 each; which one the authors do not say, here it is
+  votes of another model, n = 50 each; the authors do not say which one; here it is
   gaussian at the same noise in runs/imagenet_gaussian_NOISE, then PREDICT as in
   cifar10.py. In their logs ACR is 0.529, 0.842 and 1.043.
-- macer and smoothmix are not here.
+- macer and smoothmix have no rows.
 
-Not run by us.
+We have not run these rows.
 """
 
 from jaxcert.configs.smoothing import cifar10

@@ -5,11 +5,11 @@
 
 Words after the colon: the noise 0.25 | 0.50 | 1.00; gaussian | stability | smoothadv |
 macer | consistency | smoothmix | catrs | sun; m1 | m2 | m4 | m8 copies of each image;
-attacked, of consistency: with SmoothAdv's attack first; small: a network that a laptop
-trains by any method, 5 epochs, in minutes to half an hour. The recipe without it is that
-of the papers with MNIST results (Jeong & Shin 2020 and after): batch 256, rate 0.01,
-divided by 10 every 30 of 90 epochs, no augmentation; for catrs every 50 of 150, also for
-its first model: gaussian,0.25 with --config.data.epochs=150 into
+attacked, for consistency: with SmoothAdv's attack first; small: a network that a laptop
+trains by any method, 5 epochs, in minutes to half an hour. The recipe without it is
+that of the papers with MNIST results (Jeong & Shin 2020 and after): batch 256, rate
+0.01, divided by 10 every 30 of 90 epochs, no augmentation; for catrs every 50 of 150,
+also for its first model: gaussian,0.25 with --config.data.epochs=150 into
 runs/mnist_gaussian_0.25, then PREDICT as in cifar10.py.
 
 - smoothmix: its authors have mix_step 0 or 1 and eta 1 or 5; here 1 and 5. With eta 1
@@ -31,7 +31,7 @@ average radius:
     catrs       29.6 28.0 25.6 23.2 22.0 20.0 15.2 0.369
     sun         42.8 34.8 28.4 21.6 17.2 15.6 14.4 0.374
 
-The others are not run by us yet; one CPU core certifies some 7,000 samples a second with
+We have not run the others; one CPU core certifies some 7,000 samples a second with
 LeNet and 12,000 with `small`, so lower certify.n there.
 """
 

@@ -13,17 +13,18 @@ Words after the colon, in any order:
   1x | 2x             length of the schedule, every mark of it (1x: 3,000 epochs)
   narrow              width 256, a CPU's
 
-Clean and certified accuracy of a row are in `reference`: the best of the paper's eight logs
-without generated images (their mean at 8/255 is 54.49 / 39.96, standard deviation 0.35), of
-Table 1 of Altstidl et al. with them. Not run by us at this width. Compiled for one H200 a
-step has 245 kernels at p = 8, 215 while p rises and 220 at infinity; by estimate, nothing was
-timed, they take 38, 179 and 19 ms, and the 3,000 epochs about 14 hours, nearly all of them
-while p rises: two special functions and 30 instructions for each difference, three times.
+Clean and certified accuracy of a row are in `reference`: the best of the paper's eight
+logs without generated images (their mean at 8/255 is 54.49 / 39.96, standard deviation
+0.35), of Table 1 of Altstidl et al. with them. We have not run this width. Compiled for
+one H200 a step has 245 kernels at p = 8, 215 while p rises and 220 at infinity; by an
+estimate (nothing was timed) they take 38, 179 and 19 ms, and the 3,000 epochs about 14
+hours. Nearly all of that is spent while p rises, with two special functions and 30
+instructions for each difference, three times.
 """
 
 from jaxcert.config import base, rows, words
 
-EPOCH_IMAGES = 98 * 512  # of 50,000, the last batch filled up
+EPOCH_IMAGES = 98 * 512  # 50,000, with the last batch filled up
 COUNT = {"none": 0, "1m": 1_000_000, "5m": 5_000_000, "10m": 10_000_000}
 LOGS = {  # (radius in 255ths, mlp), 3,000 epochs
     (2, False): (65.96, 56.67),

@@ -3,8 +3,8 @@
     python -m jaxcert.train --config configs/sortnet/cifar100.py:nodrop,1m \\
         --config.data.generated=generated/1m --workdir runs/sortnet_c100_1m
 
-Rows as in configs/sortnet/cifar10.py; the normalisation is that of the code for CIFAR-100.
-Not run by us at this width.
+Rows as in configs/sortnet/cifar10.py; the normalisation is that of the code for
+CIFAR-100. We have not run this width.
 """
 
 from jaxcert.config import words

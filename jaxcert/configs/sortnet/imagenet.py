@@ -3,10 +3,11 @@
     python -m jaxcert.train --config configs/sortnet/imagenet.py:tiny_imagenet \\
         --config.data.name=folder:DIR --workdir runs/sortnet_tiny_imagenet
 
-Words after the colon: tiny_imagenet (TinyImageNet, 200 classes) | imagenet64 (ImageNet at
-64x64, 1,000 classes). `folder:DIR` holds train/CLASS/*.png and test/CLASS/*.png (see
+Words after the colon: tiny_imagenet (TinyImageNet, 200 classes) | imagenet64 (ImageNet
+at 64x64, 1,000 classes). `folder:DIR` holds train/CLASS/*.png and test/CLASS/*.png (see
 jaxcert/data/files.py). The best of the paper's logs: 24.17 clean and 17.92 certified,
-13.48 and 9.02. Its variants with a strided distance convolution are not here. Not run by us.
+13.48 and 9.02. Its variants with a strided distance convolution have no rows. We have
+not run these.
 """
 
 from jaxcert.config import rows, words
