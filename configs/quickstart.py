@@ -1,4 +1,4 @@
-"""LOT on the 8x8 optical digits: two minutes on a laptop, certificates in hand.
+"""LOT on the 8x8 optical digits: trained and certified in two minutes on a laptop.
 
 The rows and the recipe are in jaxcert/configs/quickstart.py;
 copy that file for a config of your own.
