@@ -61,10 +61,10 @@ FAULTS = [
         f"{_OTHERS}[csv-procedure]",
     ),
     (
-        "smoothing: certificates by votes take what they have already",
+        "smoothing: certificates by votes have other defaults",
         "certificates/smoothing.py",
-        "left = [key for key in Options.__annotations__ if key not in own]",
-        "left = [key for key in Options.__annotations__ if key in own]",
+        "inspect.Signature([*found, *(defaults[key] for key in left)])",
+        "inspect.Signature([*found, *(defaults[key].replace(default=0) for key in left)])",
         "tests/certificates/test_smoothing.py::test_certificates_by_votes_take_the_options_of_certifier",
     ),
     (
