@@ -75,7 +75,7 @@ def strong(row: Row, device: str) -> Job:
 
 
 def graphed(votes_of, size: int) -> Callable[[], torch.Tensor]:
-    """One batch of noise, forward pass and count as a CUDA graph."""
+    """Return one batch of noise, forward pass and count as a CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -94,7 +94,7 @@ def _update(row: Row, where: str, model, optimizer, x, y) -> torch.Tensor:
 
 
 def graphed(step):
-    """The whole step, optimizer included, as one CUDA graph."""
+    """Return the whole step, optimizer included, as one CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -28,6 +28,7 @@ def inside(inner: Certifier, **more) -> Certifier:
 
 
 def check_lengths(image, label, index) -> None:
+    """Raises InputError unless there are as many images, labels and indices, and one at least."""
     if not len(image) == np.size(label) == len(index) > 0:
         raise InputError(
             f"{len(image)} images, {np.size(label)} labels and {len(index)} indices: give "
@@ -53,6 +54,7 @@ def check_index(index) -> np.ndarray:
 
 
 def check_label(label) -> None:
+    """Raises InputError unless labels are whole numbers from 0 up."""
     label = np.asarray(label)
     if label.dtype.kind not in "iu" or label.min() < 0:
         raise InputError("a label must be a whole number from 0 up: give the class.")

@@ -73,6 +73,8 @@ def denoiser_of(network: Network) -> Partial:
 
 @functools.lru_cache(maxsize=8)
 def denoise_of(apply):
+    """Return the denoising function of an `apply`, one for each, so that programs are shared."""
+
     def denoise(params, state, x, sigma, label):
         return apply(params, state, x, sigma=sigma, label=label)[0]
 
@@ -90,6 +92,8 @@ def classifier_of(network: Network) -> Partial:
 
 @functools.lru_cache(maxsize=8)
 def classify_of(apply):
+    """Return the classifying function of an `apply`, one for each, so that programs are shared."""
+
     def classify(params, state, image):
         return apply(params, state, image)[0]
 

@@ -210,6 +210,7 @@ def two_stage(
     rho: float,
     radius_of: RadiusOf,
 ) -> Decided:
+    """Certify each image with as many votes as those of a pilot ask for, see above."""
     rows = np.arange(images)
     first = draw(
         np.tile(rows, 2), np.repeat([0, n0], images), np.repeat([n0, PILOT], images)

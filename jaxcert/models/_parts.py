@@ -38,6 +38,7 @@ def conv(features: int, *, size: int = 3, stride: int = 1, dtype, name: str) -> 
 
 
 def dense(features: int, *, inputs: int, dtype, name: str) -> nn.Dense:
+    """Return a dense layer that starts as PyTorch's."""
     return nn.Dense(
         features,
         kernel_init=FAN_IN,

@@ -95,6 +95,8 @@ def make(
 
 
 class DistNet(nn.Module):
+    """The flax module of the network, see above."""
+
     inputs: int
     num_classes: int
     depth: int

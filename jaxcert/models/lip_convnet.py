@@ -144,6 +144,8 @@ def _layers_of(conv: str) -> ModuleType:
 
 
 class LipConvNet(nn.Module):
+    """The flax module of the network, see above."""
+
     conv: str
     polar: str
     blocks: int

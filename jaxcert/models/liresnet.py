@@ -80,6 +80,8 @@ def check_liresnet(image_shape, num_classes, depth, width, dense, power_steps) -
 
 
 class LiResNet(nn.Module):
+    """The flax module of the network, see above."""
+
     image_shape: tuple[int, int, int]
     num_classes: int
     depth: int

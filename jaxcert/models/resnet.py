@@ -97,6 +97,8 @@ class ResNet(nn.Module):
 
 
 class Block(nn.Module):
+    """A basic block, see above."""
+
     features: int
     stride: int = 1
     shortcut: str = "conv"

@@ -89,11 +89,15 @@ def householder2(z: Array, theta0: Array, theta1: Array, theta2: Array) -> Array
 
 
 class MaxMin(nn.Module):
+    """MaxMin of pairs of channels, without parameters."""
+
     def __call__(self, z):
         return maxmin(z)
 
 
 class Householder1(nn.Module):
+    """`householder1` with trained angles, which start where it is (min, max)."""
+
     @nn.compact
     def __call__(self, z):
         half = (z.shape[-1] // 2,)
@@ -102,6 +106,8 @@ class Householder1(nn.Module):
 
 
 class Householder2(nn.Module):
+    """`householder2` with trained angles."""
+
     @nn.compact
     def __call__(self, z):
         half = (z.shape[-1] // 2,)

@@ -47,6 +47,8 @@ def rescaled(kernel: Array) -> Array:
 
 
 class Aol(_layer.Parametrised):
+    """An AOL layer, see above."""
+
     def on_images(self, x, k):
         shape = (k, k, x.shape[-1], self.features)
         kernel = self.param("kernel", init_kernel, shape)
@@ -76,6 +78,7 @@ class Dense(Aol, _layer.DenseShell):
 
 
 def init_kernel(key, shape):
+    """Draw a kernel that is orthogonal in its centre and zero around it."""
     k, _, c_in, c_out = shape
     size = min(c_in, c_out)
     matrix = nn.initializers.orthogonal()(key, (size, c_out))

@@ -35,6 +35,8 @@ def orthogonal_kernel(kernel, alpha, side: int) -> Pair:
 
 
 class Cayley(_layer.Parametrised):
+    """A Cayley layer, see above."""
+
     def on_images(self, x, k):
         side, shape = x.shape[1], (k, k, x.shape[-1], self.features)
         kernel = self.param("kernel", _layer.init_uniform, shape)

@@ -33,6 +33,8 @@ STEPS = 500
 
 
 class Cpl(_layer.Parametrised):
+    """A CPL layer, see above."""
+
     def on_images(self, x, k):
         x = sll.padded(x, self.features)
         side, c = x.shape[2:]
@@ -92,4 +94,5 @@ def carried_norm(module: nn.Module, name: str, linear, shape: tuple[int, ...]) -
 
 
 def is_training(module: nn.Module) -> bool:
+    """Return whether this pass may write the collection `power`, as training passes may."""
     return module.is_mutable_collection("power") and not module.is_initializing()

@@ -114,10 +114,12 @@ def _of_groups(mean: Array, var: Array, groups: int) -> tuple[Array, Array]:
 
 
 def silu(z: Array) -> Array:
+    """Return z sigmoid(z)."""
     return z * nn.sigmoid(z)
 
 
 def identity(z: Array) -> Array:
+    """Return z."""
     return z
 
 

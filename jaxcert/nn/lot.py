@@ -248,6 +248,7 @@ def orthogonal_kernels(convs: list[tuple[Conv, int]], dtype) -> dict[str, Pair]:
 
 
 def init_kernel(key, shape):
+    """Return the identity for a square kernel, else draw as PyTorch does for convolutions."""
     k, _, c_in, c_out = shape
     if c_in == c_out:
         return jnp.zeros(shape).at[k // 2, k // 2].set(jnp.eye(c_in))

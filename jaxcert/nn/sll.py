@@ -77,6 +77,8 @@ def padded(x: Array, features: int) -> Array:
 
 
 class Sll(_layer.Parametrised):
+    """An SLL layer, see above."""
+
     def on_images(self, x, k):
         x = padded(x, self.features)
         c, side = x.shape[-1], jnp.asarray(x.shape[1])
@@ -113,5 +115,6 @@ class Dense(Sll, _layer.DenseShell):
 
 
 def init_bias(key, shape, fan_in: int):
+    """Draw uniform(-1, 1) / sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)

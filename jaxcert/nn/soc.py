@@ -67,6 +67,8 @@ def exponential(x: Array, kernel: Array, *, terms: int) -> Array:
 
 
 class Soc(_layer.Parametrised):
+    """An SOC layer, see above."""
+
     def on_images(self, x, k):
         x = padded(x, self.features)
         side, c = x.shape[2:]

@@ -26,8 +26,7 @@ Array = jax.Array
 
 EXACT = jax.lax.Precision.HIGHEST
 UNROLLED = 10
-"""The number of steps of power iteration, as in training, up to which a CPU runs them
-without a loop."""
+"""Up to this many steps of power iteration run on a CPU without a loop."""
 TF32X3 = jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3
 
 _three_products = False
@@ -76,8 +75,7 @@ def product(a: Array, b: Array, precision: PrecisionLike = EXACT) -> Array:
 
 
 def matmul(a: Pair, b: Pair, precision: PrecisionLike = EXACT) -> Pair:
-    """Return a b by three real products (Gauss). precision None is the default of the
-    process."""
+    """Return a b by three real products (Gauss). precision None: the process's default."""
     p = product(a.re, b.re, precision)
     if a.im is None or b.im is None:
         return Pair(p, None)
@@ -233,10 +231,9 @@ def minimax_coefficients(lower: float, steps: int) -> np.ndarray:
 
 
 def _nearest_to_one(lower: float) -> tuple[np.ndarray, float]:
-    """Return the polynomial nearest to 1 on [lower, 1], by Remez: 1 - p is e, -e, e, -e
-    at `lower`, the two extrema in between, and 1."""
+    """Return the polynomial nearest to 1 on [lower, 1] and its error, by Remez."""
     s = lower + (1 - lower) * np.array([0, 0.3, 0.8, 1])
-    signs = np.array([1, -1, 1, -1])
+    signs = np.array([1, -1, 1, -1])  # 1 - p is e, -e, e, -e at s: ends and extrema
     for _ in range(50):
         a, b, c, e = np.linalg.solve(np.stack([s, s**3, s**5, signs], 1), np.ones(4))
         root = np.sqrt(9 * b * b - 20 * a * c)
@@ -253,10 +250,12 @@ def sum_of_squares(a: Pair) -> Array:
 
 
 def scale(a: Pair, factor: Array) -> Pair:
+    """Return a times a real factor."""
     return Pair(a.re * factor, None if a.im is None else a.im * factor)
 
 
 def adjoint(a: Pair) -> Pair:
+    """Return a^H."""
     return Pair(_t(a.re), None if a.im is None else -_t(a.im))
 
 
@@ -361,6 +360,7 @@ def _solved(factor: Array, b: Pair, *, transposed: bool) -> Pair:
 
 
 def as_complex(a: Pair) -> Array:
+    """Return a Pair as one array, which is real where `im` is None."""
     return a.re if a.im is None else jax.lax.complex(a.re, a.im)
 
 

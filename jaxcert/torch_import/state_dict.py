@@ -144,14 +144,17 @@ def _missing(name: str, network: str) -> InputError:
 
 
 def linear_shapes(name: str, rows: int, columns: int) -> Shapes:
+    """Return the shapes of the tensors of a linear layer, by name."""
     return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
 
 
 def linear(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    """Return the parameters of a linear layer, transposed to [inputs, outputs]."""
     return {"kernel": arrays[f"{name}.weight"].T, "bias": arrays[f"{name}.bias"]}
 
 
 def conv(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    """Return the parameters of a convolution, with the kernel as [k,k,I,O]."""
     return {
         "kernel": hwio(arrays[f"{name}.weight"]),
         "bias": arrays[f"{name}.bias"],
