@@ -172,7 +172,7 @@ def each(
                 worker = same[0] if same else start(task.side, number)
                 idle = [w for w in idle if w is not worker]
                 busy[worker.process.pid] = worker, task, number
-                with contextlib.suppress(Failed):  # which receiving tells
+                with contextlib.suppress(Failed):  # `receive` reports the failure
                     send(worker, **task.request)
             workers = {w.process.stdout.fileno(): w for w, _, _ in busy.values()}
             for fd in select.select(list(workers), [], [], left)[0]:

@@ -21,7 +21,7 @@ def inside(inner: Certifier, **more) -> Certifier:
 
     def plan(key, image) -> Plan:
         images.check_range(image)
-        assert inner.plan is not None  # of a certificate that samples
+        assert inner.plan is not None  # a certificate that samples has one
         return inner.plan(key, image)
 
     return inner._replace(settings=header, certify=certify, plan=plan)

@@ -28,11 +28,11 @@ a few ulp; `statistics` rounds down by ten times more."""
 
 
 class Unknown(Exception):
-    """No re-check is known for the procedure that the header names."""
+    """Raised where no re-check is known for the procedure that the header names."""
 
 
 class Missing(Exception):
-    """The record lacks evidence that every certifier of its procedure writes."""
+    """Raised where the record lacks evidence that every certifier of its procedure writes."""
 
 
 def procedure(c: Certificates) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def name_of(c: Certificates, known: tuple[str, ...]) -> str:
 
 
 def contradiction(fault: str) -> InputError:
-    """Return the error of a header that says something against itself."""
+    """Return the error for a header that contradicts itself."""
     return InputError(
         f"the record's header contradicts itself: {fault}; restore the file, or certify "
         "again into another one with --out."

@@ -180,7 +180,7 @@ def certifier(
         predicted = np.where(says, decided.selected, ABSTAIN)
         p_lower = decided.p_lower
         if "least_tail" in law and p_lower is not None and procedure != "radii":
-            # of radii it is a p_needed
+            # for procedure 'radii' it is a p_needed
             p_lower = 1 - norms.exact_tail(np.nextafter(1 - p_lower, 2), least_tail)
             p_lower = np.maximum(np.nextafter(p_lower, 0), 0.0)
         elapsed = time.perf_counter() - start

@@ -206,7 +206,7 @@ class Attention(nn.Module):
         family, batch, channels = self.family, len(x), x.shape[-1]
         s = family.scale
         y = apply(identity, 0.0, (x,), group_norm(family, (x,), "norm"), None)
-        # of a custom_vjp that nondiff_argnums are given to, jax states no type
+        # jax states no type for a custom_vjp with nondiff_argnums
         y = y.reshape(batch, -1, channels)  # pyright: ignore[reportAttributeAccessIssue]
         kernel, bias = weights(family, (channels, 3 * channels), "qkv", init=family.qkv)
         # one product for all three would have to be split, which copies it

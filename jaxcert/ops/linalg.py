@@ -84,7 +84,7 @@ def matmul(a: Pair, b: Pair, precision: PrecisionLike = EXACT) -> Pair:
     return Pair(p - q, both - p - q)
 
 
-def _custom_vjp(f: Callable[..., Pair]) -> Any:  # of what jax returns, no type is known
+def _custom_vjp(f: Callable[..., Pair]) -> Any:  # jax states no type
     """Return f with a gradient of its own, which `defvjp` sets; argument 1 has none."""
     return jax.custom_vjp(f, nondiff_argnums=(1,))
 
