@@ -36,9 +36,11 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 def text(result: dict[str, Any]) -> str:
     versions = result["versions"]
+    commits = dict.fromkeys(row.get("commit", "") for row in result["rows"])
     lines = [
-        f"Compiled for an NVIDIA H200 by jax {versions['jax']}, commit {result['commit']}. An "
-        "item is an image, a sample or a vote on one device.",
+        f"Compiled for an NVIDIA H200 by jax {versions['jax']}, at the commits "
+        f"{', '.join(filter(None, commits))}. An item is an image, a sample or a vote on one "
+        "device.",
         "",
         _line(HEAD),
         _line(["---", *["---:"] * (len(HEAD) - 1)]),
