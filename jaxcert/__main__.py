@@ -66,8 +66,9 @@ def _help() -> str:
             "commands (jaxcert COMMAND --help has the options of each):",
             *lines,
             "",
-            "jaxcert --version prints the version. `python -m jaxcert COMMAND` and",
-            "`python -m jaxcert.COMMAND` are the same as `jaxcert COMMAND`.",
+            "jaxcert --version prints the version. `python -m jaxcert COMMAND` is the same as",
+            "`jaxcert COMMAND`, and so is `python -m jaxcert.COMMAND`, but for configs, whose",
+            "module is show_configs.",
         )
     )
 

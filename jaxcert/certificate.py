@@ -20,7 +20,15 @@ ATTACKS = ("pgd", "apgd")
 
 
 class Certificates(NamedTuple):
-    """Rows of N images; arrays are numpy."""
+    """Rows of N images, as numpy arrays.
+
+    index int64 [N]; label int32 [N], -1 without labels; predicted int32 [N], -1 abstains and -2
+    is an error; radius float64 [N], within which no valid image, in the norm of the header,
+    changes the predicted class; n int64 [N], the samples that were used; seconds float64 [N]. The
+    other columns are evidence, None where the certificate has none of the kind: radius_paper,
+    p_lower, counts, agreeing, changed, logits, least_margins, margins and distance, each said at
+    its field. header: what was asked for, and what it was computed with.
+    """
 
     index: np.ndarray
     """int64 [N], position in the data set's own order"""

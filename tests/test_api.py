@@ -430,3 +430,30 @@ def test_only_the_first_call_of_a_predictor_compiles(network, caplog):
             for image in IMAGES[1:]:
                 predict(image)
         assert "Compiling" not in caplog.text
+
+
+def test_images_have_four_dimensions_and_an_image_three():
+    certifier = jaxcert.smooth(
+        lambda x: x.mean((1, 2)), num_classes=3, sigma=0.5, n0=5, n=20
+    )
+    image = np.zeros((4, 5, 3), np.float32)  # as rows of pixels it would have 3 logits
+    with pytest.raises(InputError, match=r"images has the shape \(4, 5, 3\)"):
+        jaxcert.certify_images(certifier, image)
+    with pytest.raises(InputError, match=r"image has the shape \(4, 5\)"):
+        jaxcert.predictor(certifier)(image[..., 0])
+    assert "Predictor(" in repr(jaxcert.predictor(certifier))
+
+
+@pytest.mark.parametrize(
+    "call,name",
+    [
+        (lambda: jaxcert.load(None), "workdir"),
+        (lambda: jaxcert.open_records([]), "path"),
+        (lambda: jaxcert.write_report(None), "paths"),
+        (lambda: jaxcert.write_report("a.jsonl", out=3), "out"),
+        (lambda: jaxcert.write_report("a.jsonl", out="b.xyz"), "out"),
+    ],
+)
+def test_what_is_no_path_is_refused_by_the_name_of_its_argument(call, name):
+    with pytest.raises(InputError, match=rf"^{name} (must be a path|has the suffix)"):
+        call()

@@ -17,6 +17,7 @@ from jaxcert.analysis import metrics
 from jaxcert.analysis import report as reports
 from jaxcert.attacks import audit as audits
 from jaxcert.attacks.apgd import apgd
+from jaxcert.certificate import certified_accuracy
 from jaxcert.certificates import run as certification
 from jaxcert.data import sources
 from jaxcert.errors import InputError
@@ -239,7 +240,7 @@ def test_certified_images_of_digits_hold_where_a_plain_network_breaks(
     assert audits.audit(tmp_path / "certified", attacks)
     assert attacks.header["procedure"]["inside"] == len(c.index) == 797
     median = metrics.median_radius(c)
-    clean = metrics.clean_accuracy(c)
+    clean = certified_accuracy(c, [0])[0]
 
     plain = configs.load(str(CONFIGS / "smoothing" / "digits.py"))
     with plain.unlocked():

@@ -366,7 +366,7 @@ def test_words_of_a_row_are_found_by_their_group(row, size, eps, bf16):
     [
         ("x", ["'x'", "s | m; eps1 | eps2; bf16"]),
         ("s,m", ["'s'", "'m'", "s | m"]),
-        ("s,s", ["'s'", "s | m"]),
+        ("s,s", ["'s'", "twice"]),
         ("eps1,eps2", ["'eps1'", "'eps2'"]),
         ("s,", ["'s,'", "empty"]),
         (",", ["empty"]),
@@ -384,3 +384,22 @@ def test_every_row_has_a_word_of_each_group_but_for_groups_of_one_word():
         *("m,eps1", "m,eps1,bf16", "m,eps2", "m,eps2,bf16"),
     )
     assert configs.rows({}) == ("",)
+
+
+@pytest.mark.parametrize(
+    "argument,words",
+    [
+        ("quickstart:xx", "has no rows"),
+        ("lot/cifar10:m,m", "has 'm' twice"),
+        ("smoothing/digits:gausian,0.50", "did you mean 'gaussian'"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said(argument, words):
+    with pytest.raises(InputError, match=words):
+        configs.load(argument)
+
+
+def test_a_config_that_takes_no_row_is_told_how_to(tmp_path):
+    (tmp_path / "own.py").write_text("def get_config():\n    return None\n")
+    with pytest.raises(InputError, match=r"get_config\(arg=''\)"):
+        configs.load(str(tmp_path / "own.py"))

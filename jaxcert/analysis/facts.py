@@ -264,8 +264,9 @@ def paper_radii(entry: Entry) -> str:
     text = f"{', '.join(shares)}; " if shares else ""
     if math.isnan(s.paper.median_ratio):
         return f"{text}no image has a radius by both"
+    kind = "proven" if entry.recheck.checked else "the record's"
     return (
-        f"{text}proven radii are {s.paper.median_ratio:.5f} of these (median), at least "
+        f"{text}{kind} radii are {s.paper.median_ratio:.5f} of these (median), at least "
         f"{s.paper.least_ratio:.5f}"
     )
 

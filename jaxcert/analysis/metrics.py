@@ -140,11 +140,6 @@ def paper(c: Certificates, radii: ArrayLike) -> Paper:
     return Paper(theirs, float(np.median(ratio)), float(ratio.min()))
 
 
-def clean_accuracy(c: Certificates) -> float:
-    """Return the certified accuracy at 0: abstentions and errors are wrong."""
-    return float(np.mean(c.correct))
-
-
 def abstention_rate(c: Certificates) -> float:
     """Return the share of images for which the procedure names no class."""
     return float(np.mean(c.predicted == ABSTAIN))
@@ -244,17 +239,6 @@ def p_lower_survival(
     reached = np.sort(vote_probability(c, sigma=sigma)[c.correct])
     below = np.searchsorted(reached, np.asarray(p, np.float64), side="left")
     return (len(reached) - below) / len(c.index)
-
-
-def p_lower_ecdf(
-    c: Certificates, p: ArrayLike, *, sigma: float | None = None
-) -> np.ndarray:
-    """Share of images that are wrong, or correct with p_lower < p: 1 minus the survival form.
-
-    Sun et al. (2024) draw this form, of k/N instead: 1 minus `votes_survival`. Arguments as
-    in `p_lower_survival`.
-    """
-    return 1 - p_lower_survival(c, p, sigma=sigma)
 
 
 def vote_share(c: Certificates) -> np.ndarray | None:

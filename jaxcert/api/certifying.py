@@ -110,7 +110,7 @@ def predictor(
     certificate: str = "",
     seed: int = 0,
     **settings: Any,
-) -> Callable[[ArrayLike], Prediction]:
+) -> Predictor:
     """Return a function of one image [H,W,C] -> Prediction (predicted, radius, abstained). Its
     first call compiles, each later one is a pass through the network, or n of them where the
     certificate samples.
@@ -120,17 +120,26 @@ def predictor(
     does. Whoever knows the seed and chooses the images can look for noise that errs, so give a
     secret seed where that matters. Raises InputError as certify_images, for `image`.
     """
-    certifier = _certifier_of(network, certificate, settings)
-    key, calls = _key(seed), itertools.count()
-    shape, label = certifier.image_shape, np.zeros(1, np.int32)
+    return Predictor(_certifier_of(network, certificate, settings), seed)
 
-    def predict(image: ArrayLike) -> Prediction:
-        one = _checked(_array(image, "image")[None], "image", shape)
-        rows = certifier.certify(key, one, label, np.array([next(calls)]))
+
+class Predictor:
+    """What `predictor` returns: a function of one image that counts its calls."""
+
+    def __init__(self, certifier: Certifier, seed: int):
+        self._certifier, self._seed = certifier, seed
+        self._key, self._calls = _key(seed), itertools.count()
+
+    def __call__(self, image: ArrayLike) -> Prediction:
+        one = _array(image, "image")[None]
+        one = _checked(one, "image", self._certifier.image_shape)
+        label, index = np.zeros(1, np.int32), np.array([next(self._calls)])
+        rows = self._certifier.certify(self._key, one, label, index)
         predicted = int(rows.predicted[0])
         return Prediction(predicted, float(rows.radius[0]), predicted < 0)
 
-    return predict
+    def __repr__(self) -> str:
+        return f"Predictor({self._certifier!r}, seed={self._seed})"
 
 
 def smooth(
@@ -251,8 +260,8 @@ def _checked(images: ArrayLike, name: str, shape: tuple[int, ...] | None) -> np.
     argument `name`: 'images', or 'image' for a single one."""
     image, single = _array(images, name), name == "image"
     given = image.shape[1:] if single else image.shape
-    if image.ndim < 2 or shape is not None and image.shape[1:] != tuple(shape):
-        wanted = ",".join(map(str, shape or ("...",)))
+    if image.ndim != 4 or shape is not None and image.shape[1:] != tuple(shape):
+        wanted = ",".join(map(str, shape or "HWC"))
         raise InputError(
             f"{name} has the shape {given} where [{'' if single else 'N,'}{wanted}] is asked "
             "for: channels come last, and one image is a batch of one."

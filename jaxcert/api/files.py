@@ -9,9 +9,16 @@ from jaxcert import records
 from jaxcert.analysis import recheck as rechecks
 from jaxcert.analysis import report
 from jaxcert.certificate import Certificates
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, path_of
 
-_FORMS = {".csv": "csv", ".html": "html", ".tex": "latex", ".tsv": "tsv"}
+_FORMS = {
+    "": None,
+    ".txt": "text",
+    ".csv": "csv",
+    ".html": "html",
+    ".tex": "latex",
+    ".tsv": "tsv",
+}
 """Suffix of a file -> the form of the report in it."""
 
 
@@ -22,7 +29,7 @@ def write_records(path: str | Path, certificates: Certificates) -> None:
     and for certificates without labels: every row of a record has one, and a report counts what
     is right. Without them keep the arrays of the certificates, as by numpy.savez.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     if not _known(certificates).labelled:
         raise InputError(
             f"the certificates have no labels, and a record such as {path} has one of each "
@@ -43,7 +50,7 @@ def open_records(path: str | Path) -> Certificates:
 
     A last line that was cut off is left out. Raises InputError naming file, line and fault.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     return records.load(path / report.RECORD if path.is_dir() else path)
 
 
@@ -86,7 +93,7 @@ def write_report(
 
     paths: record files, workdirs, or tables of locuslab/smoothing.
     form: text | csv | csv-classes | csv-votes | html | latex | tsv; by default what the suffix
-        of `out` says, else text.
+        of `out` says, without one text.
     radii: where to state certified accuracy, in the scale of [0, 1].
     baseline: names of the records to compare with, one for each sigma.
     sigma, alpha, n: of tables, which do not say them: one number, or one for each name.
@@ -98,12 +105,19 @@ def write_report(
         raise InputError(
             f"form must be one of {', '.join(report.FORMS)}, not {form!r}."
         )
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    paths = list(paths) if isinstance(paths, list | tuple) else [paths]
     if not paths:
         raise InputError("paths is empty: give at least one record file.")
+    paths = [path_of(path, "paths") for path in paths]
+    suffix = "" if out is None else path_of(out, "out").suffix.lower()
+    if form is None and suffix not in _FORMS:
+        raise InputError(
+            f"out has the suffix {suffix!r}: give one of {', '.join(filter(None, _FORMS))}, or "
+            "say by form what is to be written."
+        )
     report.show(
         paths,
-        form=form or (out and _FORMS.get(Path(out).suffix.lower())) or None,
+        form=form or _FORMS[suffix],
         out=out,
         radii=radii,
         baseline=baseline,

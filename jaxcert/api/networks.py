@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcert import sharding
+from jaxcert.errors import path_of
 from jaxcert.interfaces import Network
 from jaxcert.torch_import.network import network_of
 from jaxcert.workdirs.networks import open_network
@@ -20,7 +21,7 @@ def load(workdir: str | Path) -> Network:
     as it is: `config.precision` of the run is not applied. Raises InputError for a workdir
     without a finished checkpoint, and for files that are damaged.
     """
-    return open_network(workdir, sharding.local_mesh())[0]
+    return open_network(path_of(workdir, "workdir"), sharding.local_mesh())[0]
 
 
 def load_weights(

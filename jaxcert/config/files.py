@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import json
 import os
 import re
@@ -71,6 +72,10 @@ def load(argument: str) -> ConfigDict:
         namespace = _executed(file)
         if "get_config" not in namespace:
             raise InputError(f"{path} has no get_config(arg=''): it is no config file.")
+        if not inspect.signature(namespace["get_config"]).parameters:
+            raise InputError(
+                f"get_config of {path} takes no row: begin it as get_config(arg='')."
+            )
         config = namespace["get_config"](row)
     except (InputError, KeyboardInterrupt):
         raise

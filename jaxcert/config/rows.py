@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from itertools import product
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from jaxcert.errors import InputError
 
 
 def words(arg: str, **groups: Mapping[str, object] | Iterable[str]) -> SimpleNamespace:
-    """The words of a row by their group, such as
+    """Return the words of a row by their group, such as
     `words("m,400", size=("s", "m", "l"), epochs=("200", "400"), fast=("fast",))` with
     `size="m"`, `epochs="400"` and `fast=False`.
 
@@ -25,8 +26,14 @@ def words(arg: str, **groups: Mapping[str, object] | Iterable[str]) -> SimpleNam
             raise InputError(f"row {arg!r} has an empty word: leave that comma out.")
         name = next((name for name, group in groups.items() if word in group), None)
         if name is None:
-            there = listed(groups) or "none"
-            raise InputError(f"no row {word!r}: there are {there}.")
+            if not groups:
+                raise InputError(f"this config has no rows: leave {word!r} out.")
+            known = [known for group in groups.values() for known in group]
+            near = difflib.get_close_matches(word, known, 1)
+            meant = f"did you mean {near[0]!r}? There are" if near else "there are"
+            raise InputError(f"no row {word!r}: {meant} {listed(groups)}.")
+        if chosen.get(name) == word:
+            raise InputError(f"row {arg!r} has {word!r} twice: leave one of them out.")
         if name in chosen:
             raise InputError(
                 f"row {arg!r} has both {chosen[name]!r} and {word!r}: give one of "

@@ -1,7 +1,7 @@
 """Errors of user input: the exception, checks of values and paths, and how a command ends."""
 
 from jaxcert.errors.exits import exit_cleanly
-from jaxcert.errors.files import check_file, home, is_stream, own_file
+from jaxcert.errors.files import check_file, home, is_stream, own_file, path_of
 from jaxcert.errors.guards import above, at_least, one_of, whole_from, within
 from jaxcert.errors.input_error import InputError
 from jaxcert.errors.terminal import interruptible
@@ -17,6 +17,7 @@ __all__ = [
     "is_stream",
     "one_of",
     "own_file",
+    "path_of",
     "whole_from",
     "within",
 ]

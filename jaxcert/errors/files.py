@@ -77,3 +77,10 @@ def home(path: str | Path) -> Path:
             f"{path} is in a home folder that is not known: give the whole path, or set "
             "$HOME."
         ) from None
+
+
+def path_of(value: object, name: str) -> Path:
+    """Return the path that an argument names. Raises InputError for what is no path."""
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise InputError(f"{name} must be a path, not {type(value).__name__}: {value!r}.")

@@ -242,7 +242,8 @@ def load(path: str | Path) -> Certificates:
         check_file(path)
     if not path.is_file():
         raise InputError(
-            f"no record file {path}: run `python -m jaxcert.certify` first."
+            f"there is no record file {path}: check the path, or run `python -m "
+            "jaxcert.certify` first."
         )
     if record_lines.is_record(path):
         header, columns = record_lines.read(path)

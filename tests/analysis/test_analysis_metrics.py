@@ -67,7 +67,7 @@ class TestPublishedLog:
         assert c.correct.sum() == expected["num_correct"]
         assert (np.diff(c.index) == expected["index_step"]).all()
         for function, name in (
-            (metrics.clean_accuracy, "clean_accuracy"),
+            (lambda c: certificate.certified_accuracy(c, [0])[0], "clean_accuracy"),
             (metrics.abstention_rate, "abstain_rate"),
             (metrics.acr, "acr"),
             (metrics.median_radius, "median_radius_of_correct"),
@@ -250,7 +250,6 @@ def test_vote_probability_is_the_column_where_there_is_one():
         0.25,
         0.25,
     ]
-    assert metrics.p_lower_ecdf(column, [0.5, 0.7, 0.99]).tolist() == [0.5, 0.75, 0.75]
     # uniform noise has another radius at the same p, other norms another one of Gaussian
     uniform = dict(
         sigma=0.5, norm="l1", procedure=dict(name="certify", noise="uniform")

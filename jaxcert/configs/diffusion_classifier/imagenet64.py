@@ -1,5 +1,6 @@
-"""Diffusion classifiers on ImageNet, 64x64: Chen et al. (2024), for an EDM of
-configs/edm/imagenet64.py.
+"""Diffusion classifiers on ImageNet, 64x64: Chen et al. (2024).
+
+The EDM is one of configs/edm/imagenet64.py.
 
     python -m jaxcert.certify --workdir runs/edm_imagenet64 \\
         --config configs/diffusion_classifier/imagenet64.py:apndc,0.25 \\

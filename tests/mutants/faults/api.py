@@ -23,8 +23,8 @@ FAULTS = [
     (
         "api: all calls of a predictor draw the same noise",
         "api/certifying.py",
-        "np.array([next(calls)])",
-        "np.array([0 * next(calls)])",
+        "np.array([next(self._calls)])",
+        "np.array([0 * next(self._calls)])",
         f"{_API}::test_a_call_of_the_predictor_draws_noise_of_its_own",
     ),
     (
