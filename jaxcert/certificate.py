@@ -71,12 +71,12 @@ class Certificates(NamedTuple):
 
     @property
     def correct(self) -> np.ndarray:
-        """bool [N]; abstentions, errors and images without a label are not correct."""
+        """Return bool [N]; abstentions, errors and images without a label are not correct."""
         return (self.predicted == self.label) & (self.label != NO_LABEL)
 
     @property
     def labelled(self) -> bool:
-        """Whether the class of every image is known."""
+        """Return whether the class of every image is known."""
         return not (self.label == NO_LABEL).any()
 
     def __repr__(self) -> str:

@@ -53,9 +53,7 @@ class Envelope(NamedTuple):
     winner: np.ndarray
     """int64 [R], its position, the first of equals; -1 where none certifies an image"""
     rivals: Sequence[Sequence[int]] = ()
-    """Return, at each radius, the positions of the records that cannot be told apart
-    from the winner of the envelope: those whose difference to it may be 0 by its
-    interval, or is not known."""
+    """at each radius the positions that `rivals` finds, where they were asked for"""
 
 
 class Difference(NamedTuple):
@@ -123,8 +121,9 @@ def envelope(records: Sequence[Certificates], radii: ArrayLike) -> Envelope | No
 def rivals(
     records: Sequence[Certificates], radii: ArrayLike, best: Envelope
 ) -> list[list[int]]:
-    """At each radius the positions of the records that the winner of the envelope cannot be
-    told apart from: those whose difference to it may be 0 by its interval, or is not known."""
+    """Return, at each radius, the positions of the records that cannot be told apart from
+    the winner of the envelope: those whose difference to it may be 0 by its interval, or is not
+    known."""
     radii = np.asarray(radii, np.float64)
     kept = [i for i, c in enumerate(records) if certifies(c)]
     found: list[list[int]] = [[] for _ in radii]

@@ -140,8 +140,8 @@ def p_lower_curves(names: Sequence[str], records: Sequence[Certificates]) -> str
 
 
 def votes_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
-    """The same of k/N, the share of the votes, which is above p_lower; right as in Figure 3 of
-    Sun et al. (2024). Records of which `metrics.vote_share` is not known are left out."""
+    """Draw the same of k/N, the share of the votes, which is above p_lower; right as in Figure 3
+    of Sun et al. (2024). Records of which `metrics.vote_share` is not known are left out."""
     return _probability_curves(names, records, vote_share, votes_survival, "k/N")
 
 

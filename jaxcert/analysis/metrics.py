@@ -55,13 +55,12 @@ class Summary(NamedTuple):
     abstention: float
     error: float
     mean_radius: float
-    """Return the mean radius of the correct images; nan if there is none."""
+    """of the correct images; nan if there is none"""
     median_radius: float
     acr: float
     acr_error: float
     acr_share: float | None
-    """Return the part of the ACR that comes from images with p_lower > p; None without
-    p_lower and sigma."""
+    """part of the ACR from images with p_lower > 0.99; None without sigma"""
     trivial_acr: float | None
     """ACR of a constant classifier; None unless Gaussian noise with known sigma, alpha and n
     was certified by CERTIFY"""
@@ -71,7 +70,7 @@ class Summary(NamedTuple):
     """share of the n0 votes that float32 instead of bfloat16 changes; None where that was not
     looked at"""
     paper: Paper | None = None
-    """Return what the paper prints of a record that has `radius_paper`."""
+    """None where the record has no radii of a paper"""
 
 
 class Paper(NamedTuple):
@@ -133,7 +132,7 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
 
 
 def paper(c: Certificates, radii: ArrayLike) -> Paper:
-    """Of a record that has `radius_paper`."""
+    """Return what the paper prints of a record that has `radius_paper`."""
     some = (c.radius > 0) & (c.radius_paper > 0)
     ratio = c.radius[some] / c.radius_paper[some] if some.any() else np.array([np.nan])
     theirs = certified_accuracy(c._replace(radius=c.radius_paper), radii)
@@ -198,7 +197,7 @@ def certified_accuracy_lower_bound(
 
 
 def mean_radius(c: Certificates) -> float:
-    """Of the correct images; nan if there is none."""
+    """Return the mean radius of the correct images; nan if there is none."""
     return float(np.mean(c.radius[c.correct])) if c.correct.any() else float("nan")
 
 
@@ -297,8 +296,8 @@ def acr(c: Certificates) -> float:
 
 
 def acr_share(c: Certificates, *, p: float = 0.99) -> float | None:
-    """Part of the ACR that comes from images with p_lower > p; None without p_lower and
-    sigma."""
+    """Return the part of the ACR that comes from images with p_lower > p; None without
+    p_lower and sigma."""
     probability = vote_probability(c)
     if probability is None:
         return None

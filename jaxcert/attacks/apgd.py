@@ -125,7 +125,7 @@ def apgd(
 
 
 def stuck(rises: Array, period: Array | int, same: Array) -> Array:
-    """Whether eta is halved at the end of a period of so many steps: fewer than RHO of them
+    """Return whether eta is halved at the end of a period of so many steps: fewer than RHO of them
     raised the loss, or neither eta nor the best loss changed (`same`)."""
     return (rises < RHO * period) | same
 

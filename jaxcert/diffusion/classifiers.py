@@ -120,9 +120,11 @@ def dc(
     sigma_end: float = 3.0,
     drop_below: float = 0.0,
 ) -> Classifier:
-    """Of clean images. Here and below: `count` levels evenly spaced up to sigma_end, less
-    those not above sigma_tau + drop_below; under 'repo' count points of a grid, of which
-    the code uses count - 2 (APNDC from the noisy image: 3, EPNDC: 7 less).
+    """Return DC, the classifier of clean images.
+
+    Here and below there are `count` levels evenly spaced up to sigma_end, less those not above
+    sigma_tau + drop_below; under 'repo' there are count points of a grid, of which the code uses
+    count - 2 (APNDC from the noisy image: 3, EPNDC: 7 less).
 
     Raises InputError for levels that are none.
     """

@@ -43,6 +43,7 @@ class Preconditioning(NamedTuple):
 
 
 def preconditioning(sigma: Array) -> Preconditioning:
+    """Return c_skip, c_out, c_in and c_noise at sigma (Table 1)."""
     total = jnp.sqrt(sigma**2 + SIGMA_DATA**2)
     return Preconditioning(
         c_skip=(SIGMA_DATA / total) ** 2,

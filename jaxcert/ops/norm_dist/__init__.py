@@ -1,7 +1,7 @@
 """l_p distances between images and weights, the one operator of l_inf-distance nets.
 
 Zhang, Cai, Lu, He and Wang, Towards Certifying l_inf Robustness using Neural Networks with
-l_inf-dist Neurons (2021):
+l_inf-dist Neurons (2021, arXiv:2102.05363):
 
     y_o = (sum_i |x_i - w_io|^p)^(1/p),    max_i |x_i - w_io| for p = infinity.
 
