@@ -2,7 +2,8 @@
 
 Zhang, Cai, Lu, He and Wang, Towards Certifying l_inf Robustness using Neural Networks with
 l_inf-dist Neurons (2021, arXiv:2102.05363): hinge. Zhang, Jiang, He and Wang, Boosting the
-Certified Robustness of L-infinity Distance Nets (2022, arXiv:2110.06850): mixture, crossentropy for the hybrid.
+Certified Robustness of L-infinity Distance Nets (2022, arXiv:2110.06850): mixture,
+crossentropy for the hybrid.
 
     worst_j = 1 + (f_j - f_y) / (2 eps),  worst_y = 0            (f without its scale s)
     mixture = mean max_j clip(worst_j, 0, 1) + lam CE(s f, y)

@@ -1,7 +1,8 @@
 """Layers of l_inf-dist nets and SortNet: distances to learnt points, and mean shift.
 
 Zhang et al. 2021 (l_inf-dist neurons, arXiv:2102.05363), Zhang et al. 2022a (scaled p schedule,
-arXiv:2110.06850), Zhang et al. 2022b (SortNet, arXiv:2210.01787). Everything is 1-Lipschitz in l_inf at p = infinity.
+arXiv:2110.06850), Zhang et al. 2022b (SortNet, arXiv:2210.01787).
+Everything is 1-Lipschitz in l_inf at p = infinity.
 """
 
 from __future__ import annotations
