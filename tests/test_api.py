@@ -139,15 +139,16 @@ def test_network_of_a_workdir_is_certified_as_the_command_does(network, certific
 
 def test_loading_logs_nothing_and_leaves_the_logger_alone(workdir, caplog):
     logger = logging.getLogger("absl")
-    assert logger.level == logging.NOTSET
-    jaxcert.load(workdir)
-    assert not caplog.records and logger.level == logging.NOTSET
-    logger.setLevel(logging.INFO)
+    before = logger.level  # a command that ran in this process has set it
     try:
+        logger.setLevel(logging.NOTSET)
+        jaxcert.load(workdir)
+        assert not caplog.records and logger.level == logging.NOTSET
+        logger.setLevel(logging.INFO)
         jaxcert.load(workdir)
         assert caplog.records and logger.level == logging.INFO
     finally:
-        logger.setLevel(logging.NOTSET)
+        logger.setLevel(before)
 
 
 def test_weights_of_a_state_dict(tmp_path):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Golden, golden_each
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert.data import augment_pipe as pipe
@@ -175,9 +176,15 @@ def test_without_a_pipe_there_are_no_labels():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (dict(pipe="ada"), "pipe is 'ada': give 'edm', 'shift'"),
-        (dict(pipe="edm", pipe_probability=1.2), "pipe_probability is 1.2: give a"),
-        (dict(pipe="edm", pipe_probability=float("nan")), "pipe_probability is nan"),
+        (dict(pipe="ada"), names("data.augment.pipe", "ada")),
+        (
+            dict(pipe="edm", pipe_probability=1.2),
+            names("data.augment.pipe_probability", 1.2),
+        ),
+        (
+            dict(pipe="edm", pipe_probability=float("nan")),
+            names("data.augment.pipe_probability", "nan"),
+        ),
     ],
 )
 def test_what_is_no_pipe_is_refused(settings, said):

@@ -116,7 +116,7 @@ def test_names_are_those_behind_any_wrapping(file, prefix, empty):
 def test_a_normalisation_with_tensors_is_not_passed_over():
     arrays = tiny_resnet() | {"0.mean": np.zeros(3, np.float32)}
     with pytest.raises(
-        InputError, match="has 0.mean beside the network under 1: a norm"
+        InputError, match="has 0.mean beside the network under 1: give a norm"
     ):
         convert_state_dict(arrays, (32, 32, 3))
 
