@@ -132,7 +132,7 @@ BROKEN = {
         "\nimport no_such_thing",
         "line 2: ModuleNotFoundError: .*no_such_thing",
     ),
-    "signature": ("def get_config(): return 1", "TypeError"),
+    "signature": ("def get_config(): return 1", "takes no row"),
     "a dict": ("def get_config(arg=''): return {}", "gives no ConfigDict"),
     "inside": ("def get_config(arg=''):\n  return 1 / 0", "line 2: ZeroDivisionError"),
 }

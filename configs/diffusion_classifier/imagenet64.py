@@ -1,5 +1,4 @@
-"""Diffusion classifiers on ImageNet, 64x64: Chen et al. (2024), for an EDM of
-configs/edm/imagenet64.py.
+"""Diffusion classifiers on ImageNet, 64x64: Chen et al. (2024).
 
 The rows and the recipe are in jaxcert/configs/diffusion_classifier/imagenet64.py;
 copy that file for a config of your own.
