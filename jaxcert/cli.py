@@ -32,7 +32,7 @@ EXAMPLES = {
     "--workdir": "runs/quickstart",
     "--state": "model.npz",
 }
-"""What is advised where an option that a command needs is missing."""
+"""The examples that an error gives where an option that a command needs is missing."""
 
 
 class Parser(argparse.ArgumentParser):

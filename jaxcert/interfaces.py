@@ -198,7 +198,7 @@ class Plan(NamedTuple):
 
 
 class Certifier(NamedTuple):
-    """A certificate procedure. Made, it has looked at its settings alone; its header is known
+    """A certificate procedure. Making one checks its settings alone, and its header is known
     before any image, so a record file of another request is refused at once."""
 
     settings: dict[str, Any]

@@ -663,6 +663,19 @@ def some_rows(draw) -> Certificates:
     )
 
 
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_key_that_comes_twice_is_refused(tmp_path, line):
+    """Readers differ in which of the two they take."""
+    path = tmp_path / "c.jsonl"
+    written(path, 0)
+    lines = path.read_text().splitlines()
+    name = "sigma" if line == 1 else "radius"
+    lines[line - 1] = f'{lines[line - 1][:-1]}, "{name}": 3.0}}'
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=f"line {line}"):
+        records.load(path)
+
+
 class TestWriterAndReaderAgree:
     @settings(deadline=None, max_examples=100)
     @given(st.lists(some_rows(), min_size=1, max_size=3), st.booleans(), st.booleans())

@@ -217,7 +217,7 @@ def average_radius(entry: Entry) -> str:
 
 
 _OF_GRID = "each the largest tried that holds"
-"""What is said of the radii of a record that tried some radii alone."""
+"""The words for the radii of a record that tried some radii alone."""
 
 
 def first_positive(s: Summary) -> int | None:

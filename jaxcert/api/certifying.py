@@ -26,7 +26,7 @@ from jaxcert.workdirs import checkpoint
 
 
 class Prediction(NamedTuple):
-    """What a predictor says of an image."""
+    """The answer of a predictor for an image."""
 
     predicted: int
     """the class; -1: it abstains, -2: the network's output is not finite"""
@@ -124,7 +124,7 @@ def predictor(
 
 
 class Predictor:
-    """What `predictor` returns: a function of one image that counts its calls."""
+    """A function of one image that counts its calls, as `predictor` returns it."""
 
     def __init__(self, certifier: Certifier, seed: int):
         self._certifier, self._seed = certifier, seed

@@ -210,8 +210,11 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise rechecking.contradiction(
             f"norm {c.header.get('norm')} where a diffusion classifier has l2"
         )
+    rechecking.alpha_of(c)
     proven, holds = recheck_margins(c, rows)
-    return proven, holds & rechecking.has_all_samples(c, rows)
+    # the logits of a row are minus its bounds: that of the class itself is 0
+    own = rechecking.column(c, "logits")[rows, c.predicted[rows]]
+    return proven, holds & (own == 0) & rechecking.has_all_samples(c, rows)
 
 
 def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):

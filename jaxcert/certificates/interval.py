@@ -136,7 +136,8 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     at_image = logits[np.arange(len(y)), y] - np.where(others, logits, -np.inf).max(1)
     # the slack of a row that another device appended: see `lipschitz.recheck`
     least_sure, most_wrong = 2 * slack * (1 - SAME), 2 * slack * (1 + SAME)
-    proven, fits = np.zeros(len(rows)), at_image >= 0
+    proven = np.zeros(len(rows))
+    fits = (at_image >= 0) & np.isfinite(logits).all(1)
     # a record of version 0.1 has the margins of the row's own radius
     if c.margins is not None:
         margins = np.where(others, c.margins[rows], np.inf).min(1)

@@ -279,7 +279,8 @@ def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.n
     rounding = 4 * np.finfo(float).eps * np.abs(logits).max(1, keepdims=True)
     rounding = np.minimum(rounding, slack)
     most = radius(margin - 2 * slack * (1 - SAME) + rounding) * (1 + SAME)
-    holds = (margin >= 0).all(1) & (c.radius[rows] <= most)
+    holds = (margin >= 0).all(1) & np.isfinite(logits).all(1)
+    holds &= c.radius[rows] <= most
     return radius(margin - 2 * slack), holds
 
 

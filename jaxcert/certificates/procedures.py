@@ -130,7 +130,7 @@ def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
 
 
 def recheck_predict(c: Certificates, rows: np.ndarray):
-    alpha = rechecking.number(c, "alpha", c.header)
+    alpha = rechecking.alpha_of(c)
     counts = rechecking.column(c, "counts")[rows]
     second, first = np.sort(counts, 1)[:, -2:].T
     top = counts[np.arange(len(rows)), c.predicted[rows]] == first
@@ -174,7 +174,7 @@ def recheck_radii(c: Certificates, rows: np.ndarray):
         raise InputError(
             "the record's procedure.radii are empty: certify into another file with --out."
         )
-    alpha = rechecking.number(c, "alpha", c.header)
+    alpha = rechecking.alpha_of(c)
     p0 = norms.p_needed(tried, **rechecking.law(c))
     agreeing, grows = rechecking.path(c, rows, looks)
     done = reached(agreeing, boundaries(p0, looks, alpha))
@@ -252,7 +252,7 @@ def recheck_two_stage(c: Certificates, rows: np.ndarray):
     n = second_stage(
         np.clip(pilot, 0, PILOT),
         n=int(rechecking.number(c, "n", asked)),
-        alpha=rechecking.number(c, "alpha", c.header),
+        alpha=rechecking.alpha_of(c),
         rho=rechecking.number(c, "rho", asked),
         radius_of=rechecking.radius_of(c),
     )
@@ -309,7 +309,7 @@ def sequence(
 
 
 def recheck_sequence(c: Certificates, rows: np.ndarray):
-    looks, alpha = rechecking.looks(c), rechecking.number(c, "alpha", c.header)
+    looks, alpha = rechecking.looks(c), rechecking.alpha_of(c)
     agreeing, grows = rechecking.path(c, rows, looks)
     bound = str(rechecking.procedure(c).get("bound"))
     p_lower = sequence_lower(agreeing, looks, alpha, bound)

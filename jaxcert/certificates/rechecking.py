@@ -1,4 +1,4 @@
-"""What a re-check reads from a record: numbers of its header, and columns of evidence.
+"""Reads what a re-check needs of a record: numbers of its header, and columns of evidence.
 
 A certificate's module has `recheck(c, rows) -> (proven, holds)` beside the code that made
 the numbers: rows are positions of predictions, proven float64 [R] the radius that the
@@ -86,6 +86,15 @@ def number(c: Certificates, name: str, where: dict[str, Any]) -> float:
     )
 
 
+def alpha_of(c: Certificates) -> float:
+    """Return the header's alpha. Raises InputError where it is not between 0 and 1: a
+    certificate by samples cannot be certain."""
+    value = number(c, "alpha", c.header)
+    if not 0 < value < 1:
+        raise contradiction(f"alpha {value:g} where radii are proven by samples")
+    return value
+
+
 def has_all_samples(c: Certificates, rows: np.ndarray) -> np.ndarray:
     """Return bool [R]: whether each row has the n samples of the procedure. A procedure without
     looks must not stop early, which its alpha does not allow for."""
@@ -135,7 +144,7 @@ def law(c: Certificates) -> dict[str, Any]:
         )
     stated = procedure(c).get("least_tail") is not None
     least = number(c, "least_tail", procedure(c)) if stated else 0.0
-    alpha, n = max(number(c, "alpha", c.header), 1e-300), number(c, "n", procedure(c))
+    alpha, n = alpha_of(c), number(c, "n", procedure(c))
     least = norms.least_tail_of(noise, n, alpha, least)
     sigma = number(c, "sigma", c.header)
     return dict(noise=noise, norm=norm, sigma=sigma, d=d, least_tail=least)
@@ -153,7 +162,7 @@ def rounding(c: Certificates) -> float:
 
 def bounded(c: Certificates, rows: np.ndarray, n: np.ndarray):
     """Return (proven, holds) by the votes for the predicted class, as if n were fixed."""
-    alpha, counts = number(c, "alpha", c.header), column(c, "counts")
+    alpha, counts = alpha_of(c), column(c, "counts")
     k = counts[rows, c.predicted[rows]]
     proven = radius_of(c)(statistics.upper_tail(k, np.maximum(n, k), alpha))
     holds = (proven > 0) & (c.radius[rows] <= proven + rounding(c)) & (k <= n)

@@ -1,4 +1,4 @@
-"""Whether the keys and values of a config are what their places expect."""
+"""Checks that the keys and values of a config are what their places expect."""
 
 from __future__ import annotations
 

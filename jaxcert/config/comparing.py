@@ -1,4 +1,4 @@
-"""Whether two configs train the same run, and the shrunk run of one."""
+"""Compares the runs that two configs train, and makes the shrunk run of one."""
 
 from __future__ import annotations
 

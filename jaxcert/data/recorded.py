@@ -1,4 +1,4 @@
-"""Whether the rows of a record are of the images of a data set."""
+"""Checks that the rows of a record are of the images of a data set."""
 
 from __future__ import annotations
 

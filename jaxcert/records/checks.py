@@ -56,6 +56,11 @@ def faults(
             column = column.reshape(len(c.index), -1)
             extra = (column > c.n[:, None]).any(1) if name == "agreeing" else False
             faults.append((extra | (column < -1).any(1), f"{name} that are no votes"))
+    for name in ROW_FIELDS:
+        column = getattr(c, name)
+        if column is not None and column.dtype.kind == "f":
+            infinite = np.isinf(column).any(tuple(range(1, column.ndim)))
+            faults.append((infinite & (c.predicted >= 0), f"an infinite {name}"))
     found = widths(c._asdict()) if found is None else found
     known = [found[name] for name in OF_CLASSES if name in found]
     for classes in [header.get("num_classes"), *known]:

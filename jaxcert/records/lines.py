@@ -128,7 +128,7 @@ def no_text(path: Path) -> str:
 
 def _header(path: Path, line: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(_text(path, line))
+        header = _object(_text(path, line))
         if header.get("format") != FORMAT:
             raise ValueError
     except _NO_ROW:
@@ -146,12 +146,12 @@ def _columns(
     append the requests that rows carry to `asked`."""
     texts = [_text(path, line) for line in lines]
     try:
-        rows = [json.loads(text) for text in texts]
+        rows = [_object(text) for text in texts]
         columns = _needed(rows)
     except _NO_ROW:
         for number, text in enumerate(texts, first):
             try:
-                _needed([json.loads(text)])
+                _needed([_object(text)])
             except _NO_ROW:
                 raise InputError(
                     f"{path}, line {number} is not a certificate: delete that line (its "
@@ -248,6 +248,19 @@ def unequal(path: Path, name: str) -> InputError:
         f"{path}: the rows' {name} differ in length or type: restore the file, or certify "
         "again into another one with --out."
     )
+
+
+def _object(text: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError for an object in which a key comes
+    twice, because readers differ in which of the two they take."""
+    return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
 
 
 def _is_json(line: bytes) -> bool:

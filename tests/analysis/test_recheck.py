@@ -389,14 +389,25 @@ def test_image_shapes_that_are_none_ask_for_no_slack(shape):
 
 
 def test_diffusion_classifiers_certify_in_l2_alone():
-    c = lipschitz([[1.0, 0.0]], n=np.array([20]))
+    c = lipschitz([[0.0, -1.0]], n=np.array([20]))
     procedure = dict(name="margin", logit_slack=0.0, n=20)
     header = c.header | dict(method="diffusion_classifier", procedure=procedure)
+    header |= dict(alpha=0.001)
     assert recheck(c._replace(header=header | dict(norm="l2"))).holds
     fewer = header | dict(norm="l2", procedure=procedure | dict(n=21))
     assert not recheck(c._replace(header=fewer)).holds
     with pytest.raises(InputError):
         recheck(c._replace(header=header | dict(norm="linf")))
+    for alpha in (0, 0.0, 1.0):
+        with pytest.raises(InputError, match="alpha"):
+            recheck(c._replace(header=header | dict(norm="l2", alpha=alpha)))
+    raised = c._replace(logits=c.logits + [[1.0, 0.0]], radius=2 * c.radius)
+    assert not recheck(raised._replace(header=header | dict(norm="l2"))).holds
+
+
+def test_infinite_logits_prove_nothing():
+    c = lipschitz([[1.0, -np.inf]], radius=np.array([1e300]))
+    assert not recheck(c).holds
 
 
 def test_header_without_alpha_is_refused():

@@ -241,6 +241,17 @@ def slice_gone(head, rows):
     rows.pop()
 
 
+def infinite_logits(head, rows):
+    rows[0]["logits"] = [-np.inf] * 10
+    rows[0]["logits"][rows[0]["predicted"]] = 1.0
+    rows[0]["radius"] = 1e300
+
+
+def infinite_margins(head, rows):
+    rows[0]["least_margins"] = [np.inf, np.inf]
+    rows[0]["radius"] = 0.2
+
+
 S, L, INTERVAL = "smoothing", "lipschitz", "interval"
 CASES = [
     # what is changed, in which record, how, what comes of it
@@ -386,6 +397,15 @@ CASES = [
         both(put("", sigma=0.6), put("config.certify", sigma=0.6)),
         "passes",
     ),
+    (
+        "alpha 0, in the config as well",
+        S,
+        both(put("", alpha=0.0), put("config.certify", alpha=0.0)),
+        "refused",
+    ),
+    ("sigma raised by less than 1e-6 of it", S, put("", sigma=0.5000004), "refused"),
+    ("infinite logits of the other classes", L, infinite_logits, "refused"),
+    ("infinite margins", INTERVAL, infinite_margins, "refused"),
     ("a deleted row", S, last_gone, "noted"),
     ("a deleted row, and the request with it", S, slice_gone, "passes"),
     ("a deleted row of a record without requests", S, drop("requests"), "noted"),
