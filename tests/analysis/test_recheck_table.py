@@ -384,6 +384,7 @@ CASES = [
     ("the split", S, put("", split="train"), "refused"),
     ("the seed", S, put("", seed=1), "refused"),
     ("the precision", S, put("", precision="default"), "refused"),
+    ("no precision in the header", S, drop("precision"), "refused"),
     ("the checkpoint", S, put("", checkpoint="4567"), "passes"),
     (
         "alpha, in the config as well, with radii that hold",

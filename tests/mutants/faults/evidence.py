@@ -70,7 +70,7 @@ FAULTS = [
         "analysis/recheck_header.py",
         "if value is not None and not _same(known.get(key), value):",
         "if value is not None and not _same(known.get(key, value), value):",
-        f"{_MODIFIED}[no method in the header]",
+        f"{_MODIFIED}[no precision in the header]",
     ),
     (
         "recheck: radii that were not tried hold",

@@ -100,7 +100,7 @@ FAULTS = [
         "certificates/rechecking.py",
         "if not 0 < value < 1:",
         "if not 0 <= value < 1:",
-        "tests/analysis/test_recheck_table.py::test_outcome_of_a_modification[alpha 0, in the config as well]",
+        f"{_RECHECK}::test_diffusion_classifiers_certify_in_l2_alone",
     ),
     (
         "recheck: infinite logits are a margin",
