@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from jaxcert.attacks import apgd, pgd
 from jaxcert.certificate import ATTACKS, ERROR, Certificates, certified_accuracy
 from jaxcert.certificates import lipschitz, run
 from jaxcert.errors import InputError, one_of, own_file, whole_from
-from jaxcert.interfaces import Certifier
+from jaxcert.interfaces import Certifier, Model, Network
 from jaxcert.ops.images import unit
 from jaxcert.workdirs import checkpoint
 
@@ -71,48 +72,12 @@ def attacker_of(
     steps or radii.
     """
     model = network.model
-    if model.norm not in DEFAULT:
-        raise InputError(
-            "attacks check the certificates of Lipschitz networks, and this network is not "
-            "one: attack a network that certify.name=lipschitz takes, such as lip_convnet."
-        )
-    name = name or DEFAULT[model.norm]
-    one_of(ATTACKS, **{"--attack": name})
-    whole_from(1, **{"--steps": steps})
-    radii = sorted({float(r) for r in config.certify.radii if r > 0})
-    if not radii:
-        raise InputError(
-            f"{name} needs a radius above 0 among certify.radii, not "
-            f"{tuple(config.certify.radii)}."
-        )
-    loss = apgd.dlr if model.num_classes > 2 else apgd.cross_entropy
-    search = pgd.pgd if name == "pgd" else partial(apgd.apgd, loss=loss)
-    exact = lipschitz.evaluated(network, mesh)
-    params, state = (
-        network.params,
-        jax.jit(model.prepare)(network.params, network.state),
-    )
+    name, radii = _asked(model, name, steps, config.certify.radii)
+    classes, moved = _classes_of(network, mesh), _search_of(model, name, steps)
+    params = network.params
+    state = jax.jit(model.prepare)(params, network.state)
     own = _certified(workdir, config, model, mesh)
     largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
-
-    def classes(image):
-        """Return the classes of images as the certificates see them, in float64; -2
-        where a logit is not finite."""
-        with jax.enable_x64(True):
-            pixels = lipschitz.on_devices(image, mesh)
-            logits = np.asarray(lipschitz.logits_of(model.apply, *exact, pixels))
-        logits = logits[: len(image)]
-        return np.where(np.isfinite(logits).all(1), logits.argmax(1), ERROR)
-
-    @jax.jit
-    def moved(params, state, keys, image, label, eps):
-        def logits(image):
-            return model.apply(params, state, image)[0]
-
-        start = pgd.random_start(keys, image, eps, model.norm)
-        return search(
-            logits, image, label, eps=eps, norm=model.norm, start=start, steps=steps
-        )
 
     def attack_rows(key, image, label, index) -> Certificates:
         began, rows = time.perf_counter(), len(index)
@@ -152,6 +117,59 @@ def attacker_of(
         "procedure": dict(name=name, inside=len(own), steps=steps, radii=radii),
     }
     return Certifier(header, attack_rows)
+
+
+def _asked(
+    model: Model, name: str | None, steps: int, radii: Sequence[float]
+) -> tuple[str, list[float]]:
+    """Return the name of the attack and its radii, rising. Raises InputError as `attacker_of`."""
+    if model.norm not in DEFAULT:
+        raise InputError(
+            "attacks check the certificates of Lipschitz networks, and this network is not "
+            "one: attack a network that certify.name=lipschitz takes, such as lip_convnet."
+        )
+    name = name or DEFAULT[model.norm]
+    one_of(ATTACKS, **{"--attack": name})
+    whole_from(1, **{"--steps": steps})
+    if positive := sorted({float(r) for r in radii if r > 0}):
+        return name, positive
+    raise InputError(
+        f"{name} needs a radius above 0 among certify.radii, not {tuple(radii)}."
+    )
+
+
+def _classes_of(network: Network, mesh) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from images to their classes as the certificates see them, in
+    float64; -2 where a logit is not finite."""
+    apply, exact = network.model.apply, lipschitz.evaluated(network, mesh)
+
+    def classes(image):
+        with jax.enable_x64(True):
+            pixels = lipschitz.on_devices(image, mesh)
+            logits = np.asarray(lipschitz.logits_of(apply, *exact, pixels))
+        logits = logits[: len(image)]
+        return np.where(np.isfinite(logits).all(1), logits.argmax(1), ERROR)
+
+    return classes
+
+
+def _search_of(model: Model, name: str, steps: int) -> Callable:
+    """Return the compiled search (params, state, keys, image, label, eps) -> images within eps
+    of these that may have lost their label."""
+    loss = apgd.dlr if model.num_classes > 2 else apgd.cross_entropy
+    search = pgd.pgd if name == "pgd" else partial(apgd.apgd, loss=loss)
+
+    @jax.jit
+    def moved(params, state, keys, image, label, eps):
+        def logits(image):
+            return model.apply(params, state, image)[0]
+
+        start = pgd.random_start(keys, image, eps, model.norm)
+        return search(
+            logits, image, label, eps=eps, norm=model.norm, start=start, steps=steps
+        )
+
+    return moved
 
 
 def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
