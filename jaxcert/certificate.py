@@ -26,8 +26,8 @@ class Certificates(NamedTuple):
     is an error; radius float64 [N], within which no valid image, in the norm of the header,
     changes the predicted class; n int64 [N], the samples that were used; seconds float64 [N]. The
     other columns are evidence, None where the certificate has none of the kind: radius_paper,
-    p_lower, counts, agreeing, changed, logits, least_margins, margins and distance, each said at
-    its field. header: what was asked for, and what it was computed with.
+    p_lower, counts, agreeing, selection, rivals, changed, logits, least_margins, margins and
+    distance, each said at its field. header: what was asked for, and what it was computed with.
     """
 
     index: np.ndarray
@@ -53,6 +53,11 @@ class Certificates(NamedTuple):
     agreeing: np.ndarray | None = None
     """int64 [N,J], votes for the class that was tried, in all, at each look of
     procedure.looks; -1: not taken"""
+    selection: np.ndarray | None = None
+    """int64 [N,K], votes of the selection, where procedure.rival depends on them"""
+    rivals: np.ndarray | None = None
+    """int64 [N,J], the most votes that another class, or bucket of classes, has at each look,
+    where these are bounded too; -1: not taken"""
     changed: np.ndarray | None = None
     """int64 [N], votes among the n0 of the selection that float32 instead of bfloat16
     changes"""

@@ -132,6 +132,7 @@ def describe(header: dict[str, Any]) -> str:
         words.append(f"{procedure.get('noise', 'gaussian')} noise")
         words.append(f"sigma {header['sigma']:g}")
     words += [f"{key} {procedure[key]}" for key in ("n0", "n") if key in procedure]
+    words += _rival(procedure) + ["bounded again"] * ("bounded_again" in header)
     if header.get("alpha"):
         words.append(f"each wrong with probability at most {header['alpha']:g}")
     elif "alpha" in header:
@@ -143,6 +144,18 @@ def describe(header: dict[str, Any]) -> str:
             f"the best checkpoint by the {header['selected_on']} images themselves"
         )
     return ", ".join(words)
+
+
+def _rival(procedure: dict[str, Any]) -> list[str]:
+    """Say how the probabilities of the other classes were bounded, if otherwise than by 1 -
+    p_lower."""
+    words = {
+        "runner_up": "every class bounded by its own votes",
+        "auto": "per image p_lower alone or every class bounded, by the votes of the selection",
+    }.get(str(procedure.get("rival", "")), "")
+    if words and procedure.get("buckets"):
+        words += f", the others in {procedure['buckets']} buckets"
+    return [words] if words else []
 
 
 def missing_settings(header: dict[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ from jaxcert.certificate import (
     certifies,
     share_is_known,
 )
-from jaxcert.certificates import norms, statistics
+from jaxcert.certificates import norms, runner_up, statistics
 
 
 class Summary(NamedTuple):
@@ -360,7 +360,17 @@ def certify_numbers(c: Certificates) -> tuple[int, float, float] | None:
     name = procedure.get("name") if isinstance(procedure, dict) else "certify"
     if not (sigma and alpha and n and _is_gaussian(c) and name == "certify"):
         return None
-    return n, alpha, sigma
+    return n, alpha / _split(c), sigma
+
+
+def _split(c: Certificates) -> int:
+    """Return over how many bounds of one image alpha is divided where all votes agree."""
+    procedure = c.header.get("procedure")
+    procedure = procedure if isinstance(procedure, dict) else {}
+    if procedure.get("rival") != "runner_up":
+        return 1
+    rival = runner_up.Rival("runner_up", procedure.get("buckets", 0))
+    return runner_up.bounds(rival, c.header.get("num_classes", 2))
 
 
 def least_tail(c: Certificates, n: int | None = None) -> float:

@@ -15,6 +15,23 @@ cube, so p falls by at most one minus that, which |e|_1 / 2 b (Yang et al. 2020)
 d-th power bound. Laplace: Teng et al. (2020). d: numbers in an image. The only known radius
 for Laplace noise in l_inf is an approximation, so it is left out.
 
+Two points: where also p_upper, a bound of the probability of EVERY other class, is proven,
+p >= p_lower = 1 - tail need not exceed 1/2. With D = p_lower - p_upper > 0, the same class is
+named at distance < radius in these proven cases (`radius` with `p_upper`):
+
+| noise, norm    | radius                                                            |
+|----------------|-------------------------------------------------------------------|
+| gaussian, grid | sigma / 2 (Phi^-1(p_lower) - Phi^-1(p_upper)), over sqrt(d) in linf |
+| uniform, l1    | b D                                                               |
+| uniform, linf  | 2 b (1 - (1 - D / 2)^(1/d))                                       |
+| laplace, l1    | max(b / 2 ln(p_lower / p_upper), -b ln(1 - D))                    |
+
+Gaussian: Cohen et al. (2019, arXiv:1902.02918), Theorem 1. Uniform: p falls and the other rises
+by at most the share of the cube that a shift loses, so the class stays while twice that share is
+below D. Laplace: Teng et al. (2020); a shift by r changes every probability by a factor of at
+most e^(r/b), also that of the complement of a class. With p_upper = tail all of them are the
+radii above.
+
 Everything is computed from the tail 1 - p, which keeps its digits where p is nearly 1, and
 rounded in the safe direction.
 
@@ -48,6 +65,8 @@ _SCALE = {"uniform": math.sqrt(3.0), "laplace": math.sqrt(0.5)}
 _DOWN, _UP = 1 - 1e-14, 1 + 1e-14
 """Factors that round down and up, by some thirty times the error of the functions
 below."""
+_LOST = 1e-14
+"""The same for a difference, as a share of the numbers that are subtracted."""
 
 
 def scale(noise: str, sigma: float) -> float:
@@ -72,6 +91,7 @@ def check(noise: str, norm: str) -> None:
 
 def radius(
     tail: ArrayLike,
+    p_upper: ArrayLike | None = None,
     *,
     noise: str,
     norm: str,
@@ -80,8 +100,15 @@ def radius(
     least_tail: float = 0.0,
 ) -> np.ndarray:
     """Return the radius that follows from a proven 1 - p <= tail, in the units of
-    sigma; 0 from 1/2 on."""
+    sigma; 0 from 1/2 on.
+
+    p_upper: where given, a proven bound of the probability of every other class; the radius
+    is that of two points, and 0 where p_upper is not below 1 - tail.
+    """
     b, tail = scale(noise, sigma), exact_tail(tail, least_tail)
+    if p_upper is not None:
+        other = np.minimum(exact_tail(p_upper, least_tail), tail)
+        return _two_point(tail, other, noise, norm, b, d)
     t = np.minimum(tail, 0.5)
     with np.errstate(divide="ignore"):
         found = {
@@ -90,6 +117,29 @@ def radius(
             ("laplace", "l1"): lambda: -b * np.log(2 * t),
         }.get((noise, norm), lambda: -b * special.ndtri(t) / _shrink(norm, d))()
     return np.where(tail < 0.5, np.maximum(found, 0.0) * _DOWN, 0.0)
+
+
+def _two_point(tail, other, noise: str, norm: str, b: float, d: int) -> np.ndarray:
+    """Return the radius of two points, where 1 - p <= tail and every other class has at most
+    the probability `other`, rounded down also where two nearly equal numbers are subtracted."""
+    other = np.maximum(other, 1e-300)
+    total = np.minimum((tail + other) * _UP, 1.0)  # 1 - D
+    p = np.maximum(1 - tail * _UP, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if noise == "uniform":
+            share = np.maximum((1 - total) / 2 - 4e-16, 0.0)
+            found = 2 * b * share
+            if norm == "linf":
+                found = -2 * b * np.expm1(np.log1p(-share) / d)
+        elif noise == "laplace":
+            log_p, log_other = np.log(p), np.log(other)
+            ratio = log_p - log_other - _LOST * (1 - log_p - log_other)
+            found = np.maximum(b / 2 * ratio, -b * np.log(total))
+        else:
+            z, z_other = -special.ndtri(tail), -special.ndtri(other)
+            lost = _LOST * (np.abs(z) + np.abs(z_other))
+            found = b / 2 * (z + z_other - lost) / _shrink(norm, d)
+    return np.where(total < 1, _DOWN * np.maximum(found, 0.0), 0.0)
 
 
 def p_needed(

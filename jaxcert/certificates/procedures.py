@@ -25,6 +25,10 @@ sequence: the bounds at all looks hold together with 1 - alpha, so the largest d
 
 Giving up an image claims nothing, and costs no alpha.
 
+That is with `rival` single. certify, two_stage and sequence take the others of `runner_up.py`,
+which bound the other classes as well: each of these statements then holds for every bound, at
+its part of alpha.
+
 Each procedure has its re-check below it: what the votes in a record prove, by the header's
 numbers alone (rechecking.py). Every image that it predicts must have
 
@@ -48,19 +52,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.certificate import Certificates
-from jaxcert.certificates import norms, rechecking, sequential, statistics
-from jaxcert.errors import InputError, one_of, within
+from jaxcert.certificates import (
+    looking,
+    norms,
+    rechecking,
+    runner_up,
+    sequential,
+    statistics,
+)
+from jaxcert.certificates.runner_up import SINGLE, Rival
+from jaxcert.errors import InputError
 
 NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
 PILOT = 1000
 """The number of votes in the first stage of `two_stage`."""
-_FUTILE = 0.01
-"""The level, over all looks, at which an image is given up because its p is below what
-it needs."""
-
 Draw = Callable[[np.ndarray, Any, Any], np.ndarray]
-RadiusOf = Callable[[Any], np.ndarray]
-"""The function from upper bounds of 1 - p to radii."""
+RadiusOf = Callable[..., np.ndarray]
+"""The function from upper bounds of 1 - p to radii; given an upper bound of the probability of
+every other class as well, that of two points."""
 
 
 class Decided(NamedTuple):
@@ -82,10 +91,21 @@ class Decided(NamedTuple):
     """bool [B]: whether no vote of the selection was finite"""
     agreeing: np.ndarray | None = None
     """int64 [B,J]: votes for the selected class at each look, -1 where not taken"""
+    selection: np.ndarray | None = None
+    """int64 [B,K]: the votes of the selection"""
+    rivals: np.ndarray | None = None
+    """int64 [B,J]: the most votes of another class, or bucket, at each look, -1 where not taken"""
 
 
 def certify(
-    draw: Draw, images: int, *, n0: int, n: int, alpha: float, radius_of: RadiusOf
+    draw: Draw,
+    images: int,
+    *,
+    n0: int,
+    n: int,
+    alpha: float,
+    radius_of: RadiusOf,
+    rival: Rival = SINGLE,
 ) -> Decided:
     """CERTIFY (Cohen et al. 2019, section 3.2.2), for `images` images.
 
@@ -99,23 +119,35 @@ def certify(
         np.tile(rows, 2), np.repeat([0, n0], images), np.repeat([n0, n], images)
     )
     selection, counts = both[:images], both[images:]
-    selected = selection.argmax(1)
-    k = counts[rows, selected]
-    radius = _once_per_count(lambda k: radius_of(statistics.upper_tail(k, n, alpha)), k)
+    chosen = runner_up.choose(
+        rival, selection, n0=n0, n=n, alpha=alpha, radius_of=radius_of
+    )
+    k, other = chosen.votes(counts, n)
+    both, level = chosen.both, chosen.level
+    radius = statistics.once(
+        lambda k, other, both, level: runner_up.radius(
+            k, other, n, both, level, radius_of
+        ),
+        *(k, other * both, both, level),
+    )
     return Decided(
-        selected,
+        chosen.selected,
         radius > 0,
         radius,
-        _once_per_count(lambda k: statistics.clopper_pearson_lower(k, n, alpha), k),
+        statistics.once(
+            lambda k, level: statistics.clopper_pearson_lower(k, n, level), k, level
+        ),
         np.full(images, n),
         counts,
         selection.sum(1) == 0,
+        selection=selection,
     )
 
 
 def recheck_certify(c: Certificates, rows: np.ndarray):
-    proven, holds = rechecking.bounded(c, rows, c.n[rows])
-    return proven, holds & rechecking.has_all_samples(c, rows)
+    chosen, fits = rechecking.chosen(c, rows)
+    proven, holds = rechecking.bounded(c, rows, c.n[rows], chosen)
+    return proven, holds & fits & rechecking.has_all_samples(c, rows)
 
 
 def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
@@ -151,21 +183,22 @@ def radii(
 ) -> Decided:
     """Certify each image at the largest of given radii that is proven, see above.
     values: the radii, rising; p0: the p that each needs."""
-    walk = _Walk(draw, images, n0, looks)
+    choose = partial(runner_up.single, alpha=alpha)
+    walk = looking.Walk(draw, images, n0, looks, choose)
     bounds = boundaries(p0, looks, alpha)
     needed = np.append(np.asarray(p0, np.float64), 0.0)
     following = np.vstack([bounds, np.add(looks, 1)])  # nothing follows the last
     for j in range(len(looks)):
-        rows, k = walk.look(j)
+        rows, k, _ = walk.look(j)
         done = reached(walk.agreeing[rows], bounds)
         # even if all votes to come agree
         best = k[:, None] + np.subtract(looks[j + 1 :], looks[j])
         open_ = (best >= following[done, j + 1 :]).any(1)
-        walk.stop(rows, ~open_ | (_upper_bound(k, looks, j) < needed[done]))
+        walk.stop(rows, ~open_ | (looking.likely_at_most(k, looks, j) < needed[done]))
     done = reached(walk.agreeing, bounds)
     radius = np.concatenate([[0.0], values])[done]
     p_lower = np.concatenate([[0.0], p0])[done]
-    return walk.decided(done > 0, radius, p_lower)
+    return _walked(walk, done > 0, radius, p_lower)
 
 
 def recheck_radii(c: Certificates, rows: np.ndarray):
@@ -209,6 +242,7 @@ def two_stage(
     alpha: float,
     rho: float,
     radius_of: RadiusOf,
+    rival: Rival = SINGLE,
 ) -> Decided:
     """Certify each image with as many votes as those of a pilot ask for, see above."""
     rows = np.arange(images)
@@ -216,29 +250,34 @@ def two_stage(
         np.tile(rows, 2), np.repeat([0, n0], images), np.repeat([n0, PILOT], images)
     )
     selection, pilot = first[:images], first[images:]
-    selected = selection.argmax(1)
-    k = pilot[rows, selected]
-    size = _once_per_count(
-        lambda k: second_stage(k, n=n, alpha=alpha, rho=rho, radius_of=radius_of), k
+    chosen = runner_up.choose(
+        rival, selection, n0=n0, n=n, alpha=alpha, radius_of=radius_of
     )
+    both, level = chosen.both, chosen.level
+    k, other = chosen.votes(pilot, PILOT)
+    size = statistics.once(
+        partial(second_stage, n=n, rho=rho, radius_of=radius_of),
+        *(k, other * both, both, level),
+    ).astype(np.int64)
     counts = np.zeros_like(pilot)
     some = np.flatnonzero(size)
     if len(some):
         counts[some] = draw(some, n0 + PILOT, size[some])
-    agreeing = counts[rows, selected]
+    agreeing, others = chosen.votes(counts, size)
     used = np.maximum(size, 1)
-    radius = np.where(
-        size > 0, radius_of(statistics.upper_tail(agreeing, used, alpha)), 0.0
-    )
+    radius = runner_up.radius(agreeing, others, used, both, level, radius_of)
+    radius = np.where(size > 0, radius, 0.0)
     return Decided(
-        selected,
+        chosen.selected,
         radius > 0,
         radius,
-        statistics.clopper_pearson_lower(agreeing, used, alpha),
+        statistics.clopper_pearson_lower(agreeing, used, level),
         PILOT + size,
         counts,
         selection.sum(1) == 0,
         np.stack([k, agreeing], 1),
+        selection,
+        np.stack([other, others], 1),
     )
 
 
@@ -249,14 +288,21 @@ def recheck_two_stage(c: Certificates, rows: np.ndarray):
         raise InputError(
             "the record's header has n below 1: certify into another file with --out."
         )
+    chosen, fits = rechecking.chosen(c, rows)
+    first, others = rechecking.rivals(c, rows, chosen, 2).T
     n = second_stage(
         np.clip(pilot, 0, PILOT),
+        np.clip(first, 0, PILOT),
+        chosen.both,
+        chosen.level,
         n=int(rechecking.number(c, "n", asked)),
-        alpha=rechecking.alpha_of(c),
         rho=rechecking.number(c, "rho", asked),
         radius_of=rechecking.radius_of(c),
     )
-    proven, holds = rechecking.bounded(c, rows, n)
+    proven, holds = rechecking.bounded(c, rows, n, chosen)
+    counted = chosen.votes(rechecking.column(c, "counts")[rows], n)[1]
+    holds &= fits & (~chosen.both | ((first >= 0) & (first + pilot <= PILOT)))
+    holds &= ~chosen.both | (others == counted)
     holds &= (pilot >= 0) & (pilot <= PILOT) & (n > 0)
     holds &= c.n[rows] == n + PILOT
     holds &= k == rechecking.column(c, "counts")[rows, c.predicted[rows]]
@@ -264,14 +310,22 @@ def recheck_two_stage(c: Certificates, rows: np.ndarray):
 
 
 def second_stage(
-    k: np.ndarray, *, n: int, alpha: float, rho: float, radius_of: RadiusOf
+    k: np.ndarray,
+    rival: np.ndarray,
+    both: np.ndarray,
+    level: np.ndarray,
+    *,
+    n: int,
+    rho: float,
+    radius_of: RadiusOf,
 ) -> np.ndarray:
     """Return int64 [B], how many votes should prove 1 - rho of the radius that n votes
-    would, if their share stays that of the pilot's k [B] votes; 0 where not even n
-    would prove one."""
+    would, if the shares stay those of the pilot's k and rival [B] votes; 0 where not even n
+    would prove one. both, level: those of `runner_up.radius`."""
     sizes = np.unique(np.geomspace(min(100, n), n, 80).astype(np.int64))
-    expected = k[:, None] * sizes // PILOT
-    radius = radius_of(statistics.upper_tail(expected, sizes, alpha))
+    expected, others = (votes[:, None] * sizes // PILOT for votes in (k, rival))
+    both, level = both[:, None], level[:, None]
+    radius = runner_up.radius(expected, others, sizes, both, level, radius_of)
     enough = radius >= (1 - rho) * radius[:, -1:]
     return np.where(radius[:, -1] > 0, sizes[enough.argmax(1)], 0)
 
@@ -286,119 +340,80 @@ def sequence(
     rho: float,
     bound: str,
     radius_of: RadiusOf,
+    rival: Rival = SINGLE,
 ) -> Decided:
     """Certify each image from votes at looks until the radius is good enough, see
     above. bound: 'union', which is tighter with few looks, or 'mixture', which would
     hold at any vote."""
-    walk, n = _Walk(draw, images, n0, looks), looks[-1]
-    p_lower = np.zeros(images)
+    n = looks[-1]
+    choose = partial(
+        runner_up.choose, rival, n0=n0, n=n, alpha=alpha, radius_of=radius_of
+    )
+    walk = looking.Walk(draw, images, n0, looks, choose)
+    p_lower, p_upper = np.zeros(images), np.ones(images)
 
-    def hope(k):
-        return radius_of(statistics.upper_tail(k, n, alpha))
+    def lower_of(j):
+        return lambda k, level: looking.look_lower(looks, j, level, bound, k)
+
+    def hope(k, other, both, level):
+        return runner_up.radius(k, other, n, both, level, radius_of)
 
     for j, look in enumerate(looks):
-        rows, k = walk.look(j)
-        lower = _once_per_count(partial(_look_lower, looks, j, alpha, bound), k)
+        rows, k, other = walk.look(j)
+        both, level = walk.chosen.both[rows], walk.chosen.level[rows]
+        lower = statistics.once(lower_of(j), k, level)
         p_lower[rows] = np.maximum(p_lower[rows], lower)
-        sure = radius_of(1 - p_lower[rows])
-        hoped = _once_per_count(hope, k * n // look)
-        enough = (sure > 0) & (sure >= (1 - rho) * hoped)
-        walk.stop(rows, enough | (_upper_bound(k, looks, j) < 0.5))
-    radius = radius_of(1 - p_lower)
-    return walk.decided(radius > 0, radius, p_lower)
+        hopeless = looking.likely_at_most(k, looks, j)
+        if both.any():
+            above = 1 - statistics.once(lower_of(j), look - other, level)
+            p_upper[rows] = np.minimum(p_upper[rows], above)
+            beaten = hopeless < looking.likely_at_least(other, looks, j)
+            hopeless = np.where(both, beaten, hopeless < 0.5)
+        else:
+            hopeless = hopeless < 0.5
+        sure = runner_up.of_bounds(1 - p_lower[rows], p_upper[rows], both, radius_of)
+        hoped = statistics.once(
+            hope, k * n // look, other * n // look * both, both, level
+        )
+        walk.stop(rows, ((sure > 0) & (sure >= (1 - rho) * hoped)) | hopeless)
+    radius = runner_up.of_bounds(1 - p_lower, p_upper, walk.chosen.both, radius_of)
+    return _walked(walk, radius > 0, radius, p_lower)
 
 
 def recheck_sequence(c: Certificates, rows: np.ndarray):
-    looks, alpha = rechecking.looks(c), rechecking.alpha_of(c)
+    looks = rechecking.looks(c)
     agreeing, grows = rechecking.path(c, rows, looks)
     bound = str(rechecking.procedure(c).get("bound"))
-    p_lower = sequence_lower(agreeing, looks, alpha, bound)
-    proven = rechecking.radius_of(c)(1 - p_lower)
+    chosen, fits = rechecking.chosen(c, rows)
+    p_lower = looking.sequence_lower(agreeing, looks, chosen.level, bound)
+    p_upper = np.ones(len(rows))
+    if chosen.both.any():
+        others, grow = rechecking.rival_path(c, rows, looks, chosen)
+        p_upper = looking.sequence_upper(others, looks, chosen.level, bound)
+        fits &= ~chosen.both | grow
+    proven = runner_up.of_bounds(
+        1 - p_lower, p_upper, chosen.both, rechecking.radius_of(c)
+    )
     holds = grows & (proven > 0) & (c.radius[rows] <= proven + rechecking.rounding(c))
     if c.p_lower is not None:
         holds &= c.p_lower[rows] <= p_lower + rechecking.ROUNDING
-    return proven, holds & (bound in ("union", "mixture"))
+    return proven, holds & fits & (bound in ("union", "mixture"))
 
 
-def sequence_lower(
-    agreeing: np.ndarray, looks: tuple[int, ...], alpha: float, bound: str
-) -> np.ndarray:
-    """Return p_lower [B], rounded down, from the votes [B,J] at the looks, which are -1
-    where not taken."""
-    lower = np.zeros(len(agreeing))
-    for j, k in enumerate(agreeing.T):
-        rows = k >= 0
-        lower[rows] = np.maximum(
-            lower[rows], _look_lower(looks, j, alpha, bound, k[rows])
-        )
-    return lower
-
-
-def _look_lower(looks: tuple[int, ...], j: int, alpha: float, bound: str, k):
-    """Return the bound of k votes at look j, at a level at which all looks hold
-    together."""
-    if bound == "union":
-        level = alpha / len(looks)
-        lower = statistics.clopper_pearson_lower(k, looks[j], level)
-    else:
-        lower = sequential.mixture_lower(k, looks[j], alpha)
-    # 1 - p_lower is formed next, and rounds by half a unit of 1
-    return np.maximum(lower - 2**-52, 0.0)
-
-
-def _upper_bound(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
-    """Return an upper confidence bound of p at the level _FUTILE / looks."""
-    look, level = looks[j], _FUTILE / len(looks)
-    return 1 - _once_per_count(
-        lambda k: statistics.clopper_pearson_lower(look - k, look, level), k
+def _walked(walk: looking.Walk, answered, radius, p_lower) -> Decided:
+    """Return the decisions at the end of a walk."""
+    return Decided(
+        walk.chosen.selected,
+        answered,
+        radius,
+        p_lower,
+        walk.n,
+        walk.counts,
+        walk.failed,
+        walk.agreeing,
+        walk.selection,
+        walk.rivals,
     )
-
-
-def _once_per_count(function: Callable, k: np.ndarray) -> np.ndarray:
-    """Return function(k), computed once for equal numbers of votes."""
-    values, where = np.unique(k, return_inverse=True)
-    return function(values)[where] if len(k) else np.zeros(0)
-
-
-class _Walk:
-    """The votes at the looks, for the images that are still undecided."""
-
-    def __init__(self, draw: Draw, images: int, n0: int, looks: tuple[int, ...]):
-        self._draw, self._n0, self._looks = draw, n0, looks
-        self._active = np.ones(images, bool)
-        selection = draw(np.arange(images), 0, n0)
-        self._failed = selection.sum(1) == 0
-        self._selected = selection.argmax(1)
-        self._counts = np.zeros_like(selection)
-        self._n = np.zeros(images, np.int64)
-        self.agreeing = np.full((images, len(looks)), -1, np.int64)
-
-    def look(self, j: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows that are still undecided, and their votes so far for the
-        selected class."""
-        rows = np.flatnonzero(self._active)
-        before = self._looks[j - 1] if j else 0
-        if len(rows):
-            size = self._looks[j] - before
-            self._counts[rows] += self._draw(rows, self._n0 + before, size)
-        k = self._counts[rows, self._selected[rows]]
-        self.agreeing[rows, j], self._n[rows] = k, self._looks[j]
-        return rows, k
-
-    def stop(self, rows: np.ndarray, decided: np.ndarray) -> None:
-        self._active[rows[decided | self._failed[rows]]] = False
-
-    def decided(self, answered, radius, p_lower) -> Decided:
-        return Decided(
-            self._selected,
-            answered,
-            radius,
-            p_lower,
-            self._n,
-            self._counts,
-            self._failed,
-            self.agreeing,
-        )
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -408,42 +423,3 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if name not in ("certify", "predict"):
         rechecking.need(c, "agreeing")
     return globals()[f"recheck_{name}"](c, rows)
-
-
-def tail_if_all_agree(name: str, n: int, alpha: float, bound: str) -> float:
-    """Return the 1 - p that n votes prove if all are for one class."""
-    if name == "sequence":
-        looks = sequential.looks(n)
-        lower = sequence_lower(np.array([looks]), looks, alpha, bound)
-        return 1 - float(lower[0])
-    return float(statistics.upper_tail(n, n, alpha))
-
-
-def too_few(
-    name: str, n: int, alpha: float, bound: str, radius_of: RadiusOf, radii
-) -> str:
-    """Return the error for n votes that certify nothing, even if all agree. radii:
-    those that procedure 'radii' tries, rising."""
-    reach = float(radius_of(tail_if_all_agree(name, 100_000, alpha, bound)))
-    enough = statistics.min_n_for_any_radius(alpha)
-    if name == "radii":
-        smaller = ", or smaller radii" if n >= enough and radii[0] > 0 else ""
-        return (
-            f"n {n} samples certify none of the radii at alpha {alpha}, even if all agree: "
-            f"take more{smaller} (100000 reach nearly {reach:.3g})."
-        )
-    while not radius_of(tail_if_all_agree(name, enough, alpha, bound)) > 0:
-        enough += 1  # a sequence needs more, because its bound is wider
-    return (
-        f"n {n} samples certify no radius at alpha {alpha}, even if all agree: take more, at "
-        f"least {enough} (100000 reach {reach:.3g})."
-    )
-
-
-def check_bound(bound: str) -> None:
-    """Raises InputError for an unknown bound."""
-    one_of(("union", "mixture"), bound=bound)
-
-
-def check_rho(rho: float) -> None:
-    within("(0, 1)", rho=rho)

@@ -4,7 +4,7 @@ A certificate's module has `recheck(c, rows) -> (proven, holds)` beside the code
 the numbers: rows are positions of predictions, proven float64 [R] the radius that the
 evidence of each row proves, holds bool [R] whether its radius is at most that and the row
 agrees with itself. It reads the header and the evidence alone, and of the code that
-certified it calls only the formulas of `statistics`, `norms` and `sequential`.
+certified it calls only the formulas of `statistics`, `norms`, `sequential` and `runner_up`.
 analysis/recheck.py finds it by the header's method and calls it on some thousand rows at a
 time."""
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxcert.certificate import Certificates
-from jaxcert.certificates import norms, statistics
+from jaxcert.certificates import norms, runner_up, statistics
 from jaxcert.errors import InputError
 
 ROUNDING = 1e-13
@@ -160,16 +160,95 @@ def rounding(c: Certificates) -> float:
     return ROUNDING * number(c, "sigma", c.header)
 
 
-def bounded(c: Certificates, rows: np.ndarray, n: np.ndarray):
-    """Return (proven, holds) by the votes for the predicted class, as if n were fixed."""
-    alpha, counts = alpha_of(c), column(c, "counts")
-    k = counts[rows, c.predicted[rows]]
-    proven = radius_of(c)(statistics.upper_tail(k, np.maximum(n, k), alpha))
-    holds = (proven > 0) & (c.radius[rows] <= proven + rounding(c)) & (k <= n)
+def rival(c: Certificates) -> runner_up.Rival:
+    """Return how the header says that the other classes are bounded; `single` where it does not.
+    Raises InputError for what no procedure takes."""
+    asked = procedure(c)
+    name, buckets = asked.get("rival", "single"), asked.get("buckets", 0)
+    counts = column(c, "counts")
+    try:
+        found = runner_up.Rival(name, buckets, asked.get("noise") == "grid")
+        runner_up.check(found, str(asked.get("name")), counts.shape[1])
+    except InputError as error:
+        raise contradiction(str(error).rstrip(".")) from None
+    return found
+
+
+def chosen(c: Certificates, rows: np.ndarray) -> tuple[runner_up.Chosen, np.ndarray]:
+    """Return (what the selection chose, holds bool [R]): whether its votes, where the record has
+    to have them, are votes of n0 samples with most for the predicted class.
+
+    Missing is raised where the choice depends on votes that the record lacks.
+    """
+    found, alpha = rival(c), alpha_of(c)
+    counts, predicted = column(c, "counts")[rows], c.predicted[rows]
+    if found.name == "single" or runner_up.bounds(found, counts.shape[1]) == 1:
+        alone = runner_up.single(counts, alpha)._replace(selected=predicted)
+        return alone, np.ones(len(rows), bool)
+    if found.name == "auto" or found.buckets:
+        selection, n0 = column(c, "selection")[rows], number(c, "n0", procedure(c))
+        if selection.shape != counts.shape or n0 < 1:
+            raise contradiction(
+                "votes of the selection that are not of n0 and its classes"
+            )
+        fits = (selection.sum(1) <= n0) & (selection.argmax(1) == predicted)
+        fits &= (selection >= 0).all(1)
+    else:  # every selection chooses the same
+        selection, n0 = np.zeros_like(counts), 1
+        fits = np.ones(len(rows), bool)
+    made = runner_up.choose(
+        found,
+        np.where(fits[:, None], selection, 0),
+        n0=int(n0),
+        n=int(number(c, "n", procedure(c))),
+        alpha=alpha,
+        radius_of=radius_of(c),
+    )
+    return made._replace(selected=predicted), fits
+
+
+def bounded(c: Certificates, rows: np.ndarray, n: np.ndarray, chosen: runner_up.Chosen):
+    """Return (proven, holds) by the counted votes, as if n were fixed."""
+    counts = column(c, "counts")[rows]
+    (k, other), total = chosen.votes(counts, n), counts.sum(1)
+    used = np.maximum(n, np.maximum(k + other, 1))
+    both, level = chosen.both, chosen.level
+    proven = runner_up.radius(k, other, used, both, level, radius_of(c))
+    holds = (proven > 0) & (c.radius[rows] <= proven + rounding(c)) & (total <= n)
     if c.p_lower is not None:
-        p_lower = statistics.clopper_pearson_lower(k, np.maximum(n, k), alpha)
+        p_lower = statistics.clopper_pearson_lower(k, used, level)
         holds &= c.p_lower[rows] <= p_lower + ROUNDING
     return proven, holds
+
+
+def rivals(
+    c: Certificates, rows: np.ndarray, chosen: runner_up.Chosen, count: int
+) -> np.ndarray:
+    """Return the votes int64 [R, count] of the largest other class or bucket at each look, 0
+    where no row needs them. Raises InputError and Missing as `votes_at`."""
+    if not chosen.both.any():
+        return np.zeros((len(rows), count), np.int64)
+    return _at_looks(c, rows, count, "rivals")
+
+
+def rival_path(
+    c: Certificates, rows: np.ndarray, looks: tuple[int, ...], chosen: runner_up.Chosen
+):
+    """Return (votes [R,J], holds bool [R]): the votes of `rivals`, at most the samples, and
+    whether they can stand beside those for the predicted class and end at the row's counts."""
+    found = rivals(c, rows, chosen, len(looks))
+    agreeing = votes_at(c, rows, len(looks))
+    taken = agreeing >= 0
+    fits = ((found >= 0) == taken).all(1)
+    # the largest of sums that do not fall
+    steps = np.diff(np.maximum(found, 0), axis=1, prepend=0)
+    size = np.diff(looks, prepend=0)
+    fits &= (~taken | ((steps >= 0) & (steps <= size))).all(1)
+    fits &= (~taken | (found + agreeing <= np.asarray(looks))).all(1)
+    last = np.maximum(taken.sum(1) - 1, 0)
+    counted = chosen.votes(column(c, "counts")[rows], c.n[rows])[1]
+    fits &= found[np.arange(len(rows)), last] == counted
+    return np.minimum(found, looks), fits
 
 
 def looks(c: Certificates) -> tuple[int, ...]:
@@ -193,13 +272,17 @@ def looks(c: Certificates) -> tuple[int, ...]:
 def votes_at(c: Certificates, rows: np.ndarray, count: int) -> np.ndarray:
     """Return the votes int64 [R, count] for the predicted class at each look. Raises InputError
     if the rows have another number of looks."""
-    agreeing = column(c, "agreeing")
-    if agreeing.shape[1] != count:
+    return _at_looks(c, rows, count, "agreeing")
+
+
+def _at_looks(c: Certificates, rows: np.ndarray, count: int, name: str) -> np.ndarray:
+    votes = column(c, name)
+    if votes.shape[1] != count:
         raise InputError(
-            f"the record's rows have votes at {agreeing.shape[1]} looks where its "
+            f"the record's rows have votes at {votes.shape[1]} looks where its "
             f"procedure has {count}: certify into another file with --out."
         )
-    return agreeing[rows]
+    return votes[rows]
 
 
 def path(c: Certificates, rows: np.ndarray, looks: tuple[int, ...]):

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from jaxcert import config as configs
 from jaxcert import random_keys, records, sharding, version
-from jaxcert.certificates import building, smoothing
+from jaxcert.certificates import building, reach
 from jaxcert.data import recorded, sources
 from jaxcert.errors import interruptible, own_file
 from jaxcert.progress import Progress, clock
@@ -156,11 +156,11 @@ def say_untried(header: dict, radii) -> None:
     if not left:
         return
     law = dict(norm=header["norm"], sigma=header["sigma"], d=procedure.get("d", 1))
-    reach = smoothing.farthest(noise=procedure["noise"], **law)
+    farthest = reach.farthest(noise=procedure["noise"], **law)
     samples = f"which {procedure['n']:,} samples cannot certify; raise certify.n"
     noise = "which float32 noise cannot certify; take certify.noise=grid"
-    beyond = [r for r in left if r > reach]
-    for some, why in (([r for r in left if r <= reach], samples), (beyond, noise)):
+    beyond = [r for r in left if r > farthest]
+    for some, why in (([r for r in left if r <= farthest], samples), (beyond, noise)):
         if some:
             named = ", ".join(f"{r:.4g}" for r in some)
             print(f"plan: not tried: {named}, {why}", file=sys.stderr, flush=True)

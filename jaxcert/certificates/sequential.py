@@ -102,7 +102,7 @@ def log_e_value(k: ArrayLike, t: ArrayLike, p0: ArrayLike) -> np.ndarray:
     return mixed - special.xlogy(k, p0) - special.xlog1py(t - k, -np.asarray(p0))
 
 
-def mixture_lower(k: ArrayLike, t: ArrayLike, alpha: float) -> np.ndarray:
+def mixture_lower(k: ArrayLike, t: ArrayLike, alpha: ArrayLike) -> np.ndarray:
     """Return the lower end of the confidence sequence at level 1 - alpha, rounded down;
     0 where no p is ruled out."""
     k, t = np.broadcast_arrays(np.asarray(k, np.int64), np.asarray(t, np.int64))

@@ -45,12 +45,13 @@ from jaxcert import random_keys
 from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import (
     _arithmetic,
+    bounding,
     inputs,
     networks,
     norms,
     procedures,
-    sequential,
-    statistics,
+    reach,
+    runner_up,
     voting,
 )
 from jaxcert.certificates import noise as noises
@@ -79,6 +80,8 @@ class Options(TypedDict, total=False):
     radii: tuple[float, ...]
     rho: float
     bound: str
+    rival: str
+    buckets: int
     noise: str
     norm: str
     mesh: Mesh | None
@@ -97,6 +100,8 @@ def certifier(
     radii: tuple[float, ...] = (),
     rho: float = 0.05,
     bound: str = "union",
+    rival: str = "single",
+    buckets: int = 0,
     noise: str = "gaussian",
     norm: str = "l2",
     chunk: int = 0,
@@ -115,6 +120,8 @@ def certifier(
         probability of an error.
     radii: those that procedure 'radii' tries. rho: share of the radius that 'two_stage'
         and 'sequence' may give up. bound: that of 'sequence', 'union' or 'mixture'.
+    rival, buckets: how the other classes are bounded, 'single', 'runner_up' or 'auto', and
+        in how many buckets (0: each by itself); see `runner_up.py`.
     noise, norm: a pair of `norms.RADII`.
     chunk: noisy copies per forward pass (speed only; 0: chosen for the device).
     mesh: the devices of its axis 'data' share the samples of every image.
@@ -134,8 +141,8 @@ def certifier(
             "pixels of [0, 1]."
         )
     _check(n0, n, alpha, procedure, chunk)
-    procedures.check_rho(rho)
-    procedures.check_bound(bound)
+    reach.check_rho(rho)
+    reach.check_bound(bound)
     if norm == "linf" and image_shape is None:
         raise InputError("norm linf needs image_shape: give that of the images.")
     d = math.prod(image_shape or (1,))
@@ -144,8 +151,10 @@ def certifier(
     if procedure != "predict" and norms.relies_on_tail(least_tail, n, alpha):
         law["least_tail"] = least_tail
     radius_of = functools.partial(norms.radius, **law)
-    run, details, largest = _procedure(
-        procedure, n0, n, alpha, radii, rho, bound, radius_of, law
+    bounded = runner_up.Rival(rival, buckets, noise == "grid")
+    run, details, largest = reach.planned(
+        *(procedure, bounded, num_classes, n0, n, alpha, radii, rho, bound),
+        *(radius_of, law),
     )
     counter = functools.partial(
         voting.counter, chunk=chunk or _default_chunk(), mesh=mesh
@@ -194,6 +203,8 @@ def certifier(
             p_lower=None if p_lower is None else np.where(failed, np.nan, p_lower),
             counts=decided.counts,
             agreeing=decided.agreeing,
+            selection=None if rival == "single" else decided.selection,
+            rivals=None if rival == "single" else decided.rivals,
             changed=None if exact is None else changed()[:, 1],
             header=header,
         )
@@ -278,80 +289,9 @@ def make(
     return inputs.inside(inner)
 
 
-def _procedure(name, n0, n, alpha, radii, rho, bound, radius_of, law):
-    """Return (run, details of the header, largest radius) of a procedure, whose run
-    takes a `procedures.Draw` and the number of images."""
-    if name == "predict":
-        if statistics.predict_pvalue(n, 0) > alpha:
-            raise InputError(
-                f"n {n} samples always abstain at alpha {alpha}: take more than "
-                f"{statistics.min_n_for_any_radius(alpha)}."
-            )
-        return functools.partial(procedures.predict, n=n, alpha=alpha), dict(n=n), 0.0
-    looks = sequential.looks(n)
-    values: tuple[float, ...] = ()
-    details: dict[str, Any] = dict(n0=n0, n=n)
-    options: dict[str, Any] = dict(n0=n0, alpha=alpha)
-    if name == "certify":
-        options |= dict(n=n, radius_of=radius_of)
-    elif name == "two_stage":
-        options |= dict(n=n, rho=rho, radius_of=radius_of)
-        details |= dict(rho=rho, pilot=procedures.PILOT)
-    elif name == "sequence":
-        options |= dict(looks=looks, rho=rho, bound=bound, radius_of=radius_of)
-        details |= dict(looks=list(looks), rho=rho, bound=bound)
-    else:
-        values = _rising(radii)
-        reach = farthest(**law)
-        if values[0] > reach:
-            raise InputError(
-                f"{law['noise']} noise of float32 certifies no radius above {reach:.4g}, and "
-                "all of certify.radii are: give smaller ones, or certify.noise=grid, which "
-                "has no such end."
-            )
-        p0 = tuple(float(p) for p in norms.p_needed(values, **law))
-        bounds = procedures.boundaries(p0, looks, alpha)
-        possible = np.flatnonzero((bounds <= looks).any(1))
-        options |= dict(p0=p0, values=values, looks=looks)
-        if len(possible):  # n proves none above, whatever the votes
-            values = values[: possible[-1] + 1]
-            options |= dict(p0=p0[: len(values)], values=values)
-        details |= dict(radii=list(values), looks=list(looks))
-    tail = procedures.tail_if_all_agree(name, n, alpha, bound)
-    largest, ends = float(radius_of(tail)), law.get("least_tail", 0.0)
-    if tail < ends and (name != "radii" or max(radii) > largest):
-        warnings.warn(
-            f"{law['noise']} noise of float32 shows no 1 - p below {ends:g}, so radii end at "
-            f"{largest:.4g} though {n} samples could prove more: certify.noise=grid has no "
-            "such end.",
-            stacklevel=4,
-        )
-    if name == "radii":
-        largest = max(values) if len(possible) else 0.0
-    if largest == 0 and not (name == "radii" and len(possible)):
-        raise InputError(procedures.too_few(name, n, alpha, bound, radius_of, values))
-    return functools.partial(getattr(procedures, name), **options), details, largest
-
-
 recheck = procedures.recheck
 """The re-check of each procedure, which stands below the procedure itself."""
-
-
-def farthest(*, noise: str, **law) -> float:
-    """Return the largest radius that the noise can show with any n; inf where it is
-    exact. The arguments are those of norms.radius."""
-    law |= dict(least_tail=noises.least_tail(noise))
-    return float(norms.radius(0.0, noise=noise, **law))
-
-
-def _rising(radii) -> tuple[float, ...]:
-    values = tuple(sorted({float(r) for r in radii}))
-    if not values or not (values[0] >= 0 and values[-1] < math.inf):
-        raise InputError(
-            f"procedure 'radii' tries the radii it is given, and these are {list(radii)}: "
-            "give numbers from 0 up in certify.radii."
-        )
-    return values
+notes = bounding.notes
 
 
 def _partial(vote: VoteFn) -> Partial:

@@ -24,6 +24,7 @@ Penalization (2009).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,15 @@ def min_n_for_any_radius(alpha: float) -> int:
     while max_radius(n, alpha, 1.0) == 0:
         n += 1
     return n
+
+
+def once(function: Callable[..., np.ndarray], *columns: np.ndarray) -> np.ndarray:
+    """Return function(*columns), columns [B] of numbers, computed once for equal rows of them."""
+    if not len(columns[0]):
+        return np.zeros(0)
+    table = np.stack([np.asarray(c, np.float64) for c in columns], 1)
+    _, first, where = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    return function(*(c[first] for c in columns))[where.reshape(-1)]
 
 
 def hoeffding_lower(

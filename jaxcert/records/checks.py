@@ -15,8 +15,10 @@ from jaxcert.certificate import ERROR, Certificates
 from jaxcert.errors import InputError
 from jaxcert.records.lines import ROW_FIELDS
 
-OF_CLASSES = ("counts", "logits", "margins")
+OF_CLASSES = ("counts", "selection", "logits", "margins")
 """Evidence with a number for each class."""
+_OF_N = ("agreeing", "rivals")
+"""Votes among the n samples of the row."""
 
 
 def first(faults: Iterable[tuple[np.ndarray, str]]) -> tuple[int, str] | None:
@@ -50,11 +52,11 @@ def faults(
     if c.counts is not None:
         extra = (c.counts < 0).any(1) | (c.counts.sum(1) > c.n)
         faults.append((extra, "more votes than samples"))
-    for name in ("agreeing", "changed"):
+    for name in ("agreeing", "selection", "rivals", "changed"):
         column = getattr(c, name)
         if column is not None:
             column = column.reshape(len(c.index), -1)
-            extra = (column > c.n[:, None]).any(1) if name == "agreeing" else False
+            extra = (column > c.n[:, None]).any(1) if name in _OF_N else False
             faults.append((extra | (column < -1).any(1), f"{name} that are no votes"))
     for name in ROW_FIELDS:
         column = getattr(c, name)

@@ -107,7 +107,7 @@ def write(c: Certificates) -> str:
     """Return the table of a record, ordered by index. An error becomes an abstention,
     the only word that the table has for it; nA of an abstention is the largest count."""
     procedure = c.header.get("procedure") or {}
-    name = procedure.get("name", "certify")
+    name = _name(procedure)
     certifies = name != "predict"
     # of other procedures nA of n is not what proves the radius
     counts, p_lowers = (c.counts, c.p_lower) if name == "certify" else (None, None)
@@ -134,11 +134,17 @@ def write(c: Certificates) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _name(procedure: dict[str, Any]) -> str:
+    """Return the name of a procedure, with its rival where that is not CERTIFY's."""
+    name, rival = procedure.get("name", "certify"), procedure.get("rival", "single")
+    return name if rival == "single" else f"{name}_{rival}"
+
+
 def _words(header: dict[str, Any]) -> dict[str, str]:
     """Return what a table says beside its numbers; nothing for l2 radii of CERTIFY or
     classes of PREDICT."""
     procedure = header.get("procedure") or {}
-    method, name = header.get("method", "smoothing"), procedure.get("name", "certify")
+    method, name = header.get("method", "smoothing"), _name(procedure)
     found = {}
     if header.get("norm", "l2") != "l2":
         found["norm"] = header["norm"]

@@ -33,6 +33,8 @@ ROW_FIELDS = {
     "p_lower": 0,
     "counts": 1,
     "agreeing": 1,
+    "selection": 1,
+    "rivals": 1,
     "changed": 0,
     "logits": 1,
     "least_margins": 1,
@@ -40,7 +42,7 @@ ROW_FIELDS = {
     "distance": 0,
 }
 """The number of axes of each optional column of evidence."""
-COUNTED = ("counts", "agreeing", "changed")
+COUNTED = ("counts", "agreeing", "selection", "rivals", "changed")
 """Columns of evidence that hold whole numbers."""
 
 _LINES = 4096

@@ -11,7 +11,7 @@ from conftest import Golden, golden_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcert.certificates import procedures, sequential, statistics
+from jaxcert.certificates import looking, sequential, statistics
 
 
 @pytest.mark.golden("smoothing")
@@ -46,7 +46,7 @@ def test_all_procedures_are_the_golden_ones(file):
     np.testing.assert_allclose(lower, golden["cs_lower"], rtol=1e-9, atol=1e-11)
     for j in range(len(looks)):
         taken = np.where(np.arange(len(looks)) <= j, golden["union_counts"], -1)
-        union = procedures.sequence_lower(taken, looks, alpha, "union")
+        union = looking.sequence_lower(taken, looks, alpha, "union")
         np.testing.assert_allclose(union, golden["union_lower"][:, j], rtol=1e-9)
     assert golden.unread() == []
 

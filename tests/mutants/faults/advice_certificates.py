@@ -7,8 +7,8 @@ FOLDER = "jaxcert"
 FAULTS = [
     (
         "procedures: the mixture is advised the n of the union",
-        "certificates/procedures.py",
-        "while not radius_of(tail_if_all_agree(name, enough, alpha, bound)) > 0:",
+        "certificates/reach.py",
+        "while not radius_of(tail_if_all_agree(name, enough, each, bound)) > 0:",
         "while enough < 0:",
         "tests/test_advice_certificates.py::test_certificates",
     ),

@@ -149,9 +149,9 @@ FAULTS = [
     ),
     (
         "procedures: union without its correction",
-        "procedures.py",
-        "level = alpha / len(looks)",
-        "level = alpha",
+        "looking.py",
+        "level = np.asarray(alpha) / len(looks)",
+        "level = np.asarray(alpha)",
         f"{SEQUENTIAL}::test_all_procedures_are_the_golden_ones",
     ),
 ]

@@ -19,22 +19,22 @@ FAULTS = [
     (
         "recheck: a radius above that of its votes holds",
         "certificates/rechecking.py",
-        "(c.radius[rows] <= proven + rounding(c)) & (k <= n)",
-        "(c.radius[rows] <= proven + 1) & (k <= n)",
+        "(c.radius[rows] <= proven + rounding(c)) & (total <= n)",
+        "(c.radius[rows] <= proven + 1) & (total <= n)",
         f"{RECHECK}::test_radius_above_its_votes_fails",
     ),
     (
         "recheck: votes of the best class for the predicted one",
         "certificates/rechecking.py",
-        "counts[rows, c.predicted[rows]]\n    proven = radius_of",
-        "counts[rows].max(1)\n    proven = radius_of",
+        "._replace(selected=predicted)\n        return alone",
+        "\n        return alone",
         _CHANGED,
     ),
     (
         "recheck: predictions without a proof hold",
         "certificates/rechecking.py",
-        "holds = (proven > 0) & (c.radius[rows] <= proven + rounding(c)) & (k",
-        "holds = (proven >= 0) & (c.radius[rows] <= proven + rounding(c)) & (k",
+        "holds = (proven > 0) & (c.radius[rows] <= proven + rounding(c)) & (total",
+        "holds = (proven >= 0) & (c.radius[rows] <= proven + rounding(c)) & (total",
         f"{RECHECK}::test_prediction_without_a_proof_fails_even_at_radius_zero",
     ),
     (
@@ -89,8 +89,8 @@ FAULTS = [
     (
         "recheck: votes may jump between looks",
         "certificates/rechecking.py",
-        "(steps >= 0) & (steps <= size)",
-        "(steps >= -size) & (steps >= -size)",
+        "(~taken | ((steps >= 0) & (steps <= size))).all(1)\n    fits &= c.n",
+        "(~taken | ((steps >= -size) & (steps >= -size))).all(1)\n    fits &= c.n",
         f"{RECHECK}::test_votes_that_fall_or_jump_are_no_path",
     ),
     (

@@ -352,8 +352,8 @@ FAULTS = [
     (
         "certify: class of the votes that count",
         "procedures.py",
-        "selected = selection.argmax(1)\n    k = counts[rows, selected]",
-        "selected = counts.argmax(1)\n    k = counts[rows, selected]",
+        "    chosen = runner_up.choose(\n        rival, selection, n0=n0, n=n, alpha=alpha, radius_of=radius_of\n    )\n    k, other = chosen.votes(counts, n)",
+        "    chosen = runner_up.choose(\n        rival, counts, n0=n0, n=n, alpha=alpha, radius_of=radius_of\n    )\n    k, other = chosen.votes(counts, n)",
         _CERTIFY,
     ),
     (
@@ -366,8 +366,8 @@ FAULTS = [
     (
         "certify: answers at radius 0",
         "procedures.py",
-        "    return Decided(\n        selected,\n        radius > 0,\n        radius,\n        _once_per_count(",
-        "    return Decided(\n        selected,\n        radius >= 0,\n        radius,\n        _once_per_count(",
+        "    return Decided(\n        chosen.selected,\n        radius > 0,\n        radius,\n        statistics.once(",
+        "    return Decided(\n        chosen.selected,\n        radius >= 0,\n        radius,\n        statistics.once(",
         _CERTIFY,
     ),
     (
@@ -386,7 +386,7 @@ FAULTS = [
     ),
     (
         "radii: votes of the selection count",
-        "procedures.py",
+        "looking.py",
         "self._draw(rows, self._n0 + before, size)",
         "self._draw(rows, before, size)",
         _RADII,
@@ -400,16 +400,16 @@ FAULTS = [
     ),
     (
         "sequence: mixture at twice the level",
-        "procedures.py",
+        "looking.py",
         "sequential.mixture_lower(k, looks[j], alpha)",
         "sequential.mixture_lower(k, looks[j], 2 * alpha)",
         f"{STAGES}::test_a_sequence_ends_with_the_best_of_bounds_that_hold_together[mixture]",
     ),
     (
         "procedures: images without a vote have not failed",
-        "procedures.py",
-        "self._failed = selection.sum(1) == 0",
-        "self._failed = selection.sum(1) < 0",
+        "looking.py",
+        "self.failed = self.selection.sum(1) == 0",
+        "self.failed = self.selection.sum(1) < 0",
         f"{STAGES}::test_an_image_without_a_finite_vote_in_the_selection_has_failed",
     ),
     (
