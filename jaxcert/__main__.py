@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train",
     "certify": "certify",
     "report": "report",
+    "audit": "audit",
     "configs": "show_configs",
     "attack": "attack",
     "generate": "generate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import subprocess
@@ -12,8 +13,8 @@ import pytest
 
 import jaxcert
 from jaxcert import __main__ as commands
-from jaxcert import cli, show_configs
 from jaxcert import config as configs
+from jaxcert import show_configs
 from jaxcert.errors import InputError, exit_cleanly
 
 FOLDER = Path(jaxcert.__file__).parent
@@ -137,8 +138,8 @@ def test_help_says_of_every_option_what_it_is_and_what_it_defaults_to(
         found.append(parser)
         raise SystemExit
 
-    monkeypatch.setattr(cli.Parser, "parse_known_args", stop)
-    monkeypatch.setattr(cli.Parser, "parse_args", stop)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
     with pytest.raises(SystemExit):
         exit_cleanly(lambda: commands.main([command]))
     (parser,) = found

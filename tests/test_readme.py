@@ -183,6 +183,7 @@ WORK = {
     "report": "jaxcert.analysis.report.show",
     "report --study": "jaxcert.papers.study_report.show",
     "attack": "jaxcert.attacks.audit.attack",
+    "audit": "jaxcert.audit.audit",
     "generate": "jaxcert.image_generation.generate",
     "import_torch": "jaxcert.torch_import.workdir.import_torch",
     "convert": "jaxcert.data.write.convert",
@@ -235,7 +236,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.undo()
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
-        *"convert study quality".split()
+        *"convert study quality audit".split()
     }
 
 
