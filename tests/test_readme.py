@@ -184,6 +184,7 @@ WORK = {
     "report --study": "jaxcert.papers.study_report.show",
     "attack": "jaxcert.attacks.audit.attack",
     "audit": "jaxcert.audit.audit",
+    "bound": "jaxcert.api.files.open_records",
     "generate": "jaxcert.image_generation.generate",
     "import_torch": "jaxcert.torch_import.workdir.import_torch",
     "convert": "jaxcert.data.write.convert",
@@ -236,7 +237,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.undo()
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
-        *"convert study quality audit".split()
+        *"convert study quality audit bound".split()
     }
 
 

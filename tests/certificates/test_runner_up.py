@@ -11,7 +11,7 @@ import pytest
 from refusals import names
 from scipy import special
 
-from jaxcert import random_keys, records
+from jaxcert import bound, random_keys, records
 from jaxcert.analysis import facts, metrics
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificate import ABSTAIN, Certificates
@@ -611,3 +611,20 @@ def test_a_report_names_the_rival_and_a_constant_classifier_has_the_same():
         assert (n, sigma) == (2000, 1.0) and alpha == pytest.approx(level, 1e-12)
     again = bounding.again(made("certify", runner_up.SINGLE), "runner_up")
     assert "bounded again" in facts.describe(again.header)
+
+
+def test_a_finished_record_is_bounded_again_by_a_command(tmp_path, capsys):
+    c = made("certify", AUTO)
+    with records.Writer(tmp_path / "auto.jsonl", c.header) as writer:
+        writer.append(c)
+    given = [str(tmp_path / "auto.jsonl"), "--out", str(tmp_path / "single.jsonl")]
+    assert bound.main([*given, "--rival", "single"]) == 0
+    said = capsys.readouterr().out
+    found = records.load(tmp_path / "single.jsonl")
+    assert found.header["bounded_again"] == {"rival": "auto"}
+    np.testing.assert_array_equal(found.radius, bounding.again(c, "single").radius)
+    larger = int((found.radius > c.radius).sum())
+    assert f"{larger} of {len(c.index)} radii" in said
+    assert recheck(found).holds
+    assert bound.main([*given, "--rival", "single"]) == 2  # the file is there
+    assert "single.jsonl" in capsys.readouterr().err

@@ -119,6 +119,8 @@ def certificate(certify, row):
         procedure="certify",
         rho=0.05,
         bound="union",
+        rival="single",
+        buckets=0,
         noise="gaussian",
         norm="l2",
         chunk=0,

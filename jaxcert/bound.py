@@ -1,0 +1,56 @@
+"""Compute the radii of a finished record again from its votes, with another rival.
+
+    python -m jaxcert.bound runs/digits --rival=runner_up --out bounded.jsonl
+
+The record is one of smoothing by the procedure certify. The new record says in its header that
+it was bounded again, and its radii are true if the rival is not chosen by what comes out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxcert import cli
+from jaxcert.api import files
+from jaxcert.certificates import bounding, runner_up
+from jaxcert.errors import exit_cleanly
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit status."""
+    return exit_cleanly(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> None:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("record", help="record file, or the workdir that holds it")
+    parser.add_argument(
+        "--rival",
+        default="runner_up",
+        choices=runner_up.NAMES,
+        help="how the best of the other classes is bounded",
+    )
+    parser.add_argument(
+        "--buckets",
+        type=int,
+        default=0,
+        metavar="M",
+        help="buckets of the other classes, each bounded as one; 0: each class by itself",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="where the new record is written"
+    )
+    given = parser.parse_args(arguments)
+    before = files.open_records(given.record)
+    after = bounding.again(before, given.rival, given.buckets)
+    files.write_records(given.out, after)
+    print(
+        f"{given.out}: {np.sum(after.radius > before.radius):,} of {len(after.index):,} radii are "
+        f"larger, {np.sum(after.radius < before.radius):,} smaller; "
+        f"{np.sum(before.predicted < 0):,} images had no class, "
+        f"{np.sum(after.predicted < 0):,} have none now."
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
