@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from refusals import names
 
@@ -53,6 +53,10 @@ RANGES = {
 
 @pytest.mark.parametrize("guard,fits", RANGES.values(), ids=RANGES)
 @given(value=NUMBERS)
+@example(value=math.inf)
+@example(value=-math.inf)
+@example(value=0)
+@example(value=1)
 def test_exactly_the_range_passes(guard, fits, value):
     if fits(value):
         assert guard(lam=value) is None
