@@ -22,6 +22,7 @@ COMMANDS = {
     "attack": "attack",
     "generate": "generate",
     "import_torch": "import_torch",
+    "export": "export",
     "convert": "convert",
     "study": "study",
     "quality": "quality",

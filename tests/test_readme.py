@@ -185,6 +185,7 @@ WORK = {
     "attack": "jaxcert.attacks.audit.attack",
     "audit": "jaxcert.audit.audit",
     "bound": "jaxcert.api.files.open_records",
+    "export": "jaxcert.workdirs.weights.export",
     "generate": "jaxcert.image_generation.generate",
     "import_torch": "jaxcert.torch_import.workdir.import_torch",
     "convert": "jaxcert.data.write.convert",
@@ -237,7 +238,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.undo()
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
-        *"convert study quality audit bound".split()
+        *"convert study quality audit bound export".split()
     }
 
 

@@ -10,18 +10,23 @@ from jaxcert import sharding
 from jaxcert.errors import path_of
 from jaxcert.interfaces import Network
 from jaxcert.torch_import.network import network_of
+from jaxcert.workdirs import weights
 from jaxcert.workdirs.networks import open_network
 
 
 def load(workdir: str | Path) -> Network:
     """Return the network of a workdir that `jaxcert train` or `jaxcert import_torch` made: the
-    newest checkpoint, or the best one where the run's config says by what.
+    newest checkpoint, or the best one where the run's config says by what; or that of a file
+    that `jaxcert export` wrote.
 
     It is on all devices of this process. JAX's own setting of the precision of products stays
     as it is: `config.precision` of the run is not applied. Raises InputError for a workdir
     without a finished checkpoint, and for files that are damaged.
     """
-    return open_network(path_of(workdir, "workdir"), sharding.local_mesh())[0]
+    path = path_of(workdir, "workdir")
+    if path.is_file():
+        return weights.load(path)
+    return open_network(path, sharding.local_mesh())[0]
 
 
 def load_weights(

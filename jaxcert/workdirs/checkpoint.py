@@ -168,8 +168,29 @@ def selected_on(best: str) -> str:
 
 def network_digest(network: Network) -> str:
     """The digest that a checkpoint of this network has."""
-    evaluation = {"params": network.params, "state": network.state}
-    return digest({k: np.asarray(v) for k, v in _flatten(evaluation).items()})
+    return digest(arrays_of(network))
+
+
+def arrays_of(network: Network) -> dict[str, np.ndarray]:
+    """Return the arrays of a network by the names that a checkpoint gives them."""
+    flat = _flatten({"params": network.params, "state": network.state})
+    return {name: np.asarray(leaf) for name, leaf in flat.items()}
+
+
+def arranged(arrays: dict[str, np.ndarray], params, state, *, where: str) -> PyTree:
+    """Return {params, state} with the arrays in the places of these trees of shapes.
+    Raises InputError for arrays of other names, shapes or types."""
+    like = {"params": params, "state": state}
+    flat = _flatten(like)
+    found, wanted = _shapes(arrays), _shapes(flat)
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise InputError(
+                f"{where} is of another network than its model: {name} is "
+                f"{found.get(name)} there and {wanted.get(name)} in the model; export it again."
+            )
+        _check_type(where, "evaluation", name, arrays[name].dtype, flat[name].dtype)
+    return _unflatten(like, arrays)
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
