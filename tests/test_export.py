@@ -88,7 +88,7 @@ def test_the_file_is_read_by_the_package_safetensors(workdir, tmp_path):
     for name, array in was.items():
         np.testing.assert_array_equal(array, found[name], err_msg=name)
     # and the other way round
-    kinds = {k: np.ascontiguousarray(v) for k, v in KINDS.items()}
+    kinds = {k: np.array(v, order="C") for k, v in KINDS.items()}
     safetensors.save_file(kinds, out, {"x": "y"})
     assert_is(weights.read(out), KINDS)
 
