@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from jaxcert import config as configs
 from jaxcert import random_keys, sharding, version
-from jaxcert.certificate import NO_LABEL, Certificates, concatenate
+from jaxcert.certificate import ABSTAIN, NO_LABEL, Certificates, concatenate
 from jaxcert.certificates import inputs, smoothing
 from jaxcert.data import recorded, sources
 from jaxcert.errors import InputError, whole_from
@@ -29,7 +29,9 @@ class Prediction(NamedTuple):
     """The answer of a predictor for an image."""
 
     predicted: int
-    """the class; -1: it abstains, -2: the network's output is not finite"""
+    """the class; -1: it abstains, -2: the network's output is not finite. A deterministic
+    certificate abstains where the two largest logits are nearer to each other than what each of
+    them may be off, as only there can what is computed be another class than what is proven"""
     radius: float
     """no image at a smaller distance changes the class, in the norm of the certificate and the
     scale of [0, 1]; 0 without a class"""
@@ -119,6 +121,11 @@ def predictor(
     the image: call i draws noise of its own, and says of an image what row i of certify_images
     does. Whoever knows the seed and chooses the images can look for noise that errs, so give a
     secret seed where that matters. Raises InputError as certify_images, for `image`.
+
+    It runs the function that is certified: a deterministic network in float64, and a smoothed one
+    with products in the precision that JAX has when the predictor is made. Around an image with a
+    radius it never names another class, but for the probability alpha of each answer, while
+    `network.model.apply` in float32 can.
     """
     return Predictor(_certifier_of(network, certificate, settings), seed)
 
@@ -129,17 +136,35 @@ class Predictor:
     def __init__(self, certifier: Certifier, seed: int):
         self._certifier, self._seed = certifier, seed
         self._key, self._calls = _key(seed), itertools.count()
+        self._precision = jax.config.jax_default_matmul_precision
 
     def __call__(self, image: ArrayLike) -> Prediction:
         one = _array(image, "image")[None]
         one = _checked(one, "image", self._certifier.image_shape)
         label, index = np.zeros(1, np.int32), np.array([next(self._calls)])
-        rows = self._certifier.certify(self._key, one, label, index)
+        with jax.default_matmul_precision(self._precision):
+            rows = self._certifier.certify(self._key, one, label, index)
         predicted = int(rows.predicted[0])
+        if predicted >= 0 and not _sure(rows):
+            predicted = ABSTAIN
         return Prediction(predicted, float(rows.radius[0]), predicted < 0)
 
     def __repr__(self) -> str:
-        return f"Predictor({self._certifier!r}, seed={self._seed})"
+        runs_in = "float64"
+        if self._certifier.settings.get("alpha") != 0:
+            runs_in = f"products in {self._precision or 'default'} precision"
+        return f"Predictor({self._certifier!r}, {runs_in}, seed={self._seed})"
+
+
+def _sure(rows: Certificates) -> bool:
+    """Whether the class of a single row is the one of the exact function: its logit exceeds the
+    others by more than the error that two logits may have. Within the radius of another image the
+    exact function keeps its class by any margin above 0, which the computed one may miss."""
+    slack = rows.header.get("procedure", {}).get("logit_slack")
+    if rows.logits is None or slack is None:
+        return True
+    second, first = np.sort(rows.logits[0])[-2:]
+    return bool(first - second > 2 * slack)
 
 
 def smooth(
