@@ -39,13 +39,16 @@ def _run(given: argparse.Namespace) -> int:
     how = dict(form=given.format, radii=radii, out=given.out)
     if not given.study:
         how["baseline"] = given.baseline.split(",") if given.baseline else ()
+        how["familywise"] = given.familywise
         how |= {
             key: table_settings.parse(key, getattr(given, key))
             for key in table_settings.SETTINGS
         }
         return report.show(given.paths, **how)
     if unfit := [
-        f"--{k}" for k in ("baseline", *table_settings.SETTINGS) if getattr(given, k)
+        f"--{k}"
+        for k in ("baseline", "familywise", *table_settings.SETTINGS)
+        if getattr(given, k)
     ]:
         raise InputError(
             f"--study compares workdirs of its own accord: leave {unfit[0]} out."
@@ -84,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         "--baseline",
         metavar="NAME[,NAME]",
         help="records to compare with, one per sigma; default: those of the method gaussian",
+    )
+    parser.add_argument(
+        "--familywise",
+        metavar="NAME[=ALPHA]",
+        help="bonferroni or holm: radii from the same votes that are all true together with "
+        "probability 1 - ALPHA (default: the alpha of the record)",
     )
     for key, what in table_settings.SETTINGS.items():
         parser.add_argument(

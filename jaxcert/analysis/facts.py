@@ -146,6 +146,23 @@ def describe(header: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def wrong(entry: Entry) -> str:
+    """Say how many of a record's certificates may be wrong; '' where none can be, or where that
+    is not known."""
+    header, images = entry.certificates.header, entry.summary.images
+    alpha, held = header.get("alpha"), header.get("familywise")
+    if not alpha:
+        return ""
+    if not isinstance(held, dict):
+        return f"on average at most {alpha * images:.3g} of {images:,}: alpha times the images"
+    largest = held.get("largest")
+    upto = "" if largest is None else f" up to {radius_text(largest)}"
+    return (
+        f"none of the {held['images']:,} radii{upto}, with probability at least "
+        f"{1 - held['alpha']:.6g} ({held['name']})"
+    )
+
+
 def _rival(procedure: dict[str, Any]) -> list[str]:
     """Say how the probabilities of the other classes were bounded, if otherwise than by 1 -
     p_lower."""

@@ -28,6 +28,7 @@ from jaxcert.analysis.facts import (
     percent,
     published_percent,
     radius_text,
+    wrong,
 )
 from jaxcert.analysis.figures import (
     class_bars,
@@ -330,7 +331,10 @@ def _request(entry: Entry) -> dict[str, str]:
     c = entry.certificates
     header = c.header
     facts = {"procedure": describe(header)}
-    known = "method alpha sigma procedure format pairwise_bound config images".split()
+    if may := wrong(entry):
+        facts["wrong certificates"] = may
+    known = "method alpha sigma procedure format pairwise_bound config images"
+    known = f"{known} familywise".split()
     first = ("norm", "dataset", "split", "num_classes", "checkpoint")
     for key in (*first, *(k for k in header if k not in (*first, *known))):
         if header.get(key) not in (None, ""):

@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxcert import records
 from jaxcert.analysis import compare, configured, spreadsheet, table_settings, tables
+from jaxcert.analysis import familywise as families
 from jaxcert.analysis.facts import Entry, distinct
 from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import summary
@@ -64,14 +65,17 @@ def entries(
     sigma: Stated = None,
     alpha: Stated = None,
     n: Stated = None,
+    familywise: str | None = None,
 ) -> list[Entry]:
     """Read, measure, re-check and compare records of one norm.
 
     radii: where to state certified accuracy; by default those of the runs' configs,
     else a usual grid of the norm. baseline: names of records to compare with, one per sigma;
     by default those that the method gaussian trained. sigma, alpha, n: of tables, which do
-    not say them. Raises InputError if a record cannot be read, is empty, certifies in another
-    norm than the first, or contradicts the sigma, alpha or n that was given for it.
+    not say them. familywise: 'bonferroni' or 'holm', if wanted with '=ALPHA', for radii that all
+    hold together (familywise.py). Raises InputError if a record cannot be read, is empty,
+    certifies in another norm than the first, contradicts the sigma, alpha or n that was given for
+    it, or does not allow such radii.
     """
     names = _names(paths)
     certificates = [_load(path) for path in paths]
@@ -99,20 +103,24 @@ def entries(
     radii = distinct(radii)
     _check_names("--baseline", baseline, names)
     chosen = [names.index(name) for name in dict.fromkeys(baseline)]
+    checks = [table_settings.recheck_with_settings(c) for c in certificates]
+    if familywise is not None:
+        family = families.parse(familywise)
+        certificates = [families.together(c, family, radii[-1]) for c in certificates]
     against = compare.against(names, certificates, radii, chosen)
     return [
         Entry(
             name=name,
             certificates=c,
             summary=summary(c, radii),
-            recheck=table_settings.recheck_with_settings(c),
+            recheck=check,
             reference=configured.reference(config),
             against=difference,
             not_comparable=not_comparable,
             gradients=configured.gradients(path, c),
         )
-        for name, path, c, config, (difference, not_comparable) in zip(
-            names, paths, certificates, configs, against, strict=True
+        for name, path, c, check, config, (difference, not_comparable) in zip(
+            names, paths, certificates, checks, configs, against, strict=True
         )
     ]
 

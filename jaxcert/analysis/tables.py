@@ -33,6 +33,7 @@ from jaxcert.analysis.facts import (
     percent,
     published_percent,
     radius_text,
+    wrong,
 )
 from jaxcert.certificate import Certificates, certifies, share_is_known, tried
 
@@ -309,6 +310,8 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
     s, header = entry.summary, entry.certificates.header
     certified = certifies(entry.certificates)
     facts = [describe(header)]
+    if may := wrong(entry):
+        facts.append(f"wrong certificates: {may}")
     if (i := first_positive(s)) is not None:
         share = percent(s.wrong_certified[i])
         facts.append(

@@ -87,6 +87,7 @@ def write_report(
     sigma: float | Mapping[str, float] | None = None,
     alpha: float | Mapping[str, float] | None = None,
     n: float | Mapping[str, float] | None = None,
+    familywise: str | None = None,
 ) -> None:
     """Write a report on one or several records, every radius re-checked, to a file or, without
     `out`, to the terminal. Several are compared at the images that all have.
@@ -97,6 +98,8 @@ def write_report(
     radii: where to state certified accuracy, in the scale of [0, 1].
     baseline: names of the records to compare with, one for each sigma.
     sigma, alpha, n: of tables, which do not say them: one number, or one for each name.
+    familywise: bonferroni | holm, or with its alpha as holm=0.05: radii from the same votes that
+        are all true together, with probability 1 - alpha.
 
     Raises InputError for records that cannot be read or compared and, when all is written, for
     a radius that exceeds its evidence.
@@ -124,4 +127,5 @@ def write_report(
         sigma=sigma,
         alpha=alpha,
         n=n,
+        familywise=familywise,
     )
