@@ -236,7 +236,10 @@ def average_radius(entry: Entry) -> str:
     beside = [_OF_GRID] if tried(entry.certificates) is not None else []
     if s.acr_share is not None:
         beside.append(f"{percent(s.acr_share)} % of it is from p_lower > 0.99")
-    if s.trivial_acr is not None:
+    held = entry.certificates.header.get("familywise")
+    if isinstance(held, dict) and "largest" in held:
+        beside.append(f"no radius above {radius_text(held['largest'])} is claimed")
+    elif s.trivial_acr is not None:
         words = f"a constant classifier has {s.trivial_acr:.3f}"
         if math.isfinite(s.trivial_n):
             words += (
