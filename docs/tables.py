@@ -5,6 +5,7 @@ them is made here and never typed. NAME is one of
 
     runs, run FILE:ROW        all measured runs, or one of them, of benchmarks/results/runs.json
     ratios FILE               CPU seconds beside PyTorch, of a file of benchmarks/results
+    rivals FILE               certified accuracy by every rival from the same votes, likewise
     report, row               the report on docs/records/quickstart, and its first row
     any other                 a table of benchmarks/results/runs.json of this name
 
@@ -44,6 +45,8 @@ def table(name: str) -> str:
         return _block("json", _row())
     if kind == "ratios":
         return _ratios(json.loads((RESULTS / rest).read_text()))
+    if kind == "rivals":
+        return _rivals(json.loads((RESULTS / rest).read_text())["rows"])
     results = json.loads((RESULTS / "runs.json").read_text())
     if name == "runs":
         return _runs(results["runs"])
@@ -112,6 +115,21 @@ def _ratio(spread: dict[str, float] | None) -> str:
     digits = 2 if spread["median"] >= 0.1 else 3
     median, low, high = (f"{spread[k]:.{digits}f}" for k in ("median", "min", "max"))
     return f"{median} ({low} to {high})"
+
+
+def _rivals(rows: Iterable[dict[str, Any]]) -> str:
+    """Shares in percent; the row, its images and n stand at the first of the rivals."""
+    lines, radii = [], ()
+    for row in rows:
+        radii = row["radii"]
+        about = [f"`{row['row']}`", f"{row['images']:,}", f"{row['n']:,}"]
+        for rival, found in row["rivals"].items():
+            shares = [f"{share:.1f}" for share in found["certified"]]
+            shares += [f"{found['abstained']:.1f}", f"{found['average_radius']:.3f}"]
+            lines.append([*about, f"`{rival}`", *shares])
+            about = ["", "", ""]
+    head = ["config", "images", "n", "rival", *(f"{r:g}" for r in radii)]
+    return _markdown([*head, "without a class", "average radius"], lines)
 
 
 def _report() -> str:
