@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from refusals import names
 
 from jaxcert import attack, records, sharding
@@ -21,6 +23,7 @@ from jaxcert.certificate import certified_accuracy
 from jaxcert.certificates import run as certification
 from jaxcert.data import sources
 from jaxcert.errors import InputError
+from jaxcert.interfaces import Network
 from jaxcert.ops.images import unit
 from jaxcert.records import Certificates
 from jaxcert.training import loop
@@ -184,6 +187,62 @@ def test_network_without_lipschitz_constants_is_refused(tmp_path):
     loop.train(config, tmp_path)
     with pytest.raises(InputError, match="this network is not one: attack"):
         audits.attack(config, tmp_path)
+
+
+class Line:
+    """A line of progress that keeps what it is told."""
+
+    said = []
+
+    def __init__(self, what, total, unit):
+        self.total = total
+
+    def update(self, done):
+        self.said.append((done, self.total))
+
+
+def test_parts_are_searched_in_turn_and_what_is_found_not_at_larger_radii(monkeypatch):
+    """The class is that of the first pixel, which moves by the whole radius."""
+    searched = []
+
+    def search(params, state, keys, image, label, eps):
+        searched.append((image.shape, np.unique(np.asarray(eps)).tolist()))
+        away = np.zeros(image.shape)
+        away[:, 0, 0, 0] = np.asarray(eps)
+        return np.asarray(image) + away
+
+    Line.said = []
+    for name, value in dict(
+        _part=lambda: 5,
+        _search_of=lambda *_: search,
+        _classes_of=lambda *_: lambda image: (image[:, 0, 0, 0] > 0.55).astype(int),
+        _certified=lambda *_: {1: 0.9, 2: 0.6},
+        Progress=Line,
+    ).items():
+        monkeypatch.setattr(audits, name, value)
+    model = SimpleNamespace(
+        norm="linf",
+        num_classes=2,
+        image_shape=(2, 2, 1),
+        prepare=lambda _, state: state,
+    )
+    config = ConfigDict(dict(certify=dict(radii=(0.2, 0.7, 0.8))))
+    given = dict(workdir="", name=None, steps=1)
+    attacker = audits.attacker_of(
+        config, Network(model, {}, {}), sharding.data_mesh(), **given
+    )
+    image, index = np.zeros((12, 2, 2, 1)), np.arange(12)
+    image[3, 0, 0, 0] = 0.4
+    found = attacker.certify(jax.random.key(0), image, np.zeros(12), index)
+    # image 2 is lost just inside its radius, all others at the first one above 0.55
+    expected = np.full(12, 0.7)
+    expected[2], expected[3] = 0.6 * audits.INSIDE, 0.2
+    np.testing.assert_allclose(found.distance, expected, rtol=1e-6)
+    assert {shape for shape, _ in searched} == {(5, 2, 2, 1)}
+    assert len(searched) == 6 and max(max(eps) for _, eps in searched) < 0.71
+    done, total = zip(*Line.said, strict=True)
+    assert list(done) == sorted(done) and done[-1] == total[-1] == 48
+    assert len(set(done)) >= 6, "the line moves between images"
 
 
 def rows(index, predicted, label, radius=None, distance=None):

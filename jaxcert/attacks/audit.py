@@ -7,14 +7,16 @@ certified radius above the distance of an image found in another class is a bug.
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
@@ -26,6 +28,7 @@ from jaxcert.certificates import lipschitz, run
 from jaxcert.errors import InputError, one_of, own_file, whole_from
 from jaxcert.interfaces import Certifier, Model, Network
 from jaxcert.ops.images import unit
+from jaxcert.progress import Progress
 from jaxcert.workdirs import checkpoint
 
 DEFAULT = {"linf": "pgd", "l2": "apgd"}
@@ -51,7 +54,8 @@ def attack(
     """
     path = Path(out) if out else own_file(workdir, "attacks.jsonl")
     make = partial(attacker_of, workdir=workdir, name=name, steps=steps)
-    rows = run.run(config, workdir, path, make, what="attack")
+    first = min(_part(), config.certify.batch)
+    rows = run.run(config, workdir, path, make, what="attack", first=first)
     if rows.distance is None:  # nothing was found
         rows = rows._replace(distance=np.full(len(rows.index), np.nan))
     return rows
@@ -68,8 +72,8 @@ def attacker_of(
 ):
     """Return the attack at the radii of config.certify, as a Certifier of the radius 0.
 
-    Raises InputError for a network without Lipschitz constants, an unknown attack, or without
-    steps or radii.
+    An image that is found in another class is not attacked at larger radii. Raises InputError
+    for a network without Lipschitz constants, an unknown attack, or without steps or radii.
     """
     model = network.model
     name, radii = _asked(model, name, steps, config.certify.radii)
@@ -79,28 +83,43 @@ def attacker_of(
     own = _certified(workdir, config, model, mesh)
     largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
 
+    def searched(keys, pixels, predicted, eps):
+        """Return the distances [B] of images found in another class, nan for none."""
+        eps = np.minimum(eps, largest)
+        image = _split(pixels.astype(np.float32), mesh)
+        found = moved(params, state, keys, image, predicted, eps)
+        # float32 may have left the ball by a rounding: distances are below eps
+        found = _inside(np.asarray(found), pixels, eps * (1 - 1e-9), model.norm)
+        away = _distance(found - pixels, model.norm)
+        return np.where(classes(found) != predicted, away, np.nan)
+
     def attack_rows(key, image, label, index) -> Certificates:
         began, rows = time.perf_counter(), len(index)
         keys = jax.vmap(partial(jax.random.fold_in, key))(np.asarray(index))
-        predicted = classes(image)
         with jax.enable_x64(True):
             pixels = np.asarray(unit(image, dtype=jnp.float64))
-        aim, distance = np.maximum(predicted, 0), np.full(rows, np.nan)
-        tried = [np.full(rows, r) for r in radii]
+        size = -(-min(rows, _part()) // mesh.size) * mesh.size
+        predicted, distance = np.empty(rows, np.int32), np.full(rows, np.nan)
+        for part, these in _parts(np.arange(rows), size):
+            predicted[these] = classes(pixels[part])[: len(these)]
+        tried = np.tile(radii, (rows, 1))
         if own:
-            tried.append(INSIDE * np.array([own.get(int(i), 0.0) for i in index]))
-        for eps in tried:
-            eps = np.minimum(eps, largest)
-            found = moved(params, state, keys, unit(image), aim, eps)
-            # float32 may have left the ball by a rounding: distances are below eps
-            found = _inside(np.asarray(found), pixels, eps * (1 - 1e-9), model.norm)
-            lost = (classes(found) != predicted) & (predicted >= 0)
-            away = _distance(found - pixels, model.norm)
-            distance = np.fmin(distance, np.where(lost, away, np.nan))
+            inside = [INSIDE * own.get(int(i), 0.0) for i in index]
+            tried = np.sort(np.column_stack([tried, inside]))
+        line, done = Progress("search", tried.size, "images at a radius"), 0
+        for eps in tried.T:
+            left = np.flatnonzero((predicted >= 0) & np.isnan(distance) & (eps > 0))
+            done += rows - len(left)
+            for part, these in _parts(left, size):
+                given = keys[part], pixels[part], predicted[part], eps[part]
+                distance[these] = searched(*given)[: len(these)]
+                done += len(these)
+                line.update(done)
+        line.update(done)
         return Certificates(
             index=np.asarray(index, np.int64),
             label=np.asarray(label, np.int32),
-            predicted=predicted.astype(np.int32),
+            predicted=predicted,
             radius=np.zeros(rows),
             n=np.ones(rows, np.int64),
             seconds=np.full(rows, (time.perf_counter() - began) / max(rows, 1)),
@@ -117,6 +136,25 @@ def attacker_of(
         "procedure": dict(name=name, inside=len(own), steps=steps, radii=radii),
     }
     return Certifier(header, attack_rows)
+
+
+def _part() -> int:
+    """Return the most images that are searched at once: on a CPU few, which its caches hold and
+    after which the line of progress moves; elsewhere all of a batch."""
+    return 50 if jax.default_backend() == "cpu" else sys.maxsize
+
+
+def _parts(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows in parts of one size, of which the program is compiled once: (the part, the
+    last one filled up with its last row; its rows without those)."""
+    for start in range(0, len(rows), size):
+        these = rows[start : start + size]
+        yield np.pad(these, (0, size - len(these)), mode="edge"), these
+
+
+def _split(image: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Return the images, split over the devices."""
+    return jax.device_put(image, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def _asked(

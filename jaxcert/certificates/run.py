@@ -41,9 +41,18 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     return run(config, workdir, path, building.certifier_of, what="certify")
 
 
-def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str):
+def run(
+    config: ConfigDict,
+    workdir: str | Path,
+    path: Path,
+    make,
+    *,
+    what: str,
+    first: int | None = None,
+):
     """Write the rows of `make(config, network, mesh)` for the images of config.certify
-    to `path`, and return all rows of the file."""
+    to `path`, and return all rows of the file. first: the images of the first part, None: one
+    for each device."""
     chosen = config.certify
     data = config.data
     source = sources.open(
@@ -98,7 +107,7 @@ def run(config: ConfigDict, workdir: str | Path, path: Path, make, *, what: str)
         for rows in batches(
             todo,
             chosen.batch,
-            first=jax.device_count(),
+            first=first or jax.device_count(),
             sampled=certifier.header["alpha"] > 0,
         ):
             result = certifier.certify(

@@ -60,7 +60,7 @@ def loaded(request):
 
 
 def test_there_are_configs():
-    assert len(NAMES) >= 39
+    assert len(NAMES) >= 40
     assert {"quickstart", "lot/cifar10", "edm/imagenet64"} < set(NAMES)
 
 
