@@ -21,11 +21,17 @@ import sys
 from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
+OPTIONS: cli.Options = {
+    "--attack NAME": (
+        None,
+        "pgd or apgd (default: pgd for a network of linf, apgd for one of l2)",
+    ),
+    "--steps N": (100, "steps of the attack at each radius"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
-    args = cli.parse(
-        argv, __doc__, needs="workdir", record="attacks.jsonl", add=_options
-    )
+    args = cli.parse(argv, __doc__, OPTIONS, needs="workdir", record="attacks.jsonl")
     from jaxcert.attacks import audit
 
     attacks = audit.attack(
@@ -34,21 +40,6 @@ def main(argv: list[str] | None = None) -> int:
     held = audit.audit(args.workdir, attacks)
     print(audit.table(attacks, held, [float(r) for r in args.config.certify.radii]))
     return 0
-
-
-def _options(parser: cli.Parser) -> None:
-    parser.add_argument(
-        "--attack",
-        metavar="NAME",
-        help="pgd or apgd (default: pgd for a network of linf, apgd for one of l2)",
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=100,
-        metavar="N",
-        help="steps of the attack at each radius",
-    )
 
 
 if __name__ == "__main__":

@@ -24,30 +24,28 @@ import sys
 from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
+OPTIONS: cli.Options = {
+    "--config FILE[:ROW]": (
+        None,
+        "take the section certify of this config (default: that of the run)",
+    ),
+    "--radii R,R,...": (
+        None,
+        "certify at these radii alone, such as 0,0.25,36/255: a smoothed classifier by "
+        "certify.procedure=radii, the interval certificate instead of certify.radii",
+    ),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
     args = cli.parse(
-        argv, __doc__, needs="workdir", record="certificates.jsonl", add=_options
+        argv, __doc__, OPTIONS, needs="workdir", record="certificates.jsonl"
     )
     from jaxcert.analysis import report
     from jaxcert.certificates import run
 
     run.certify(args.config, args.workdir, out=args.out)
     return report.show([args.out or args.workdir])
-
-
-def _options(parser: cli.Parser) -> None:
-    parser.add_argument(
-        "--config",
-        metavar="FILE[:ROW]",
-        help="take the section certify of this config (default: that of the run)",
-    )
-    parser.add_argument(
-        "--radii",
-        metavar="R,R,...",
-        help="certify at these radii alone, such as 0,0.25,36/255: a smoothed classifier by "
-        "certify.procedure=radii, the interval certificate instead of certify.radii",
-    )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import argparse
 import logging
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
@@ -27,6 +27,9 @@ class _Help(
         return super()._get_help_string(action)
 
 
+Options = Mapping[str, tuple[Any, str]]
+"""Name and metavar of each option -> (default, help): see `Parser.add`."""
+
 EXAMPLES = {
     "--config": "configs/quickstart.py",
     "--workdir": "runs/quickstart",
@@ -39,10 +42,10 @@ class Parser(argparse.ArgumentParser):
     """A parser of one command, whose faults are InputErrors as all others are.
 
     doc: of the command's module, whose first line is the summary, and the rest what follows
-    the options.
+    the options. options: as of `add`.
     """
 
-    def __init__(self, doc: str, *, more: str = ""):
+    def __init__(self, doc: str, options: Options | None = None, *, more: str = ""):
         summary, _, epilog = doc.partition("\n")
         super().__init__(
             prog=program(),
@@ -51,6 +54,25 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Help,
             allow_abbrev=False,
         )
+        self.add(options or {})
+
+    def add(self, options: Options) -> None:
+        """Add options: the name and its metavar, `--count N`, -> (default, help). A type in
+        the default's place makes an option required; the default False makes a flag, one of
+        several values an option that takes them with commas between."""
+        for words, (default, what) in options.items():
+            name, _, metavar = words.partition(" ")
+            more: dict[str, Any] = {"metavar": metavar, "default": default}
+            if default is False:
+                more = {"action": "store_true"}
+            elif isinstance(default, type):
+                more = {"metavar": metavar, "required": True, "type": default}
+            elif isinstance(default, tuple):
+                more["type"] = _list_of(type(default[0]) if default else str)
+                more["default"] = ",".join(map(str, default))
+            elif default is not None:
+                more["type"] = type(default)
+            self.add_argument(name, help=what, **more)
 
     def error(self, message: str) -> NoReturn:
         _, required, missing = message.partition("arguments are required: ")
@@ -61,29 +83,66 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; --help lists what there is.")
 
 
+def _list_of(kind: type) -> Callable[[str], list[Any]]:
+    def parse(text):
+        values = [kind(part) for part in text.split(",")] if text else []
+        return list(dict.fromkeys(values))
+
+    parse.__name__ = f"list of {kind.__name__}"  # in argparse's errors
+    return parse
+
+
 ANY_VALUE = "\nAny value of the config: --config.section.key=value"
+
+_OF_CONFIG: Options = {
+    "--config FILE[:ROW]": (
+        str,
+        "the config: one of the package, such as lot/cifar10, or a file of yours; a row of it "
+        "after a colon",
+    ),
+    "--workdir DIR": (
+        None,
+        "where config, metrics and checkpoints are written (default: "
+        "runs/<folder>_<file>_<row> of the config)",
+    ),
+    "--tiny": (False, "run the same, shrunk to seconds by the config's section tiny"),
+}
+_OF_WORKDIR: Options = {"--workdir DIR": (str, "folder of a trained run")}
+
+
+def _of_record(name: str) -> Options:
+    return {
+        "--out FILE": (
+            None,
+            f"record file to write or continue (default: WORKDIR/{name})",
+        ),
+        "--tiny": (
+            False,
+            "take few images and samples: those of the config's tiny.certify, or ten images",
+        ),
+    }
 
 
 def parse(
     argv: list[str] | None,
     doc: str,
+    options: Options | None = None,
     *,
     needs: str,
     record: str = "",
-    add: Callable[[Parser], None] = lambda parser: None,
 ) -> argparse.Namespace:
     """Parse the arguments of a command that works on one config -> those of its options, with the
     resolved `config` and `workdir`.
 
-    needs: 'config' (a config file; workdir defaults to runs/<system_name>) or 'workdir' (whose
-    config.json is read). record: the record file of the workdir, for a command that writes one.
-    add: gives the parser the command's own options; of these `config` is the config of another
-    certificate, and `radii` those that it tries. Overrides are typed by the value they replace.
+    options: the command's own; of these `config` is the config of another certificate, and
+    `radii` those that it tries. needs: 'config' (a config file; workdir defaults to
+    runs/<system_name>) or 'workdir' (whose config.json is read). record: the record file of the
+    workdir, for a command that writes one. Overrides are typed by the value they replace.
     Raises InputError.
     """
-    parser = Parser(doc, more=ANY_VALUE)
-    add(parser)
-    _add_common(parser, needs, record)
+    parser = Parser(doc, options, more=ANY_VALUE)
+    parser.add(_OF_CONFIG if needs == "config" else _OF_WORKDIR)
+    parser.add(_of_record(record) if record else {})
     args, rest = parser.parse_known_args(argv)
     quiet()
     check_words(rest)
@@ -99,44 +158,6 @@ def parse(
         _try_radii(args.config.certify, args.radii, asked)
     configs.check(args.config, path)
     return args
-
-
-def _add_common(parser: Parser, needs: str, record: str) -> None:
-    if needs == "config":
-        parser.add_argument(
-            "--config",
-            required=True,
-            metavar="FILE[:ROW]",
-            help="the config: one of the package, such as lot/cifar10, or a file of yours; a "
-            "row of it after a colon",
-        )
-        parser.add_argument(
-            "--workdir",
-            metavar="DIR",
-            help="where config, metrics and checkpoints are written (default: "
-            "runs/<folder>_<file>_<row> of the config)",
-        )
-        parser.add_argument(
-            "--tiny",
-            action="store_true",
-            help="run the same, shrunk to seconds by the config's section tiny",
-        )
-        return
-    parser.add_argument(
-        "--workdir", required=True, metavar="DIR", help="folder of a trained run"
-    )
-    if record:
-        parser.add_argument(
-            "--out",
-            metavar="FILE",
-            help=f"record file to write or continue (default: WORKDIR/{record})",
-        )
-        parser.add_argument(
-            "--tiny",
-            action="store_true",
-            help="take few images and samples: those of the config's tiny.certify, or ten "
-            "images",
-        )
 
 
 def _of_workdir(args: argparse.Namespace, words: list[str]) -> ConfigDict:

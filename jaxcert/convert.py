@@ -15,25 +15,15 @@ from jaxcert.data import write
 from jaxcert.errors import exit_cleanly
 from jaxcert.locks import only_writer
 
+OPTIONS: cli.Options = {
+    "--generated FILE.npz": (str, "file with image and label"),
+    "--out FOLDER": (str, "where the shards and images.json are written"),
+    "--seed N": (0, "of the order of the images"),
+}
+
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--generated",
-        required=True,
-        metavar="FILE.npz",
-        help="file with image and label",
-    )
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="FOLDER",
-        help="where the shards and images.json are written",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the order of the images"
-    )
-    given = parser.parse_args(arguments)
+    given = cli.Parser(__doc__, OPTIONS).parse_args(arguments)
     with only_writer(given.out, option="--out"):
         count = write.convert(given.generated, given.out, seed=given.seed)
     print(f"{given.out} holds {count:,} images.")

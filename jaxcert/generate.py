@@ -19,54 +19,36 @@ import sys
 from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
+OPTIONS: cli.Options = {
+    "--workdir DIR": (str, "folder of a trained EDM"),
+    "--out FOLDER": (str, "where the shards and images.json are written or continued"),
+    "--count N": (int, "number of images in all"),
+    "--seed N": (0, "of all noise"),
+    "--batch N": (0, "images per call; 0: by the device"),
+    "--steps N": (18, "noise levels; 2N - 1 evaluations"),
+    "--sigma-min X": (0.002, "lowest noise level above 0"),
+    "--sigma-max X": (80.0, "highest noise level"),
+    "--rho X": (7.0, "exponent of the spacing of the levels"),
+    "--churn X": (0.0, "S_churn; 0: a deterministic sampler"),
+    "--churn-min X": (0.0, "S_min: no churn below it"),
+    "--churn-max X": (math.inf, "S_max: no churn above it"),
+    "--churn-noise X": (1.0, "S_noise: scale of the new noise"),
+    "--classifier DIR": (
+        "",
+        "folder of a trained classifier: sample without a class, and let it label the images",
+    ),
+}
+
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("--workdir", required=True, metavar="DIR", help="folder of a trained EDM")
-    add(
-        "--out",
-        required=True,
-        metavar="FOLDER",
-        help="where the shards and images.json are written or continued",
-    )
-    whole = dict(type=int, metavar="N")
-    add("--count", required=True, help="number of images in all", **whole)
-    add("--seed", default=0, help="of all noise", **whole)
-    add("--batch", default=0, help="images per call; 0: by the device", **whole)
-    add("--steps", default=18, help="noise levels; 2N - 1 evaluations", **whole)
-    number = dict(type=float, metavar="X")
-    add("--sigma-min", default=0.002, help="lowest noise level above 0", **number)
-    add("--sigma-max", default=80.0, help="highest noise level", **number)
-    add("--rho", default=7.0, help="exponent of the spacing of the levels", **number)
-    add("--churn", default=0.0, help="S_churn; 0: a deterministic sampler", **number)
-    add("--churn-min", default=0.0, help="S_min: no churn below it", **number)
-    add("--churn-max", default=math.inf, help="S_max: no churn above it", **number)
-    add("--churn-noise", default=1.0, help="S_noise: scale of the new noise", **number)
-    add(
-        "--classifier",
-        default="",
-        metavar="DIR",
-        help="folder of a trained classifier: sample without a class, and let it label the images",
-    )
-    given = parser.parse_args(arguments)
+    options = vars(cli.Parser(__doc__, OPTIONS).parse_args(arguments))
     cli.quiet()
     from jaxcert import image_generation
 
-    count = image_generation.generate(
-        given.workdir,
-        given.out,
-        count=given.count,
-        seed=given.seed,
-        steps=given.steps,
-        sigma_min=given.sigma_min,
-        sigma_max=given.sigma_max,
-        rho=given.rho,
-        churn=(given.churn, given.churn_min, given.churn_max, given.churn_noise),
-        classifier=given.classifier,
-        batch=given.batch,
-    )
-    print(f"{given.out} holds {count:,} images.")
+    names = "churn", "churn_min", "churn_max", "churn_noise"
+    churn = tuple(options.pop(name) for name in names)
+    count = image_generation.generate(churn=churn, **options)
+    print(f"{options['out']} holds {count:,} images.")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,13 @@ import sys
 from jaxcert import cli
 from jaxcert.errors import at_least, exit_cleanly, own_file
 
+OPTIONS: cli.Options = {
+    "--images N": (1000, "training images to look at, evenly over the set"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
-    args = cli.parse(argv, __doc__, needs="workdir", add=_options)
+    args = cli.parse(argv, __doc__, OPTIONS, needs="workdir")
     at_least(1, **{"--images": args.images})
     from jaxcert.papers import gradient_norms
 
@@ -36,16 +40,6 @@ def main(argv: list[str] | None = None) -> int:
     print(gradient_norms.table(found))
     print(f"wrote {path}", file=sys.stderr)
     return 0
-
-
-def _options(parser: cli.Parser) -> None:
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="training images to look at, evenly over the set",
-    )
 
 
 if __name__ == "__main__":

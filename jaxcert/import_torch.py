@@ -38,8 +38,16 @@ from jaxcert.torch_import.network import network_of
 __all__ = ["main", "network_of"]
 
 
+OPTIONS: cli.Options = {
+    "--state FILE": (
+        str,
+        "npz or safetensors file with the state dict; FILE:PART for one network of several",
+    ),
+}
+
+
 def main(argv: list[str] | None = None) -> None:
-    args = cli.parse(argv, __doc__, needs="config", add=_options)
+    args = cli.parse(argv, __doc__, OPTIONS, needs="config")
     from jaxcert.torch_import.workdir import import_torch
 
     network = import_torch(args.state, args.config, args.workdir)
@@ -47,15 +55,6 @@ def main(argv: list[str] | None = None) -> None:
     print(
         f"{args.workdir} has the network; next: python -m jaxcert.{command} --workdir "
         f"{args.workdir}"
-    )
-
-
-def _options(parser: cli.Parser) -> None:
-    parser.add_argument(
-        "--state",
-        required=True,
-        metavar="FILE",
-        help="npz or safetensors file with the state dict; FILE:PART for one network of several",
     )
 
 

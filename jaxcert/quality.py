@@ -28,67 +28,33 @@ from jaxcert import cli
 from jaxcert.data import sources
 from jaxcert.errors import exit_cleanly
 
+OPTIONS: cli.Options = {
+    "--generated PATH": (
+        str,
+        "folder of shards, or npz file of image (uint8) and label",
+    ),
+    "--data NAME": (str, f"data set: {sources.NAMES}"),
+    "--dir DIR": ("", "its archives (default: $JAXCERT_DATA or ~/.cache/jaxcert)"),
+    "--pad SIDE": (0, "zero-pad the data set's images to this side; 0: as they are"),
+    "--classifier WORKDIR": ("", "a trained classifier, which judges the labels"),
+    "--features MODULE:FUNCTION": (
+        "",
+        "function of images uint8 [B,H,W,C] -> features [B,D] (default: the pixels)",
+    ),
+    "--count N": (10_000, "draw at most N generated and N test images; 0: all"),
+    "--out FOLDER": (
+        "",
+        "for quality.json and images.png (default: <name>_quality beside the images)",
+    ),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--generated",
-        required=True,
-        metavar="PATH",
-        help="folder of shards, or npz file with image (uint8) and label",
-    )
-    parser.add_argument(
-        "--data", required=True, metavar="NAME", help=f"data set: {sources.NAMES}"
-    )
-    parser.add_argument(
-        "--dir",
-        default="",
-        metavar="DIR",
-        help="folder of the data set's archives (default: $JAXCERT_DATA or "
-        "~/.cache/jaxcert)",
-    )
-    parser.add_argument(
-        "--pad",
-        type=int,
-        default=0,
-        metavar="SIDE",
-        help="zero-pad the data set's images to this side; 0: as they are",
-    )
-    parser.add_argument(
-        "--classifier",
-        metavar="WORKDIR",
-        help="folder of a trained classifier that judges the labels",
-    )
-    parser.add_argument(
-        "--features",
-        metavar="MODULE:FUNCTION",
-        help="function of images uint8 [B,H,W,C] that returns features [B,D] (default: the pixels)",
-    )
-    parser.add_argument(
-        "--count",
-        type=int,
-        default=10_000,
-        metavar="N",
-        help="draw at most N generated and N test images; 0: all",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        help="where quality.json and images.png are written (default: <name>_quality beside "
-        "the images)",
-    )
-    given = parser.parse_args(argv)
+    options = vars(cli.Parser(__doc__, OPTIONS).parse_args(argv))
     cli.quiet()
     from jaxcert.papers import quality
 
-    options = vars(given)
-    path = options.pop("generated")
-    found, out = quality.look(path, options.pop("data"), **options)
-    print(
-        f"{path} beside {found['data']}, {found['training_images']:,} training images\n"
-    )
-    print(quality.table(found))
-    print(f"\nwrote {out / 'quality.json'} and {out / 'images.png'}")
+    quality.show(options.pop("generated"), options.pop("data"), **options)
     return 0
 
 

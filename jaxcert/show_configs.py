@@ -19,19 +19,16 @@ from jaxcert import cli
 from jaxcert import config as configs
 from jaxcert.errors import exit_cleanly
 
+OPTIONS: cli.Options = {"--tiny": (False, "print the same run, shrunk to seconds")}
+
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.Parser(__doc__, more=cli.ANY_VALUE)
+    parser = cli.Parser(__doc__, OPTIONS, more=cli.ANY_VALUE)
     parser.add_argument(
         "config",
         nargs="?",
         help="the packaged config or the file to print, a row of it after a colon "
         "(without it all of the package are listed)",
-    )
-    parser.add_argument(
-        "--tiny",
-        action="store_true",
-        help="print the same run, shrunk to seconds",
     )
     args, overrides = parser.parse_known_args(argv)
     cli.check_words(overrides)

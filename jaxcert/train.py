@@ -14,9 +14,21 @@ import sys
 from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
+OPTIONS: cli.Options = {
+    "--distributed HOST:PORT,N,I": (
+        None,
+        "train as process I of N, of which process 0 listens at HOST:PORT; auto asks the "
+        "cluster (default: one process)",
+    ),
+    "--distributed-wait SECONDS": (
+        300,
+        "how long to wait for the other processes at the start",
+    ),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
-    args = cli.parse(argv, __doc__, needs="config", add=_options)
+    args = cli.parse(argv, __doc__, OPTIONS, needs="config")
     if args.distributed:
         from jaxcert.training import processes
 
@@ -40,22 +52,6 @@ def main(argv: list[str] | None = None) -> int:
 
     run.certify(args.config, args.workdir)
     return report.show([args.workdir])
-
-
-def _options(parser: cli.Parser) -> None:
-    parser.add_argument(
-        "--distributed",
-        metavar="HOST:PORT,N,I",
-        help="train as process I of N, of which process 0 listens at HOST:PORT; auto asks the "
-        "cluster (default: one process)",
-    )
-    parser.add_argument(
-        "--distributed-wait",
-        metavar="SECONDS",
-        type=int,
-        default=300,
-        help="how long to wait for the other processes at the start",
-    )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ SETTINGS = {
     "alpha": "probability of a false certificate",
     "n": "samples per image",
 }
+OPTIONS = {
+    f"--{key} X|NAME=X[,NAME=X]": (None, f"{what}, for tables, which do not say it")
+    for key, what in SETTINGS.items()
+}
+"""Options of a command line for them, as `cli.Parser` takes them; `parse` reads their values."""
 
 
 def parse(key: str, text: str | None) -> Stated:

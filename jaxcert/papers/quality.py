@@ -78,6 +78,16 @@ def look(
     return found, out
 
 
+def show(path: str | Path, data: str, **how: Any) -> None:
+    """Print what `look` finds, and where it wrote it; arguments and errors as there."""
+    found, out = look(path, data, **how)
+    print(
+        f"{path} beside {found['data']}, {found['training_images']:,} training images\n"
+    )
+    print(table(found))
+    print(f"\nwrote {out / 'quality.json'} and {out / 'images.png'}")
+
+
 def measure(
     images: Source,
     train: Source,

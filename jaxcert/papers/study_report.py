@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxcert.analysis import configured, report, table_settings
 from jaxcert.errors import InputError
@@ -14,15 +15,21 @@ from jaxcert.papers.study_runs import TEST, TRAIN, Run, read
 def show(
     workdirs: Sequence[str | Path],
     *,
-    form: str = "text",
+    form: str | None = None,
     radii: Sequence[float] | None = None,
     out: str | Path | None = None,
+    **unfit: Any,
 ) -> int:
     """Print the report of `study`, or write it to `out`, and return 0, the exit status.
-    Raises InputError as `study`, and, after it is written, if a radius exceeds its
-    evidence."""
+    Raises InputError as `study`, for another option of a report, and, after it is written,
+    if a radius exceeds its evidence."""
+    for key, value in unfit.items():
+        if value:
+            raise InputError(
+                f"--study compares workdirs of its own accord: leave --{key} out."
+            )
     runs = _runs(workdirs)
-    report.write(_study_text(runs, form, radii), out)
+    report.write(_study_text(runs, form or "text", radii), out)
     for run in runs:
         for split, name in (("test", TEST), ("train", TRAIN)):
             if (c := getattr(run, split)) is not None:
