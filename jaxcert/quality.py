@@ -11,8 +11,7 @@ What is printed, for generated and for test images:
                         fewer images give a larger distance, so compare equal numbers.
     nearest training    median l2 distance to the nearest training image, pixels in
                         [0, 1]: far below that of test images means memorised images
-    close               share nearer than the closest 1 % of the test images are: about
-                        1 % for images as new as those
+    close               share nearer than the closest 1 % of test images: 1 % if as new
     copies, repeats     images equal to a training image; to an earlier one of the set
     classifier          share whose label a trained network of yours predicts (the network
                         itself, without noise), and its accuracy on test images
@@ -49,13 +48,12 @@ OPTIONS: cli.Options = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     options = vars(cli.Parser(__doc__, OPTIONS).parse_args(argv))
     cli.quiet()
     from jaxcert.papers import quality
 
     quality.show(options.pop("generated"), options.pop("data"), **options)
-    return 0
 
 
 if __name__ == "__main__":
