@@ -80,6 +80,12 @@ class Certificates(NamedTuple):
         return (self.predicted == self.label) & (self.label != NO_LABEL)
 
     @property
+    def procedure(self) -> dict[str, Any]:
+        """Return what the header says of the procedure; {} where it says nothing."""
+        found = self.header.get("procedure")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def labelled(self) -> bool:
         """Return whether the class of every image is known."""
         return not (self.label == NO_LABEL).any()
@@ -122,15 +128,13 @@ def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
 
 def certifies(c: Certificates) -> bool:
     """Return whether the record has radii; one of PREDICT has classes alone."""
-    procedure = c.header.get("procedure")
-    return not isinstance(procedure, dict) or procedure.get("name") != "predict"
+    return c.procedure.get("name") != "predict"
 
 
 def tried(c: Certificates) -> np.ndarray | None:
     """Return the radii, rising float64 [T], at which a record says what is certified if
     it tried some alone; None if it has the radius of every image."""
-    procedure = c.header.get("procedure")
-    given = procedure.get("radii") if isinstance(procedure, dict) else None
+    given = c.procedure.get("radii")
     if not isinstance(given, list | tuple) or not given:
         return None
     radii = [r for r in given if type(r) in (int, float)]

@@ -1,9 +1,9 @@
 """Print what certificates say, with every radius re-checked against its evidence.
 
 A PATH is a workdir, a record file, or a table of locuslab/smoothing. For one workdir
-report.html and report.csv are written into it as well. The exit status is not 0 if a radius
-exceeds its evidence. Several records are compared at the images that all have: the best at
-each radius, and the difference to Gaussian training at the same sigma.
+report.html and report.csv are written into it. The exit status is not 0 if a radius exceeds
+its evidence. Of several records the best at each radius is shown, at the images that all have,
+and the difference to Gaussian training at the same sigma.
 
   python -m jaxcert.report runs/lot --radii 0,36/255,72/255 --format csv
   python -m jaxcert.report gaussian.tsv macer.tsv --sigma 0.5 --alpha 0.001 --n 100000 \\
@@ -21,8 +21,7 @@ OPTIONS: cli.Options = {
     "--study": (False, "compare workdirs trained with and without generated images"),
     "--radii R,R,...": (
         None,
-        "state certified accuracy at these radii, such as 0,36/255,1 (default: those of the "
-        "runs' configs)",
+        "state the shares at these radii, such as 0,36/255,1 (default: those of the configs)",
     ),
     "--baseline NAME[,NAME]": (
         (),
@@ -48,10 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     return exit_cleanly(lambda: _run(**vars(parser.parse_args(argv))))
 
 
-def _run(paths, radii, study, sigma, alpha, n, **how) -> int:
+def _run(paths, radii, study, **how) -> int:
     how["radii"] = None if radii is None else cli.parse_radii(radii)
-    for key, text in dict(sigma=sigma, alpha=alpha, n=n).items():
-        how[key] = table_settings.parse(key, text)
+    how |= {key: table_settings.parse(key, how[key]) for key in table_settings.SETTINGS}
     if study:
         from jaxcert.papers import study_report
 

@@ -298,7 +298,7 @@ def test_certified_images_of_digits_hold_where_a_plain_network_breaks(
     attacks = audits.attack(config, tmp_path / "certified", steps=30)
     assert audits.audit(tmp_path / "certified", attacks)
     assert attacks.header["procedure"]["inside"] == len(c.index) == 797
-    median = metrics.median_radius(c)
+    median = metrics.summary(c, [0.0]).median_radius
     clean = certified_accuracy(c, [0])[0]
 
     plain = configs.load(str(CONFIGS / "smoothing" / "digits.py"))

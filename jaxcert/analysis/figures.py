@@ -18,19 +18,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import special
 
+from jaxcert.analysis import metrics
 from jaxcert.analysis.compare import difference, envelope
 from jaxcert.analysis.facts import radius_text
-from jaxcert.analysis.metrics import (
-    interval,
-    p_lower_survival,
-    per_class,
-    vote_probability,
-    vote_share,
-    votes_survival,
-)
-from jaxcert.analysis.tables import (
-    short_names,
-)
+from jaxcert.analysis.tables import short_names
 from jaxcert.certificate import (
     Certificates,
     certified_accuracy,
@@ -134,18 +125,16 @@ def p_lower_curves(names: Sequence[str], records: Sequence[Certificates]) -> str
     without the stretch that Phi^-1 gives them.
     """
     proven = r"p_{\mathrm{lower}}"
-    return _probability_curves(
-        names, records, vote_probability, p_lower_survival, proven
-    )
+    return _probability_curves(names, records, metrics.vote_probability, proven)
 
 
 def votes_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
     """Draw the same of k/N, the share of the votes, which is above p_lower; right as in Figure 3
     of Sun et al. (2024). Records of which `metrics.vote_share` is not known are left out."""
-    return _probability_curves(names, records, vote_share, votes_survival, "k/N")
+    return _probability_curves(names, records, metrics.vote_share, "k/N")
 
 
-def _probability_curves(names, records, values_of, survival, symbol: str) -> str:
+def _probability_curves(names, records, values_of, symbol: str) -> str:
     figure, panels = new_figure(2)
     short = short_names(names, 50)
     for i, (name, c) in enumerate(zip(names, records, strict=True)):
@@ -154,7 +143,7 @@ def _probability_curves(names, records, values_of, survival, symbol: str) -> str
             continue
         # the last one is above 1, where those that reach 1 have fallen, too
         p = np.append(_steps(values[c.correct]), np.nextafter(1.0, 2.0))
-        share = survival(c, p)
+        share = metrics.survival(c, values, p)
         for axes, y in zip(panels, (share, 1 - share), strict=True):
             _curve(axes, i, short[name], np.minimum(p, 1), y, len(c.index))
     labels = (rf"correct, ${symbol} \geq p$", rf"wrong, or ${symbol} < p$")
@@ -204,7 +193,7 @@ def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
     """Certified accuracy of every class, a bar per radius, the smallest behind the others."""
     figure, (axes,) = new_figure()
     radii = np.asarray(radii, np.float64)
-    found = per_class(c, radii)
+    found = metrics.per_class(c, radii)
     shown = _few(radii, found.certified)
     place = np.arange(len(found.label))
     for k, j in enumerate(shown):
@@ -282,7 +271,7 @@ def line_style(i: int):
 
 def _curve(axes: Axes, i: int, label: str, x, y, count: int) -> None:
     hue, dash = line_style(i)
-    low, high = interval(y, count)
+    low, high = metrics.interval(y, count)
     band = dict(step="pre", color=hue, alpha=0.22, linewidth=0)
     axes.fill_between(x, 100 * low, 100 * high, **band)
     style = dict(drawstyle="steps-pre", color=hue, linestyle=dash, linewidth=2)

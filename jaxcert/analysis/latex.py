@@ -14,21 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcert.analysis.facts import (
-    UNITS,
-    Entry,
-    describe,
-    evidence,
-    percent,
-    radius_text,
-)
-from jaxcert.analysis.tables import (
-    BEST,
-    best_marks,
-    best_name,
-    best_of,
-    notes,
-)
+from jaxcert.analysis import facts, tables
+from jaxcert.analysis.facts import UNITS, Entry, percent, radius_text
 
 _ESCAPED = {c: "\\" + c for c in "&%$#_{}"}
 _ESCAPED |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
@@ -50,11 +37,11 @@ def latex(entries: Sequence[Entry]) -> str:
     lines = [
         "% \\usepackage{booktabs, xcolor}",
         f"% certified accuracy in % at {norm} radius ({UNITS}), of the record's own images",
-        f"% bold: {BEST} of that sigma, where all have the same images",
+        f"% bold: {tables.BEST} of that sigma, where all have the same images",
         "% grey: worse than the baseline at the images that both have, and so is the whole "
         "95 % interval",
         *(f"% {_line(_comment(entry))}" for entry in entries),
-        *(f"% {_line(note)}" for note in notes(entries)),
+        *(f"% {_line(note)}" for note in tables.notes(entries)),
         f"\\begin{{tabular}}{{{'l' * (1 + noisy)}{'r' * len(radii)}r}}",
         r"\toprule",
         " & ".join(head) + r" \\",
@@ -65,7 +52,7 @@ def latex(entries: Sequence[Entry]) -> str:
         for cells in _rows(groups[sigma]):
             lines.append(" & ".join([named] * noisy + cells) + r" \\")
             named = ""
-    if (best := best_of(entries)) is not None:
+    if (best := tables.best_of(entries)) is not None:
         cells = [percent(s) if s > 0 else "--" for s in best.certified]
         lines += [
             r"\midrule",
@@ -73,7 +60,9 @@ def latex(entries: Sequence[Entry]) -> str:
         ]
         lines[-1] += r" \\"
         lines[-1] += " % by " + ", ".join(
-            "--" if winner < 0 else best_name([_line(e.name) for e in entries], best, i)
+            "--"
+            if winner < 0
+            else tables.best_name([_line(e.name) for e in entries], best, i)
             for i, winner in enumerate(best.winner)
         )
     lines.append(r"\bottomrule")
@@ -98,7 +87,7 @@ def _footnotes(entries: Sequence[Entry], constant: bool) -> list[str]:
 
 def _rows(group: Sequence[Entry]) -> list[list[str]]:
     rows = []
-    for entry, marked in zip(group, best_marks(group), strict=True):
+    for entry, marked in zip(group, tables.best_marks(group), strict=True):
         cells = []
         for i, share in enumerate(entry.summary.certified):
             cell = percent(share)
@@ -117,13 +106,13 @@ def _rows(group: Sequence[Entry]) -> list[list[str]]:
 
 def _comment(entry: Entry) -> str:
     s = entry.summary
-    text = f"{entry.name}: {describe(entry.certificates.header)}; {s.images} images, "
+    text = f"{entry.name}: {facts.describe(entry.certificates.header)}; {s.images} images, "
     text += f"abstained {percent(s.abstention)} %"
     if entry.against is not None:
         text += f"; baseline {entry.against.baseline}"
         text += f" at {entry.against.images} images"
     if entry.recheck.reason or not entry.recheck.holds:
-        text += f". {evidence(entry)}"
+        text += f". {facts.evidence(entry)}"
     return " ".join(text.split())
 
 

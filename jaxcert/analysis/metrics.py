@@ -98,35 +98,35 @@ class PerClass(NamedTuple):
 
 def summary(c: Certificates, radii: ArrayLike) -> Summary:
     """Return all numbers of a record at the given radii; the record must have a row."""
-    stated = 1.0 if certifies(c) else float("nan")
+    radii, count = np.asarray(radii, np.float64), len(c.index)
+    stated = 1.0 if certifies(c) else np.nan
     at = np.where(share_is_known(c, radii), 1.0, np.nan)
     certified = certified_accuracy(c, radii)
-    count = len(c.index)
     low, high = interval(certified, count)
-    alpha = c.header.get("alpha")
-    if c.header.get("format") == "tsv" and not alpha:
-        alpha = float("nan")
+    of_table = c.header.get("format") == "tsv"
+    alpha = c.header.get("alpha") or (np.nan if of_table else 0.0)
+    right = c.radius[c.correct] if c.correct.any() else np.array([np.nan])
+    wrong = c.radius[(c.predicted >= 0) & ~c.correct]
+    n0 = c.procedure.get("n0")
     return Summary(
         images=count,
-        radii=np.asarray(radii, np.float64),
+        radii=radii,
         certified=certified,
         certified_error=standard_error(certified, count),
         certified_low=low,
         certified_high=high,
-        certified_lower=certified_accuracy_lower_bound(
-            certified, count, alpha=alpha or 0.0
-        ),
-        wrong_certified=at * wrong_but_certified(c, radii) / count,
-        abstention=abstention_rate(c),
-        error=error_rate(c),
-        mean_radius=stated * mean_radius(c),
-        median_radius=stated * median_radius(c),
+        certified_lower=certified_accuracy_lower_bound(certified, count, alpha=alpha),
+        wrong_certified=at * (wrong >= radii[:, None]).sum(1) / count,
+        abstention=float(np.mean(c.predicted == ABSTAIN)),
+        error=float(np.mean(c.predicted == ERROR)),
+        mean_radius=stated * float(np.mean(right)),
+        median_radius=stated * float(np.median(right)),
         acr=stated * acr(c),
         acr_error=stated * float(np.std(c.radius * c.correct) / np.sqrt(count)),
         acr_share=acr_share(c),
         trivial_acr=trivial_acr(c),
         trivial_n=trivial_n(c),
-        changed=changed_share(c),
+        changed=float(c.changed.mean() / n0) if n0 and c.changed is not None else None,
         paper=None if c.radius_paper is None else paper(c, radii),
     )
 
@@ -137,24 +137,6 @@ def paper(c: Certificates, radii: ArrayLike) -> Paper:
     ratio = c.radius[some] / c.radius_paper[some] if some.any() else np.array([np.nan])
     theirs = certified_accuracy(c._replace(radius=c.radius_paper), radii)
     return Paper(theirs, float(np.median(ratio)), float(ratio.min()))
-
-
-def abstention_rate(c: Certificates) -> float:
-    """Return the share of images for which the procedure names no class."""
-    return float(np.mean(c.predicted == ABSTAIN))
-
-
-def error_rate(c: Certificates) -> float:
-    """Return the share of images that could not be evaluated, because of a NaN for
-    example."""
-    return float(np.mean(c.predicted == ERROR))
-
-
-def wrong_but_certified(c: Certificates, radii: ArrayLike) -> np.ndarray:
-    """Return how many images are certified at radius >= r for a class that is not the
-    label; int64 [R]."""
-    radius = c.radius[(c.predicted >= 0) & ~c.correct]
-    return (radius >= np.asarray(radii, np.float64)[:, None]).sum(1)
 
 
 def standard_error(share: ArrayLike, count: int) -> np.ndarray:
@@ -196,16 +178,6 @@ def certified_accuracy_lower_bound(
     return np.maximum(np.asarray(accuracy, np.float64) - false / count, 0.0)
 
 
-def mean_radius(c: Certificates) -> float:
-    """Return the mean radius of the correct images; nan if there is none."""
-    return float(np.mean(c.radius[c.correct])) if c.correct.any() else float("nan")
-
-
-def median_radius(c: Certificates) -> float:
-    """Return the median radius of the correct images; nan if there is none."""
-    return float(np.median(c.radius[c.correct])) if c.correct.any() else float("nan")
-
-
 def share_at_max_radius(c: Certificates) -> float:
     """Return the share of images at the largest radius of the record, where n limits
     it."""
@@ -227,15 +199,12 @@ def vote_probability(c: Certificates, *, sigma: float | None = None):
     return np.where(c.predicted >= 0, special.ndtr(c.radius / sigma), np.nan)
 
 
-def p_lower_survival(
-    c: Certificates, p: ArrayLike, *, sigma: float | None = None
-) -> np.ndarray:
-    """Share of images that are correct with p_lower >= p, p in [1/2, 1); float64 [P].
+def survival(c: Certificates, values: np.ndarray, p: ArrayLike) -> np.ndarray:
+    """Share of images that are correct with a value >= p, for each p; float64 [P].
 
-    This is the SURVIVAL form, that of the data released by Sun et al. (2024). sigma as in
-    `vote_probability`, which must not be None.
-    """
-    reached = np.sort(vote_probability(c, sigma=sigma)[c.correct])
+    values [N]: `vote_probability`, for the survival form of the data that Sun et al. (2024)
+    released, or `vote_share`: 1 minus that is their Figure 3."""
+    reached = np.sort(values[c.correct])
     below = np.searchsorted(reached, np.asarray(p, np.float64), side="left")
     return (len(reached) - below) / len(c.index)
 
@@ -264,14 +233,6 @@ def vote_share(c: Certificates) -> np.ndarray | None:
     else:
         return None
     return np.where(c.predicted >= 0, k / n, np.nan)
-
-
-def votes_survival(c: Certificates, p: ArrayLike) -> np.ndarray:
-    """Share of images that are correct with k/N >= p; float64 [P]. 1 minus it is Figure 3 of
-    Sun et al. (2024). `vote_share` must not be None."""
-    reached = np.sort(vote_share(c)[c.correct])
-    below = np.searchsorted(reached, np.asarray(p, np.float64), side="left")
-    return (len(reached) - below) / len(c.index)
 
 
 def per_class(c: Certificates, radii: ArrayLike) -> PerClass:
@@ -327,22 +288,10 @@ def trivial_n(c: Certificates) -> float | None:
     return n if n == np.inf else statistics.smallest_n_above(*given, least_tail(c, n))
 
 
-def changed_share(c: Certificates) -> float | None:
-    """Return the mean share of the n0 votes of an image that float32 instead of
-    bfloat16 changes."""
-    procedure = c.header.get("procedure")
-    n0 = procedure.get("n0") if isinstance(procedure, dict) else None
-    if c.changed is None or not n0:
-        return None
-    return float(c.changed.mean() / n0)
-
-
 def noise_of(c: Certificates) -> str:
     """Return the noise that was added to the images; tables do not say it and have
     Gaussian noise."""
-    procedure = c.header.get("procedure")
-    noise = procedure.get("noise") if isinstance(procedure, dict) else None
-    return str(noise or "gaussian")
+    return str(c.procedure.get("noise") or "gaussian")
 
 
 def _is_gaussian(c: Certificates) -> bool:
@@ -356,8 +305,7 @@ def certify_numbers(c: Certificates) -> tuple[int, float, float] | None:
     `statistics.max_radius` there, or what drawn noise shows (`least_tail`); other
     procedures stop earlier or prove less."""
     sigma, alpha, n = c.header.get("sigma"), c.header.get("alpha"), int(c.n.max())
-    procedure = c.header.get("procedure")
-    name = procedure.get("name") if isinstance(procedure, dict) else "certify"
+    name = c.procedure.get("name", "certify")
     if not (sigma and alpha and n and _is_gaussian(c) and name == "certify"):
         return None
     return n, alpha / _split(c), sigma
@@ -365,11 +313,9 @@ def certify_numbers(c: Certificates) -> tuple[int, float, float] | None:
 
 def _split(c: Certificates) -> int:
     """Return over how many bounds of one image alpha is divided where all votes agree."""
-    procedure = c.header.get("procedure")
-    procedure = procedure if isinstance(procedure, dict) else {}
-    if procedure.get("rival") != "runner_up":
+    if c.procedure.get("rival") != "runner_up":
         return 1
-    rival = runner_up.Rival("runner_up", procedure.get("buckets", 0))
+    rival = runner_up.Rival("runner_up", c.procedure.get("buckets", 0))
     return runner_up.bounds(rival, c.header.get("num_classes", 2))
 
 
@@ -378,10 +324,9 @@ def least_tail(c: Certificates, n: int | None = None) -> float:
     n or another; 0 for tables, whose noise others drew."""
     if c.header.get("format") == "tsv":
         return 0.0
-    procedure = c.header.get("procedure")
-    stated = procedure.get("least_tail") if isinstance(procedure, dict) else None
+    stated = c.procedure.get("least_tail") or 0.0
     n = int(c.n.max()) if n is None else n
-    return norms.least_tail_of(noise_of(c), n, c.header["alpha"], stated or 0.0)
+    return norms.least_tail_of(noise_of(c), n, c.header["alpha"], stated)
 
 
 def _largest_share(c: Certificates) -> float:

@@ -13,46 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert.analysis.facts import (
-    UNITS,
-    Entry,
-    average_radius,
-    certified_share,
-    changed_votes,
-    describe,
-    evidence,
-    first_positive,
-    gradient_norms,
-    mean_and_median,
-    paper_radii,
-    percent,
-    published_percent,
-    radius_text,
-    wrong,
-)
-from jaxcert.analysis.figures import (
-    class_bars,
-    difference_curves,
-    p_lower_curves,
-    radius_curves,
-    radius_theory,
-    votes_curves,
-)
-from jaxcert.analysis.metrics import (
-    certify_numbers,
-    least_tail,
-    per_class,
-    vote_probability,
-    vote_share,
-)
-from jaxcert.analysis.tables import (
-    BEST,
-    best_marks,
-    best_name,
-    best_of,
-    notes,
-    points,
-)
+from jaxcert.analysis import facts, figures, metrics, tables
+from jaxcert.analysis.facts import UNITS, Entry, percent, radius_text
 from jaxcert.certificate import certifies, share_is_known, tried
 
 NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
@@ -101,7 +63,7 @@ def page(entries: Sequence[Entry]) -> str:
         _checks(entries),
     ]
     parts += ["<h2>Certified accuracy</h2>", _accuracy_table(entries)]
-    best = best_of(entries)
+    best = tables.best_of(entries)
     caption = "Certified accuracy against radius. The band is the 95 % interval."
     if any(tried(c) is not None for c in records):
         caption += (
@@ -115,23 +77,23 @@ def page(entries: Sequence[Entry]) -> str:
             "with radii have: a line, of all the images of its record, can lie above it."
         )
     if any(map(certifies, records)):
-        parts.append(html_figure(radius_curves(names, records), caption))
+        parts.append(html_figure(figures.radius_curves(names, records), caption))
     parts += _best(entries) + _against(entries)
-    parts += [f'<p class="soft">{escape(note)}</p>' for note in notes(entries)]
-    if any(vote_probability(c) is not None for c in records):
+    parts += [f'<p class="soft">{escape(note)}</p>' for note in tables.notes(entries)]
+    if any(metrics.vote_probability(c) is not None for c in records):
         caption = (
             "Left: share of images that are correct with a vote probability proven to be p or "
             "more, p_lower ≥ p (the survival form). Right: 1 minus it, the distribution "
             "function."
         )
-        svg = p_lower_curves(names, records)
+        svg = figures.p_lower_curves(names, records)
         parts += ["<h2>Vote probabilities</h2>", html_figure(svg, caption)]
-        if any(vote_share(c) is not None for c in records):
+        if any(metrics.vote_share(c) is not None for c in records):
             caption = (
                 "The same of k/N, the share of the votes, of which p_lower is the lower bound. "
                 "Right: the form of Figure 3 of Sun et al. (2024)."
             )
-            parts.append(html_figure(votes_curves(names, records), caption))
+            parts.append(html_figure(figures.votes_curves(names, records), caption))
         parts += _theory(entries)
     parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
     parts += map(_config, entries)
@@ -153,14 +115,14 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 
 def _best(entries: Sequence[Entry]) -> list[str]:
-    best, radii = best_of(entries), entries[0].summary.radii
+    best, radii = tables.best_of(entries), entries[0].summary.radii
     if best is None:
         return []
     rows = [
         [
             radius_text(r),
             percent(share),
-            escape(best_name([e.name for e in entries], best, i)),
+            escape(tables.best_name([e.name for e in entries], best, i)),
         ]
         for i, (r, share) in enumerate(zip(radii, best.certified, strict=True))
         if best.winner[i] >= 0
@@ -194,7 +156,7 @@ def _against(entries: Sequence[Entry]) -> list[str]:
     parts = ["<h2>Against the baseline</h2>", html_table(head, rows, caption)]
     names = [e.name for e in entries]
     at = [names.index(e.against.baseline) if e.against else None for e in entries]
-    svg = difference_curves(names, [e.certificates for e in entries], at)
+    svg = figures.difference_curves(names, [e.certificates for e in entries], at)
     parts.append(
         html_figure(svg, "The same at every radius; the band is the 95 % interval.")
     )
@@ -202,7 +164,7 @@ def _against(entries: Sequence[Entry]) -> list[str]:
 
 
 def _difference(entry: Entry, i: int) -> str:
-    value, _, interval = points(entry.against, i).partition(" ")
+    value, _, interval = tables.points(entry.against, i).partition(" ")
     value = value.replace("-", "−")
     if entry.against.worse[i]:
         value = f'<span class="bad">▼ {value}</span>'
@@ -212,9 +174,9 @@ def _difference(entry: Entry, i: int) -> str:
 def _theory(entries: Sequence[Entry]) -> list[str]:
     settings = set()
     for c in (e.certificates for e in entries):
-        if known := certify_numbers(c):
+        if known := metrics.certify_numbers(c):
             n, alpha, sigma = known
-            settings.add((float(f"{sigma:.6g}"), alpha, n, least_tail(c)))
+            settings.add((float(f"{sigma:.6g}"), alpha, n, metrics.least_tail(c)))
     if not settings:
         return []
     caption = (
@@ -222,7 +184,7 @@ def _theory(entries: Sequence[Entry]) -> list[str]:
         "that a small gain of p is worth. The dot is the most that n votes can prove: at the "
         "right end the average radius is made, whatever the other images do."
     )
-    return [html_figure(radius_theory(sorted(settings)), caption)]
+    return [html_figure(figures.radius_theory(sorted(settings)), caption)]
 
 
 _NOTE = (
@@ -238,9 +200,9 @@ def _lead(entry: Entry) -> str:
     s, header = entry.summary, entry.certificates.header
     data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
     parts = []
-    first = first_positive(s)
+    first = facts.first_positive(s)
     for i in [0] if first is None else sorted({0, first}):
-        radius, share = s.radii[i], certified_share(s, i)
+        radius, share = s.radii[i], facts.certified_share(s, i)
         if share == "--":
             continue
         within = f"provably so within {_norm([entry])} radius {radius_text(radius)}"
@@ -260,14 +222,14 @@ def _checks(entries: Sequence[Entry]) -> str:
     else:
         kind = "" if any(check.reason for check in checks) else "good"
     names = [f"{e.name}: " if len(entries) > 1 else "" for e in entries]
-    lines = [escape(n + evidence(e)) for n, e in zip(names, entries, strict=True)]
+    lines = [escape(n + facts.evidence(e)) for n, e in zip(names, entries, strict=True)]
     return f'<p class="check {kind}">{"<br>".join(lines)}</p>'
 
 
 def _accuracy_table(entries: Sequence[Entry]) -> str:
     """Return a table with radii as rows, which suits a phone; a record alone gets more
     columns."""
-    alone, best = len(entries) == 1, best_marks(entries)
+    alone, best = len(entries) == 1, tables.best_marks(entries)
     head = ["radius"]
     columns = [[radius_text(r) for r in entries[0].summary.radii]]
     for entry, marked in zip(entries, best, strict=True):
@@ -277,7 +239,9 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
         if entry.reference is not None:
             shares = (entry.reference.certified.get(float(r)) for r in s.radii)
             head.append("published")
-            columns.append(["" if v is None else published_percent(v) for v in shares])
+            columns.append(
+                ["" if v is None else facts.published_percent(v) for v in shares]
+            )
         if alone and entry.certificates.header.get("alpha"):
             head.append("at least*")
             columns.append([percent(v) for v in s.certified_lower])
@@ -292,7 +256,7 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
         f"{_norm(entries)} radius in {UNITS}."
     )
     if best.any():
-        caption += f" Bold: {BEST}."
+        caption += f" Bold: {tables.BEST}."
     if "at least*" in head:
         caption += (
             " * With 99.9 % probability on these images, as every certificate may be "
@@ -312,7 +276,7 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
 def _shares(entry: Entry, best: np.ndarray) -> list[str]:
     cells = []
     for i, marked in enumerate(best):
-        share, _, error = certified_share(entry.summary, i).partition(" ")
+        share, _, error = facts.certified_share(entry.summary, i).partition(" ")
         cell = f"{share} <small>{error}</small>" if error else share
         cells.append(f"<b>{cell}</b>" if marked else cell)
     return cells
@@ -320,31 +284,31 @@ def _shares(entry: Entry, best: np.ndarray) -> list[str]:
 
 def _facts(entries: Sequence[Entry], facts_of: Any) -> str:
     """Return a table with names as rows and records as columns."""
-    facts = [facts_of(entry) for entry in entries]
-    labels = list(dict.fromkeys(label for one in facts for label in one))
+    found = [facts_of(entry) for entry in entries]
+    labels = list(dict.fromkeys(label for one in found for label in one))
     head = ["", *(escape(e.name) for e in entries)] if len(entries) > 1 else []
-    rows = [[k, *(escape(one.get(k, "")) for one in facts)] for k in labels]
+    rows = [[k, *(escape(one.get(k, "")) for one in found)] for k in labels]
     return html_table(head, rows, kind="facts")
 
 
 def _request(entry: Entry) -> dict[str, str]:
     c = entry.certificates
     header = c.header
-    facts = {"procedure": describe(header)}
-    if may := wrong(entry):
-        facts["wrong certificates"] = may
+    found = {"procedure": facts.describe(header)}
+    if may := facts.wrong(entry):
+        found["wrong certificates"] = may
     known = "method alpha sigma procedure format pairwise_bound config images"
     known = f"{known} familywise".split()
     first = ("norm", "dataset", "split", "num_classes", "checkpoint")
     for key in (*first, *(k for k in header if k not in (*first, *known))):
         if header.get(key) not in (None, ""):
-            facts[key.replace("_", " ")] = _plain(header[key])
-    facts["images"] = f"{len(c.index):,}"
+            found[key.replace("_", " ")] = _plain(header[key])
+    found["images"] = f"{len(c.index):,}"
     if c.n.max() > 1:
-        facts["samples per image"] = f"{c.n.mean():,.0f}"
+        found["samples per image"] = f"{c.n.mean():,.0f}"
     if not np.isnan(c.seconds).any():  # some tables do not say
-        facts["time per image"] = f"{c.seconds.mean():.3g} s"
-    return facts
+        found["time per image"] = f"{c.seconds.mean():.3g} s"
+    return found
 
 
 def _config(entry: Entry) -> str:
@@ -358,25 +322,25 @@ def _config(entry: Entry) -> str:
 
 def _numbers(entry: Entry) -> dict[str, str]:
     s = entry.summary
-    facts = {"abstained": f"{percent(s.abstention)} %"}
+    found = {"abstained": f"{percent(s.abstention)} %"}
     if s.error:
-        facts["could not be evaluated"] = f"{percent(s.error)} %"
+        found["could not be evaluated"] = f"{percent(s.error)} %"
     if not certifies(entry.certificates):
-        return facts
-    if (i := first_positive(s)) is not None:
+        return found
+    if (i := facts.first_positive(s)) is not None:
         share = percent(s.wrong_certified[i])
-        facts[f"certified at {radius_text(s.radii[i])} for a wrong class"] = (
+        found[f"certified at {radius_text(s.radii[i])} for a wrong class"] = (
             f"{share} %"
         )
-    facts["radius of correct images"] = mean_and_median(entry)
+    found["radius of correct images"] = facts.mean_and_median(entry)
     if s.paper:
-        facts["by the estimates of the paper"] = paper_radii(entry)
+        found["by the estimates of the paper"] = facts.paper_radii(entry)
     if s.changed is not None:
-        facts["votes"] = changed_votes(entry)
+        found["votes"] = facts.changed_votes(entry)
     if entry.gradients:
-        facts["gradient norms of training images"] = gradient_norms(entry)
-    facts["average radius over all images"] = average_radius(entry)
-    return facts
+        found["gradient norms of training images"] = facts.gradient_norms(entry)
+    found["average radius over all images"] = facts.average_radius(entry)
+    return found
 
 
 def _classes(entry: Entry, *, opened: bool) -> str:
@@ -384,10 +348,15 @@ def _classes(entry: Entry, *, opened: bool) -> str:
     if not certifies(entry.certificates):
         average = []
     radii = radii[share_is_known(entry.certificates, radii)]
-    table = per_class(entry.certificates, radii)
+    table = metrics.per_class(entry.certificates, radii)
     head = ["class", "images", *(radius_text(r) for r in radii), *average]
     rows = [
-        [str(label), str(count), *map(percent, shares), *[f"{acr:.3f}"] * len(average)]
+        [
+            str(label),
+            str(count),
+            *map(percent, shares),
+            *[f"{acr:.3f}"] * len(average),
+        ]
         for label, count, shares, acr in zip(*table, strict=True)
     ]
     body = html_table(
@@ -398,7 +367,7 @@ def _classes(entry: Entry, *, opened: bool) -> str:
         caption = (
             "The same; a bar for each radius, the smallest radius behind the others."
         )
-        svg = class_bars(entry.name, entry.certificates, radii)
+        svg = figures.class_bars(entry.name, entry.certificates, radii)
         body += html_figure(svg, caption)
     mark = " open" if opened and few else ""
     return f"<details{mark}><summary>{escape(entry.name)}</summary>{body}</details>"

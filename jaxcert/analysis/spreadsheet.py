@@ -14,23 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxcert.analysis import metrics, tables
 from jaxcert.analysis.compare import Difference
-from jaxcert.analysis.facts import (
-    Entry,
-    radius_text,
-)
-from jaxcert.analysis.metrics import (
-    p_lower_survival,
-    per_class,
-    share_at_max_radius,
-    vote_probability,
-    vote_share,
-    votes_survival,
-)
-from jaxcert.analysis.tables import (
-    best_marks,
-    best_of,
-)
+from jaxcert.analysis.facts import Entry, radius_text
 from jaxcert.errors import InputError
 
 PROBABILITIES = (*np.arange(50, 100) / 100, 0.999, 0.9999)
@@ -40,7 +26,7 @@ def csv(entries: Sequence[Entry]) -> str:
     """Return one row per record. low, high: 95 % interval of the share. at_least: what
     holds with 99.9 % although each certificate may fail with alpha. best: as
     `tables.best_marks`."""
-    marks = None if best_of(entries) is None else best_marks(entries)
+    marks = None if tables.best_of(entries) is None else tables.best_marks(entries)
     return _written(_row(entry, i, marks) for i, entry in enumerate(entries))
 
 
@@ -50,7 +36,7 @@ def csv_classes(entries: Sequence[Entry]) -> str:
     for entry in entries:
         radii = entry.summary.radii
         for label, images, shares, acr in zip(
-            *per_class(entry.certificates, radii), strict=True
+            *metrics.per_class(entry.certificates, radii), strict=True
         ):
             row = {"record": entry.name, "class": int(label), "images": int(images)}
             # nan where the record says nothing of that radius
@@ -68,12 +54,13 @@ def csv_votes(entries: Sequence[Entry]) -> str:
     rows = []
     for entry in entries:
         c = entry.certificates
-        if vote_probability(c) is None:
+        probability, share = metrics.vote_probability(c), metrics.vote_share(c)
+        if probability is None:
             continue
-        proven = p_lower_survival(c, PROBABILITIES)
+        proven = metrics.survival(c, probability, PROBABILITIES)
         counted = [None] * len(PROBABILITIES)
-        if vote_share(c) is not None:
-            counted = votes_survival(c, PROBABILITIES).tolist()
+        if share is not None:
+            counted = metrics.survival(c, share, PROBABILITIES).tolist()
         for p, share, votes in zip(PROBABILITIES, proven, counted, strict=True):
             row = {"record": entry.name, "p": float(p)}
             row |= {"correct_with_p_lower": float(share), "correct_with_votes": votes}
@@ -118,7 +105,7 @@ def _row(entry: Entry, position: int, best: np.ndarray | None) -> dict[str, Any]
         row[f"best_{at}"] = None if best is None else bool(best[position, i])
         row |= _difference(entry.against, i, at)
     row |= {
-        "share_at_max_radius": share_at_max_radius(entry.certificates),
+        "share_at_max_radius": metrics.share_at_max_radius(entry.certificates),
         "mean_radius": s.mean_radius,
         "median_radius": s.median_radius,
         "radius_by_paper": s.paper.median_ratio if s.paper else None,

@@ -9,32 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from jaxcert.analysis.compare import (
-    Difference,
-    Envelope,
-    envelope,
-    rivals,
-    why_not_comparable,
-)
-from jaxcert.analysis.facts import (
-    UNITS,
-    Entry,
-    average_radius,
-    certified_share,
-    changed_votes,
-    describe,
-    evidence,
-    first_positive,
-    gradient_norms,
-    in_words,
-    mean_and_median,
-    outwards,
-    paper_radii,
-    percent,
-    published_percent,
-    radius_text,
-    wrong,
-)
+from jaxcert.analysis import compare, facts
+from jaxcert.analysis.compare import Difference, Envelope
+from jaxcert.analysis.facts import UNITS, Entry, percent, radius_text
 from jaxcert.certificate import Certificates, certifies, share_is_known, tried
 
 _NAME_WIDTH = 20
@@ -71,8 +48,8 @@ def best_of(entries: Sequence[Entry]) -> Envelope | None:
     if len(_certifying(entries)) < 2:
         return None
     records, radii = [e.certificates for e in entries], entries[0].summary.radii
-    best = envelope(records, radii)
-    return best and best._replace(rivals=rivals(records, radii, best))
+    best = compare.envelope(records, radii)
+    return best and best._replace(rivals=compare.rivals(records, radii, best))
 
 
 def best_name(names: Sequence[str], best: Envelope, i: int) -> str:
@@ -91,16 +68,17 @@ def notes(entries: Sequence[Entry]) -> list[str]:
     found = []
     kept = _certifying(entries)
     if len(kept) > 1 and best_of(entries) is None:
+        not_comparable = compare.why_not_comparable
         pairs = ((e, f) for i, e in enumerate(kept) for f in kept[i + 1 :])
         reasons = (
             f"{e.name} has {why}"
             for e, f in pairs
-            if (why := why_not_comparable(e.certificates, f.certificates, f.name))
+            if (why := not_comparable(e.certificates, f.certificates, f.name))
         )
         why = next(reasons, "no image is in all of them")
         found.append(f"No best record at each radius is shown: {why}.")
     for reason in dict.fromkeys(e.not_comparable for e in entries if e.not_comparable):
-        named = in_words([e.name for e in entries if e.not_comparable == reason])
+        named = facts.in_words([e.name for e in entries if e.not_comparable == reason])
         found.append(f"No difference to a baseline is shown for {named}: {reason}.")
     compared = found or any(e.against is not None for e in entries)
     for e in entries:
@@ -117,7 +95,7 @@ def _not_read(header: dict) -> str:
     columns, count = header.get("not_read", []), header.get("comments", 0)
     parts = []
     if columns:
-        parts.append(f"the column{'s' * (len(columns) > 1)} {in_words(columns)}")
+        parts.append(f"the column{'s' * (len(columns) > 1)} {facts.in_words(columns)}")
     if count:
         parts.append(f"{count} comment{'s' * (count > 1)}")
     many = len(columns) + count > 1
@@ -130,7 +108,9 @@ def untried(name: str, c: Certificates, radii: np.ndarray) -> list[str]:
     known, left = tried(c), radii[~share_is_known(c, radii)]
     if known is None or not len(left):
         return []
-    known, left = (in_words([radius_text(r) for r in some]) for some in (known, left))
+    known, left = (
+        facts.in_words([radius_text(r) for r in some]) for some in (known, left)
+    )
     return [
         f"{name} tried the radii {known} alone and does not say what is certified at {left}: "
         "`jaxcert.certify --radii R,R --out FILE` tries others."
@@ -142,7 +122,7 @@ def points(against: Difference, i: int) -> str:
     end of -0.0 is below 0; '--' where there is none."""
     if math.isnan(against.difference[i]):
         return "--"
-    low, high = outwards(against.low[i], against.high[i])
+    low, high = facts.outwards(against.low[i], against.high[i])
     value = round(100 * against.difference[i], 1) + 0.0  # not -0.0
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
@@ -267,13 +247,13 @@ def _cells(entries: Sequence[Entry], i: int, best: np.ndarray) -> list[str]:
     rows = []
     for entry, marked in zip(entries, best, strict=True):
         s = entry.summary
-        cell = certified_share(s, i)
+        cell = facts.certified_share(s, i)
         if best.any():
             cell += "*" if marked[i] else " "
         rows.append(cell)
         if entry.reference is not None:
             share = entry.reference.certified.get(float(s.radii[i]))
-            text = "" if share is None else published_percent(share)
+            text = "" if share is None else facts.published_percent(share)
             rows.append(text.ljust(len(cell)))
     return rows
 
@@ -309,32 +289,32 @@ def aligned(columns: list[list[str]]) -> list[str]:
 def _paragraph(entry: Entry, width: int) -> list[str]:
     s, header = entry.summary, entry.certificates.header
     certified = certifies(entry.certificates)
-    facts = [describe(header)]
-    if may := wrong(entry):
-        facts.append(f"wrong certificates: {may}")
-    if (i := first_positive(s)) is not None:
+    said = [facts.describe(header)]
+    if may := facts.wrong(entry):
+        said.append(f"wrong certificates: {may}")
+    if (i := facts.first_positive(s)) is not None:
         share = percent(s.wrong_certified[i])
-        facts.append(
+        said.append(
             f"certified at {radius_text(s.radii[i])} for a wrong class: {share} %"
         )
     if s.error:
-        facts.append(f"could not be evaluated: {percent(s.error)} %")
+        said.append(f"could not be evaluated: {percent(s.error)} %")
     if certified:
-        facts.append(f"radius of the correct images: {mean_and_median(entry)}")
+        said.append(f"radius of the correct images: {facts.mean_and_median(entry)}")
     if s.paper:
-        facts.append(f"by the estimates of the paper: {paper_radii(entry)}")
+        said.append(f"by the estimates of the paper: {facts.paper_radii(entry)}")
     if s.changed is not None:
-        facts.append(changed_votes(entry))
+        said.append(facts.changed_votes(entry))
     if entry.gradients:
-        facts.append(f"gradient norms of training images: {gradient_norms(entry)}")
-    facts.append(evidence(entry))
+        said.append(f"gradient norms of training images: {facts.gradient_norms(entry)}")
+    said.append(facts.evidence(entry))
     if entry.reference is not None:
-        facts.append(f"published: {entry.reference.source}")
+        said.append(f"published: {entry.reference.source}")
     if certified:
-        average = average_radius(entry)
-        facts.append(f"average radius (never compare by it alone): {average}")
+        average = facts.average_radius(entry)
+        said.append(f"average radius (never compare by it alone): {average}")
     lines = [entry.name]
-    for fact in facts:
+    for fact in said:
         lines += textwrap.wrap(
             fact, width, initial_indent="  ", subsequent_indent="    "
         )

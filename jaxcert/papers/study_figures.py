@@ -16,9 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcert.analysis.facts import (
-    radius_text,
-)
+from jaxcert.analysis.facts import radius_text
 from jaxcert.analysis.figures import INK, NORMS, as_svg, line_style, new_figure
 from jaxcert.papers.study_groups import Cell, Study, in_order
 from jaxcert.papers.study_numbers import (

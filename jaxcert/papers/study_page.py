@@ -25,11 +25,7 @@ from jaxcert.analysis.facts import (
 from jaxcert.analysis.latex import escape_latex
 from jaxcert.analysis.page import NORMS, document, html_figure, html_table
 from jaxcert.analysis.recheck import why_not
-from jaxcert.analysis.tables import (
-    aligned,
-    blocks,
-    untried,
-)
+from jaxcert.analysis.tables import aligned, blocks, untried
 from jaxcert.papers.study_figures import figures
 from jaxcert.papers.study_groups import Cell, Study
 from jaxcert.papers.study_numbers import (

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcert import records
-from jaxcert.analysis.facts import (
-    Reference,
-)
+from jaxcert.analysis.facts import Reference
 from jaxcert.certificate import ATTACKS, Certificates, certifies
 from jaxcert.errors import InputError
 

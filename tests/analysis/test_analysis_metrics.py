@@ -68,9 +68,12 @@ class TestPublishedLog:
         assert (np.diff(c.index) == expected["index_step"]).all()
         for function, name in (
             (lambda c: certificate.certified_accuracy(c, [0])[0], "clean_accuracy"),
-            (metrics.abstention_rate, "abstain_rate"),
+            (lambda c: metrics.summary(c, [0.0]).abstention, "abstain_rate"),
             (metrics.acr, "acr"),
-            (metrics.median_radius, "median_radius_of_correct"),
+            (
+                lambda c: metrics.summary(c, [0.0]).median_radius,
+                "median_radius_of_correct",
+            ),
             (metrics.share_at_max_radius, "fraction_at_max_radius"),
         ):
             assert function(c) == pytest.approx(expected[name], abs=EXACT), name
@@ -94,7 +97,9 @@ class TestPublishedLog:
         # the file's last key, 1.000, is p = 0.9999 printed with three digits
         p = [min(float(p), 0.9999) for p in expected["p_lower_survival"]]
         published = list(expected["p_lower_survival"].values())
-        ours = metrics.p_lower_survival(c, p, sigma=expected["sigma"])
+        ours = metrics.survival(
+            c, metrics.vote_probability(c, sigma=expected["sigma"]), p
+        )
         np.testing.assert_allclose(ours, published, rtol=0, atol=EXACT)
 
     def test_average_radius_per_class_is_reproduced(self, expected, c):
@@ -123,23 +128,26 @@ def test_golden_logs_are_there():
 def test_abstentions_errors_and_wrong_classes_are_not_certified():
     ours = certificate.certified_accuracy(MIXED, [0.0, 0.5, 0.75, 1.0, 1.5])
     np.testing.assert_allclose(ours, np.array([3, 2, 1, 1, 0]) / 6)
-    assert metrics.abstention_rate(MIXED) == pytest.approx(1 / 6)
-    assert metrics.error_rate(MIXED) == pytest.approx(1 / 6)
+    found = metrics.summary(MIXED, [0.0])
+    assert found.abstention == pytest.approx(1 / 6)
+    assert found.error == pytest.approx(1 / 6)
 
 
 def test_wrong_but_certified_counts_wrong_classes_only():
-    assert metrics.wrong_but_certified(MIXED, [0.0, 2.0, 2.1]).tolist() == [1, 1, 0]
+    found = metrics.summary(MIXED, [0.0, 2.0, 2.1]).wrong_certified
+    assert found.tolist() == [1 / 6, 1 / 6, 0]
 
 
 def test_average_radius_counts_wrong_images_as_zero():
     assert metrics.acr(MIXED) == pytest.approx(1.5 / 6)
-    assert metrics.mean_radius(MIXED) == pytest.approx(0.5)
-    assert metrics.median_radius(MIXED) == pytest.approx(0.5)
+    found = metrics.summary(MIXED, [0.0])
+    assert found.mean_radius == found.median_radius == pytest.approx(0.5)
 
 
 def test_radius_of_no_correct_image_is_nan():
     c = certificates([(0, 1, 1.0), (0, -1, 0.0)])
-    assert np.isnan(metrics.mean_radius(c)) and np.isnan(metrics.median_radius(c))
+    found = metrics.summary(c, [0.0])
+    assert np.isnan(found.mean_radius) and np.isnan(found.median_radius)
 
 
 def test_share_of_average_radius_counts_easy_images():
@@ -245,11 +253,8 @@ def test_vote_probability_is_the_column_where_there_is_one():
     np.testing.assert_allclose(from_radius[:2], stats.norm.cdf([1, 0.5]))
     assert np.isnan(from_radius[2])
     column = c._replace(p_lower=np.array([0.99, 0.6, 0.4, 0.99]))
-    assert metrics.p_lower_survival(column, [0.5, 0.7, 0.99]).tolist() == [
-        0.5,
-        0.25,
-        0.25,
-    ]
+    found = metrics.survival(column, metrics.vote_probability(column), [0.5, 0.7, 0.99])
+    assert found.tolist() == [0.5, 0.25, 0.25]
     # uniform noise has another radius at the same p, other norms another one of Gaussian
     uniform = dict(
         sigma=0.5, norm="l1", procedure=dict(name="certify", noise="uniform")
@@ -277,9 +282,9 @@ def test_share_of_changed_votes_is_of_the_selection():
     changed = dict(changed=np.array([1, 0, 2, 1, 0, 0]))
     header = MIXED.header | dict(procedure=dict(name="certify", n0=10, n=1000))
     c = MIXED._replace(header=header, **changed)
-    assert metrics.changed_share(c) == pytest.approx(4 / 60)
-    assert metrics.changed_share(c._replace(changed=None)) is None
-    assert metrics.changed_share(MIXED._replace(**changed)) is None
+    assert metrics.summary(c, [0.0]).changed == pytest.approx(4 / 60)
+    assert metrics.summary(c._replace(changed=None), [0.0]).changed is None
+    assert metrics.summary(MIXED._replace(**changed), [0.0]).changed is None
 
 
 @pytest.mark.parametrize("count", [1, 3, 100, 797])
@@ -360,7 +365,8 @@ class TestVoteShare:
             self.record(),  # recovered from the radius
         ):
             np.testing.assert_array_equal(metrics.vote_share(c), expected)
-        found = metrics.votes_survival(self.record(counts=counts), [0.6, 0.9, 1.0])
+        c = self.record(counts=counts)
+        found = metrics.survival(c, metrics.vote_share(c), [0.6, 0.9, 1.0])
         np.testing.assert_array_equal(found, [5 / 6, 4 / 6, 1 / 6])
 
     def test_they_are_recovered_from_three_digits_of_a_radius(self):
