@@ -16,29 +16,28 @@ from jaxcert.certificates import bounding, runner_up
 from jaxcert.errors import exit_cleanly
 
 
+OPTIONS: cli.Options = {
+    "--buckets M": (
+        0,
+        "buckets of the other classes, each bounded as one; 0: each class by itself",
+    ),
+    "--out FILE": (str, "where the new record is written"),
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit status."""
     return exit_cleanly(lambda: _run(arguments))
 
 
 def _run(arguments: list[str] | None) -> None:
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, OPTIONS)
     parser.add_argument("record", help="record file, or the workdir that holds it")
     parser.add_argument(
         "--rival",
         default="runner_up",
         choices=runner_up.NAMES,
         help="how the best of the other classes is bounded",
-    )
-    parser.add_argument(
-        "--buckets",
-        type=int,
-        default=0,
-        metavar="M",
-        help="buckets of the other classes, each bounded as one; 0: each class by itself",
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="FILE", help="where the new record is written"
     )
     given = parser.parse_args(arguments)
     before = files.open_records(given.record)

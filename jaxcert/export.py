@@ -18,21 +18,21 @@ from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
 
+OPTIONS: cli.Options = {
+    "--out FILE": (
+        None,
+        "safetensors or npz file to write (default: WORKDIR/weights.safetensors)",
+    ),
+}
+
+
 def main(argv: list[str] | None = None) -> None:
-    args = cli.parse(argv, __doc__, needs="workdir", add=_options)
+    args = cli.parse(argv, __doc__, OPTIONS, needs="workdir")
     from jaxcert.workdirs import weights
 
     out = args.out or Path(args.workdir) / "weights.safetensors"
     entry = weights.export(args.config, args.workdir, out)
     print(f"{out} has the network {entry['digest']}; sha256 {entry['sha256']}.")
-
-
-def _options(parser: cli.Parser) -> None:
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help="safetensors or npz file to write (default: WORKDIR/weights.safetensors)",
-    )
 
 
 if __name__ == "__main__":

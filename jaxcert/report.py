@@ -6,8 +6,7 @@ its evidence. Of several records the best at each radius is shown, at the images
 and the difference to Gaussian training at the same sigma.
 
   python -m jaxcert.report runs/lot --radii 0,36/255,72/255 --format csv
-  python -m jaxcert.report gaussian.tsv macer.tsv --sigma 0.5 --alpha 0.001 --n 100000 \\
-      --baseline gaussian --format latex --out compared.tex
+  python -m jaxcert.report gaussian.tsv macer.tsv --sigma 0.5 --format latex --out both.tex
   python -m jaxcert.report --study runs/lot_* --format html --out study.html
 """
 

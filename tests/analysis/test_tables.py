@@ -46,7 +46,9 @@ FIGURES = (
 def undrawn(monkeypatch):
     """Pages without their figures, which take most of their time."""
     for name in FIGURES:
-        monkeypatch.setattr(f"jaxcert.analysis.figures.{name}", lambda *_, **__: "<svg/>")
+        monkeypatch.setattr(
+            f"jaxcert.analysis.figures.{name}", lambda *_, **__: "<svg/>"
+        )
 
 
 @pytest.mark.parametrize(
