@@ -15,7 +15,6 @@ from jaxcert.api import files
 from jaxcert.certificates import bounding, runner_up
 from jaxcert.errors import exit_cleanly
 
-
 OPTIONS: cli.Options = {
     "--buckets M": (
         0,

@@ -17,7 +17,6 @@ from pathlib import Path
 from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
-
 OPTIONS: cli.Options = {
     "--out FILE": (
         None,
