@@ -17,6 +17,7 @@ COMMANDS = {
     "certify": "certify",
     "report": "report",
     "audit": "audit",
+    "recertify": "recertify",
     "bound": "bound",
     "configs": "show_configs",
     "attack": "attack",

@@ -21,12 +21,7 @@ holm (Holm 1979, step-down): claims are made up to a largest radius r alone. Beg
 
 Which of the two, alpha and r must not depend on what comes out.
 
-R_i(a) of each procedure: `certify` and `two_stage` have a bound of a number of votes that was
-fixed before these were drawn (by the pilot), and `sequence` bounds that hold at all looks
-together, at any level, whenever it stopped. The bounds of other classes keep their shares of the
-level, and what the votes of the selection choose stays chosen. `predict` claims a class, the
-radius 0. `radii` stops each image at the boundary of its own alpha, so its votes say little at
-another level.
+R_i(a) is that of `certificates/claims.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.certificate import ABSTAIN, Certificates
-from jaxcert.certificates import looking, procedures, rechecking, runner_up, statistics
+from jaxcert.certificates import claims, rechecking
 from jaxcert.errors import InputError, one_of, within
 
 NAMES = ("bonferroni", "holm")
@@ -105,7 +100,7 @@ def together(c: Certificates, family: Family, largest: float) -> Certificates:
             f"{c.header.get('method', 'no method')} has none: certify with alpha / N, N the number "
             "of images, which is Bonferroni."
         )
-    if name not in _EVIDENCE:
+    if name not in claims.PROCEDURES:
         each = rechecking.alpha_of(c) / len(c.index)
         raise InputError(
             f"--familywise cannot be computed for procedure {name}, which stops each image at the "
@@ -116,14 +111,14 @@ def together(c: Certificates, family: Family, largest: float) -> Certificates:
     alpha = own if family.alpha is None else family.alpha
     within("(0, 0.3]", **{"--familywise": alpha})
     rows = np.flatnonzero(c.predicted >= 0)
-    evidence = _EVIDENCE[name](c, rows)
+    proven_at = claims.of(c, rows)
     count = len(c.index)
     radii, level = step_down(
-        lambda level: evidence(level / own)[0], count, alpha, family.name, largest
+        lambda level: proven_at(level / own).radius, count, alpha, family.name, largest
     )
     proven, p_lower = np.zeros(count), np.full(count, np.inf)
     proven[rows] = np.maximum(radii, 0.0)
-    p_lower[rows] = evidence(level / own)[1]
+    p_lower[rows] = proven_at(level / own).p_lower
     predicted = c.predicted.copy()
     predicted[rows[radii < 0]] = ABSTAIN
     held: dict[str, Any] = dict(name=family.name, alpha=alpha, images=count)
@@ -135,77 +130,3 @@ def together(c: Certificates, family: Family, largest: float) -> Certificates:
         p_lower=None if c.p_lower is None else np.minimum(c.p_lower, p_lower),
         header=c.header | dict(alpha=level, familywise=held),
     )
-
-
-def _fixed(n_of: Callable[[Certificates, np.ndarray], np.ndarray]):
-    """Of procedures with a number of votes that these do not change."""
-
-    def evidence(c: Certificates, rows: np.ndarray):
-        n = n_of(c, rows)
-        chosen, fits = rechecking.chosen(c, rows)
-        counts = rechecking.column(c, "counts")[rows]
-        fits &= (n > 0) & (counts.sum(1) <= n)
-        k, rival = chosen.votes(counts, n)
-        used, radius_of = (
-            np.maximum(n, np.maximum(k + rival, 1)),
-            rechecking.radius_of(c),
-        )
-
-        def at(share: float):
-            level = chosen.level * share
-            radius = runner_up.radius(k, rival, used, chosen.both, level, radius_of)
-            p_lower = statistics.clopper_pearson_lower(k, used, level)
-            return np.where(fits & (radius > 0), radius, -1.0), p_lower
-
-        return at
-
-    return evidence
-
-
-def _sequence(c: Certificates, rows: np.ndarray):
-    looks, bound = rechecking.looks(c), str(rechecking.procedure(c).get("bound"))
-    one_of(("union", "mixture"), bound=bound)
-    agreeing, fits = rechecking.path(c, rows, looks)
-    chosen, holds = rechecking.chosen(c, rows)
-    both, radius_of = chosen.both, rechecking.radius_of(c)
-    fits &= holds
-    if both.any():
-        others, grow = rechecking.rival_path(c, rows, looks, chosen)
-        fits &= ~both | grow
-
-    def at(share: float):
-        level, p_upper = chosen.level * share, np.ones(len(rows))
-        p_lower = looking.sequence_lower(agreeing, looks, level, bound)
-        if both.any():
-            p_upper = looking.sequence_upper(others, looks, level, bound)
-        radius = runner_up.of_bounds(1 - p_lower, p_upper, both, radius_of)
-        return np.where(fits & (radius > 0), radius, -1.0), p_lower
-
-    return at
-
-
-def _predict(c: Certificates, rows: np.ndarray):
-    counts = rechecking.column(c, "counts")[rows]
-    second, first = np.sort(counts, 1)[:, -2:].T
-    fits = counts[np.arange(len(rows)), c.predicted[rows]] == first
-    fits &= rechecking.has_all_samples(c, rows)
-    p = statistics.predict_pvalue(first, second)
-
-    def at(share: float):
-        says = fits & (p <= rechecking.alpha_of(c) * share)
-        return np.where(says, 0.0, -1.0), np.zeros(len(rows))
-
-    return at
-
-
-_EVIDENCE = {
-    # a number of votes that was asked for, whatever the row says that it has
-    "certify": _fixed(
-        lambda c, rows: np.where(rechecking.has_all_samples(c, rows), c.n[rows], 0)
-    ),
-    "two_stage": _fixed(lambda c, rows: c.n[rows] - procedures.PILOT),
-    "sequence": _sequence,
-    "predict": _predict,
-}
-"""Procedure -> (record, rows) -> function of the share of the record's alpha that gives the radii
-and the bounds p_lower of these rows."""

@@ -4,6 +4,7 @@ FOLDER = "jaxcert"
 
 PREDICTOR = "tests/test_predictor.py"
 FAMILYWISE = "tests/analysis/test_familywise.py"
+RECERTIFY = "tests/test_recertify.py"
 
 FAULTS = [
     (
@@ -44,13 +45,13 @@ FAULTS = [
     (
         "familywise: a share of alpha for the images with a class alone",
         "analysis/familywise.py",
-        "evidence(level / own)[0], count, alpha",
-        "evidence(level / own)[0], len(rows), alpha",
+        "proven_at(level / own).radius, count, alpha",
+        "proven_at(level / own).radius, len(rows), alpha",
         f"{FAMILYWISE}::test_a_record_of_certify",
     ),
     (
         "familywise: bounds of other classes at the whole level",
-        "analysis/familywise.py",
+        "certificates/claims.py",
         "        level = chosen.level * share\n            radius",
         "        level = rechecking.alpha_of(c) * share + 0 * chosen.level\n            radius",
         f"{FAMILYWISE}::test_of_every_procedure_the_evidence_proves_it_at_the_smaller_level",
@@ -64,7 +65,7 @@ FAULTS = [
     ),
     (
         "familywise: two_stage counts the votes of the pilot as well",
-        "analysis/familywise.py",
+        "certificates/claims.py",
         "c.n[rows] - procedures.PILOT",
         "c.n[rows]",
         f"{FAMILYWISE}::test_of_every_procedure_the_evidence_proves_it_at_the_smaller_level",
@@ -75,5 +76,54 @@ FAULTS = [
         "at most {alpha * images:.3g} of",
         "at most {alpha:.3g} of",
         f"{FAMILYWISE}::test_the_report_states_what_holds_together",
+    ),
+    (
+        "recertify: the p-value of an image without its number of bounds",
+        "certificates/recertifying.py",
+        "np.clip(value * what.bounds, _LEAST, 1.0)",
+        "np.clip(value * 1.0, _LEAST, 1.0)",
+        f"{RECERTIFY}::test_a_true_claim_has_a_p_value_of_at_most_a_with_probability_a",
+    ),
+    (
+        "recertify: fewer than k votes instead of at most k",
+        "certificates/recertifying.py",
+        "special.betaincc(np.minimum(k, n - 1) + 1, np.maximum(n - k, 1), p)",
+        "special.betaincc(np.clip(k, 1, n - 1), np.maximum(n - k, 1) + 1, p)",
+        f"{RECERTIFY}::test_p_value_by_hand",
+    ),
+    (
+        "recertify: the smallest p-value for that of all images",
+        "certificates/recertifying.py",
+        "float(min(1.0, len(p_value) * p_value.min()))",
+        "float(min(1.0, p_value.min()))",
+        f"{RECERTIFY}::test_p_values_of_several_images_together",
+    ),
+    (
+        "recertify: the votes of the record's own seed",
+        "certificates/recertifying.py",
+        "seed % 2**32 == own % 2**32",
+        "seed == own",
+        f"{RECERTIFY}::test_refused",
+    ),
+    (
+        "recertify: a network that is not the record's",
+        "certificates/recertifying.py",
+        "        if stated != other:",
+        '        if stated != other and key != "checkpoint":',
+        f"{RECERTIFY}::test_refused",
+    ),
+    (
+        "recertify: a larger radius than that of the network",
+        "certificates/recertifying.py",
+        "again.radius * (1 + records.SAME)",
+        "again.radius * (2 + records.SAME)",
+        f"{RECERTIFY}::test_a_deterministic_record_is_computed_again",
+    ),
+    (
+        "recertify: p_lower as the row states it",
+        "certificates/recertifying.py",
+        "Claimed(name, found.p_lower, found.p_upper, bounds, chosen)",
+        "Claimed(name, c.p_lower[rows], found.p_upper, bounds, chosen)",
+        f"{RECERTIFY}::test_votes_that_were_invented_are_refuted",
     ),
 ]
