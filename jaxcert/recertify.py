@@ -23,6 +23,7 @@ import numpy as np
 from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
+OPTIONS: cli.Options = {"--images K": (20, "images that are certified again")}
 REFUTED = 0.001
 """The p-value below which the claims of a record are taken for false."""
 _SHOWN = 5
@@ -34,16 +35,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> int:
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, OPTIONS)
     parser.add_argument("workdir", metavar="WORKDIR", help="folder of a trained run")
-    parser.add_argument(
-        "record",
-        metavar="RECORD",
-        nargs="?",
-        help="record file (default: WORKDIR/certificates.jsonl)",
-    )
-    what = "images that are certified again"
-    parser.add_argument("--images", type=int, default=20, metavar="K", help=what)
+    what = "record file (default: WORKDIR/certificates.jsonl)"
+    parser.add_argument("record", metavar="RECORD", nargs="?", help=what)
     what = "of the images and the noise (default: drawn anew)"
     parser.add_argument("--seed", type=int, metavar="S", help=what)
     what = "fresh votes of each image (default: those of the record)"

@@ -191,6 +191,7 @@ WORK = {
     "convert": "jaxcert.data.write.convert",
     "study": "jaxcert.papers.study.run",
     "quality": "jaxcert.papers.quality.look",
+    "recertify": "jaxcert.records.load",
     "gradient_norms": "jaxcert.papers.gradient_norms.measure",
 }
 """The function that a command calls with what it has parsed."""
@@ -238,7 +239,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.undo()
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
-        *"convert study quality audit bound export".split()
+        *"convert study quality audit bound export recertify".split()
     }
 
 
