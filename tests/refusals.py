@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 
-def names(key: str, value: object) -> str:
-    """Pattern, for `match=`, of a sentence that has the key and then the value as whole
-    words."""
-    key, value = (re.escape(str(part)) for part in (key, value))
-    return rf"(?<![\w.-]){key}(?![\w-]).*(?<![\w.-]){value}(?![\w-]).*\.(\n|$)"
+def names(*parts: object) -> str:
+    """Pattern, for `match=`, of a sentence that has these parts in this order, each as whole
+    words: the key that is at fault, its value, and what else tells this fault from others."""
+    words = (rf"(?<![\w.-]){re.escape(str(part))}(?![\w-])" for part in parts)
+    return ".*".join(words) + r".*[.?](\n|$)"

@@ -58,16 +58,20 @@ def run(tmp_path_factory):
 
 # (words of the sentence, arguments with the fault, arguments as advised)
 PARSED = [
-    ("is missing; for example", "", f"--config {CONFIG}"),
-    ("has an empty word: leave that comma out", ":0.25,,", ":0.25"),
-    ("give one of ", ":0.25,0.50", ":0.25"),
-    ("lists them", "configs/nope.py", f"--config {CONFIG}"),
-    ("out.", "optim.lr.x=1", "optim.lr=1"),
-    ("is a section: name one of its keys", "optim=1", "optim.accumulate=1"),
-    ("does not fit: give a value of type", "optim.lr=abc", "optim.lr=0.1"),
-    ("give 0 or more, and less than 2**32", "seed=-1", "seed=0"),
+    (names("--config", "configs/quickstart.py"), "", f"--config {CONFIG}"),
+    (names("0.25,,"), ":0.25,,", ":0.25"),
+    (names("0.25,0.50", "0.25 | 0.50"), ":0.25,0.50", ":0.25"),
     (
-        "give 0 or more, and less than 2**32",
+        names("configs/nope.py", "python -m jaxcert configs"),
+        "configs/nope.py",
+        f"--config {CONFIG}",
+    ),
+    (names("--config.optim.lr.x", "x"), "optim.lr.x=1", "optim.lr=1"),
+    (names("--config.optim", "accumulate"), "optim=1", "optim.accumulate=1"),
+    (names("--config.optim.lr=abc", "float"), "optim.lr=abc", "optim.lr=0.1"),
+    (names("seed", -1, "2**32"), "seed=-1", "seed=0"),
+    (
+        names("certify.seed", -1, "2**32"),
         "certify.seed=-1",
         "certify.seed=0",
     ),
@@ -76,41 +80,41 @@ CHECKED = [
     (names("data.batch", 0), "data.batch=0", "data.batch=1"),
     (names("data.epoch_images", -5), "data.epoch_images=-5", "data.epoch_images=0"),
     (
-        "data.order must be one of continuous, wang",
+        names("data.order", "x"),
         "data.order=x",
         "data.order=continuous",
     ),
-    ("crop of 8 pixels", "data.augment.crop=8", "data.augment.crop=7"),
+    (names("data.augment", "crop of 8"), "data.augment.crop=8", "data.augment.crop=7"),
     (
-        "data.augment.crop_fill must be one of zero, edge",
+        names("data.augment.crop_fill", "x"),
         "data.augment.crop_fill=x",
         "data.augment.crop_fill=edge",
     ),
-    ("optim.name must be one of sgd", "optim.name=x", "optim.name=sgd"),
+    (names("optim.name", "x"), "optim.name=x", "optim.name=sgd"),
     (
-        "optim.schedule must be one of constant",
+        names("optim.schedule", "x"),
         "optim.schedule=x",
         "optim.schedule=constant",
     ),
     (names("optim.lr", 0.0), "optim.lr=0", "optim.lr=1"),
     (names("optim.momentum", 2.0), "optim.momentum=2", "optim.momentum=0"),
     (names("ema", 2.0), "ema=2", "ema=0.9"),
-    ("precision must be highest, default", "precision=x", "precision=tf32x3"),
+    (names("precision", "x"), "precision=x", "precision=tf32x3"),
     (names("log.every_steps", 0), "log.every_steps=0", "log.every_steps=1"),
     (
-        "data.placement must be one of auto, host",
+        names("data.placement", "foo"),
         "data.placement=foo",
         "data.placement=host",
     ),
     (names("method.sigma", 0.0), "method.sigma=0", "method.sigma=0.1"),
-    ("'resnt'; there are", "model.name=resnt", "model.name=small_cnn"),
-    ("split must be one of train, test", "certify.split=valid", "certify.split=train"),
+    (names("resnt", "small_cnn"), "model.name=resnt", "model.name=small_cnn"),
+    (names("split", "valid"), "certify.split=valid", "certify.split=train"),
     (
         names("certify.radii", -1.0),
         "certify.radii=(-1.,)",
         "certify.radii=(0.0,0.25,0.5)",
     ),
-    ("certifies no radius|certify no radius", "certify.n=5", "certify.n=10"),
+    (names("n", 5, "alpha", 0.001, 10), "certify.n=5", "certify.n=10"),
 ]
 CERTIFIED = [
     (names("sigma", 0.0), "sigma=0", "sigma=0.5"),
@@ -151,7 +155,7 @@ def parsed(words):
 
 @pytest.mark.parametrize("said,fault,advised", PARSED, ids=lambda v: v[:30])
 def test_arguments(said, fault, advised):
-    with pytest.raises(InputError, match=re.escape(said)) as caught:
+    with pytest.raises(InputError, match=said) as caught:
         parsed(fault)
     assert_found(caught)
     parsed(advised)

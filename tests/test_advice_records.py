@@ -473,11 +473,15 @@ def rows(*index, **changes):
 
 
 APPENDED = [
-    ("correct it, or what the header says", rows(1, label=np.array([3])), rows(1)),
-    ("correct it, or what", rows(1, radius=np.array([-1.0])), rows(1)),
-    ("an image that was there before.*correct it", rows(0), rows(1)),
-    ("that are not finite.*correct it", rows(1, seconds=np.array([np.nan])), rows(1)),
-    ("numbers of 31 bits", rows(1, n=np.array([2.0**70])), rows(1)),
+    (names("image 1", "class", 2, "c.jsonl"), rows(1, label=np.array([3])), rows(1)),
+    (names("image 1", "radius", "c.jsonl"), rows(1, radius=np.array([-1.0])), rows(1)),
+    (names("image 0", "before", "c.jsonl"), rows(0), rows(1)),
+    (
+        names("image 1", "seconds", "c.jsonl"),
+        rows(1, seconds=np.array([np.nan])),
+        rows(1),
+    ),
+    (names("c.jsonl", "31 bits"), rows(1, n=np.array([2.0**70])), rows(1)),
 ]
 
 
@@ -501,8 +505,8 @@ def test_rows_get_a_file_of_their_own(tmp_path):
     with records.Writer(tmp_path / "c.jsonl", header) as writer:
         writer.append(rows(0))
         for other, said in (
-            (wider, "a file of their own"),
-            (higher, "other classes a file"),
+            (wider, names("counts of 4", "c.jsonl", 3)),
+            (higher, names("3 classes", "class 3", "c.jsonl")),
         ):
             with pytest.raises(InputError, match=said):
                 writer.append(other)
@@ -542,7 +546,9 @@ def test_first_votes_are_those_of_all_training_images(ends, run, tmp_path):
     config = configs.read(run)
     assert config.certify.stop, "the config certifies a part"
     path = run / "first votes.jsonl"
-    with pytest.raises(InputError, match="there are no first votes") as caught:
+    with pytest.raises(
+        InputError, match=names("first votes.jsonl", "--workdir")
+    ) as caught:
         _smoothing.first_votes(str(path), 12, 10)
     given = cli.parse(
         advised_arguments(str(caught.value)),
@@ -560,7 +566,9 @@ def test_first_votes_are_those_of_all_training_images(ends, run, tmp_path):
     begun += " --config.certify.n=20 --config.certify.sigma=0.1 --config.certify.stop=2"
     status, said = ends(certify, "--workdir", run, *begun.split(), "--out", path)
     assert status == 0, said
-    with pytest.raises(InputError, match="are of 2 of 12 training images") as caught:
+    with pytest.raises(
+        InputError, match=names("first votes.jsonl", "2 of 12")
+    ) as caught:
         _smoothing.first_votes(str(path), 12, 10)
     status, said = ends(certify, *advised_arguments(str(caught.value)))
     assert status == 0, said
@@ -568,7 +576,7 @@ def test_first_votes_are_those_of_all_training_images(ends, run, tmp_path):
     assert share.shape == (12, 10) and label.tolist() == [i % 10 for i in range(12)]
 
     with pytest.raises(
-        InputError, match="--out FILE` with the first model and name FILE"
+        InputError, match=names("certificates.jsonl", "test", "train", "--out FILE")
     ):
         _smoothing.first_votes(str(run / reports.RECORD), 12, 10)
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import names
 
 import jaxcert
 from jaxcert import config as configs
@@ -438,23 +439,23 @@ def test_images_have_four_dimensions_and_an_image_three():
         lambda x: x.mean((1, 2)), num_classes=3, sigma=0.5, n0=5, n=20
     )
     image = np.zeros((4, 5, 3), np.float32)  # as rows of pixels it would have 3 logits
-    with pytest.raises(InputError, match=r"images has the shape \(4, 5, 3\)"):
+    with pytest.raises(InputError, match=names("images", "(4, 5, 3)", "[N,H,W,C]")):
         jaxcert.certify_images(certifier, image)
-    with pytest.raises(InputError, match=r"image has the shape \(4, 5\)"):
+    with pytest.raises(InputError, match=names("image", "(4, 5)", "[H,W,C]")):
         jaxcert.predictor(certifier)(image[..., 0])
     assert "Predictor(" in repr(jaxcert.predictor(certifier))
 
 
 @pytest.mark.parametrize(
-    "call,name",
+    "call,said",
     [
-        (lambda: jaxcert.load(None), "workdir"),
-        (lambda: jaxcert.open_records([]), "path"),
-        (lambda: jaxcert.write_report(None), "paths"),
-        (lambda: jaxcert.write_report("a.jsonl", out=3), "out"),
-        (lambda: jaxcert.write_report("a.jsonl", out="b.xyz"), "out"),
+        (lambda: jaxcert.load(None), ("workdir", "NoneType")),
+        (lambda: jaxcert.open_records([]), ("path", "list", "[]")),
+        (lambda: jaxcert.write_report(None), ("paths", "NoneType")),
+        (lambda: jaxcert.write_report("a.jsonl", out=3), ("out", "int", 3)),
+        (lambda: jaxcert.write_report("a.jsonl", out="b.xyz"), ("out", "'.xyz'")),
     ],
 )
-def test_what_is_no_path_is_refused_by_the_name_of_its_argument(call, name):
-    with pytest.raises(InputError, match=rf"^{name} (must be a path|has the suffix)"):
+def test_what_is_no_path_is_refused_by_the_name_of_its_argument(call, said):
+    with pytest.raises(InputError, match=names(*said)):
         call()

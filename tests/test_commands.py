@@ -253,7 +253,7 @@ def test_another_certificate_starts_from_its_own_defaults(capsys):
     configs.override(config, ["--config.certify.name=noised_diffusion_classifier"])
     kept = config.certify
     assert (kept.alpha, kept.n0, "n" in kept, kept.sigma) == (0.25, 9, False, 0.5)
-    with pytest.raises(InputError, match="no certificate is called 'x'"):
+    with pytest.raises(InputError, match=names("x", "smoothing")):
         configs.override(config, ["--config.certify.name=x"])
 
 

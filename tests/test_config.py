@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 from command_line import CONFIG, ROOT, end
+from refusals import names
 
 from jaxcert import cli, train
 from jaxcert import config as configs
@@ -164,7 +165,7 @@ def test_values_are_compared_with_the_annotations_of_a_function():
         for value in right:
             assert configs.call(make, {name: value}, what="x")[name] == value
         for value in wrong:
-            with pytest.raises(InputError, match=f"x: {name} is .*: give a value"):
+            with pytest.raises(InputError, match=names("x", name)):
                 configs.call(make, {name: value}, what="x")
 
 
@@ -174,10 +175,13 @@ def test_overrides_of_the_evaluation_are_typed_by_the_certificate():
     configs.override(config, [*words, "--config.eval.certify.n=30"])
     assert config.eval.certify.to_dict() == dict(n=30, radii=(0.0, 0.1))
     assert config.certify.n == 1000
-    for word in ("n=a", "radii=(1,'a')"):
-        with pytest.raises(InputError, match="does not fit: give a value of type"):
-            configs.override(config, [f"--config.eval.certify.{word}"])
-    with pytest.raises(InputError, match="no key 'alhpa'; did you mean 'alpha'?"):
+    for word, kind in (("n=a", "int"), ("radii=(1,'a')", "tuple")):
+        option = f"--config.eval.certify.{word}"
+        with pytest.raises(InputError, match=names(option, kind)):
+            configs.override(config, [option])
+    with pytest.raises(
+        InputError, match=names("--config.eval.certify.alhpa", "alhpa", "alpha")
+    ):
         configs.override(config, ["--config.eval.certify.alhpa=1"])
 
 
@@ -225,7 +229,7 @@ def test_radii_option_of_the_interval_certificate_names_what_it_tries():
     cli._try_radii(certify, "0,8/255", False)
     assert certify.radii == (0.0, 8 / 255)
     certify = configs.ConfigDict(dict(name="lipschitz", radii=(0.0,)))
-    with pytest.raises(InputError, match="lipschitz has all of them at once"):
+    with pytest.raises(InputError, match=names("--radii", "lipschitz")):
         cli._try_radii(certify, "0.5", False)
 
 
@@ -389,9 +393,9 @@ def test_every_row_has_a_word_of_each_group_but_for_groups_of_one_word():
 @pytest.mark.parametrize(
     "argument,words",
     [
-        ("quickstart:xx", "has no rows"),
-        ("lot/cifar10:m,m", "has 'm' twice"),
-        ("smoothing/digits:gausian,0.50", "did you mean 'gaussian'"),
+        ("quickstart:xx", names("rows", "xx")),
+        ("lot/cifar10:m,m", names("m,m", "m")),
+        ("smoothing/digits:gausian,0.50", names("gausian", "gaussian")),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(argument, words):
@@ -401,5 +405,5 @@ def test_what_is_wrong_with_a_row_is_said(argument, words):
 
 def test_a_config_that_takes_no_row_is_told_how_to(tmp_path):
     (tmp_path / "own.py").write_text("def get_config():\n    return None\n")
-    with pytest.raises(InputError, match=r"get_config\(arg=''\)"):
+    with pytest.raises(InputError, match=names("own.py", "get_config(arg='')")):
         configs.load(str(tmp_path / "own.py"))

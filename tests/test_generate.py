@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert import generate, image_generation
@@ -142,7 +144,7 @@ def test_a_killed_run_continues_without_duplicate_or_gap(edm, tmp_path):
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert run(killed, "die") == -signal.SIGKILL
-    with pytest.raises(InputError, match="is not finished"):
+    with pytest.raises(InputError, match=names("killed", "finished")):
         open_generated(killed)
     shards = write.shards(killed, write.read_header(killed))
     before = {p: os.stat(p).st_mtime_ns for p in shards}
@@ -174,25 +176,24 @@ def _mesh():
 def test_what_cannot_be_generated_is_one_sentence(edm, tmp_path):
     def refused(fault, source=edm, out=tmp_path / "out", **settings):
         settings = dict(count=5) | SAMPLER | settings
-        with pytest.raises(InputError, match=r"^[^\n]+\.$") as caught:
+        with pytest.raises(InputError, match=fault):
             image_generation.generate(source, out, **settings)
-        assert fault in str(caught.value)
 
     classifier = workdir(tmp_path / "cls", tiny("smoothing/digits.py"))
     always = workdir(tmp_path / "always", tiny("edm/digits.py"), label_dropout=0.0)
     never = workdir(tmp_path / "never", tiny("edm/digits.py"), num_classes=0)
-    refused("holds a classifier", classifier)
-    refused("no unconditional output", always, classifier=classifier)
-    refused("has no classes", never)
-    refused("holds no classifier", classifier=edm)
-    refused("is no workdir", tmp_path / "nowhere")
-    refused("--count must", count=0)
-    refused("--seed must", seed=-1)
-    refused("from 2 up", steps=1)
-    refused("S_churn", churn=(-1.0, 0.0, 1.0, 1.0))
+    refused(names("cls", "classifier", "EDM"), classifier)
+    refused(names("label_dropout 0", "--classifier"), always, classifier=classifier)
+    refused(names("EDM", "classes"), never)
+    refused(names("edm", "classifier"), classifier=edm)
+    refused(names("nowhere", "workdir"), tmp_path / "nowhere")
+    refused(names("--count", 0), count=0)
+    refused(names("--seed", -1), seed=-1)
+    refused(names("steps", 1), steps=1)
+    refused(names("S_churn", -1.0), churn=(-1.0, 0.0, 1.0, 1.0))
     image_generation.generate(edm, tmp_path / "out", count=5, **SAMPLER)
-    refused("holds images with seed 0, not 1", seed=1)
-    refused("holds images with count 5, not 6", count=6)
+    refused(names("seed", 0, 1, "--out"), seed=1)
+    refused(names("count", 5, 6, "--out"), count=6)
 
 
 def test_a_full_disk_keeps_the_whole_shards(edm, tmp_path, monkeypatch):
@@ -200,7 +201,7 @@ def test_a_full_disk_keeps_the_whole_shards(edm, tmp_path, monkeypatch):
     part = tmp_path / "shard-00001.part"
     part.symlink_to("/dev/full")
     settings = dict(count=150, batch=50, **SAMPLER)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=f"Errno {errno.ENOSPC}"):
         image_generation.generate(edm, tmp_path, **settings)
     assert len(write.shards(tmp_path, write.read_header(tmp_path))) == 1
     part.unlink()

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from command_line import CONFIG, ROOT, end
+from refusals import names
 
 from jaxcert import convert, import_torch, study, train
 from jaxcert.errors import InputError
@@ -28,7 +29,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
     command = [sys.executable, "-c", HOLD, str(folder)]
     holder = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match="another process is writing .* with --out"):
+    with pytest.raises(InputError, match=names(folder, "--out")):
         with only_writer(folder, option="--out"):
             pass
     holder.send_signal(signal.SIGKILL)

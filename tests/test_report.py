@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import records, report
 from jaxcert.analysis import report as reports
@@ -86,7 +87,7 @@ def test_gradient_norms_of_the_same_checkpoint_are_reported(tmp_path):
     assert "easy / hard" not in reports.report([path])
     for wrong in ("{", "[]", "{}", json.dumps(found | dict(ratio="1"))):
         file.write_text(wrong)
-        with pytest.raises(InputError, match=r"gradient_norms.json is not what"):
+        with pytest.raises(InputError, match=names("gradient_norms.json")):
             reports.report([path])
 
 
@@ -224,7 +225,7 @@ def test_unset_reference_is_none(tmp_path):
 
 def test_norms_do_not_mix(tmp_path):
     paths = [workdir(tmp_path / "a"), workdir(tmp_path / "b", norm="linf")]
-    with pytest.raises(InputError, match="l2 and linf"):
+    with pytest.raises(InputError, match=names("l2", "linf")):
         reports.report(paths)
 
 
@@ -519,9 +520,7 @@ def test_table_of_an_interval_certificate_is_read_back_as_what_it_is(tmp_path):
     assert "at linf radius" in said and "a table, as told here, interval" in said
     for word in ("smoothing", "constant classifier", "sigma", "noise"):
         assert word not in said
-    with pytest.raises(
-        InputError, match=r"interval, which draws .* leave t out of --sig"
-    ):
+    with pytest.raises(InputError, match=names("interval", "t", "--sigma")):
         reports.report([table], sigma={"t": 0.5})
     # as the field's own readers go about it
     cells = [line.split("\t") for line in table.read_text().splitlines()[1:]]
@@ -539,27 +538,23 @@ def test_classes_beyond_the_header_are_refused_by_the_writer_as_by_the_reader(tm
     c = records.load(workdir(tmp_path / "run") / reports.RECORD)
     file = tmp_path / "other.jsonl"
     with Writer(file, HEADER) as writer:
-        with pytest.raises(
-            InputError, match=r"image 2 has a class above 1 and cannot go"
-        ):
+        with pytest.raises(InputError, match=names("image 2", "class", 1)):
             writer.append(c._replace(label=np.array([1, 1, 9, 1])))
         assert len(file.read_text().splitlines()) == 1, "nothing was written"
-        with pytest.raises(
-            InputError, match=r"image 0 has a radius that is negative or"
-        ):
+        with pytest.raises(InputError, match=names("image 0", "radius")):
             writer.append(c._replace(radius=np.array([np.inf, 0, 0, 0])))
         writer.append(c)
-        with pytest.raises(InputError, match=r"image 0 has an image that was there"):
+        with pytest.raises(InputError, match=names("image 0", "before")):
             writer.append(c)
     assert len(records.load(file).index) == 4
-    with pytest.raises(InputError, match="line 1 has alpha"):
+    with pytest.raises(InputError, match=names("line 1", "alpha")):
         Writer(tmp_path / "third.jsonl", HEADER | dict(alpha=2))
     assert not (tmp_path / "third.jsonl").exists()
 
 
 def test_record_that_is_given_twice_is_refused(tmp_path):
     run = workdir(tmp_path / "run")
-    with pytest.raises(InputError, match="run is given twice: name each record once"):
+    with pytest.raises(InputError, match=names("run", "twice")):
         reports.entries([run, run / reports.RECORD])
 
 

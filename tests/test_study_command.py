@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 
 import numpy as np
 import pytest
@@ -43,19 +42,18 @@ def test_the_plan_is_every_combination_and_nothing_twice():
 @pytest.mark.parametrize(
     "change, fault",
     [
-        (dict(generated=""), "--generated, or a config"),
+        (dict(generated=""), names("--generated", "--edm")),
         (dict(counts=[-1]), names("--counts", -1)),
         (dict(shares=[1.5]), names("--shares", 1.5)),
-        (dict(words=["--config.optim.lrr=1"]), "did you mean 'lr'"),
+        (dict(words=["--config.optim.lrr=1"]), names("--config.optim.lrr", "lr")),
         (dict(epochs=[0.0]), names("--epochs", 0.0)),
         (dict(epochs=[float("nan")]), names("--epochs", "nan")),
-        (dict(epochs=[1.0, 1.001]), "twice"),
+        (dict(epochs=[1.0, 1.001]), names("twice")),
     ],
 )
 def test_a_plan_that_cannot_run_is_one_sentence(change, fault):
-    with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
+    with pytest.raises(InputError, match=fault):
         studies.runs([LOT], **PLAN | change)
-    assert re.search(fault, str(caught.value))
 
 
 def test_marks_of_a_schedule_follow_the_epochs():
@@ -84,15 +82,15 @@ def test_what_a_study_lacks_is_told_before_it_trains(tmp_path):
     )
     words = ["--config", LOT, "--workdir", str(tmp_path / "study"), "--counts", "0,10"]
     words += ["--generated", str(tmp_path / "few.npz")]
-    with pytest.raises(InputError, match="asks for 10 images, and .* has 9"):
+    with pytest.raises(InputError, match=names(10, 9)):
         study.main(words)
     with pytest.raises(InputError, match=names("--train-images", -1)):
         study.main([*words, "--train-images", "-1"])
     (tmp_path / "study" / "generated_8").mkdir(parents=True)
-    with pytest.raises(InputError, match="has a study of generated_8"):
+    with pytest.raises(InputError, match=names("generated_8")):
         study.main([*words[:-2], "--edm", "configs/edm/digits.py"])
     words = [*words[:2], "--workdir", str(tmp_path / "other"), "--counts", "0,10"]
-    with pytest.raises(InputError, match="--edm .* trains a classifier"):
+    with pytest.raises(InputError, match=names("--edm", "classifier")):
         study.main([*words, "--edm", LOT])
 
 
@@ -124,9 +122,9 @@ def test_a_study_from_nothing_to_its_report_and_again(tmp_path, capsys):
 @pytest.mark.parametrize(
     "word, fault",
     [
-        ("--config.certify.split=x", "split .*'x'"),
-        ("--config.certify.start=900", "leave none"),
-        ("--config.data.name=nope", "no data set"),
+        ("--config.certify.split=x", names("split", "x")),
+        ("--config.certify.start=900", names("certify.start")),
+        ("--config.data.name=nope", names("nope", "digits")),
     ],
 )
 def test_what_the_last_run_would_refuse_ends_a_study_before_the_first(

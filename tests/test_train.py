@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert import sharding
@@ -228,5 +229,5 @@ def test_config_of_a_run_that_took_no_step_makes_way(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("")
     assert refuse_another(tmp_path, other) == other.data.epochs
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
-    with pytest.raises(InputError, match="different in optim.lr"):
+    with pytest.raises(InputError, match=names("optim.lr")):
         refuse_another(tmp_path, other)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import Golden, close, golden_files
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.papers import image_statistics as quality
@@ -50,10 +51,10 @@ def test_frechet_distance_is_symmetric_and_0_of_a_set_to_itself():
 @pytest.mark.parametrize(
     ("a", "b", "said"),
     [
-        (np.zeros((1, 3)), np.zeros((2, 3)), r"\(1, 3\) have no covariance"),
-        (np.zeros((4, 2, 2)), np.zeros((2, 3)), r"give \[N,D\]"),
-        (np.full((4, 3), np.nan), np.zeros((2, 3)), "not finite"),
-        (np.zeros((4, 3)), np.zeros((4, 2)), "3 features, the other 2"),
+        (np.zeros((1, 3)), np.zeros((2, 3)), names("(1, 3)", "[N,D]", 2)),
+        (np.zeros((4, 2, 2)), np.zeros((2, 3)), names("(4, 2, 2)", "[N,D]", 2)),
+        (np.full((4, 3), np.nan), np.zeros((2, 3)), names("features", "finite")),
+        (np.zeros((4, 3)), np.zeros((4, 2)), names("3 features", 2)),
     ],
 )
 def test_what_has_no_frechet_distance_is_refused(a, b, said):

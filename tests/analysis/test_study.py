@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from refusals import names
 from study_runs import certificates, of_counts, with_generated, workdir
 
 from jaxcert.analysis.metrics import interval
@@ -234,7 +235,7 @@ def test_wrong_files_are_refused(tmp_path):
 
 def test_a_study_needs_a_positive_radius(tmp_path):
     run = read(workdir(tmp_path / "a", test=of_counts(4, 7, 10)))
-    with pytest.raises(InputError, match="radius above 0"):
+    with pytest.raises(InputError, match=names("radius", 0, "--radii")):
         make([run], [0.0])
 
 

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from refusals import names
 from test_recheck import N, lipschitz, smoothed
 
 from jaxcert.analysis import facts, figures, spreadsheet, tables
@@ -490,7 +491,7 @@ def test_csv_of_classes_and_votes_have_a_row_each():
     assert float(rows[0]["p"]) == 0.5 and shares[0] == 0.75
     assert shares == sorted(shares, reverse=True) and shares[-1] < 0.75
     c = lipschitz([[3.0, 1.0, 0.0]])
-    with pytest.raises(InputError, match="needs vote probabilities"):
+    with pytest.raises(InputError, match=names("csv-votes", "--sigma")):
         spreadsheet.csv_votes([Entry("lot", c, summary(c, RADII), recheck(c))])
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert.attacks import audit as audits
 from jaxcert.certificates import interval, lipschitz, procedures, statistics
@@ -144,7 +145,7 @@ def test_one_finite_logit_beside_an_infinite_one_is_none():
 def test_weights_of_16_bits_are_refused(kind):
     network = linear("l2")
     params = {name: jnp.asarray(a, kind) for name, a in network.params.items()}
-    with pytest.raises(InputError, match="16-bit weights"):
+    with pytest.raises(InputError, match=names("16-bit", "float32")):
         lipschitz.make(network._replace(params=params))
 
 

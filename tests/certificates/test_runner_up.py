@@ -454,19 +454,19 @@ def test_votes_of_the_others_at_the_looks_are_compared_with_the_counts(name):
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "changed, said",
     [
-        dict(rival="third"),
-        dict(rival=3),
-        dict(buckets=-1),
-        dict(buckets=9),
-        dict(rival=[]),
+        (dict(rival="third"), names("header", "rival", "third")),
+        (dict(rival=3), names("header", "rival", 3)),
+        (dict(buckets=-1), names("header", "buckets", -1)),
+        (dict(buckets=9), names("header", "certify.buckets", 9)),
+        (dict(rival=[]), names("header", "rival", "[]")),
     ],
 )
-def test_headers_of_unknown_rivals_are_refused(changed):
+def test_headers_of_unknown_rivals_are_refused(changed, said):
     c = made("certify", BOTH)
     procedure = c.header["procedure"] | changed
-    with pytest.raises(InputError, match=r"contradicts itself"):
+    with pytest.raises(InputError, match=said):
         recheck(c._replace(header=c.header | {"procedure": procedure}))
 
 
@@ -498,9 +498,11 @@ def test_with_votes_of_the_selection_abstentions_are_bounded_again_too():
 @pytest.mark.parametrize("rival, buckets", [("auto", 0), ("runner_up", 2)])
 def test_what_depends_on_the_selection_is_not_bounded_again_without_it(rival, buckets):
     c = made("certify", runner_up.SINGLE)._replace(selection=None)
-    with pytest.raises(InputError, match="does not hold the votes of the selection"):
+    with pytest.raises(
+        InputError, match=names("selection", "rival", "auto", "buckets")
+    ):
         bounding.again(c, rival, buckets)
-    with pytest.raises(InputError, match="two_stage"):
+    with pytest.raises(InputError, match=names("procedure", "certify", "two_stage")):
         bounding.again(made("two_stage", BOTH), "single")
 
 
@@ -558,7 +560,7 @@ def test_records_of_a_rival_are_written_read_and_rechecked(name, noise, tmp_path
     np.testing.assert_array_equal(read.selection, rows.selection)
     found = recheck(read)
     assert found.checked == 3 and found.holds
-    with pytest.raises(InputError, match=r"procedure"):
+    with pytest.raises(InputError, match=names("a.jsonl", "procedure")):
         single = smoothing.certifier(thirds, image_shape=(1, 1, 1), **given)
         records.Writer(tmp_path / "a.jsonl", single.header)
     if name == "certify":  # the table does not say that its radii are CERTIFY's

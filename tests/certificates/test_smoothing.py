@@ -60,14 +60,14 @@ def test_rows_that_no_record_takes_are_refused():
     certifier = smoothing.certifier(half_space, **SMALL)
     image, index = images([0.5, 0.25, 0.1]), np.arange(3)
     for wrong, words in (
-        ([0, 0, 1], "comes twice"),
-        ([0.5, 1.0, 2.0], "whole number"),
-        ([0, 1, -1], "whole number"),
+        ([0, 0, 1], names("index", "twice")),
+        ([0.5, 1.0, 2.0], names("index", "2^32 - 1")),
+        ([0, 1, -1], names("index", "2^32 - 1")),
     ):
         with pytest.raises(InputError, match=words):
             certifier.certify(KEY, image, index, wrong)
     for wrong in ([0, 1, -1], [0.0, 1.0, 1.0]):
-        with pytest.raises(InputError, match="a label must be a whole number"):
+        with pytest.raises(InputError, match=names("label", 0)):
             certifier.certify(KEY, image, wrong, index)
     for wrong in ("200", 200.0, None):
         with pytest.raises(InputError, match=names("n", wrong)):
@@ -79,7 +79,7 @@ def test_pixels_in_another_scale_are_warned_of(recwarn):
     assert not len(recwarn)
     certifier = smoothing.certifier(half_space, **SMALL)
     work = images([0.0, 510.0]), np.zeros(2, int), np.arange(2)
-    with pytest.warns(UserWarning, match="pixels from 0 to 255: sigma and all radii"):
+    with pytest.warns(UserWarning, match=r"\b0 to 255\b.*\bsigma\b"):
         certifier.certify(KEY, *work)
     before = len(recwarn)
     certifier.certify(KEY, *work)  # said once
@@ -99,7 +99,7 @@ def test_no_procedure_certifies_more_than_the_noise_shows(monkeypatch, procedure
     far = -0.5 * ndtri(0.05)
     options = dict(procedure=procedure, n=2000, radii=(0.3, far - 1e-9, far + 1e-9))
     agree = lambda keys, x: jnp.full(len(x), 2)  # noqa: E731
-    with pytest.warns(UserWarning, match="radii end at 0.8224 .* certify.noise=grid"):
+    with pytest.warns(UserWarning, match=r"0\.8224 .*certify\.noise=grid"):
         certifier = smoothing.certifier(agree, **SMALL | options)
     assert certifier.header["procedure"]["least_tail"] == 0.05
     assert certifier.plan(KEY, images([0.0])).radius <= far
@@ -116,7 +116,7 @@ def test_exact_noise_alone_has_no_end(monkeypatch):
     rows = certify(agree, pixel, n=2000, noise="grid")
     np.testing.assert_allclose(rows.radius, statistics.max_radius(2000, 0.001, 0.5))
     for name, norm in (("uniform", "l1"), ("laplace", "l1"), ("gaussian", "l2")):
-        with pytest.warns(UserWarning, match=f"{name} noise of float32 shows no"):
+        with pytest.warns(UserWarning, match=rf"^{name} .*\bfloat32\b"):
             smoothing.certifier(agree, **SMALL | dict(n=2000, noise=name, norm=norm))
 
 
@@ -124,7 +124,10 @@ def test_radii_beyond_the_noise_are_refused_whatever_n(monkeypatch):
     capped(monkeypatch)
     for n in (400, 2000):
         options = dict(procedure="radii", radii=(0.9, 1.2), n=n)
-        with pytest.raises(InputError, match="above 0.8224, .* certify.noise=grid"):
+        with pytest.raises(
+            InputError,
+            match=names("gaussian", 0.8224, "certify.radii", "certify.noise=grid"),
+        ):
             smoothing.certifier(half_space, **SMALL | options)
 
 
@@ -132,7 +135,7 @@ def test_what_few_votes_certify_is_not_touched():
     for n in (1000, 10**6):
         header = smoothing.certifier(half_space, **SMALL | dict(n=n)).header
         assert "least_tail" not in header["procedure"]
-    with pytest.warns(UserWarning, match="no 1 - p below 1e-06, so radii end at 2.377"):
+    with pytest.warns(UserWarning, match=r"\b1e-06\b.* 2\.377"):
         header = smoothing.certifier(half_space, **SMALL | dict(n=10**8)).header
     assert header["procedure"]["least_tail"] == 1e-6
 
@@ -387,9 +390,9 @@ def test_one_and_eight_devices_give_the_same_rows():
     [
         (dict(sigma=0.0), names("sigma", 0.0)),
         (dict(sigma=float("nan")), names("sigma", "nan")),
-        (dict(sigma=1e-46), "sigma 1e-46 is no noise that float32 images can carry"),
-        (dict(sigma=1e-9), "sigma 1e-09 is no noise"),
-        (dict(sigma=1e39), r"sigma 1e\+39 is no noise"),
+        (dict(sigma=1e-46), names("sigma", "1e-46", "1e-06")),
+        (dict(sigma=1e-9), names("sigma", "1e-09", "1e-06")),
+        (dict(sigma=1e39), names("sigma", "1e+39", "1e-06")),
         (dict(sigma=float("inf")), names("sigma", "inf")),
         (dict(alpha=0.0), names("alpha", 0.0)),
         (dict(alpha=1.0), names("alpha", 1.0)),
@@ -397,21 +400,36 @@ def test_one_and_eight_devices_give_the_same_rows():
         (dict(n=0), names("n", 0)),
         (dict(n=9.5), names("n", 9.5)),
         (dict(chunk=-1), names("chunk", -1)),
-        (dict(n=9), "at least 10"),
-        (dict(n=10, procedure="predict"), "more than 10"),
+        (dict(n=9), names("n", 9, "alpha", 0.001, 10)),
+        (dict(n=10, procedure="predict"), names("n", 10, "alpha", 0.001, 10)),
         (dict(procedure="guess"), names("procedure", "guess")),
-        (dict(procedure="radii"), "give numbers from 0 up in certify.radii"),
-        (dict(procedure="radii", radii=(2.0,)), "certify none of the radii"),
-        (dict(procedure="radii", radii=(9.0,)), "no radius above 2.377.*noise=grid"),
-        (dict(procedure="radii", radii=(-1.0,)), "numbers from 0 up"),
+        (dict(procedure="radii"), names("radii", "[]", "certify.radii")),
+        (
+            dict(procedure="radii", radii=(2.0,)),
+            names("n", 400, "radii", "alpha", 0.001),
+        ),
+        (
+            dict(procedure="radii", radii=(9.0,)),
+            names("gaussian", 2.377, "certify.radii", "certify.noise=grid"),
+        ),
+        (
+            dict(procedure="radii", radii=(-1.0,)),
+            names("radii", "[-1.0]", "certify.radii"),
+        ),
         (dict(procedure="two_stage", rho=0.0), names("rho", 0.0)),
         (dict(procedure="sequence", bound="guess"), names("bound", "guess")),
         (dict(noise="salt"), names("noise", "salt")),
-        (dict(noise="uniform", norm="l1", sigma=3e38), "no noise that float32"),
-        (dict(noise="grid", sigma=100.0), "at most 16"),
-        (dict(procedure="sequence", bound="mixture", n=12), "certify no radius"),
-        (dict(noise="uniform"), "certify.norm l1 or linf"),
-        (dict(norm="linf"), "norm linf needs image_shape"),
+        (dict(noise="uniform", norm="l1", sigma=3e38), names("sigma", "3e+38")),
+        (
+            dict(noise="grid", sigma=100.0),
+            names("sigma", 100, 16, "certify.noise=gaussian"),
+        ),
+        (
+            dict(procedure="sequence", bound="mixture", n=12),
+            names("n", 12, "alpha", 0.001, 13),
+        ),
+        (dict(noise="uniform"), names("uniform", "l2", "certify.norm l1 or linf")),
+        (dict(norm="linf"), names("linf", "image_shape")),
     ],
 )
 def test_request_that_certifies_nothing_is_refused(wrong, fault):
@@ -462,7 +480,7 @@ def test_plan_says_what_is_reachable_and_how_fast():
 
 def test_an_image_of_another_shape_is_refused():
     certifier = smoothing.certifier(half_space, **SMALL | dict(image_shape=(3, 3, 1)))
-    with pytest.raises(InputError, match="takes \\(3, 3, 1\\)"):
+    with pytest.raises(InputError, match=names("(2, 2, 1)", "(3, 3, 1)")):
         certifier.certify(KEY, images([0.0]), np.zeros(1, int), np.arange(1))
 
 
@@ -480,14 +498,14 @@ def test_logits_vote_for_their_argmax_unless_one_is_not_finite():
 @pytest.mark.parametrize(
     "wrong, shape",
     [
-        (lambda keys, x: jnp.zeros((len(x), 4)), r"float32 \[64, 4\]"),
-        (lambda keys, x: jnp.zeros(len(x)), r"float32 \[64\]"),
-        (lambda keys, x: jnp.zeros((len(x), 1), int), r"int32 \[64, 1\]"),
-        (lambda keys, x: jnp.zeros(1, int), r"int32 \[1\]"),
+        (lambda keys, x: jnp.zeros((len(x), 4)), "float32 [64, 4]"),
+        (lambda keys, x: jnp.zeros(len(x)), "float32 [64]"),
+        (lambda keys, x: jnp.zeros((len(x), 1), int), "int32 [64, 1]"),
+        (lambda keys, x: jnp.zeros(1, int), "int32 [1]"),
     ],
 )
 def test_a_classifier_of_another_shape_is_refused(wrong, shape):
-    with pytest.raises(InputError, match=f"gives {shape} for 64 images: give classes"):
+    with pytest.raises(InputError, match=names(shape, 64)):
         certify(wrong, images([0.0]))
 
 
@@ -512,14 +530,17 @@ def test_narrow_integers_vote_for_the_class_they_name(dtype):
 
 @pytest.mark.parametrize("what", [None, (1, 2), 3])
 def test_a_classifier_of_another_kind_is_refused(what):
-    with pytest.raises(InputError, match="gives (NoneType|tuple|int) for 64"):
+    with pytest.raises(InputError, match=names(type(what).__name__, 64)):
         certify(lambda keys, x: what, images([0.0]))
 
 
 def test_one_label_and_one_index_for_each_image():
     certifier = smoothing.certifier(half_space, **SMALL)
     for x, label, index in ((3, 2, 3), (3, 3, 2), (0, 0, 0)):
-        with pytest.raises(InputError, match="one label and one index"):
+        with pytest.raises(
+            InputError,
+            match=names(f"{x} images", f"{label} labels", f"{index} indices"),
+        ):
             certifier.certify(
                 KEY, images(np.zeros(x)), np.zeros(label, int), range(index)
             )
@@ -536,7 +557,7 @@ def test_a_network_that_is_not_finite_is_refused(where):
         moved = "mean" if where == "state" else "var"
         stats = state["batch_stats"]["bn1"]
         stats[moved] = stats[moved].at[1].set(jnp.inf if where == "state" else -1.0)
-    with pytest.raises(InputError, match="parameter that is not finite"):
+    with pytest.raises(InputError, match=names("network", "finite")):
         smoothing.make(Network(model, params, state), sigma=0.5, n=100)
 
 

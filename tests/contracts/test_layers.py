@@ -148,7 +148,9 @@ def test_layer_is_a_contraction_below_its_bound(x64, module, case):
 def test_every_layer_states_every_part():
     found = set(stating_a_part())
     shells = {layer for module in LAYERS for layer in (module.Conv, module.Dense)}
-    assert found == shells | set(OTHERS), "give a tiny one of each to OTHERS"
+    new = [f"{c.__module__}.{c.__name__}" for c in found - shells - set(OTHERS)]
+    assert not new, f"give OTHERS a tiny one of {', '.join(new)}, and its image's shape"
+    assert found == shells | set(OTHERS)
     for layer in found:
         assert _layer.missing_parts(layer) == [], layer
     for layer in OTHERS:

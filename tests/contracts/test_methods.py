@@ -54,12 +54,17 @@ def made(request):
     """(model, method): the first of the small networks that the method takes."""
     make = importlib.import_module(f"jaxcert.methods.{request.param}").make
     parameters = list(inspect.signature(make).parameters.values())[2:]
-    needed = [p.name for p in parameters if p.default is p.empty]
+    needed = {p.name for p in parameters if p.default is p.empty}
+    unknown = ", ".join(sorted(needed - {*NEEDS, "denoiser"}))
+    assert not unknown, (
+        f"give NEEDS a value of {unknown}, which {request.param}.make needs"
+    )
     given = {name: NEEDS[name] for name in needed if name in NEEDS}
     if "denoiser" in needed:
         given["denoiser"] = denoiser()
     small = dict(image_shape=(4, 4, 1), width=8)
     lipschitz = dict(image_shape=(4, 4, 1), width=4, mean=(0.3,), std=0.3)
+    refused = []
     for build in (
         lambda: small_cnn.make(**small),
         lambda: lip_convnet.make(stages=2, blocks=1, **lipschitz),
@@ -69,9 +74,10 @@ def made(request):
         model = build()
         try:
             return model, make(model, RUN, **given)
-        except InputError:
-            continue
-    raise AssertionError(f"no network for {request.param}")
+        except InputError as error:
+            refused.append(str(error))
+    said = "\n".join(refused)
+    pytest.fail(f"add a small network that {request.param}.make takes; not\n{said}")
 
 
 def test_there_are_methods():

@@ -5,6 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from refusals import names
 
 from jaxcert.data import archives, sources
 from jaxcert.data.download import fetch
@@ -73,7 +74,7 @@ def test_a_server_without_ranges_starts_over(server, tmp_path):
 
 def test_a_broken_connection_keeps_what_came(server, tmp_path):
     for _ in range(3):
-        with pytest.raises(InputError, match="try again, the download continues"):
+        with pytest.raises(InputError, match=names("short", "IncompleteRead")):
             fetch(f"{server.url}/short", tmp_path / "file", md5=MD5)
     assert (tmp_path / "file.part").read_bytes() == CONTENT[: len(CONTENT) * 7 // 8]
     path = fetch(f"{server.url}/ranges", tmp_path / "file", md5=MD5)
@@ -81,7 +82,7 @@ def test_a_broken_connection_keeps_what_came(server, tmp_path):
 
 
 def test_a_wrong_checksum_is_an_error_and_leaves_nothing(server, tmp_path):
-    with pytest.raises(InputError, match=f"md5 {MD5}, not 0123"):
+    with pytest.raises(InputError, match=names("md5", MD5, "0123")):
         fetch(f"{server.url}/ranges", tmp_path / "file", md5="0123")
     assert not list(tmp_path.iterdir())
     assert fetch(f"{server.url}/ranges", tmp_path / "file", md5=MD5).is_file()
@@ -89,14 +90,17 @@ def test_a_wrong_checksum_is_an_error_and_leaves_nothing(server, tmp_path):
 
 @pytest.mark.parametrize("url", ["{}/nothing", "http://127.0.0.1:1/x"])
 def test_an_unreachable_file_is_one_sentence(server, tmp_path, url):
-    with pytest.raises(InputError, match=r"^could not download [^\n]+ by hand\.$"):
-        fetch(url.format(server.url), tmp_path / "file", md5=MD5)
+    url = url.format(server.url)
+    with pytest.raises(InputError, match=names(url, tmp_path / "file")):
+        fetch(url, tmp_path / "file", md5=MD5)
 
 
 def test_a_missing_archive_is_downloaded_into_the_folder(server, tmp_path, monkeypatch):
     kind = archives._CIFAR["cifar10"][0]._replace(archive="ranges", md5=MD5)
     monkeypatch.setitem(archives._CIFAR, "cifar10", (kind,))
     monkeypatch.setattr(archives, "_CIFAR_URL", f"{server.url}/")
-    with pytest.raises(InputError, match="cut off or damaged"):  # it is no archive
+    with pytest.raises(
+        InputError, match=names("ranges", "damaged")
+    ):  # it is no archive
         sources.open("cifar10", "train", dir=str(tmp_path))
     assert (tmp_path / "ranges").read_bytes() == CONTENT

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import convert
 from jaxcert.data import write
@@ -106,7 +107,7 @@ def test_a_killed_conversion_leaves_whole_shards_and_continues(npz, tmp_path):
     assert done.returncode == -signal.SIGKILL
     shards = write.shards(out, write.read_header(out))
     assert len(shards) == 5  # 42 records of 8: five shards, and two records
-    with pytest.raises(InputError, match="is not finished: run the command"):
+    with pytest.raises(InputError, match=names("out", "finished")):
         open_generated(out)
     before = {path.name: os.stat(path).st_mtime_ns for path in shards}
     assert write.convert(npz, out, **SMALL) == SIZE
@@ -131,7 +132,7 @@ def test_a_missing_shard_is_written_again(npz, tmp_path):
     write.convert(npz, tmp_path, **SMALL)
     before = open_generated(tmp_path)
     next(tmp_path.glob("shard-00003-*")).unlink()
-    _refused(tmp_path, "a shard is missing")
+    _refused(tmp_path, names(tmp_path, "1,000", "images.json"))
     assert write.convert(npz, tmp_path, **SMALL) == SIZE
     np.testing.assert_array_equal(open_generated(tmp_path).image, before.image)
 
@@ -146,7 +147,7 @@ def test_a_finished_folder_is_left_alone(npz, tmp_path):
 
 def test_a_folder_of_another_request_is_refused(npz, tmp_path):
     write.convert(npz, tmp_path, seed=0, **SMALL)
-    with pytest.raises(InputError, match="name another folder by --out"):
+    with pytest.raises(InputError, match=names("seed", 0, 1, "--out")):
         write.convert(npz, tmp_path, seed=1, **SMALL)
 
 
@@ -167,7 +168,7 @@ def test_another_file_of_the_same_name_and_size_is_refused(npz, tmp_path):
     with np.load(npz) as file:
         np.savez(other, image=255 - file["image"], label=file["label"])
     assert other.stat().st_size == npz.stat().st_size
-    with pytest.raises(InputError, match=r"^[^\n]+: name another folder by --out\.$"):
+    with pytest.raises(InputError, match=names("crc32", "image.npy", "--out")):
         write.convert(other, out, **SMALL)
 
 
@@ -186,33 +187,30 @@ def test_a_full_disk_keeps_the_whole_shards(npz, tmp_path, images_before):
 
 
 def _refused(path, fault, **settings):
-    with pytest.raises(InputError, match=r"^[^\n]+\.$") as caught:
+    with pytest.raises(InputError, match=fault):
         open_generated(path, **settings)
-    assert fault in str(caught.value)
 
 
 def test_bad_generated_sets_are_one_sentence(npz, tmp_path):
-    _refused(tmp_path / "none.npz", "there are no generated images")
-    _refused(npz, "data.generated_count is 1,001", count=SIZE + 1)
-    _refused(
-        npz, "data.generated_count must be a whole number from 0 up, not -1", count=-1
-    )
+    _refused(tmp_path / "none.npz", names("none.npz", "--config.data.generated"))
+    _refused(npz, names("data.generated_count", "1,001", "1,000"), count=SIZE + 1)
+    _refused(npz, names("data.generated_count", -1), count=-1)
     (tmp_path / "empty").mkdir()
-    _refused(tmp_path / "empty", "no images.json")
+    _refused(tmp_path / "empty", names("empty", "images.json", "npz"))
     image, label = np.zeros((4, 2, 2, 1), np.uint8), np.arange(4)
     bad = tmp_path / "bad.npz"
     np.savez(bad, image=image[:0], label=label[:0])
-    _refused(bad, "no images")
+    _refused(bad, names("bad.npz", "no images"))
     np.savez(bad, image=image.astype(np.float32), label=label)
-    _refused(bad, "float images")
+    _refused(bad, names("bad.npz", "float", "uint8"))
     np.savez_compressed(bad, image=image, label=label)
-    _refused(bad, "compressed")
+    _refused(bad, names("bad.npz", "compressed", "--out"))
     np.savez(bad, x=image, label=label)
-    _refused(bad, "no array `image`")
+    _refused(bad, names("bad.npz", "`image`", "x, label"))
     np.savez(bad, image=image + 1, label=label)
-    _refused(bad, "save round(255 x)")
+    _refused(bad, names("bad.npz", "1 of 255", "round(255 x)"))
     np.savez(bad, image=image, label=label - 1)
-    _refused(bad, "the label -1")
+    _refused(bad, names("bad.npz", "label", -1))
 
 
 def test_shards_of_two_origins_in_one_folder_are_refused(npz, tmp_path):
@@ -221,22 +219,22 @@ def test_shards_of_two_origins_in_one_folder_are_refused(npz, tmp_path):
     write.convert(npz, other, seed=1, **SMALL)
     foreign = next(other.glob("shard-00003*"))
     (one / foreign.name).write_bytes(foreign.read_bytes())
-    _refused(one, "keep images of different origin in folders of their own")
+    _refused(one, names("one", "images.json", "origin"))
 
 
 def test_damaged_shards_are_one_sentence(npz, tmp_path):
     out = tmp_path / "out"
     write.convert(npz, out, **SMALL)
-    _refused(out, "data.generated_count is 1,001", count=SIZE + 1)
+    _refused(out, names("data.generated_count", "1,001", "1,000"), count=SIZE + 1)
     last = write.shards(out, write.read_header(out))[-1]
     data = last.read_bytes()
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 1
     for bad in (b"", data[: len(data) // 2], data[:-1], bytes(damaged), b"x" * 900):
         last.write_bytes(bad)
-        _refused(out, "")
+        _refused(out, r"/shard-00015-\w+\.array_record .*\bdamaged\b")
     last.unlink()
-    _refused(out, "a shard is missing")
+    _refused(out, names(out, "1,000", "images.json"))
 
 
 def test_the_command_converts_and_explains(npz, tmp_path, capsys):

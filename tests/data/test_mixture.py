@@ -27,7 +27,7 @@ def test_a_batch_is_full_in_range_and_a_function_of_the_step(
 ):
     make = partial(mixture.make, real, generated, batch=batch, order=order, seed=3)
     if generated and 0 < share and share * batch < 1 - 1e-9:
-        with pytest.raises(InputError, match="less than one image"):
+        with pytest.raises(InputError, match=names("data.generated_share", batch)):
             make(share=share)
         return
     m = make(share=share)
@@ -121,7 +121,7 @@ def test_wang_order_without_generated_images_stays_full():
         (dict(batch=0), names("data.batch", 0)),
         (dict(epoch_images=-1), names("data.epoch_images", -1)),
         (dict(seed=-1), names("seed", -1)),
-        (dict(real_size=0), "training set is empty: give another data.name"),
+        (dict(real_size=0), names("training set", "data.name")),
     ],
 )
 def test_bad_input_is_one_sentence(changes, said):

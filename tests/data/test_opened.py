@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert.data import opened, sources
@@ -35,14 +36,14 @@ def test_fewer_held_out_images_are_among_more():
 @pytest.mark.parametrize(
     "holdout,words",
     [
-        (-0.1, "give a share below 1"),
-        (1.5, "give a share below 1"),
-        (float("nan"), "give a share below 1"),
-        (float("inf"), "give a share below 1"),
-        (0.0004, "0 of 1,000 training images: leave"),
-        (1000, "1,000 of 1,000 training images: leave"),
-        (0.9999, "1,000 of 1,000 training images: leave"),
-        (2000, "2,000 of 1,000 training images: leave"),
+        (-0.1, names("data.holdout", -0.1)),
+        (1.5, names("data.holdout", 1.5)),
+        (float("nan"), names("data.holdout", "nan")),
+        (float("inf"), names("data.holdout", "inf")),
+        (0.0004, names("data.holdout", 0.0004, "0 of 1,000")),
+        (1000, names("data.holdout", 1000, "1,000 of 1,000")),
+        (0.9999, names("data.holdout", 0.9999, "1,000 of 1,000")),
+        (2000, names("data.holdout", 2000, "2,000 of 1,000")),
     ],
 )
 def test_holdout_that_is_none_is_refused(holdout, words):
@@ -91,7 +92,7 @@ def test_held_out_images_of_a_file_are_not_read(tmp_path):
 def test_batch_above_the_images_is_refused():
     opened.open(small(batch=1000))
     for change, there in ((dict(batch=1001), "1,000"), (dict(holdout=0.5), "500")):
-        with pytest.raises(InputError, match=f"there are {there} images to train on"):
+        with pytest.raises(InputError, match=names("data.batch", there)):
             opened.open(small(**(dict(batch=501) | change)))
 
 
@@ -99,5 +100,8 @@ def test_steps_that_cannot_be_counted_are_refused():
     config = small(batch=1000, epochs=2**31 - 1, epoch_images=1000)
     assert opened.open(config).run.total_steps == 2**31 - 1
     config.data.epochs += 1
-    with pytest.raises(InputError, match="give fewer of either"):
+    with pytest.raises(
+        InputError,
+        match=names("data.epochs", "data.epoch_images", "2,147,483,648", "2**31 - 1"),
+    ):
         opened.open(config)

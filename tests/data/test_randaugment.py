@@ -145,8 +145,12 @@ def test_x64_changes_no_type(x64):
 @pytest.mark.parametrize(
     ("image", "magnitude", "words"),
     [
-        (WIDE.astype(np.float32), 9, "uint8 images of 1 or 3 channels, not float32"),
-        (WIDE[..., :2], 9, "not uint8 of 2"),
+        (
+            WIDE.astype(np.float32),
+            9,
+            names("data.augment.randaugment", "uint8", "float32 of 3"),
+        ),
+        (WIDE[..., :2], 9, names("data.augment.randaugment", "uint8", "uint8 of 2")),
         (WIDE, 31, names("magnitude", 31)),
     ],
 )

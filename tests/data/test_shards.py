@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert.data import generated, loader, opened, shards, write
@@ -273,7 +274,7 @@ def test_faults_of_written_shards_name_the_file(tmp_path, monkeypatch):
     other = write.shards(tmp_path / "records", write.read_header(tmp_path / "records"))
     refused(1, other[1].read_bytes(), "damaged")
     paths[1].rename(tmp_path / "gone")
-    _refused(tmp_path / "set", "holds 136 images, not the 200", "a shard is missing")
+    _refused(tmp_path / "set", "136", "200", "images.json")
     (tmp_path / "gone").rename(paths[1])
     assert len(open_generated(tmp_path / "set").label) == 200
 
@@ -291,7 +292,7 @@ def test_npz_files_beside_written_shards_are_told(tmp_path, capsys):
 def test_labels_below_0_of_classes_that_are_not_known(tmp_path):
     image, label = _images(20, (4, 4, 3))
     np.savez(tmp_path / "one.npz", image=image, label=np.full_like(label, -1))
-    _refused(tmp_path / "one.npz", "label -1: give labels from 0 up")
+    _refused(tmp_path / "one.npz", "label -1:")
 
 
 def test_a_label_of_no_class_names_its_shard(tmp_path):
@@ -302,7 +303,7 @@ def test_a_label_of_no_class_names_its_shard(tmp_path):
     for count in (0, 40):
         source = open_generated(tmp_path, count=count)
         with pytest.raises(
-            InputError, match=r"have 15 classes \(label 1[0-4] in .*part2"
+            InputError, match=r"\b15\b.*\blabel 1[0-4] in .*part2\.npz.* 10\b"
         ):
             loader.check(real, source, 4, devices=1)
 
@@ -322,9 +323,10 @@ def test_a_set_that_changed_since_the_run_began_is_refused(tmp_path):
     assert kept.read_bytes() == before
 
     def refused(name):
-        with pytest.raises(InputError, match=r"^[^\n]+: [^\n]+\.$") as caught:
+        with pytest.raises(
+            InputError, match=names(name, tmp_path / "set", "--workdir")
+        ):
             compared()
-        assert str(caught.value).startswith(f"{name} of ")
         assert kept.read_bytes() == before
 
     path = tmp_path / "set" / NAMES[1]
@@ -345,7 +347,7 @@ def test_a_set_that_changed_since_the_run_began_is_refused(tmp_path):
     shutil.copy(path, path.with_name("part12.npz"))
     refused("part12.npz")
     kept.write_text("{")
-    with pytest.raises(InputError, match="is damaged, so the generated images cannot"):
+    with pytest.raises(InputError, match=names("generated.json", "--workdir")):
         compared()
     kept.unlink()  # a workdir of version 0.1 has none
     generated.compare(open_generated(tmp_path / "set"), kept, begun=True, writes=False)
@@ -364,7 +366,7 @@ def test_a_run_is_not_continued_on_other_images(tmp_path):
     loop.train(config, workdir)
     before = (workdir / "generated.json").read_bytes()
     np.savez(folder / "a.npz", image=255 - image, label=label)
-    with pytest.raises(InputError, match="a.npz of .* is not what this run began with"):
+    with pytest.raises(InputError, match=names("a.npz", "--workdir")):
         loop.train(config, workdir)
     assert (workdir / "generated.json").read_bytes() == before
 
@@ -405,7 +407,7 @@ def test_a_compressed_npz_is_converted_and_otherwise_refused(tmp_path):
     data = bytearray(packed.read_bytes())
     data[len(data) // 2] ^= 1
     packed.write_bytes(data)
-    with pytest.raises(InputError, match=r"^[^\n]+ is damaged or cut off: [^\n]+\.$"):
+    with pytest.raises(InputError, match=names("packed.npz", "damaged")):
         write.convert(packed, tmp_path / "other", **settings)
     assert not list((tmp_path / "other").glob("*.part"))
 
@@ -415,7 +417,7 @@ def test_a_disk_too_small_to_unpack_on_is_one_sentence(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "packed.npz", image=image, label=label)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(write.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(InputError, match=r"unpacks to .*free: name a larger place"):
+    with pytest.raises(InputError, match=names("packed.npz", "GB", "--out")):
         write.convert(tmp_path / "packed.npz", tmp_path / "out")
 
 
@@ -451,7 +453,7 @@ def test_a_shard_too_many_and_classes_that_are_not_known(tmp_path):
     header = write.read_header(tmp_path)
     path = tmp_path / write.HEADER
     path.write_text(json.dumps(header | {"count": 136}))
-    _refused(tmp_path, "shard-00002", "has images beyond the 136", "delete it")
+    _refused(tmp_path, "shard-00002", "136", "images.json")
     for shard in write.shards(tmp_path, header):
         other = header | {"num_classes": 0}
         origin = write._origin(other)

@@ -31,7 +31,7 @@ def test_padding_puts_the_image_in_the_middle_of_black():
     assert padded.image.shape == (797, 13, 13, 1)
     np.testing.assert_array_equal(padded.image[:, 2:10, 2:10], plain.image)
     assert padded.image.sum(dtype=int) == plain.image.sum(dtype=int)
-    with pytest.raises(InputError, match="config.data.pad is 7"):
+    with pytest.raises(InputError, match=names("config.data.pad", 7, "8 x 8")):
         sources.open("digits", "test", pad=7)
 
 
@@ -89,54 +89,53 @@ def _bad_float(value):
 @pytest.mark.parametrize(
     ("image", "label", "fault"),
     [
-        (_bad_float(np.nan), LABEL, "a pixel nan in image 4"),
-        (_bad_float(1.5), LABEL, "a pixel 1.5 in image 4"),
-        (_bad_float(-0.1), LABEL, "a pixel -0.1"),
-        (IMAGE.astype(np.int64), LABEL, "int64 images"),
-        (IMAGE, LABEL - 1, "the label -1"),
-        (IMAGE, LABEL.astype(float), "float64 labels"),
-        (IMAGE, LABEL[:5], "6 images and labels of shape"),
-        (IMAGE[:, 0, 0], LABEL, "images of shape"),
-        (IMAGE[:0], LABEL[:0], "no images"),
+        (_bad_float(np.nan), LABEL, names("pixel", "nan", 4)),
+        (_bad_float(1.5), LABEL, names("pixel", 1.5, 4)),
+        (_bad_float(-0.1), LABEL, names("pixel", -0.10000000149011612, 4)),
+        (IMAGE.astype(np.int64), LABEL, names("int64", "uint8")),
+        (IMAGE, LABEL - 1, names("label", -1)),
+        (IMAGE, LABEL.astype(float), names("float64", "labels")),
+        (IMAGE, LABEL[:5], names("6 images", "(5,)")),
+        (IMAGE[:, 0, 0], LABEL, names("(6, 3)", "[N,H,W,C]")),
+        (IMAGE[:0], LABEL[:0], names("no images")),
     ],
 )
 @pytest.mark.parametrize("kind", ["npz", "npy"])
 def test_bad_arrays_are_one_sentence(tmp_path, kind, image, label, fault):
     _save(kind, tmp_path, image, label)
-    with pytest.raises(InputError, match=f"{fault}[^\\n]*: give [^\\n]*\\.$"):
+    with pytest.raises(InputError, match=fault):
         sources.open(f"{kind}:{tmp_path}", "test")
 
 
 def test_labels_outside_the_classes_are_refused():
-    with pytest.raises(InputError, match=r"the label 2: give labels in 0\.\.1\."):
+    with pytest.raises(InputError, match=names("label", 2, "0..1")):
         sources.checked(IMAGE, LABEL, num_classes=2, name="x")
 
 
 def test_bad_npz_files_are_one_sentence(tmp_path):
     name, path = f"npz:{tmp_path}", tmp_path / "train.npz"
 
-    def fault():
-        with pytest.raises(InputError, match=r"^[^\n]+: [^\n]+\.$") as caught:
+    def refused(*parts):
+        with pytest.raises(InputError, match=names(path.name, *parts)):
             sources.open(name, "train")
-        return str(caught.value)
 
-    assert "there is no file" in fault()
+    refused("path")
     np.savez(path, images=IMAGE, label=LABEL)
-    assert "no array `image` but images, label" in fault()
+    refused("`image`", "images, label")
     np.savez_compressed(path, image=IMAGE, label=LABEL)
-    assert "compressed" in fault()
+    refused("compressed")
     np.savez(path, image=IMAGE, label=LABEL)
     path.write_bytes(path.read_bytes()[:-40])
-    assert "cut off" in fault()
+    refused("npz", "cut off")
     np.savez(path, image=np.array([{}] * 6, object), label=LABEL, allow_pickle=True)
-    assert "damaged" in fault()
+    refused("damaged", "image.npy")
     np.save(tmp_path / "train_image.npy", IMAGE)
     np.save(tmp_path / "train_label.npy", LABEL)
     name, path = f"npy:{tmp_path}", tmp_path / "train_image.npy"
     path.write_bytes(path.read_bytes()[:-40])
-    assert "cut off" in fault()
+    refused("array", "cut off", "np.save")
     path.unlink()
-    assert "wants train_image.npy" in fault()
+    refused("train_label.npy")
 
 
 def _pictures(folder, classes=("cat", "dog"), splits=("train", "test")):
@@ -162,28 +161,35 @@ def test_bad_pictures_are_one_sentence(tmp_path):
 
     _pictures(tmp_path, splits=("train",))
 
-    def fault(split="train"):
-        with pytest.raises(InputError, match=r"^[^\n]+: [^\n]+\.$") as caught:
+    def refused(*parts, split="train"):
+        with pytest.raises(InputError, match=names(*parts)):
             sources.open(f"folder:{tmp_path}", split)
-        return str(caught.value)
 
-    assert "there is no folder" in fault("test")
+    refused(tmp_path / "test", "test/<class>/", split="test")
     (tmp_path / "test" / "bird").mkdir(parents=True)
-    assert "a class that" in fault("test")
+    refused("bird", "class", tmp_path / "train", split="test")
     (tmp_path / "test" / "bird").rmdir()
-    assert "there are no pictures" in fault("test")
+    refused("no pictures", tmp_path / "test/<class>/", ".png", split="test")
     Image.fromarray(IMAGE[0, :3]).save(tmp_path / "train" / "dog" / "9.png")
-    assert "one size" in fault()
+    refused("9.png", "(3, 4, 3)", "(4, 4, 3)")
     (tmp_path / "train" / "dog" / "9.png").write_bytes(b"no picture")
-    assert "no picture that can be read" in fault()
+    refused("9.png", "no picture")
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["digit", "npz:", "tfds:", "npz", "folder:", "npz:/nowhere", "folder:/nowhere"],
+    "name, there_are",
+    [
+        ("digit", "digits, mnist"),
+        ("npz:", "npz:<folder>"),
+        ("tfds:", "tfds:<name>"),
+        ("npz", "npz:<folder>"),
+        ("folder:", "folder:<folder>"),
+        ("npz:/nowhere", "train.npz and test.npz"),
+        ("folder:/nowhere", "train/<class>/ and test/<class>/"),
+    ],
 )
-def test_unknown_names_are_one_sentence(name):
-    with pytest.raises(InputError, match=r"^[^\n]+: [^\n]+\.$"):
+def test_unknown_names_are_one_sentence(name, there_are):
+    with pytest.raises(InputError, match=names(name, there_are)):
         sources.open(name, "train")
 
 
@@ -195,9 +201,11 @@ def test_unknown_split_is_one_sentence():
 def test_a_model_of_another_shape_or_fewer_classes_is_refused():
     source = sources.open("digits", "test")
     sources.check_model(source, image_shape=(8, 8, 1), num_classes=10)
-    with pytest.raises(InputError, match="8 x 8 x 1, the model takes 32 x 32 x 3"):
+    with pytest.raises(InputError, match=names("8 x 8 x 1", "32 x 32 x 3")):
         sources.check_model(source, image_shape=(32, 32, 3), num_classes=10)
-    with pytest.raises(InputError, match="has test .* give images of that size.$"):
+    with pytest.raises(InputError, match=names("test", "8 x 8 x 1", "4 x 4 x 1")):
         sources.check_model(source, image_shape=(4, 4, 1), num_classes=10, split="test")
-    with pytest.raises(InputError, match="10 classes, the model 4"):
+    with pytest.raises(
+        InputError, match=names("10 classes", 4, "--config.model.num_classes=10")
+    ):
         sources.check_model(source, image_shape=(8, 8, 1), num_classes=4)

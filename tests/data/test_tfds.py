@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert.data import sources
 from jaxcert.errors import InputError
@@ -58,19 +59,19 @@ def test_a_prepared_data_set_is_read_without_tensorflow(prepared):
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("cifar10", "is not prepared as array_record"),
-        ("no_such_pictures", "knows no no_such_pictures"),
-        ("tiny_pictures:large", "knows no tiny_pictures/large"),
+        ("cifar10", names("cifar10", "array_record")),
+        ("no_such_pictures", names("no_such_pictures", "--config.data.dir")),
+        ("tiny_pictures:large", names("tiny_pictures/large", "--config.data.dir")),
     ],
 )
 def test_what_is_not_there_is_one_sentence(prepared, name, fault):
-    with pytest.raises(InputError, match=f"^[^\\n]*{fault}[^\\n]*\\.$"):
+    with pytest.raises(InputError, match=fault):
         sources.open(f"tfds:{name}", "train", dir=prepared)
 
 
 def test_without_tensorflow_datasets_the_extra_is_named(prepared, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(InputError, match=r"pip install 'jaxcert\[tfds\]'"):
+    with pytest.raises(InputError, match=names("tensorflow-datasets", "jaxcert[tfds]")):
         sources.open("tfds:tiny_pictures", "train", dir=prepared)
 
 
@@ -88,17 +89,17 @@ SETS = {  # features, what there is by split, words
     "no class": (
         {"image": None, "objects": None},
         {"train": [picture(4)]},
-        "the features image, objects: give a data set with `image` and a class `label`",
+        names("image, objects", "`image`", "`label`"),
     ),
     "sizes": (
         {"image": None, "label": CLASSES},
         {"train": [picture(4), picture(5)]},
-        "give a data set of one size",
+        names("(5, 5, 1)", "(4, 4, 1)"),
     ),
     "splits": (
         {"image": None, "label": CLASSES},
         {"validation": [picture(4)]},
-        "has no split 'train': it has validation",
+        names("train", "validation"),
     ),
 }
 
@@ -127,8 +128,10 @@ def test_a_data_set_of_another_kind(prepared, monkeypatch, features, records, wo
 def test_a_prepared_data_set_is_found_where_its_folder_is_given(prepared, tmp_path):
     """`give its folder by --config.data.dir`, `check the name and --config.data.dir`."""
     name = "tfds:tiny_pictures"
-    with pytest.raises(InputError, match="give its folder by --config.data.dir"):
+    with pytest.raises(
+        InputError, match=names("tiny_pictures", "array_record", "--config.data.dir")
+    ):
         sources.open(name, "train", dir=str(tmp_path))
-    with pytest.raises(InputError, match="check the name and --config.data.dir"):
+    with pytest.raises(InputError, match=names("tiny_picturesx", "--config.data.dir")):
         sources.open(f"{name}x", "train", dir=prepared)
     assert len(sources.open(name, "train", dir=prepared).label) == 20

@@ -224,9 +224,12 @@ def test_a_program_holds_the_network_once():
     "make, fault",
     [
         (lambda: classifiers.dc(4, 8, weighting="best"), names("weighting", "best")),
-        (lambda: classifiers.dc(4, 0), "needs 1 or more"),
-        (lambda: classifiers.dc(4, 2, weighting="repo"), "needs 3 or more"),
-        (lambda: classifiers.epndc(4, 7, 0.5, weighting="repo"), "needs 8 or more"),
+        (lambda: classifiers.dc(4, 0), names("0 levels", "edm", 1)),
+        (lambda: classifiers.dc(4, 2, weighting="repo"), names("2 levels", "repo", 3)),
+        (
+            lambda: classifiers.epndc(4, 7, 0.5, weighting="repo"),
+            names("7 levels", "repo", 8),
+        ),
         (lambda: classifiers.epndc(4, 8, 3.0), names("sigma_end", 3.0)),
         (lambda: classifiers.apndc(4, 8, 0.0), names("sigma_tau", 0.0)),
         (lambda: classifiers.apndc(4, 8, float("nan")), names("sigma_tau", "nan")),
@@ -234,7 +237,10 @@ def test_a_program_holds_the_network_once():
             lambda: classifiers.apndc(4, 8, 0.5, noise_from="x"),
             names("noise_from", "x"),
         ),
-        (lambda: classifiers.apndc(4, 8, 0.5, drop_below=2.5), "no level is above 3"),
+        (
+            lambda: classifiers.apndc(4, 8, 0.5, drop_below=2.5),
+            names(3, "drop_below", "sigma_end"),
+        ),
         (lambda: classifiers.diffpure(4, 8, -1.0), names("sigma_tau", -1.0)),
     ],
 )

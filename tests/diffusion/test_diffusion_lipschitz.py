@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from analytic_denoiser import analytic
 from conftest import Golden, golden_each
+from refusals import names
 from scipy.special import ndtr
 from scipy.stats import binom
 
@@ -286,7 +287,7 @@ def test_nan_of_a_denoiser_reaches_the_bound_which_refuses_it():
     assert np.isnan(u).tolist() == [False, False, False, True, False]
     u = np.stack([u, np.zeros(5)], 1)[:, None]
     samples, bound = lipschitz.margin_samples(u, 1, weights=[1.0], dims=4)
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError, match=names("values", "NaN")):
         statistics.empirical_bernstein_lower(samples, -bound, bound, 0.01)
 
 
@@ -315,11 +316,11 @@ def test_level_needs_no_correction_for_the_number_of_classes(classes):
     [
         (dict(weights=[1.0, -1.0]), "weights"),
         (dict(weights=[np.nan, 1.0]), "weights"),
-        (dict(sigma=[1.0]), "noise levels"),
-        (dict(sigma=[1.0, 0.0]), "noise levels"),
-        (dict(cap=0.0), "cap"),
-        (dict(cap=1.5), "cap"),
-        (dict(cap=[1.0, 1.0, 1.0]), "cap"),
+        (dict(sigma=[1.0]), names("noise levels", 2, "weights")),
+        (dict(sigma=[1.0, 0.0]), names("noise levels", 2, "weights")),
+        (dict(cap=0.0), names("cap", "(0, 1]", 0.0)),
+        (dict(cap=1.5), names("cap", "(0, 1]", 1.5)),
+        (dict(cap=[1.0, 1.0, 1.0]), names("cap", "(0, 1]", "[1.0, 1.0, 1.0]")),
     ],
 )
 def test_impossible_levels_are_refused(change, match):
@@ -334,5 +335,5 @@ def test_impossible_levels_are_refused(change, match):
     "shape, predicted", [((5, 2), 0), ((5, 3, 2), 0), ((5, 2, 2), 2)]
 )
 def test_impossible_errors_are_refused(shape, predicted):
-    with pytest.raises(InputError, match="two or more classes"):
+    with pytest.raises(InputError, match=names(shape, "[n, T, K]")):
         lipschitz.margin_samples(np.zeros(shape), predicted, weights=[1.0, 1.0], dims=4)

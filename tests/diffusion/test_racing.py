@@ -167,8 +167,8 @@ def test_impossible_rules_are_one_sentence(make, fault):
 @pytest.mark.parametrize(
     "change, fault",
     [
-        (dict(order=np.arange(0)), "indices of the classifier's levels"),
-        (dict(order=np.arange(127)), "indices of the classifier's levels"),
+        (dict(order=np.arange(0)), names("order", "levels")),
+        (dict(order=np.arange(127)), names("order", "levels")),
         (dict(block=0), names("block", 0)),
     ],
 )

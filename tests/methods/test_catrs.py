@@ -119,15 +119,19 @@ def test_soft_labels_are_the_votes_in_the_order_of_the_images(tmp_path):
         (
             votes(0, 1, 3),
             {},
-            "votes .* are of 3 of 4 training images: run `python -m jaxcert",
+            names("r.jsonl", "3 of 4"),
         ),
-        (votes(0, 1, 2, 3, 4), {}, "image 4 and the training set only 4"),
-        (votes(0, 1, 2, 3), dict(split="test"), "split 'test' and not of 'train'"),
-        (votes(0, 1, 2, 3)._replace(counts=None), {}, "hold no votes"),
+        (votes(0, 1, 2, 3, 4), {}, names("r.jsonl", "image 4", 4)),
+        (
+            votes(0, 1, 2, 3),
+            dict(split="test"),
+            names("r.jsonl", "split", "test", "train"),
+        ),
+        (votes(0, 1, 2, 3)._replace(counts=None), {}, names("r.jsonl", "votes")),
         (
             votes(0, 1, 2, 3)._replace(counts=np.ones((4, 2), int), label=np.zeros(4)),
             dict(num_classes=2),
-            "2 classes and not 3",
+            names("r.jsonl", "2 classes", 3),
         ),
     ],
 )

@@ -73,16 +73,20 @@ def test_the_classifier_learns_from_images_denoised_once():
     "words, sigma, fields",
     [
         (
-            "must be an EDM that denoises without a class",
+            names("networks.denoiser", "label_dropout", 0),
             0.25,
             dict(unconditional=None),
         ),
         (
-            "must be an EDM that denoises without a class",
+            names("networks.denoiser", "label_dropout", 0),
             0.25,
             dict(unconditional=False),
         ),
-        ("takes images of", 0.25, dict(image_shape=(8, 8, 1))),
+        (
+            names("networks.denoiser", "(8, 8, 1)", "(4, 4, 1)"),
+            0.25,
+            dict(image_shape=(8, 8, 1)),
+        ),
         (names("method.sigma", 0.0), 0.0, {}),
     ],
 )

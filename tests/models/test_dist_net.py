@@ -225,7 +225,7 @@ def small(**changes):
 def test_evaluation_at_finite_p_is_refused():
     model = small()
     params, state = model.init(jax.random.key(0))
-    with pytest.raises(InputError, match="p = infinity"):
+    with pytest.raises(InputError, match=names("p = infinity")):
         model.apply(params, state, jnp.zeros((1, 4, 4, 1)), p=8)
 
 
@@ -326,11 +326,11 @@ def test_training_draws_other_units_for_every_key():
         ({"depth": 2, "hidden": 4}, names("model.depth", 2)),
         ({"hidden": -1}, names("model.hidden", -1)),
         ({"group": 0}, names("model.group", 0)),
-        ({"std": 0.0}, "std"),
-        ({"std": (0.2, 0.2, 0.2)}, "std"),
-        ({"mean": (0.1, 0.2)}, "mean"),
+        ({"std": 0.0}, names("model.std", 0.0)),
+        ({"std": (0.2, 0.2, 0.2)}, names("model.std", "(0.2, 0.2, 0.2)")),
+        ({"mean": (0.1, 0.2)}, names("model.mean", 2, 1)),
         ({"num_terms": 0}, names("model.num_terms", 0)),
-        ({"width": 0}, "width"),
+        ({"width": 0}, names("model.width", 0)),
     ],
     ids=str,
 )
@@ -343,7 +343,11 @@ def test_impossible_network_is_refused(changes, words):
     "make,settings,words",
     [
         (linf_dist.make, {"eps": 0.0}, names("method.eps", 0.0)),
-        (sortnet.make, {"eps": 0.1, "eps_end": 5}, "ramps eps from 0"),
+        (
+            sortnet.make,
+            {"eps": 0.1, "eps_end": 5},
+            names("method.eps_end", "model.hidden"),
+        ),
         (sortnet.make, {"eps": 0.1, "loss": "hinge"}, names("method.loss", "hinge")),
         (
             linf_dist.make,

@@ -163,18 +163,21 @@ def test_whole_network_equals_the_original(x64, pattern):
 @pytest.mark.parametrize(
     "wrong,message",
     [
-        (dict(image_shape=(28, 28, 3)), "32x32"),
+        (dict(image_shape=(28, 28, 3)), names("32x32", "28x28")),
         (dict(activation="relu"), names("model.activation", "relu")),
         (dict(head="dense"), names("model.head", "dense")),
-        (dict(width=1, num_classes=100), "head=lln"),
-        (dict(conv="nothing"), "nothing"),
-        (dict(image_shape=(32, 32, 1)), "channels"),
+        (dict(width=1, num_classes=100), names(32, 100, "model.head=lln")),
+        (dict(conv="nothing"), names("nothing", "jaxcert/nn")),
+        (dict(image_shape=(32, 32, 1)), names("model.mean", 3, 1)),
         (dict(std=0.0), names("model.std", 0.0)),
-        (dict(std=(0.2,) * 3), "model.std"),
+        (dict(std=(0.2,) * 3), names("model.std", "(0.2, 0.2, 0.2)")),
         (dict(blocks=1.5), names("model.blocks", 1.5)),
         (dict(width=3, blocks=2), names("model.width", 3)),
-        (dict(polar="exact"), "minimax"),
-        (dict(conv="cayley", polar="minimax"), "cayley"),
+        (dict(polar="exact"), names("model.polar", "exact", "lot")),
+        (
+            dict(conv="cayley", polar="minimax"),
+            names("model.polar", "minimax", "cayley"),
+        ),
     ],
 )
 def test_shapes_without_a_network_are_refused_with_the_fix(wrong, message):

@@ -263,11 +263,11 @@ def test_bfloat16_changes_less_than_one_vote_in_a_hundred():
 @pytest.mark.parametrize(
     "wrong, fault",
     [
-        (dict(depth=18), "depth 18"),
-        (dict(depth=2), "depth 2"),
+        (dict(depth=18), names("depth", 18)),
+        (dict(depth=2), names("depth", 2)),
         (dict(dtype="float16"), names("model.dtype", "float16")),
         (dict(shortcut="x"), names("model.shortcut", "x")),
-        (dict(image_shape=(8, 8, 1)), "1 channels"),
+        (dict(image_shape=(8, 8, 1)), names("mean", "std", 1)),
     ],
 )
 def test_network_that_does_not_exist_is_refused(wrong, fault):

@@ -84,10 +84,10 @@ def test_bfloat16_stays_inside():
 @pytest.mark.parametrize(
     "wrong, fault",
     [
-        (dict(stages=()), "no block"),
-        (dict(stages=(3, 0)), "no block"),
+        (dict(stages=()), names("stages", "()")),
+        (dict(stages=(3, 0)), names("stages", "(3, 0)")),
         (dict(dtype="float16"), names("model.dtype", "float16")),
-        (dict(image_shape=(8, 8, 1)), "1 channels"),
+        (dict(image_shape=(8, 8, 1)), names("mean", "std", 1)),
     ],
 )
 def test_network_that_does_not_exist_is_refused(wrong, fault):

@@ -12,6 +12,7 @@ import originals
 import pytest
 from command_line import ROOT, assert_words, end
 from conftest import Golden, close, golden_files
+from refusals import names
 
 from jaxcert import certify, import_torch, records
 from jaxcert.errors import InputError
@@ -198,16 +199,14 @@ def test_what_is_no_such_network_is_refused(changes, words):
 def test_layers_that_do_not_mix_by_half_are_refused():
     arrays = state_dict(residual=True)
     arrays["layer2.res_lamda_logit"] += 1
-    with pytest.raises(InputError, match="layer2.res_lamda_logit is 1.0"):
+    with pytest.raises(InputError, match=names("layer2.res_lamda_logit", 1.0)):
         convert_state_dict(arrays, SHAPE)
 
 
 def test_ranks_that_the_network_does_not_have_are_refused():
     arrays = state_dict(conv="bro", lln=True, activation="maxmin", width=8)
     arrays["layer2.0.conv.weight"] = np.ones((16, 8, 3, 3), np.float32)
-    words = (
-        r"layer2.0.conv.weight has shape \(16, 8, 3, 3\), this network \(16, 2, 3, 3\)"
-    )
+    words = names("layer2.0.conv.weight", "(16, 8, 3, 3)", "(16, 2, 3, 3)")
     with pytest.raises(InputError, match=words):
         convert_state_dict(arrays, SHAPE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from refusals import names
 
 from jaxcert.errors import InputError
 from jaxcert.training.metrics import MetricWriter
@@ -24,6 +25,6 @@ def test_resumed_run_keeps_the_steps_before_it(tmp_path):
 def test_file_that_is_not_text_is_refused_and_kept(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n\xff\xfe\n')
-    with pytest.raises(InputError, match="is not text: move it away"):
+    with pytest.raises(InputError, match=names("metrics.jsonl")):
         MetricWriter(tmp_path, resume_step=1, per_epoch=2)
     assert path.read_bytes() == b'{"step": 1}\n\xff\xfe\n'

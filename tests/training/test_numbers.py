@@ -106,7 +106,7 @@ def test_numbers_are_refused_or_mean_something(name, sections):
     "file, value, fault",
     [
         ("smoothing/digits.py", "local", names("batch_statistics", "local")),
-        ("edm/digits.py", "device", "edm_unet has none"),
+        ("edm/digits.py", "device", names("device", "edm_unet")),
     ],
 )
 def test_statistics_that_there_are_not_are_refused(file, value, fault):

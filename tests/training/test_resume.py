@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import config as configs
 from jaxcert import sharding
@@ -159,13 +160,13 @@ def test_altered_checkpoint_is_refused_by_name(whole, tmp_path, damage):
     step, _ = digests(run)
     for data in (run / "checkpoints" / str(step) / "state").rglob("d/*"):
         damage(data)
-    with pytest.raises(InputError, match=rf"checkpoints/{step} is damaged"):
+    with pytest.raises(InputError, match=names(f"checkpoints/{step}", "ValueError")):
         loop.train(small(), run)
 
 
 def test_workdir_of_another_config_is_refused_naming_the_key(whole, tmp_path):
     run = finished(whole, tmp_path)
-    with pytest.raises(InputError, match=r"optim\.lr \(0\.1 there, 0\.2 here\)"):
+    with pytest.raises(InputError, match=names("optim.lr", 0.1, 0.2)):
         loop.train(small(optim__lr=0.2), run)
     loop.train(small(certify__batch=7), run)  # of no importance to training
 
@@ -174,9 +175,7 @@ def test_checkpoints_of_no_known_config_are_refused_and_kept(whole, tmp_path):
     run = finished(whole, tmp_path)
     (run / "config.json").unlink()
     before = digests(run)
-    with pytest.raises(
-        InputError, match="no config.json to tell of which run: restore"
-    ):
+    with pytest.raises(InputError, match=names("config.json", "--workdir")):
         loop.train(small(), run)
     assert digests(run) == before and not (run / "config.json").exists()
 
@@ -186,7 +185,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
 ):
     config = small(optim__lr=1e9, checkpoint__every_epochs=1)
     config.optim.clip_norm = 0.0
-    with pytest.raises(InputError, match="not finite at step"):
+    with pytest.raises(InputError, match=names("step", 2, "optim.lr")):
         loop.train(config, tmp_path / "bad")
     saved = [
         p for p in (tmp_path / "bad" / "checkpoints").iterdir() if p.name.isdigit()
@@ -197,7 +196,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
 def test_checkpoint_in_another_precision_is_not_called_damaged(whole, tmp_path, x64):
     run = finished(whole, tmp_path)
     before = digests(run)
-    with pytest.raises(InputError, match="with JAX_ENABLE_X64 off.* JAX_ENABLE_X64=0"):
+    with pytest.raises(InputError, match=names("checkpoints/32", "JAX_ENABLE_X64=0")):
         loop.train(small(), run)
     model = configs.build("models", small().model)
     loaded = checkpoint.load_network(model, run, mesh=sharding.data_mesh())
