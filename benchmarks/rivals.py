@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert import open_records
 from jaxcert.analysis.metrics import acr
 from jaxcert.certificate import Certificates, certified_accuracy
 from jaxcert.certificates import bounding, runner_up
+from jaxcert.records import load
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, metavar="FILE")
     given = parser.parse_args(argv)
     pairs = [one.rpartition("=") for one in given.records]
-    rows = [measure(row, open_records(path)) for row, _, path in pairs]
+    rows = [measure(row, load(path)) for row, _, path in pairs]
     with open(given.out, "w") as file:
         json.dump({"rows": rows}, file, indent=1)
         file.write("\n")

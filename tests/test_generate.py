@@ -185,7 +185,7 @@ def test_what_cannot_be_generated_is_one_sentence(edm, tmp_path):
     refused(names("cls", "classifier", "EDM"), classifier)
     refused(names("label_dropout 0", "--classifier"), always, classifier=classifier)
     refused(names("EDM", "classes"), never)
-    refused(names("edm", "classifier"), classifier=edm)
+    refused(names("run", "classifier", "(8, 8, 1)"), classifier=edm)
     refused(names("nowhere", "workdir"), tmp_path / "nowhere")
     refused(names("--count", 0), count=0)
     refused(names("--seed", -1), seed=-1)

@@ -10,8 +10,8 @@ FAULTS = [
     (
         "attack: just inside at radius 0",
         "attacks/audit.py",
-        "tried.append(INSIDE * np.array",
-        "tried.append(0 * np.array",
+        "[INSIDE * own.get",
+        "[0 * own.get",
         f"{_EXACT}::test_an_attack_finds_a_false_radius_just_inside_it",
     ),
     (
