@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 ABSTAIN, ERROR = -1, -2
 NO_LABEL = -1
-"""Label of an image whose class is not known; no record file has it."""
+"""Label of an image whose class is not known; null in a file."""
 ATTACKS = ("pgd", "apgd")
 """Methods whose records hold distances that attacks found, no certificates."""
 
@@ -26,8 +26,9 @@ class Certificates(NamedTuple):
     is an error; radius float64 [N], within which no valid image, in the norm of the header,
     changes the predicted class; n int64 [N], the samples that were used; seconds float64 [N]. The
     other columns are evidence, None where the certificate has none of the kind: radius_paper,
-    p_lower, counts, agreeing, selection, rivals, changed, logits, least_margins, margins and
-    distance, each said at its field. header: what was asked for, and what it was computed with.
+    p_lower, counts, agreeing, selection, rivals, changed, logits, least_margins, margins, means,
+    variances and distance, each said at its field. header: what was asked for, and what it was
+    computed with.
     """
 
     index: np.ndarray
@@ -54,7 +55,7 @@ class Certificates(NamedTuple):
     """int64 [N,J], votes for the class that was tried, in all, at each look of
     procedure.looks; -1: not taken"""
     selection: np.ndarray | None = None
-    """int64 [N,K], votes of the selection, where procedure.rival depends on them"""
+    """int64 [N,K], votes of the selection"""
     rivals: np.ndarray | None = None
     """int64 [N,J], the most votes that another class, or bucket of classes, has at each look,
     where these are bounded too; -1: not taken"""
@@ -69,6 +70,10 @@ class Certificates(NamedTuple):
     margins: np.ndarray | None = None
     """float64 [N,K], of version 0.1, which wrote no `least_margins`: lower bounds of
     z_predicted - z_j on the box of this radius; nan where the radius is 0"""
+    means: np.ndarray | None = None
+    """float64 [N,K], of a diffusion classifier: the means of the sampled margins over each class"""
+    variances: np.ndarray | None = None
+    """float64 [N,K], the variances of these samples"""
     distance: np.ndarray | None = None
     """float64 [N], of an attack: that of the nearest image found in another class than
     predicted; nan: none was found"""

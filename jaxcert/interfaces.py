@@ -92,6 +92,18 @@ Tell = Callable[[int, int], None]
 """Called with (layers done, layers) while a bound is computed."""
 
 
+class LayerBound(NamedTuple):
+    """A proven Lipschitz constant of one layer, as a record names it."""
+
+    name: str
+    """that of its parameters, with a number for each block of a stack"""
+    kind: str
+    method: str
+    """how it was proven: exact | gram | tight | torus"""
+    bound: float
+    """rounded up"""
+
+
 class Bound(NamedTuple):
     """Proven upper bounds of a Lipschitz network."""
 
@@ -99,6 +111,11 @@ class Bound(NamedTuple):
     """float64 [K,K], of z_i - z_j in pixels"""
     growth: float
     """most by which a change of a layer's output, or a bias, can grow until the logits"""
+    layers: tuple[LayerBound, ...] = ()
+    """in the order in which an image passes them"""
+    head: Any = None
+    """float64 [K,K], of z_i - z_j in terms of what the layers give; None: of pixels. `pairwise`
+    is at least the product of the layers' bounds times this."""
 
     def __repr__(self) -> str:
         largest = np.asarray(self.pairwise).max()

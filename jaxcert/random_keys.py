@@ -8,6 +8,7 @@ counts from the environment. What the library draws depends on none of them: key
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +20,24 @@ GENERATOR = {"implementation": IMPLEMENTATION, "partitionable": True}
 """What headers say of the generator. Partitionable means that number i of a key is a
 function of the key and i, so it does not depend on how many are drawn at once, or by
 how many devices."""
+
+
+OF_SAMPLES = {"keys": "split(fold_in(fold_in(key, index), sample)): noise, vote"}
+"""What a header says of votes beside `GENERATOR`: of sample 0, 1, ... of image `index`."""
+OF_LEVELS = {"keys": "fold_in(fold_in(fold_in(key, index), draw), level)"}
+"""The same of the diffusion classifier, each draw of which has noise for every level."""
+
+
+def of_stream(seed: int, stream: int) -> tuple[jax.Array, str]:
+    """Return the key of a seed for a purpose, and how a header says that it was made."""
+    made = jax.random.fold_in(key(seed), stream)
+    return made, f"fold_in((0, seed mod 2^32), {stream})"
+
+
+def with_key(header: dict[str, Any], said: str) -> dict[str, Any]:
+    """Return a header that says how its key was made, where it has a generator."""
+    known = header.get("generator")
+    return header | ({"generator": known | {"key": said}} if known else {})
 
 
 def key(seed: int) -> jax.Array:

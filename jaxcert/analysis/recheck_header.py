@@ -35,6 +35,7 @@ _PROCEDURES = {
 }
 """The procedures of each method."""
 _DETERMINISTIC = ("lipschitz", "interval")
+_SAMPLED = ("smoothing", "diffusion_classifier")
 _CHOSEN = ("alpha", "sigma", "norm", "noise", "procedure", "n", "n0")
 """The keys of a smoothing certificate that a config chooses."""
 _DEFAULTS = {"norm": "l2", "noise": "gaussian"}
@@ -86,6 +87,7 @@ def _not_compared(header: dict[str, Any]) -> list[str]:
     found, unknown = [], str(model.get("name")) not in NORMS
     name = _dict(header.get("procedure")).get("name")
     deterministic = method in _DETERMINISTIC or name in ("margin", "interval")
+    unknown &= not _dict(header.get("network"))
     if deterministic and method != "diffusion_classifier" and unknown:
         found.append(
             "the record names no model whose norm is known: that its radii are of the norm "
@@ -132,6 +134,9 @@ def _faults(c: Certificates) -> Iterator[str]:
     others = {p for found in _PROCEDURES.values() for p in found}
     if name in others - set(_PROCEDURES.get(str(method), others)):
         yield f"method {method} has no procedure {name!r}"
+    shape = _dict(header.get("network")).get("image_shape")
+    if shape is not None and not _same(model.get("image_shape", shape), shape):
+        yield f"images of {shape} where the model has {model['image_shape']}"
     if method in _DETERMINISTIC:
         known = NORMS.get(str(model.get("name")))
         if known is not None and norm != known:
@@ -139,6 +144,7 @@ def _faults(c: Certificates) -> Iterator[str]:
         for key in ("alpha", "sigma"):
             if header.get(key) and name in others:
                 yield f"{key} {header[key]} where {method} is deterministic"
+    yield from _of_generator(c)
     classes = header.get("num_classes")
     for column in ("counts", "logits"):
         values = getattr(c, column)
@@ -146,6 +152,20 @@ def _faults(c: Certificates) -> Iterator[str]:
             yield f"num_classes {classes} where rows have {column} of {values.shape[1]}"
     yield from _against_config(c, model, config, procedure)
     yield from _outside(c)
+
+
+def _of_generator(c: Certificates) -> Iterator[str]:
+    """Return what is said of random numbers that certificates do not draw."""
+    if c.header.get("method") not in _SAMPLED:
+        return
+    found = rechecking.stated(c, "generator", c.header)
+    if found is None:
+        return
+    keys = rechecking.stated(c, "keys", _dict(found))
+    if _dict(found).get("implementation") != "threefry2x32":
+        yield f"the generator {_short(found)}, whose noise may repeat from image to image"
+    elif found.get("partitionable") is not True or not isinstance(keys, str | None):
+        yield f"the generator {_short(found)}, by which votes are not what seed and index say"
 
 
 def _against_config(c, model, config, procedure) -> Iterator[str]:

@@ -144,5 +144,5 @@ def recheck_with_settings(c: Certificates) -> Recheck:
         return recheck(c)._replace(reason=reason)
     classes = np.arange(1 + max(c.label.max(), c.predicted.max()))
     counts = c.agreeing * (classes == c.predicted[:, None])
-    header = c.header | {"format": records.FORMAT}
+    header = c.header | {"format": records.FORMAT_1}
     return recheck(c._replace(counts=counts, header=header))

@@ -82,13 +82,13 @@ def certify_images(
             f"index has the shape {at.shape}, and there are {count} images: give one number "
             "for each."
         )
-    at, key = inputs.check_index(at), _key(seed)
+    at, (key, said) = inputs.check_index(at), _key(seed)
     known = np.zeros(count, np.int32) if label is None else label
     parts = [
         certifier.certify(key, image[part], known[part], at[part])
         for part in (slice(i, i + batch) for i in range(0, count, batch))
     ]
-    header = certifier.header | {
+    header = random_keys.with_key(certifier.header, said) | {
         "seed": int(seed),
         "versions": {"jaxcert": version.__version__, "jax": jax.__version__},
     }
@@ -135,7 +135,7 @@ class Predictor:
 
     def __init__(self, certifier: Certifier, seed: int):
         self._certifier, self._seed = certifier, seed
-        self._key, self._calls = _key(seed), itertools.count()
+        (self._key, _), self._calls = _key(seed), itertools.count()
         self._precision = jax.config.jax_default_matmul_precision
 
     def __call__(self, image: ArrayLike) -> Prediction:
@@ -218,9 +218,9 @@ def _vote(f, keys, image):
 
 
 def _key(seed: int):
-    """The key that `jaxcert certify` makes of certify.seed."""
+    """Return the key that `jaxcert certify` makes of certify.seed, and how it was made."""
     whole_from(0, seed=seed)
-    return jax.random.fold_in(random_keys.key(seed), configs.CERTIFY_STREAM)
+    return random_keys.of_stream(seed, configs.CERTIFY_STREAM)
 
 
 def _certifier_of(
@@ -246,13 +246,16 @@ def _certifier_of(
             raise InputError(f"certificate {name} needs {key}: give it as {key}=....")
     others = {k: v for k, v in settings.items() if isinstance(v, Network)}
     section = {k: _plain(v) for k, v in settings.items() if k not in others}
-    return configs.build(
+    certifier = configs.build(
         "certificates",
         ConfigDict(section | {"name": name}),
         needs=others,
         network=network,
         mesh=sharding.local_mesh() if jax.local_device_count() > 1 else None,
     )
+    digests = {k: checkpoint.network_digest(v) for k, v in others.items()}
+    named = {"networks": digests} if digests else {}
+    return certifier._replace(settings=certifier.settings | named)
 
 
 def _plain(value: Any) -> Any:

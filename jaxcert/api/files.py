@@ -25,16 +25,9 @@ _FORMS = {
 def write_records(path: str | Path, certificates: Certificates) -> None:
     """Write certificates with their evidence into a new record file (docs/records.md).
 
-    Raises InputError for a file that is there and not empty (`jaxcert.records.Writer` appends),
-    and for certificates without labels: every row of a record has one, and a report counts what
-    is right. Without them keep the arrays of the certificates, as by numpy.savez.
+    Raises InputError for a file that is there and not empty (`jaxcert.records.Writer` appends).
     """
-    path = path_of(path, "path")
-    if not _known(certificates).labelled:
-        raise InputError(
-            f"the certificates have no labels, and a record such as {path} has one of each "
-            "image: give labels to certify_images, or keep the arrays by numpy.savez."
-        )
+    path, certificates = path_of(path, "path"), _known(certificates)
     if path.is_file() and path.stat().st_size:
         raise InputError(
             f"{path} is there already: name another file, or append with "

@@ -23,7 +23,9 @@ bound for the others. For an image without a positive bound the certificate abst
 from __future__ import annotations
 
 import functools
+import math
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,10 +46,7 @@ from jaxcert.ops.images import check_range, unit
 _PAIRS = (1000, 80)
 """How many pairs of a draw and a class a forward pass takes, on an accelerator and on a
 CPU."""
-_BOUNDS = {
-    "bernstein": statistics.empirical_bernstein_lower,
-    "hoeffding": statistics.hoeffding_lower,
-}
+_BOUNDS = {"bernstein": statistics.bernstein_of, "hoeffding": statistics.hoeffding_of}
 
 
 @random_keys.pinned()
@@ -95,20 +94,13 @@ def make(
             f"n {n} draws distinguish float32 noise from the normal noise that the "
             f"certificate assumes: give at most {most}."
         )
-    law = classifiers.dc(
-        model.num_classes,
-        levels,
-        weighting=weighting,
-        sigma_end=sigma_end,
-        drop_below=drop_below,
+    asked = dict(
+        levels=levels, weighting=weighting, sigma_end=sigma_end, drop_below=drop_below
     )
-    # float32 noise is drawn: the constant is that of its sigma
-    drawn = law.levels.sigma.astype(np.float32).astype(np.float64)
-    law = law._replace(levels=law.levels._replace(sigma=drawn, noise=drawn))
-    weight, sigma = law.levels.weight, drawn
+    law = _law(model.num_classes, **asked)
+    weight, sigma = law.levels.weight, law.levels.sigma
     dims = int(np.prod(model.image_shape))
     constant = lipschitz.lipschitz_margin(weight, sigma, dims=dims, cap=cap)
-    lower_of = functools.partial(_BOUNDS[bound], alpha=alpha)
     chunk = chunk or max(1, _PAIRS[jax.default_backend() == "cpu"] // model.num_classes)
     errors, memory = _errors_of(denoise, law, chunk, mesh)
 
@@ -120,7 +112,7 @@ def make(
         inputs.check_lengths(image, label, index)
         inputs.check_label(label)
         rows = [_row(key, *each) for each in zip(image, index, strict=True)]
-        predicted, evidence, radius = (
+        predicted, evidence, radius, means, variances = (
             np.array(part) for part in zip(*rows, strict=True)
         )
         elapsed = time.perf_counter() - start
@@ -132,25 +124,28 @@ def make(
             n=np.full(len(index), n, np.int64),
             seconds=np.full(len(index), elapsed / max(len(index), 1)),
             logits=evidence,
+            means=means,
+            variances=variances,
             header=header,
         )
 
     def _row(key, image, index):
         nothing = np.zeros(model.num_classes)
         if not np.isfinite(image).all():
-            return ERROR, nothing, 0.0
+            return ERROR, nothing, 0.0, nothing, nothing
         u = errors(jax.random.fold_in(key, np.uint32(index)), image, n0 + n)
         if not np.isfinite(u).all():
-            return ERROR, nothing, 0.0
+            return ERROR, nothing, 0.0, nothing, nothing
         capped = np.minimum(u[:n0].astype(np.float64), cap)
         a = int(np.einsum("t,ntk->k", weight, capped).argmin())
         samples, most = lipschitz.margin_samples(
             u[n0:], a, weights=weight, dims=dims, cap=cap
         )
-        lower = lower_of(samples, -most, most)
+        found = samples.mean(0), samples.var(0, ddof=1)
+        lower = _BOUNDS[bound](*found, n, -most, most, alpha)
         radius = float(lipschitz.radius(lower, constant))
-        evidence = np.insert(-lower, a, 0.0)
-        return (a if radius > 0 else ABSTAIN), evidence, radius
+        evidence, *found = (np.insert(x, a, 0.0) for x in (-lower, *found))
+        return (a if radius > 0 else ABSTAIN), evidence, radius, *found
 
     @random_keys.pinned()
     def plan(key, image) -> Plan:
@@ -163,7 +158,7 @@ def make(
         errors(key, image, chunk)
         rate = chunk / (time.perf_counter() - start)
         most = float(np.sum(weight * cap))
-        best = lower_of(np.full((n, 1), most), -most, most)
+        best = _BOUNDS[bound](np.array([most]), 0.0, n, -most, most, alpha)
         return Plan(
             radius=float(lipschitz.radius(best, constant)),
             samples=n0 + n,
@@ -177,7 +172,7 @@ def make(
         "norm": "l2",
         "alpha": alpha,
         "num_classes": model.num_classes,
-        "generator": random_keys.GENERATOR,
+        "generator": random_keys.GENERATOR | random_keys.OF_LEVELS,
         "procedure": {
             "name": "margin",
             "logit_slack": 0.0,
@@ -185,11 +180,11 @@ def make(
             "n": n,
             "bound": bound,
             "cap": cap,
-            "levels": levels,
-            "weighting": weighting,
-            "sigma_end": sigma_end,
-            "drop_below": drop_below,
+            **asked,
+            "weights": weight.tolist(),
+            "sigmas": sigma.tolist(),
         },
+        "network": {"norm": "l2", "image_shape": list(model.image_shape)},
         "pairwise_bound": constant,
         # the constant of one logit at these weights, for comparison only
         "published_lipschitz": {
@@ -211,10 +206,62 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"norm {c.header.get('norm')} where a diffusion classifier has l2"
         )
     rechecking.alpha_of(c)
+    rechecking.network(c)
     proven, holds = recheck_margins(c, rows)
     # the logits of a row are minus its bounds: that of the class itself is 0
     own = rechecking.column(c, "logits")[rows, c.predicted[rows]]
-    return proven, holds & (own == 0) & rechecking.has_all_samples(c, rows)
+    holds &= (own == 0) & rechecking.has_all_samples(c, rows)
+    if rechecking.stated(c, "weights", rechecking.procedure(c)) is not None:
+        holds &= _recheck_bounds(c, rows)
+    return proven, holds
+
+
+def _recheck_bounds(c: Certificates, rows: np.ndarray) -> np.ndarray:
+    """Return bool [R]: whether the bounds of the margins, which `logits` are, follow from the
+    means and variances of the samples. Raises InputError for a header whose weights, levels or
+    constant do not follow from its settings."""
+    asked = rechecking.procedure(c)
+    logits = rechecking.column(c, "logits")[rows]
+    mean, variance = (rechecking.column(c, k)[rows] for k in ("means", "variances"))
+    try:
+        keys = ("levels", "weighting", "sigma_end", "drop_below")
+        law = _law(logits.shape[1], **{k: asked.get(k) for k in keys})
+        weight, sigma = (np.asarray(asked.get(k), float) for k in ("weights", "sigmas"))
+        of = dict(weights=weight, dims=math.prod(rechecking.image_shape(c)))
+        of |= dict(cap=rechecking.number(c, "cap", asked))
+        most = lipschitz.largest_margin(weight, of["cap"])
+        constant = lipschitz.lipschitz_margin(sigma=sigma, **of)
+        same = [
+            one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=0)
+            for one, other in ((weight, law.levels.weight), (sigma, law.levels.sigma))
+        ]
+    except (InputError, TypeError, ValueError, ArithmeticError) as error:
+        raise rechecking.contradiction(f"its levels are none: {error}") from None
+    if not all(same):
+        raise rechecking.contradiction(
+            "weights or sigmas that are not those of its levels"
+        )
+    stated = c.header.get("pairwise_bound")
+    if type(stated) is not float or not stated >= constant * (1 - 1e-12):
+        raise rechecking.contradiction(
+            f"pairwise_bound {stated!r} where weights, levels and cap give {constant}"
+        )
+    bound, n = asked.get("bound"), rechecking.whole(c, "n", asked, 2)
+    if bound not in _BOUNDS:
+        raise rechecking.contradiction(f"the bound {bound!r} of its margins")
+    lower = _BOUNDS[bound](mean, variance, n, -most, most, rechecking.alpha_of(c))
+    others = np.arange(logits.shape[1]) != c.predicted[rows][:, None]
+    fits = (np.abs(mean) <= most) & (variance >= 0)
+    fits &= ~others | (-logits <= lower + rechecking.ROUNDING * most)
+    return fits.all(1)
+
+
+def _law(num_classes: int, **asked: Any) -> classifiers.Classifier:
+    """Return the classifier with these arguments of `classifiers.dc`, whose levels are float32,
+    as noise is drawn: the constant is that of its sigma."""
+    law = classifiers.dc(num_classes, asked.pop("levels"), **asked)
+    drawn = law.levels.sigma.astype(np.float32).astype(np.float64)
+    return law._replace(levels=law.levels._replace(sigma=drawn, noise=drawn))
 
 
 def _errors_of(denoise: Partial, law: classifiers.Classifier, chunk: int, mesh):

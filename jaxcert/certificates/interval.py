@@ -62,7 +62,8 @@ def make(
         bound = lipschitz_bound(params, state)
         slack = lipschitz.logit_slack(model, params, state, bound)
         procedure = {"name": "interval", "radii": tried, "logit_slack": slack}
-        return params, state, slack, {"procedure": procedure}
+        constants = lipschitz.constants_in_header(bound, bound.pairwise * (1 + 1e-12))
+        return params, state, slack, {"procedure": procedure} | constants
 
     @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
@@ -102,6 +103,7 @@ def make(
         "alpha": 0,
         "num_classes": model.num_classes,
         "procedure": {"name": "interval", "radii": tried},
+        "network": lipschitz.network_in_header(model),
     }
     return Certifier(
         settings, certify, image_shape=model.image_shape, prove=lambda: proof()[-1]
@@ -130,7 +132,10 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise rechecking.contradiction(
             f"radius {tried.max()} where tried are those up to 1"
         )
-    lipschitz.check_slack(c, 1.0, "model")  # the least of a distance net, in no header
+    if rechecking.stated(c, "pairwise_bound", c.header) is None:
+        lipschitz.check_slack(c, 1.0, "model")  # the least of a distance net
+    else:
+        lipschitz.check_constants(c, logits.shape[1])
     slack = rechecking.number(c, "logit_slack", rechecking.procedure(c))
     others = np.arange(logits.shape[1]) != y[:, None]
     at_image = logits[np.arange(len(y)), y] - np.where(others, logits, -np.inf).max(1)

@@ -25,6 +25,7 @@ import functools
 import math
 import time
 from functools import partial
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -41,6 +42,11 @@ from jaxcert.ops import margins
 from jaxcert.ops.images import check_range, unit
 from jaxcert.progress import Progress
 from jaxcert.records import SAME
+
+METHODS = ("exact", "gram", "tight", "torus")
+"""How bounds of layers are proven (docs/records.md)."""
+_DISTANCE = "NormDist"
+"""The kind of the layers that are Lipschitz in linf, and not in l2."""
 
 
 @random_keys.pinned()
@@ -77,12 +83,8 @@ def make(
             paper = np.asarray(lipschitz(params, state)[0], np.float64)
         slack = logit_slack(model, params, state, proven)
         pairwise = proven.pairwise * (1 + 1e-12)
-        off = pairwise[~np.eye(model.num_classes, dtype=bool)]
-        constant = float(off[0]) if (off == off[0]).all() else None
-        header = {
-            "procedure": {"name": "margin", "logit_slack": slack},
-            "pairwise_bound": pairwise.tolist() if constant is None else constant,
-        }
+        header = {"procedure": {"name": "margin", "logit_slack": slack}}
+        header |= constants_in_header(proven, pairwise)
         return _Proof(params, state, pairwise, paper, slack, header)
 
     @random_keys.pinned()
@@ -118,10 +120,34 @@ def make(
         "alpha": 0,
         "num_classes": model.num_classes,
         "procedure": {"name": "margin"},
+        "network": network_in_header(model),
     }
     return Certifier(
         settings, certify, image_shape=model.image_shape, prove=lambda: proof().header
     )
+
+
+def network_in_header(model: Model) -> dict[str, Any]:
+    """Return what a header says of the network itself."""
+    return {"norm": model.norm, "image_shape": list(model.image_shape)}
+
+
+def constants_in_header(bound: Bound, pairwise: np.ndarray) -> dict[str, Any]:
+    """Return the constants [K,K] of a header, and those of the layers of which they are the
+    product."""
+    head = pairwise if bound.head is None else bound.head
+    return {
+        "pairwise_bound": _one_or_all(pairwise),
+        "layers": [each._asdict() for each in bound.layers],
+        "head": _one_or_all(head),
+    }
+
+
+def _one_or_all(constants: np.ndarray) -> float | list[list[float]]:
+    """Return one number where that of every pair of classes is the same."""
+    constants = np.asarray(constants, np.float64)
+    off = constants[~np.eye(len(constants), dtype=bool)]
+    return float(off[0]) if (off == off[0]).all() else constants.tolist()
 
 
 class _Proof(NamedTuple):
@@ -234,10 +260,63 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (proven, holds), see rechecking.py, by `recheck_margins` with a slack that
     the constants of the header and the pixels of its model allow."""
     rechecking.name_of(c, ("margin",))
-    classes = rechecking.column(c, "logits").shape[1]
-    off_diagonal = _pairwise(c, classes)[~np.eye(classes, dtype=bool)]
-    check_slack(c, off_diagonal.max(initial=0.0), "pairwise_bound")
+    check_constants(c, rechecking.column(c, "logits").shape[1])
     return recheck_margins(c, rows)
+
+
+def check_constants(c: Certificates, classes: int) -> None:
+    """Raises InputError for constants in the header that are none, or not the product of those of
+    its layers, and for a slack below what they ask for."""
+    rechecking.network(c)
+    pairwise = _pairwise(c, classes)
+    off = ~np.eye(classes, dtype=bool)
+    layers = rechecking.stated(c, "layers", c.header)
+    if rechecking.stated(c, "head", c.header) is not None and layers is not None:
+        product = _product(layers, c.header.get("norm"))
+        head = _pairwise(c, classes, "head")[off]
+        least = np.where(head * product > 0, np.nextafter(head * product, np.inf), 0.0)
+        least = head if product == 1 else least
+        # 0 times inf is no bound
+        least = np.where(np.isnan(head * product), np.inf, least)
+        if not (pairwise[off] >= least).all():
+            raise rechecking.contradiction(
+                f"a pairwise_bound below the product {product:.6g} of its layers times its head"
+            )
+        if not (pairwise[off] <= least * (1 + SAME)).all():
+            raise rechecking.contradiction(
+                f"a pairwise_bound that is not the product {product:.6g} of its layers times its "
+                "head"
+            )
+    check_slack(c, pairwise[off].max(initial=0.0), "pairwise_bound")
+
+
+def _product(layers: Any, norm: Any) -> float:
+    """Return the product of the bounds of layers, rounded up. Raises InputError for what are no
+    layers with a bound and a method, or not those of a network of this norm."""
+    known = isinstance(layers, list) and all(
+        isinstance(each, dict)
+        and all(type(each.get(k)) is str for k in ("name", "kind"))
+        and each.get("method") in METHODS
+        and type(each.get("bound")) in (int, float)
+        and each["bound"] >= 0
+        for each in layers
+    )
+    if not known:
+        raise rechecking.contradiction(
+            "layers that lack a name, a kind, a method or a bound"
+        )
+    distances = any(each["kind"].endswith(_DISTANCE) for each in layers)
+    if layers and distances != (norm == "linf"):
+        raise rechecking.contradiction(f"norm {norm} of layers that are of another")
+    bounds = [each["bound"] for each in layers]
+    if not all(map(math.isfinite, bounds)):
+        return math.nan if 0 in bounds else math.inf
+    exact = math.prod(map(Fraction, bounds))
+    try:
+        rounded = float(exact)
+    except OverflowError:
+        return math.inf
+    return rounded if Fraction(rounded) >= exact else math.nextafter(rounded, math.inf)
 
 
 def check_slack(c: Certificates, constant: float, of: str) -> None:
@@ -284,10 +363,12 @@ def recheck_margins(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.n
     return radius(margin - 2 * slack), holds
 
 
-def _pairwise(c: Certificates, classes: int) -> np.ndarray:
+def _pairwise(
+    c: Certificates, classes: int, name: str = "pairwise_bound"
+) -> np.ndarray:
     """Return the header's bounds [K,K]. Raises InputError if they are not bounds."""
     try:
-        bound = np.asarray(c.header.get("pairwise_bound"), np.float64)
+        bound = np.asarray(c.header.get(name), np.float64)
         pairwise = np.broadcast_to(bound, (classes, classes))
         off_diagonal = pairwise[~np.eye(classes, dtype=bool)]
     except (ValueError, TypeError):
@@ -295,7 +376,7 @@ def _pairwise(c: Certificates, classes: int) -> np.ndarray:
     symmetric = np.allclose(pairwise, pairwise.T, rtol=2 * SAME, atol=0, equal_nan=True)
     if not (off_diagonal >= 0).all() or bound.ndim not in (0, 2) or not symmetric:
         raise InputError(
-            f"the record's pairwise_bound is not a bound for {classes} classes: certify "
+            f"the record's {name} is not a bound for {classes} classes: certify "
             "into another file with --out."
         )
     return pairwise

@@ -158,6 +158,7 @@ def make(
 
     described = {k: v for k, v in base._asdict().items() if k not in _unused(base)}
     described = {"name": "noised_diffusion_classifier", **described}
+    described["keys"] = "fold_in(vote, level)"
     return inputs.inside(inner._replace(plan=plan), base=described)
 
 

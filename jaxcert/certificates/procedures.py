@@ -55,17 +55,17 @@ from jaxcert.certificate import Certificates
 from jaxcert.certificates import (
     looking,
     norms,
+    pilots,
     rechecking,
     runner_up,
     sequential,
     statistics,
 )
+from jaxcert.certificates.pilots import PILOT, second_stage
 from jaxcert.certificates.runner_up import SINGLE, Rival
 from jaxcert.errors import InputError
 
 NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
-PILOT = 1000
-"""The number of votes in the first stage of `two_stage`."""
 Draw = Callable[[np.ndarray, Any, Any], np.ndarray]
 RadiusOf = Callable[..., np.ndarray]
 """The function from upper bounds of 1 - p to radii; given an upper bound of the probability of
@@ -203,6 +203,7 @@ def radii(
 
 def recheck_radii(c: Certificates, rows: np.ndarray):
     looks, tried = rechecking.looks(c), rechecking.radii(c)
+    _check_spending(c, looks)
     if not len(tried):
         raise InputError(
             "the record's procedure.radii are empty: certify into another file with --out."
@@ -211,12 +212,27 @@ def recheck_radii(c: Certificates, rows: np.ndarray):
     p0 = norms.p_needed(tried, **rechecking.law(c))
     agreeing, grows = rechecking.path(c, rows, looks)
     done = reached(agreeing, boundaries(p0, looks, alpha))
+    grows &= rechecking.selection_fits(c, rows)
     proven = np.append(tried, 0.0)[done - 1]
     holds = grows & (done > 0) & (c.radius[rows] <= proven)
     if c.p_lower is not None:
         needed = np.append(p0, 0.0)[done - 1]
         holds &= c.p_lower[rows] <= needed + rechecking.ROUNDING
     return proven, holds & np.isin(c.radius[rows], tried)
+
+
+def _check_spending(c: Certificates, looks: tuple[int, ...]) -> None:
+    """Raises InputError where the header spends alpha in another way than these looks do."""
+    stated = rechecking.stated(c, "spending", rechecking.procedure(c))
+    wanted = sequential.spending(looks, rechecking.alpha_of(c))
+    if stated is not None and not (
+        isinstance(stated, list)
+        and len(stated) == len(wanted)
+        and all(type(x) is float for x in stated)
+        and np.allclose(stated, wanted, rtol=1e-12, atol=0)
+        and stated[-1] <= wanted[-1]
+    ):
+        raise rechecking.contradiction(f"spending {stated} of alpha at its looks")
 
 
 def boundaries(
@@ -284,21 +300,19 @@ def two_stage(
 def recheck_two_stage(c: Certificates, rows: np.ndarray):
     asked = rechecking.procedure(c)
     pilot, k = rechecking.votes_at(c, rows, 2).T
-    if not rechecking.number(c, "n", asked) >= 1:
-        raise InputError(
-            "the record's header has n below 1: certify into another file with --out."
-        )
     chosen, fits = rechecking.chosen(c, rows)
     first, others = rechecking.rivals(c, rows, chosen, 2).T
-    n = second_stage(
-        np.clip(pilot, 0, PILOT),
-        np.clip(first, 0, PILOT),
-        chosen.both,
-        chosen.level,
-        n=int(rechecking.number(c, "n", asked)),
+    given = dict(
+        n=rechecking.whole(c, "n", asked, 1),
         rho=rechecking.number(c, "rho", asked),
         radius_of=rechecking.radius_of(c),
     )
+    first_k, first_other = np.clip(pilot, 0, PILOT), np.clip(first, 0, PILOT)
+    rule = pilots.rule_of(c, alpha=rechecking.alpha_of(c), **given)
+    if rule is None:
+        n = second_stage(first_k, first_other, chosen.both, chosen.level, **given)
+    else:
+        n = rule[first_k]
     proven, holds = rechecking.bounded(c, rows, n, chosen)
     counted = chosen.votes(rechecking.column(c, "counts")[rows], n)[1]
     holds &= fits & (~chosen.both | ((first >= 0) & (first + pilot <= PILOT)))
@@ -306,28 +320,7 @@ def recheck_two_stage(c: Certificates, rows: np.ndarray):
     holds &= (pilot >= 0) & (pilot <= PILOT) & (n > 0)
     holds &= c.n[rows] == n + PILOT
     holds &= k == rechecking.column(c, "counts")[rows, c.predicted[rows]]
-    return proven, holds & (rechecking.number(c, "pilot", asked) == PILOT)
-
-
-def second_stage(
-    k: np.ndarray,
-    rival: np.ndarray,
-    both: np.ndarray,
-    level: np.ndarray,
-    *,
-    n: int,
-    rho: float,
-    radius_of: RadiusOf,
-) -> np.ndarray:
-    """Return int64 [B], how many votes should prove 1 - rho of the radius that n votes
-    would, if the shares stay those of the pilot's k and rival [B] votes; 0 where not even n
-    would prove one. both, level: those of `runner_up.radius`."""
-    sizes = np.unique(np.geomspace(min(100, n), n, 80).astype(np.int64))
-    expected, others = (votes[:, None] * sizes // PILOT for votes in (k, rival))
-    both, level = both[:, None], level[:, None]
-    radius = runner_up.radius(expected, others, sizes, both, level, radius_of)
-    enough = radius >= (1 - rho) * radius[:, -1:]
-    return np.where(radius[:, -1] > 0, sizes[enough.argmax(1)], 0)
+    return proven, holds & (rechecking.whole(c, "pilot", asked) == PILOT)
 
 
 def sequence(
@@ -383,7 +376,11 @@ def sequence(
 def recheck_sequence(c: Certificates, rows: np.ndarray):
     looks = rechecking.looks(c)
     agreeing, grows = rechecking.path(c, rows, looks)
-    bound = str(rechecking.procedure(c).get("bound"))
+    asked = rechecking.procedure(c)
+    bound = str(asked.get("bound"))
+    mixture = rechecking.stated(c, "mixture", asked) if bound == "mixture" else None
+    if mixture is not None and mixture != list(sequential.MIXTURE):
+        raise rechecking.contradiction(f"the mixture {mixture}")
     chosen, fits = rechecking.chosen(c, rows)
     p_lower = looking.sequence_lower(agreeing, looks, chosen.level, bound)
     p_upper = np.ones(len(rows))

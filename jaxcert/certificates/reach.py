@@ -12,6 +12,7 @@ import numpy as np
 from jaxcert.certificates import (
     looking,
     norms,
+    pilots,
     procedures,
     runner_up,
     sequential,
@@ -51,10 +52,15 @@ def planned(name, rival, num_classes, n0, n, alpha, radii, rho, bound, radius_of
         options |= dict(n=n, radius_of=radius_of)
     elif name == "two_stage":
         options |= dict(n=n, rho=rho, radius_of=radius_of)
-        details |= dict(rho=rho, pilot=procedures.PILOT)
+        details |= dict(rho=rho, pilot=pilots.PILOT)
+        details |= dict(sizes=pilots.sizes(n).tolist())
+        if split == 1:
+            asked = dict(n=n, rho=rho, alpha=alpha, radius_of=radius_of)
+            details |= dict(rule=pilots.rule(**asked))
     elif name == "sequence":
         options |= dict(looks=looks, rho=rho, bound=bound, radius_of=radius_of)
         details |= dict(looks=list(looks), rho=rho, bound=bound)
+        details |= dict(mixture=list(sequential.MIXTURE)) if bound == "mixture" else {}
     else:
         values = _rising(radii)
         reach = farthest(**law)
@@ -72,6 +78,7 @@ def planned(name, rival, num_classes, n0, n, alpha, radii, rho, bound, radius_of
             values = values[: possible[-1] + 1]
             options |= dict(p0=p0[: len(values)], values=values)
         details |= dict(radii=list(values), looks=list(looks))
+        details |= dict(spending=sequential.spending(looks, alpha))
     # `auto` may take `single`, but is refused where it could take nothing else
     level = alpha if rival.name == "auto" else each
     tail = tail_if_all_agree(name, n, level, bound)

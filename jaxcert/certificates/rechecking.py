@@ -21,6 +21,7 @@ import numpy as np
 from jaxcert.certificate import Certificates
 from jaxcert.certificates import norms, runner_up, statistics
 from jaxcert.errors import InputError
+from jaxcert.records import FORMAT
 
 ROUNDING = 1e-13
 """The tolerance of a radius, in units of sigma. Another version of scipy may differ by
@@ -86,6 +87,27 @@ def number(c: Certificates, name: str, where: dict[str, Any]) -> float:
     )
 
 
+def whole(c: Certificates, name: str, where: dict[str, Any], least: int = 0) -> int:
+    """Return a whole number of the header. Raises InputError for anything else, of 1000.0 as
+    well, and for one below `least`."""
+    value = where.get(name)
+    if type(value) is int and value >= least:
+        return value
+    raise InputError(
+        f"the record's header has {name} {value!r}, which is no whole number from {least} up: "
+        "certify into another file with --out."
+    )
+
+
+def stated(c: Certificates, name: str, where: dict[str, Any]) -> Any:
+    """Return what a part of the header says, None where a record of an older format does not.
+    Raises InputError where one of this format does not."""
+    found = where.get(name)
+    if found is None and c.header.get("format") == FORMAT:
+        raise contradiction(f"no {name}, which every record of {FORMAT} has")
+    return found
+
+
 def alpha_of(c: Certificates) -> float:
     """Return the header's alpha. Raises InputError where it is not between 0 and 1: a
     certificate by samples cannot be certain."""
@@ -98,14 +120,26 @@ def alpha_of(c: Certificates) -> float:
 def has_all_samples(c: Certificates, rows: np.ndarray) -> np.ndarray:
     """Return bool [R]: whether each row has the n samples of the procedure. A procedure without
     looks must not stop early, which its alpha does not allow for."""
-    return c.n[rows] == number(c, "n", procedure(c))
+    return c.n[rows] == whole(c, "n", procedure(c))
+
+
+def network(c: Certificates) -> dict[str, Any]:
+    """Return what the header says of the network itself, {} where one of an older format does
+    not. Raises InputError unless its norm is that of the radii."""
+    found = stated(c, "network", c.header)
+    if found is None:
+        return {}
+    norm = c.header.get("norm")
+    if not isinstance(found, dict) or found.get("norm") != norm or not image_shape(c):
+        raise contradiction(f"radii in norm {norm} of the network {found!r}")
+    return found
 
 
 def image_shape(c: Certificates) -> tuple[int, ...]:
-    """Return the shape of the model's images that the header or its config has, else ()."""
+    """Return the shape of the network's images that the header or its config has, else ()."""
     config = c.header.get("config")
-    for place in (c.header, config if isinstance(config, dict) else {}):
-        model = place.get("model")
+    config = config if isinstance(config, dict) else {}
+    for model in (c.header.get("network"), c.header.get("model"), config.get("model")):
         shape = model.get("image_shape") if isinstance(model, dict) else None
         whole = isinstance(shape, list | tuple)
         if whole and all(type(x) is int and x > 0 for x in shape):
@@ -135,18 +169,24 @@ def law(c: Certificates) -> dict[str, Any]:
     noise = procedure(c).get("noise", "gaussian")
     norm = c.header.get("norm", "l2")
     norms.check(noise, norm)
-    d = int(number(c, "d", procedure(c))) if norm == "linf" else 1
+    d = whole(c, "d", procedure(c)) if norm == "linf" else 1
     shape = image_shape(c)
     if d < 1 or (norm == "linf" and shape and d != math.prod(shape)):
         raise InputError(
             f"the record's header has d {d} for images of {list(shape)}: certify into another "
             "file with --out."
         )
-    stated = procedure(c).get("least_tail") is not None
-    least = number(c, "least_tail", procedure(c)) if stated else 0.0
-    alpha, n = alpha_of(c), number(c, "n", procedure(c))
+    known = stated(c, "least_tail", procedure(c)) is not None
+    least = number(c, "least_tail", procedure(c)) if known else 0.0
+    alpha, n = alpha_of(c), whole(c, "n", procedure(c))
     least = norms.least_tail_of(noise, n, alpha, least)
     sigma = number(c, "sigma", c.header)
+    scale = stated(c, "scale", procedure(c))
+    if scale is not None and scale != norms.scale(noise, sigma):
+        raise contradiction(
+            f"scale {scale!r} where {noise} noise of sigma {sigma} has "
+            f"{norms.scale(noise, sigma)}"
+        )
     return dict(noise=noise, norm=norm, sigma=sigma, d=d, least_tail=least)
 
 
@@ -174,33 +214,41 @@ def rival(c: Certificates) -> runner_up.Rival:
     return found
 
 
+def selection_fits(c: Certificates, rows: np.ndarray) -> np.ndarray:
+    """Return bool [R]: whether the votes of the selection, which a record of an older format
+    need not have, are votes of n0 samples with most for the predicted class.
+
+    Raises Missing where a record of this format has none, InputError for those of no n0."""
+    if c.selection is None and c.header.get("format") != FORMAT:
+        return np.ones(len(rows), bool)
+    selection, n0 = column(c, "selection")[rows], whole(c, "n0", procedure(c), 1)
+    if selection.shape[1] != column(c, "counts").shape[1]:
+        raise contradiction("votes of the selection that are not of its classes")
+    fits = (selection.sum(1) <= n0) & (selection.argmax(1) == c.predicted[rows])
+    return fits & (selection >= 0).all(1) & (selection.sum(1) > 0)
+
+
 def chosen(c: Certificates, rows: np.ndarray) -> tuple[runner_up.Chosen, np.ndarray]:
-    """Return (what the selection chose, holds bool [R]): whether its votes, where the record has
-    to have them, are votes of n0 samples with most for the predicted class.
+    """Return (what the selection chose, holds bool [R]): whether its votes fit, see
+    `selection_fits`.
 
     Missing is raised where the choice depends on votes that the record lacks.
     """
     found, alpha = rival(c), alpha_of(c)
     counts, predicted = column(c, "counts")[rows], c.predicted[rows]
+    fits = selection_fits(c, rows)
     if found.name == "single" or runner_up.bounds(found, counts.shape[1]) == 1:
         alone = runner_up.single(counts, alpha)._replace(selected=predicted)
-        return alone, np.ones(len(rows), bool)
+        return alone, fits
     if found.name == "auto" or found.buckets:
-        selection, n0 = column(c, "selection")[rows], number(c, "n0", procedure(c))
-        if selection.shape != counts.shape or n0 < 1:
-            raise contradiction(
-                "votes of the selection that are not of n0 and its classes"
-            )
-        fits = (selection.sum(1) <= n0) & (selection.argmax(1) == predicted)
-        fits &= (selection >= 0).all(1)
+        selection, n0 = column(c, "selection")[rows], whole(c, "n0", procedure(c), 1)
     else:  # every selection chooses the same
         selection, n0 = np.zeros_like(counts), 1
-        fits = np.ones(len(rows), bool)
     made = runner_up.choose(
         found,
         np.where(fits[:, None], selection, 0),
-        n0=int(n0),
-        n=int(number(c, "n", procedure(c))),
+        n0=n0,
+        n=whole(c, "n", procedure(c)),
         alpha=alpha,
         radius_of=radius_of(c),
     )
@@ -253,10 +301,10 @@ def rival_path(
 
 def looks(c: Certificates) -> tuple[int, ...]:
     """Return the numbers of votes at which the procedure looked. Raises InputError."""
-    found, n = procedure(c).get("looks"), number(c, "n", procedure(c))
-    whole = isinstance(found, list | tuple) and all(type(x) is int for x in found)
+    found, n = procedure(c).get("looks"), whole(c, "n", procedure(c))
+    numbers = isinstance(found, list | tuple) and all(type(x) is int for x in found)
     if (
-        not whole
+        not numbers
         or not found
         or found[0] < 1
         or (np.diff(found) <= 0).any()

@@ -71,8 +71,9 @@ def run(
     certifier = make(config, loaded.network._replace(exact=exact), mesh)
     trained = configs.read(workdir).method.get("sigma")
     warn_of_sigma(trained, config.certify.get("sigma"))
+    key, said = random_keys.of_stream(chosen.seed, configs.CERTIFY_STREAM)
     header = {
-        **certifier.header,
+        **random_keys.with_key(certifier.header, said),
         "dataset": source.name,
         "split": chosen.split,
         "data_digest": recorded.data_digest(source),
@@ -93,7 +94,6 @@ def run(
         "host": platform.machine(),
         "date": date.today().isoformat(),
     }
-    key = jax.random.fold_in(random_keys.key(chosen.seed), configs.CERTIFY_STREAM)
     with records.Writer(path, header) as writer, interruptible(at_once=True) as ends:
         if writer.kept is not None:
             recorded.check_rows(writer.kept, source, path)

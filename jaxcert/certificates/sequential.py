@@ -35,6 +35,9 @@ POWER = 0.3
 """The power of the spending function. It gives a third of alpha to looks up to 1/40 of
 the votes, when most images are decided."""
 
+MIXTURE = (0.5, 0.5)
+"""The Beta distribution over which `log_e_value` mixes."""
+
 _SLACK = 1e-9
 """The relative slack of a crossing probability. Its terms are sums and products of
 positive numbers, each good to `4 eps` times the width of a distribution: below 1e-10
@@ -53,6 +56,11 @@ def looks(n: int, first: int = FIRST_LOOK) -> tuple[int, ...]:
     return (*before, n)
 
 
+def spending(looks: tuple[int, ...], alpha: float, power: float = POWER) -> list[float]:
+    """Return the alpha that a test may have spent at each look."""
+    return [alpha * (look / looks[-1]) ** power for look in looks]
+
+
 @functools.lru_cache(maxsize=512)
 def boundary(
     p0: float, looks: tuple[int, ...], alpha: float, power: float = POWER
@@ -64,11 +72,12 @@ def boundary(
         return np.array(looks, np.int64) + 1, 0.0
     counts, spent = np.zeros(len(looks), np.int64), 0.0
     low, alive = 0, np.ones(1)  # the distribution of k before any look
+    allowed = spending(looks, alpha, power)
     for j, (before, look) in enumerate(zip((0, *looks), looks, strict=False)):
         first, step = _binomial(look - before, p0)
         low, alive = low + first, np.convolve(alive, step)
         tail = np.cumsum(alive[::-1])[::-1] * (1 + _SLACK)  # P(k >= low + i, alive)
-        budget = alpha * (look / looks[-1]) ** power - spent - _NOTHING
+        budget = allowed[j] - spent - _NOTHING
         above = int(np.searchsorted(-tail, -budget))  # first with tail <= budget
         spent += (tail[above] if above < len(tail) else 0.0) + _NOTHING
         counts[j] = low + above if above < len(tail) else look + 1
@@ -98,7 +107,8 @@ def _binomial(n: int, p: float) -> tuple[int, np.ndarray]:
 def log_e_value(k: ArrayLike, t: ArrayLike, p0: ArrayLike) -> np.ndarray:
     """Return ln E_t(p0) of k of t votes, broadcast."""
     k, t = np.asarray(k, np.float64), np.asarray(t, np.float64)
-    mixed = special.betaln(k + 0.5, t - k + 0.5) - special.betaln(0.5, 0.5)
+    a, b = MIXTURE
+    mixed = special.betaln(k + a, t - k + b) - special.betaln(a, b)
     return mixed - special.xlogy(k, p0) - special.xlog1py(t - k, -np.asarray(p0))
 
 

@@ -203,7 +203,7 @@ def certifier(
             p_lower=None if p_lower is None else np.where(failed, np.nan, p_lower),
             counts=decided.counts,
             agreeing=decided.agreeing,
-            selection=None if rival == "single" else decided.selection,
+            selection=decided.selection,
             rivals=None if rival == "single" else decided.rivals,
             changed=None if exact is None else changed()[:, 1],
             header=header,
@@ -235,11 +235,15 @@ def certifier(
         alpha=alpha,
         sigma=sigma,
         num_classes=num_classes,
-        procedure=dict(name=procedure, **details, noise=noise),
-        generator=random_keys.GENERATOR,
+        procedure=dict(
+            name=procedure,
+            **details,
+            noise=noise,
+            scale=norms.scale(noise, sigma),
+            least_tail=law.get("least_tail", 0.0),
+        ),
+        generator=random_keys.GENERATOR | random_keys.OF_SAMPLES,
     )
-    if "least_tail" in law:
-        header["procedure"]["least_tail"] = least_tail
     if norm == "linf":
         header["procedure"]["d"] = d
     return Certifier(header, certify, plan, image_shape)

@@ -109,10 +109,15 @@ def hoeffding_lower(
     InputError for a value outside [low, high], NaN included, and unless 0 < alpha < 1.
     """
     values = _bounded(values, low, high, alpha, least=1)
-    n = len(values)
-    return _below_mean(
-        values, low, high, (high - low) * math.sqrt(-math.log(alpha) / (2 * n))
-    )
+    return hoeffding_of(values.mean(0), None, len(values), low, high, alpha)
+
+
+def hoeffding_of(
+    mean: ArrayLike, variance: Any, n: int, low: float, high: float, alpha: float
+) -> np.ndarray:
+    """Return `hoeffding_lower` from the mean [...] of n values; their variance is not needed."""
+    width = (high - low) * math.sqrt(-math.log(alpha) / (2 * n))
+    return _below_mean(mean, n, low, high, width)
 
 
 def empirical_bernstein_lower(
@@ -127,11 +132,19 @@ def empirical_bernstein_lower(
     next to the range. The larger of the two holds at 1 - 2 alpha only.
     """
     values = _bounded(values, low, high, alpha, least=2)
-    n, log = len(values), math.log(2) - math.log(alpha)
+    found = values.mean(0), values.var(0, ddof=1)
+    return bernstein_of(*found, len(values), low, high, alpha)
+
+
+def bernstein_of(
+    mean: ArrayLike, variance: Any, n: int, low: float, high: float, alpha: float
+) -> np.ndarray:
+    """Return `empirical_bernstein_lower` from the mean and the sample variance [...]."""
+    log = math.log(2) - math.log(alpha)
     # deviations from a mean that is slightly wrong only add to V
-    variance = values.var(0, ddof=1) * (1 + _slack(n))
+    variance = np.asarray(variance, np.float64) * (1 + _slack(n))
     width = np.sqrt(2 * variance * log / n) + 7 * (high - low) * log / (3 * (n - 1))
-    return _below_mean(values, low, high, width)
+    return _below_mean(mean, n, low, high, width)
 
 
 def predict_pvalue(count1: ArrayLike, count2: ArrayLike) -> np.ndarray:
@@ -206,11 +219,11 @@ def upper_tail(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
 
 
 def _below_mean(
-    values: np.ndarray, low: float, high: float, width: ArrayLike
+    mean: ArrayLike, n: int, low: float, high: float, width: ArrayLike
 ) -> np.ndarray:
     """Return mean - width, less the rounding of n additions."""
-    lost = (len(values) + 2) * _EPS * max(abs(low), abs(high))
-    return np.maximum(values.mean(0) - np.asarray(width) * (1 + _SLACK) - lost, low)
+    lost = (n + 2) * _EPS * max(abs(low), abs(high))
+    return np.maximum(mean - np.asarray(width) * (1 + _SLACK) - lost, low)
 
 
 def _bounded(

@@ -118,9 +118,15 @@ def margin_samples(
     total = np.einsum("t,ntk->nk", w, u)
     others = np.delete(total, predicted, 1)
     mine = total[:, predicted, None]
-    bound = float(np.sum(w * c)) * _UP
+    bound = largest_margin(w, c)
     slack = rounding(dims) * (others + mine) + 2 * _UNDERFLOW * np.sum(w)
     return np.clip(others - mine - slack, -bound, bound), bound
+
+
+def largest_margin(weights: ArrayLike, cap: ArrayLike = 1.0) -> float:
+    """W, rounded up, of `margin_samples`; errors as there."""
+    w, c = _levels(weights, cap)
+    return float(np.sum(w * c)) * _UP
 
 
 def radius(lower: ArrayLike, lipschitz: float) -> np.ndarray:

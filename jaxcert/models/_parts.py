@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import random
 
 from jaxcert.errors import InputError, one_of, whole_from
-from jaxcert.interfaces import Bound, Tell
+from jaxcert.interfaces import Bound, LayerBound, Tell
 from jaxcert.nn._layer import Layer
 
 FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -108,6 +108,17 @@ class Averaged(NamedTuple):
 
     layer: Layer
 
+    @property
+    def name(self) -> str | None:
+        return self.layer.name  # pyright: ignore[reportAttributeAccessIssue]
+
+    @property
+    def kind(self) -> str:
+        return f"averaged {_kind(self.layer)}"
+
+    def proven_by(self, tight: bool = True) -> str:
+        return self.layer.proven_by(tight)
+
     def bounds(self, tight: bool = True) -> list[Callable[[], float]]:
         """Return the function that computes (1 + the bound of the layer) / 2."""
         bounds = self.layer.bounds(tight)
@@ -124,14 +135,39 @@ def bound_of(
 ) -> Bound:
     """Return the proven constants of a chain: the norms of its layers, then the head's
     [K,K]."""
-    norms, proofs = [], [proof for layer in layers for proof in layer.bounds(tight)]
-    for proof in proofs:
-        norms.append(proof())
+    found, proofs = (), [each for layer in layers for each in _proofs(layer, tight)]
+    for *named, proof in proofs:
+        found += (LayerBound(*named, float(proof())),)
         if tell:
-            tell(len(norms), len(proofs))
+            tell(len(found), len(proofs))
+    norms = [each.bound for each in found]
     gain = max([1.0, *(layer.bias_gain() for layer in layers)])
     if not np.isfinite([*norms, head.max(), gain]).all():
-        return Bound(np.full(head.shape, np.inf), math.inf)
+        return Bound(np.full(head.shape, np.inf), math.inf, found, head)
     growth = math.prod(max(norm, 1.0) for norm in norms) * max(float(head.max()), 1.0)
     rounding = 1 + 4 * (len(norms) + 1) * np.finfo(np.float64).eps
-    return Bound(math.prod(norms) * rounding * head, growth * gain)
+    return Bound(math.prod(norms) * rounding * head, growth * gain, found, head)
+
+
+def of_normalisation(std: float) -> LayerBound:
+    """Return the constant of (x - mean) / std."""
+    bound = float(np.nextafter(1 / std, math.inf))
+    return LayerBound("normalisation", "normalisation", "exact", bound)
+
+
+def _proofs(layer, tight: bool) -> list[tuple]:
+    """Return (name, kind, method, function that computes it) of each bound of a layer."""
+    proofs, name = layer.bounds(tight), layer.name or ""
+    names = [name] if len(proofs) == 1 else [f"{name}_{i}" for i in range(len(proofs))]
+    kind, method = _kind(layer), layer.proven_by(tight)
+    return [
+        (*each, proof)
+        for each, proof in zip(((n, kind, method) for n in names), proofs, strict=True)
+    ]
+
+
+def _kind(layer) -> str:
+    """Return the file and the class of a layer, such as lot.Conv."""
+    made = type(layer)
+    found = f"{made.__module__.rpartition('.')[2]}.{made.__name__}"
+    return getattr(layer, "kind", found)

@@ -25,8 +25,8 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.errors import InputError, whole_from, within
-from jaxcert.interfaces import Bound, Model
-from jaxcert.models._parts import check_sizes
+from jaxcert.interfaces import Bound, LayerBound, Model
+from jaxcert.models._parts import check_sizes, of_normalisation
 from jaxcert.nn import adapter
 from jaxcert.nn.interval import IntervalHead
 from jaxcert.nn.norm_dist import MeanShift, NormDist, as_mask, draw_kept
@@ -188,12 +188,19 @@ class DistNet(nn.Module):
 
     def lipschitz_bound(self, tight=True, tell=None):
         """Return the proven bound: the distances are exactly 1-Lipschitz."""
-        factor = abs(float(self._scale(np.zeros(())))) / self.std * (1 + 1e-12)
+        scale = abs(float(self._scale(np.zeros(()))))
+        head = np.full((self.num_classes, self.num_classes), 2.0)
         if self.hidden:
-            pairwise = factor * self.head.pairwise_bound()
-        else:
-            pairwise = np.full((self.num_classes, self.num_classes), 2.0 * factor)
-        return Bound(pairwise, max(self.std * pairwise.max(), 1.0))
+            head = self.head.pairwise_bound()
+        pairwise = scale / self.std * (1 + 1e-12) * head
+        layers = [
+            LayerBound(dist.name or "", "norm_dist.NormDist", "exact", 1.0)
+            for dist in (*self.dist, *(() if self.hidden else (self.last,)))
+        ]
+        layers = [of_normalisation(self.std), *layers]
+        layers += [LayerBound("scale", "scale", "exact", scale)] * self.learn_scale
+        growth = max(self.std * pairwise.max(), 1.0)
+        return Bound(pairwise, growth, tuple(layers), head)
 
     def interval_margins(self, lower, upper, label):
         """Return lower bounds [B,K] of z_label - z_j over the box of images

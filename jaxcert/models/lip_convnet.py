@@ -20,8 +20,15 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcert.errors import InputError, above, one_of, whole_from, within
-from jaxcert.interfaces import Bound, Model
-from jaxcert.models._parts import Averaged, bound_of, check_dtype, check_sizes, computed
+from jaxcert.interfaces import Model
+from jaxcert.models._parts import (
+    Averaged,
+    bound_of,
+    check_dtype,
+    check_sizes,
+    computed,
+    of_normalisation,
+)
 from jaxcert.nn import adapter, lot
 from jaxcert.nn._layer import missing_parts
 from jaxcert.nn.activations import ACTIVATIONS
@@ -209,7 +216,8 @@ class LipConvNet(nn.Module):
             layers.append(self.last)
             head = np.full((self.num_classes, self.num_classes), SQRT2)
         bound = bound_of(layers, head, tight=tight, tell=tell)
-        return Bound(bound.pairwise / self.std, bound.growth)
+        layers = of_normalisation(self.std), *bound.layers
+        return bound._replace(pairwise=bound.pairwise / self.std, layers=layers)
 
     def _orthogonal_kernels(self, dtype):
         sides = []

@@ -115,5 +115,5 @@ class LiResNet(nn.Module):
         return math.prod(norms) * self.head.pairwise()
 
     def lipschitz_bound(self, tight=True, tell=None):
-        layers = self.stem, self.neck, self.neck_dense, self.blocks
+        layers = self.stem, self.blocks, self.neck, self.neck_dense
         return bound_of(layers, self.head.pairwise_bound(), tight=tight, tell=tell)

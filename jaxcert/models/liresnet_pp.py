@@ -115,5 +115,5 @@ class LiResNetPP(nn.Module):
         return math.prod(norms) * self.head.pairwise()
 
     def lipschitz_bound(self, tight=True, tell=None):
-        layers = self.stem, self.neck, self.neck_dense, self.blocks, self.stack
+        layers = self.stem, self.blocks, self.neck, self.neck_dense, self.stack
         return bound_of(layers, self.head.pairwise_bound(), tight=tight, tell=tell)

@@ -7,6 +7,7 @@ shells:
     class Foo(Parametrised):
         def on_images(self, x, k): ...      # [B,n,n,C], a kernel of k x k -> [B,n,n,features]
         def bound(self, tight=True): ...    # see Layer
+        def proven_by(self, tight=True): ...   # see Layer
         def bias_gain(self): ...            # see Layer
 
     class Conv(Foo, ConvShell): ...
@@ -49,6 +50,11 @@ class Layer(Protocol):
         that nothing could be proven. tight=False asks for bounds in seconds where tight
         ones take minutes.
         """
+        ...
+
+    def proven_by(self, tight: bool = True) -> str:
+        """Return how `bounds` proves its bounds, as a record says it: "exact", "gram", "tight"
+        or "torus" (docs/records.md)."""
         ...
 
     def bias_gain(self) -> float:
@@ -104,6 +110,21 @@ class Single(nn.Module):
 def bias_at_output(layer: Any) -> float:
     """Return 1, the `Layer.bias_gain` of a layer that adds its bias to the output."""
     return 1.0
+
+
+def by_gram(layer: Any, tight: bool = True) -> str:
+    """Return the `Layer.proven_by` of a layer whose bounds are of `spectral.norm_bound`."""
+    return "gram"
+
+
+def by_torus(layer: Any, tight: bool = True) -> str:
+    """Return that of a layer whose bounds are of `spectral.conv_bound`, never tight."""
+    return "torus"
+
+
+def by_conv(layer: Any, tight: bool = True) -> str:
+    """Return that of a layer whose bounds are of `spectral.conv_bound`."""
+    return "tight" if tight else "torus"
 
 
 class Parametrised(Single):

@@ -66,6 +66,7 @@ class Aol(_layer.Parametrised):
             np.asarray(kernel), int(side), padding=len(kernel) // 2, tight=tight
         )
 
+    proven_by = _layer.by_conv
     bias_gain = _layer.bias_at_output
 
 

@@ -76,6 +76,7 @@ class Bro(_layer.Parametrised):
         return lot.conv(x, _layer.prepared(self, compute), kernel_size=k) + bias
 
     bound = lot.Lot.bound
+    proven_by = _layer.by_gram
     bias_gain = _layer.bias_at_output
 
 
@@ -154,6 +155,7 @@ class Blocks(nn.Module):
         assert im is not None  # the kernels are 3 x 3
         return [partial(bound, *each) for each in zip(re, im, strict=True)]
 
+    proven_by = _layer.by_gram
     bias_gain = _layer.bias_at_output
 
     def _q(self) -> Pair:

@@ -52,6 +52,7 @@ class Cayley(_layer.Parametrised):
         return lot.conv(x, q, kernel_size=k) + bias
 
     bound = lot.Lot.bound
+    proven_by = _layer.by_gram
     bias_gain = _layer.bias_at_output
 
 

@@ -50,6 +50,8 @@ class PatchConv(_layer.Single):
     def bound(self, tight: bool = True) -> float:
         return spectral.norm_bound(np.asarray(_q(self)))
 
+    proven_by = _layer.by_gram
+
     def bias_gain(self) -> float:
         """Return 0, because there is no bias."""
         return 0.0
@@ -75,6 +77,7 @@ class Dense(_layer.Single):
 
     norm = PatchConv.norm
     bound = PatchConv.bound
+    proven_by = _layer.by_gram
     bias_gain = _layer.bias_at_output
 
     def matrix(self) -> Array:
@@ -109,6 +112,7 @@ class DenseStack(nn.Module):
         """Return the function that computes the bound of each layer."""
         return [partial(spectral.norm_bound, q) for q in np.asarray(_q(self))]
 
+    proven_by = _layer.by_gram
     bias_gain = _layer.bias_at_output
 
     def matrix(self) -> Array:

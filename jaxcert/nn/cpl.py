@@ -60,6 +60,7 @@ class Cpl(_layer.Parametrised):
         kernel = self.get_variable("params", "kernel")
         return sll.residual_bound(kernel, t, int(side), tight)
 
+    proven_by = _layer.by_conv
     bias_gain = sll.Sll.bias_gain
 
 

@@ -93,6 +93,7 @@ class BoundedConv(_layer.Single):
             tight=tight,
         )
 
+    proven_by = _layer.by_conv
     bias_gain = _layer.bias_at_output
 
     def _linear(self, x):
@@ -122,6 +123,7 @@ class BoundedDense(_layer.Single):
     def bound(self, tight: bool = True) -> float:
         return spectral.norm_bound(np.asarray(self.kernel))
 
+    proven_by = _layer.by_gram
     bias_gain = _layer.bias_at_output
 
     def _linear(self, x):
@@ -199,6 +201,7 @@ class Blocks(nn.Module):
         how = dict(padding=1, tight=tight)
         return [partial(spectral.conv_bound, k, self.inputs[0], **how) for k in kernels]
 
+    proven_by = _layer.by_conv
     bias_gain = _layer.bias_at_output
 
 

@@ -214,6 +214,7 @@ class Lot(_layer.Parametrised):
         re, im = self.get_variable("prepared", "q")
         return spectral.norm_bound(np.asarray(re) if im is None else re + 1j * im)
 
+    proven_by = _layer.by_gram
     bias_gain = _layer.bias_at_output
 
 

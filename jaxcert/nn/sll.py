@@ -99,6 +99,8 @@ class Sll(_layer.Parametrised):
         kernel = self.get_variable("params", "kernel")
         return residual_bound(kernel, t, int(side), tight=False)
 
+    proven_by = _layer.by_torus
+
     def bias_gain(self) -> float:
         """Return 4 sqrt(max t), which is above 2 |W| sqrt(max t) because |W| is about
         1: the bias adds 2 W^T sqrt(t) (relu(K x + b) - relu(K x))."""

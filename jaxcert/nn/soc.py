@@ -103,6 +103,7 @@ class Soc(_layer.Parametrised):
         rest = math.prod(norm / j for j in range(1, TERMS + 1))
         return (1 + rest) * (1 + 2.0**-48)
 
+    proven_by = _layer.by_torus
     bias_gain = _layer.bias_at_output
 
 

@@ -6,13 +6,14 @@ refuses what no certifier writes, cohen_table.py reads and writes the tables of 
 
 from jaxcert.certificate import ABSTAIN, ATTACKS, ERROR, Certificates, concatenate
 from jaxcert.records.files import SAME, Writer, computed, identity, load, to_tsv
-from jaxcert.records.lines import FORMAT
+from jaxcert.records.lines import FORMAT, FORMAT_1
 
 __all__ = [
     "ABSTAIN",
     "ATTACKS",
     "ERROR",
     "FORMAT",
+    "FORMAT_1",
     "SAME",
     "Certificates",
     "Writer",

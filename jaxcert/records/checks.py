@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert.certificate import ERROR, Certificates
+from jaxcert.certificate import ERROR, NO_LABEL, Certificates
 from jaxcert.errors import InputError
 from jaxcert.records.lines import ROW_FIELDS
 
-OF_CLASSES = ("counts", "selection", "logits", "margins")
+OF_CLASSES = ("counts", "selection", "logits", "margins", "means", "variances")
 """Evidence with a number for each class."""
 _OF_N = ("agreeing", "rivals")
 """Votes among the n samples of the row."""
@@ -43,7 +43,7 @@ def faults(
         (~np.isfinite(c.seconds), "seconds that are not finite"),
         ((c.predicted < 0) & (c.radius != 0), "a radius without a prediction"),
         (c.predicted < ERROR, "an unknown prediction"),
-        (c.label < 0, "a negative label"),
+        (c.label < NO_LABEL, "a negative label"),
         (c.n < 0, "a negative number of samples"),
         (duplicate, "an image that was there before"),
     ]

@@ -105,7 +105,15 @@ def read(
 
 def write(c: Certificates) -> str:
     """Return the table of a record, ordered by index. An error becomes an abstention,
-    the only word that the table has for it; nA of an abstention is the largest count."""
+    the only word that the table has for it; nA of an abstention is the largest count.
+
+    Raises InputError for an image without a label, for which the table has no word.
+    """
+    if not c.labelled:
+        raise InputError(
+            "a table of locuslab/smoothing has the label of every image, and the record does not "
+            "know all: take another form."
+        )
     procedure = c.header.get("procedure") or {}
     name = _name(procedure)
     certifies = name != "predict"

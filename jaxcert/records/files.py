@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert.certificate import ATTACKS, Certificates
+from jaxcert.certificate import ATTACKS, NO_LABEL, Certificates
 from jaxcert.errors import InputError, check_file
 from jaxcert.records import checks, cohen_table
 from jaxcert.records import lines as record_lines
@@ -38,10 +38,6 @@ IDENTITY = (
 ).split()
 """Header keys that say what was asked for. Rows of headers that differ here never share
 a file."""
-_NOT_IN_01 = ("generator",)
-"""Those of them that version 0.1 did not write. Its files are continued although they
-lack these keys."""
-
 SAME = 1e-9
 """Relative difference up to which computed numbers of two headers (`computed`) are those
 of one network: another device or device count changes their last digits. Rows of both
@@ -186,6 +182,12 @@ class Writer:
         if kept is not None and not len(kept.index):
             whole = 0  # a header alone: there is nothing to keep, and this request's goes there
         elif kept is not None:
+            if kept.header["format"] != FORMAT:
+                raise InputError(
+                    f"{self.path} is of the format {kept.header['format']}, whose rows hold less "
+                    "evidence than those of this version: name another file with --out of "
+                    f"`python -m jaxcert.{_command(self.header)}`."
+                )
             self._compare(kept.header)
             self._largest = int(max(kept.label.max(), kept.predicted.max()))
             self.kept = kept
@@ -207,8 +209,6 @@ class Writer:
         for part, same in ((identity, operator.eq), (computed, _close)):
             wanted, found = part(self.header), part(header)
             for key in wanted | found:
-                if key in _NOT_IN_01 and key not in found:
-                    continue
                 if not same(wanted.get(key), found.get(key)):
                     raise InputError(
                         f"{self.path} holds certificates with {key} "
@@ -313,7 +313,7 @@ def _rows_to_json(rows: Certificates) -> Iterable[dict[str, Any]]:
     for i in range(len(rows.index)):
         row = {
             "index": int(rows.index[i]),
-            "label": int(rows.label[i]),
+            "label": None if rows.label[i] == NO_LABEL else int(rows.label[i]),
             "predicted": int(rows.predicted[i]),
             "radius": float(rows.radius[i]),
             "n": int(rows.n[i]),

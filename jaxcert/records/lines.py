@@ -16,9 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxcert.certificate import NO_LABEL
 from jaxcert.errors import InputError
 
-FORMAT = "jaxcert-certificates-1"
+FORMAT = "jaxcert-certificates-2"
+"""What is written: docs/records.md."""
+FORMAT_1 = "jaxcert-certificates-1"
+"""What version 0.1 wrote, with less evidence; it is read as well."""
 
 INTEGERS = {
     "index": np.int64,
@@ -39,12 +43,15 @@ ROW_FIELDS = {
     "logits": 1,
     "least_margins": 1,
     "margins": 1,
+    "means": 1,
+    "variances": 1,
     "distance": 0,
 }
 """The number of axes of each optional column of evidence."""
 COUNTED = ("counts", "agreeing", "selection", "rivals", "changed")
 """Columns of evidence that hold whole numbers."""
 
+_FORMATS = "jaxcert-certificates-"
 _LINES = 4096
 """How many lines are Python objects at a time."""
 _NO_ROW = (
@@ -131,8 +138,16 @@ def no_text(path: Path) -> str:
 def _header(path: Path, line: bytes) -> dict[str, Any]:
     try:
         header = _object(_text(path, line))
-        if header.get("format") != FORMAT:
+        known = header.get("format") in (FORMAT, FORMAT_1)
+        if not known and str(header.get("format", "")).startswith(_FORMATS):
+            raise InputError(
+                f"{path} is of the format {header['format']}, which is not known here: take the "
+                "version of jaxcert that wrote it, or a newer one."
+            )
+        if not known:
             raise ValueError
+    except InputError:
+        raise
     except _NO_ROW:
         raise InputError(
             f"{path}, line 1 is not the header of a record: restore it, or name "
@@ -178,6 +193,8 @@ def _needed(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     columns = {}
     for name, kind in INTEGERS.items():
         values = [row[name] for row in rows]
+        if name == "label":
+            values = [NO_LABEL if v is None else _whole_from_0(v) for v in values]
         if not set(map(type, values)) <= {int}:
             raise ValueError
         columns[name] = np.array(values, np.int64)
@@ -192,6 +209,13 @@ def _needed(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
         if not np.isfinite(columns[name]).all():
             raise ValueError
     return columns
+
+
+def _whole_from_0(value: Any) -> int:
+    """Return the class. Raises ValueError for another value, of -1 as well."""
+    if type(value) is not int or value < 0:
+        raise ValueError
+    return value
 
 
 def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
