@@ -166,10 +166,17 @@ def test_without_labels_nothing_is_said_of_accuracy(network, certificates, tmp_p
     assert not rows._replace(predicted=rows.label).correct.any()  # abstentions neither
     assert np.isnan(certified_accuracy(rows, [0.0, 1.0])).all()
     assert jaxcert.recheck(rows).holds and jaxcert.recheck(rows).checked == 6
+    jaxcert.write_records(tmp_path / "rows.jsonl", rows)
+    assert '"label": null' in (tmp_path / "rows.jsonl").read_text()
+    again = jaxcert.open_records(tmp_path / "rows.jsonl")
+    same(again, rows)
+    assert jaxcert.recheck(again).holds and jaxcert.recheck(again).checked == 6
+    for name in ("report.txt", "report.csv", "report.html"):
+        jaxcert.write_report(tmp_path / "rows.jsonl", tmp_path / name)
+        assert (tmp_path / name).read_text()
     with pytest.raises(InputError) as error:
-        jaxcert.write_records(tmp_path / "rows.jsonl", rows)
-    assert "labels" in str(error.value)
-    assert not (tmp_path / "rows.jsonl").exists()
+        jaxcert.write_report(tmp_path / "rows.jsonl", tmp_path / "table.tsv")
+    assert "label" in str(error.value)
 
 
 def test_rows_stand_in_the_order_of_the_images(smoothed):

@@ -232,13 +232,8 @@ class TestContinue:
         path = written(tmp_path / "c.jsonl", 4, header=HEADER | dict(device="a"))
         assert Writer(path, HEADER | dict(device="b")).done == {4}
 
-    def test_another_generator_is_refused_and_version_01_named_none(self, tmp_path):
+    def test_another_generator_is_refused(self, tmp_path):
         threefry = dict(implementation="threefry2x32", partitionable=True)
-        old = written(tmp_path / "old.jsonl", 4)
-        with Writer(old, HEADER | dict(generator=threefry)) as writer:
-            assert writer.done == {4}
-            writer.append(rows(5))
-        assert list(records.load(old).index) == [4, 5]
         asked = HEADER | dict(generator=threefry)
         new = written(tmp_path / "new.jsonl", 4, header=asked)
         for other in (dict(implementation="rbg"), dict(partitionable=False)):
@@ -246,6 +241,23 @@ class TestContinue:
                 Writer(new, HEADER | dict(generator=threefry | other))
         with pytest.raises(InputError, match=names("generator", "--out")):
             Writer(new, HEADER)
+
+    def test_a_file_of_version_01_is_read_and_not_continued(self, tmp_path):
+        path = written(tmp_path / "c.jsonl", 4)
+        path.write_text(path.read_text().replace(records.FORMAT, records.FORMAT_1))
+        assert records.load(path).index.tolist() == [4]
+        before = path.read_text()
+        with pytest.raises(InputError, match=f"{records.FORMAT_1}.*--out"):
+            Writer(path, HEADER)
+        assert path.read_text() == before
+
+    def test_a_format_that_is_not_known_is_named(self, tmp_path):
+        path = written(tmp_path / "c.jsonl", 4)
+        path.write_text(
+            path.read_text().replace(records.FORMAT, "jaxcert-certificates-3")
+        )
+        with pytest.raises(InputError, match="jaxcert-certificates-3"):
+            records.load(path)
 
     def test_tuples_are_the_lists_they_become(self, tmp_path):
         header = HEADER | dict(procedure=dict(looks=(1, 2)))
@@ -552,7 +564,8 @@ class TestRefused:
             (dict(predicted=-1), names("line 3", "radius", "prediction")),
             (dict(predicted=-3, radius=0), names("line 3", "prediction")),
             (dict(predicted=3), names("line 3", "class", 2)),
-            (dict(label=-1), names("line 3", "label")),
+            (dict(label=-1), names("line 3", "certificate")),
+            (dict(label=True), names("line 3", "certificate")),
             (dict(p_lower=1.5), names("line 3", "p_lower")),
             (dict(n=-1, counts=[0, 0, 0]), names("line 3", "negative", "samples")),
             (dict(counts=[2, 2, 97]), names("line 3", "votes", "samples")),

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from refusals import names
+from study_runs import older
 
-from jaxcert import records, report
+from jaxcert import random_keys, records, report
 from jaxcert.analysis import report as reports
 from jaxcert.certificates import statistics
 from jaxcert.errors import InputError
@@ -27,7 +28,8 @@ HEADER = dict(
     alpha=ALPHA,
     sigma=SIGMA,
     num_classes=2,
-    procedure=dict(name="certify", n0=10, n=N),
+    procedure=dict(name="certify", n0=10, n=N, scale=SIGMA, least_tail=0.0),
+    generator=random_keys.GENERATOR | random_keys.OF_SAMPLES,
 )
 
 
@@ -44,6 +46,7 @@ def workdir(path, *, file=None, too_far=0.0, **header):
         seconds=np.zeros(4),
         p_lower=statistics.clopper_pearson_lower(k, N, ALPHA),
         counts=np.stack([N - k, k], 1),
+        selection=np.array([[0, 10]] * 4),
     )
     with Writer(path / reports.RECORD, HEADER | header) as writer:
         writer.append(c)
@@ -504,6 +507,7 @@ def interval_run(path):
     )
     with Writer(path / reports.RECORD, header) as writer:
         writer.append(c)
+    older(path / reports.RECORD)
     return path
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxcert.certificate import Certificates
 from jaxcert.certificates import rechecking, sequential
 from jaxcert.errors import InputError
+from jaxcert.records import FORMAT, FORMAT_1
 
 NORMS = {
     "bronet": "l2",
@@ -54,9 +55,15 @@ def notes(c: Certificates) -> list[str]:
     on a request that is not known. Of rows that were never in a file there is none."""
     if c.header.get("format") is None:
         return []
+    old = c.header.get("format") != FORMAT
     requests = c.header.get("requests") or [None]
     known = [r for r in requests if r is not None]
     found = _not_compared(c.header)
+    if old:
+        found.append(
+            f"the record is of the format {FORMAT_1}, which holds less evidence: the norms of "
+            "layers, the rule of the procedure and the votes that chose a class are not seen"
+        )
     if known:
         asked = _asked(known, c)
         done = int(np.isin(asked, c.index).sum())

@@ -24,8 +24,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from functools import partial
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax

@@ -73,9 +73,20 @@ def faults(
 
 
 def widths(columns: dict[str, Any]) -> dict[str, int]:
-    """Return how many numbers a row has in each column that has several."""
+    """Return how many numbers a row has in each column that has several. A column without a row
+    that a file would hold, such as logits that are not finite, does not count."""
     several = {k: columns.get(k) for k, axes in ROW_FIELDS.items() if axes}
-    return {k: v.shape[1] for k, v in several.items() if v is not None}
+    return {
+        k: v.shape[1]
+        for k, v in several.items()
+        if v is not None and (not len(v) or held(k, v).any())
+    }
+
+
+def held(name: str, column: np.ndarray) -> np.ndarray:
+    """Return bool [N]: whether a file holds what a row has in this column of evidence."""
+    finite = np.isfinite(column).reshape(len(column), -1)
+    return finite.any(1) if name == "least_margins" else finite.all(1)
 
 
 def check_header(path: Path, header: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcert import config as configs
-from jaxcert import records
+from jaxcert import random_keys, records
 from jaxcert.analysis import recheck, recheck_header
 from jaxcert.analysis import report as reports
 from jaxcert.certificates import statistics
@@ -22,6 +22,8 @@ N, ALPHA, SIGMA = 1000, 0.001, 0.5
 SHAPE = [8, 8, 1]
 SLACK = 1e-7
 """Above 2^-30 times the constant 2 times the diameter 8."""
+PAIRWISE = 2.0 * (1 + 1e-12)
+"""The product of the layers below, rounded up."""
 DIGITS = sources.open("digits", "test")
 INDEX = np.arange(0, 12, 2)
 
@@ -59,6 +61,15 @@ def header(method, norm, alpha, procedure, model, **more):
     )
 
 
+def constants(norm, kind):
+    layers = [
+        dict(name="normalisation", kind="normalisation", method="exact", bound=4.0),
+        dict(name="first", kind=kind, method="gram", bound=0.5),
+    ]
+    network = dict(norm=norm, image_shape=SHAPE)
+    return dict(network=network, layers=layers, head=1.0, pairwise_bound=PAIRWISE)
+
+
 def base(kind):
     """Six rows, the last of them wrong -> Certificates."""
     label = DIGITS.label[INDEX]
@@ -76,24 +87,28 @@ def base(kind):
         counts = np.zeros((6, 10), int)
         counts[np.arange(6), predicted] = k
         procedure = dict(name="certify", n0=100, n=N, noise="gaussian")
+        procedure |= dict(scale=SIGMA, least_tail=0.0)
         told = header("smoothing", "l2", ALPHA, procedure, "small_cnn", sigma=SIGMA)
+        told["generator"] = random_keys.GENERATOR | random_keys.OF_SAMPLES
         return records.Certificates(
             **columns | dict(n=np.full(6, N)),
             radius=statistics.smoothing_radius(k, N, ALPHA, SIGMA),
             p_lower=statistics.clopper_pearson_lower(k, N, ALPHA),
             counts=counts,
+            selection=np.minimum(counts, 90),
             header=told,
         )
     if kind == "lipschitz":
         procedure = dict(name="margin", logit_slack=SLACK)
         told = header("lipschitz", "l2", 0, procedure, "lip_convnet")
-        told["pairwise_bound"] = 2.0
-        radius = (margin - 2 * SLACK) / 2.0 * (1 - 1e-14)
+        told |= constants("l2", "lot.Conv")
+        radius = (margin - 2 * SLACK) / PAIRWISE * (1 - 1e-14)
         return records.Certificates(
             **columns, radius=radius, logits=logits, header=told
         )
     procedure = dict(name="interval", radii=[0.1, 0.2], logit_slack=SLACK)
     told = header("interval", "linf", 0, procedure, "dist_net")
+    told |= constants("linf", "norm_dist.NormDist")
     least = np.stack([margin - 0.1, margin - 0.9], 1)
     radius = np.where(least > 0, [0.1, 0.2], 0.0).max(1)
     return records.Certificates(
@@ -213,6 +228,7 @@ def votes(head, rows):
     rows[0] |= rows[4] | {k: rows[0][k] for k in ("index", "label", "predicted")}
     rows[0]["counts"] = [0] * 10
     rows[0]["counts"][rows[0]["predicted"]] = 990
+    rows[0]["selection"] = [c // 11 for c in rows[0]["counts"]]
 
 
 def logits(head, rows):
@@ -234,6 +250,24 @@ def too_large_margin(head, rows):
 def equal_logits(head, rows):
     rows[0]["logits"] = [1e15] * 10
     rows[0]["radius"] = 0.154
+
+
+def another_class(head, rows):
+    """The votes of the selection are those of another row."""
+    rows[0]["selection"] = rows[0]["selection"][::-1]
+
+
+def layer(name, **values):
+    def edit(head, rows):
+        for one in head["layers"]:
+            if one["name"] == name:
+                one.update(values)
+
+    return edit
+
+
+def no_evidence(*names):
+    return each(lambda one: [one.pop(name) for name in names])
 
 
 def slice_gone(head, rows):
@@ -330,7 +364,57 @@ CASES = [
     ("sigma", S, put("", sigma=0.6), "refused"),
     ("num_classes above that of the evidence", S, put("", num_classes=11), "refused"),
     ("n", S, put("procedure", n=900), "refused"),
+    ("n with a point, 1000.0", S, put("procedure", n=1000.0), "refused"),
+    ("the same of a row", S, row(n=1000.0), "refused"),
     ("n0", S, put("procedure", n0=10), "refused"),
+    (
+        "n0 below the votes of the selection, in the config as well",
+        S,
+        both(put("procedure", n0=80), put("config.certify", n0=80)),
+        "fails",
+    ),
+    ("votes of the selection for another class", S, another_class, "fails"),
+    ("no votes of the selection", S, no_evidence("selection"), "fails"),
+    ("no votes of the selection in one row", S, row(selection=None), "fails"),
+    ("the scale of the noise", S, put("procedure", scale=0.4), "refused"),
+    ("no scale of the noise", S, dropped_from("procedure", "scale"), "refused"),
+    (
+        "no smallest tail of the noise",
+        S,
+        dropped_from("procedure", "least_tail"),
+        "refused",
+    ),
+    ("the generator", S, put("generator", implementation="rbg"), "refused"),
+    (
+        "a generator that depends on the device",
+        S,
+        put("generator", partitionable=False),
+        "refused",
+    ),
+    ("no generator", S, drop("generator"), "refused"),
+    (
+        "the format, to one that is not known",
+        S,
+        put("", format="jaxcert-certificates-9"),
+        "refused",
+    ),
+    (
+        "the format, to that of version 0.1",
+        S,
+        put("", format=records.FORMAT_1),
+        "noted",
+    ),
+    (
+        "the same, and without what that did not have",
+        S,
+        both(
+            put("", format=records.FORMAT_1),
+            drop("generator"),
+            dropped_from("procedure", "scale", "least_tail"),
+            no_evidence("selection"),
+        ),
+        "noted",
+    ),
     ("the noise", S, put("procedure", noise="uniform"), "refused"),
     (
         "no noise in the header, where the config has another than gaussian",
@@ -377,8 +461,35 @@ CASES = [
         "fails",
     ),
     ("a pairwise bound of one order of two classes", L, None, "refused"),
-    ("the pairwise bound, raised a little", L, put("", pairwise_bound=2.1), "fails"),
-    ("the pairwise bound, lowered", L, put("", pairwise_bound=1.0), "passes"),
+    ("the pairwise bound, raised a little", L, put("", pairwise_bound=2.1), "refused"),
+    ("the pairwise bound, lowered", L, put("", pairwise_bound=1.0), "refused"),
+    ("the pairwise bound, to 0", L, put("", pairwise_bound=0), "refused"),
+    ("the bound of one layer, raised", L, layer("first", bound=0.6), "refused"),
+    ("the bound of one layer, lowered", L, layer("first", bound=0.4), "refused"),
+    (
+        "the bound of one layer and the pairwise bound, lowered",
+        L,
+        both(layer("first", bound=0.4), put("", pairwise_bound=1.6 * (1 + 1e-12))),
+        "passes",
+    ),
+    ("the bound of one layer, below 0", L, layer("first", bound=-0.5), "refused"),
+    ("a method that proves no bound", L, layer("first", method="power"), "refused"),
+    ("no layers", L, drop("layers"), "refused"),
+    ("no head", L, drop("head"), "refused"),
+    ("the head, lowered", L, put("", head=0.5), "refused"),
+    ("the norm of the network alone", L, put("network", norm="linf"), "refused"),
+    (
+        "both norms, of layers that are Lipschitz in another, and no model",
+        L,
+        both(
+            put("", norm="linf"),
+            put("network", norm="linf"),
+            both(drop("model"), dropped_from("config", "model")),
+        ),
+        "refused",
+    ),
+    ("no word of the network", L, drop("network"), "refused"),
+    ("the shape of its images", L, put("network", image_shape=[4, 4, 1]), "refused"),
     ("the model", L, put("", model=dict(name="liresnet")), "refused"),
     ("the data set's name", S, put("", dataset="mnist"), "refused"),
     ("the split", S, put("", split="train"), "refused"),
@@ -395,7 +506,11 @@ CASES = [
     (
         "sigma raised, in the config as well, with radii that hold",
         S,
-        both(put("", sigma=0.6), put("config.certify", sigma=0.6)),
+        both(
+            put("", sigma=0.6),
+            put("config.certify", sigma=0.6),
+            put("procedure", scale=0.6),
+        ),
         "passes",
     ),
     (
@@ -431,6 +546,8 @@ CASES = [
         "refused",
     ),
     ("a label, where it is not", S, both(without, each(right)), "passes"),
+    ("no label, where the data set is at hand", S, row(label=None), "refused"),
+    ("no label, where it is not", S, both(without, row(label=None)), "passes"),
     (
         "the data digest, where the data set is at hand",
         S,
