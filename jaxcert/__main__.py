@@ -19,6 +19,7 @@ COMMANDS = {
     "audit": "audit",
     "recertify": "recertify",
     "bound": "bound",
+    "merge": "merge",
     "configs": "show_configs",
     "attack": "attack",
     "generate": "generate",

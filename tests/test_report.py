@@ -48,6 +48,8 @@ def workdir(path, *, file=None, too_far=0.0, **header):
         counts=np.stack([N - k, k], 1),
         selection=np.array([[0, 10]] * 4),
     )
+    scale = dict(scale=header.get("sigma", SIGMA))
+    header = dict(procedure=HEADER["procedure"] | scale) | header
     with Writer(path / reports.RECORD, HEADER | header) as writer:
         writer.append(c)
     if file is not None:

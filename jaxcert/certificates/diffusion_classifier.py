@@ -42,6 +42,7 @@ from jaxcert.diffusion import classifiers, edm, lipschitz
 from jaxcert.errors import InputError, one_of, whole_from, within
 from jaxcert.interfaces import Certifier, Network, Plan
 from jaxcert.ops.images import check_range, unit
+from jaxcert.records import SAME
 
 _PAIRS = (1000, 80)
 """How many pairs of a draw and a class a forward pass takes, on an accelerator and on a
@@ -242,7 +243,8 @@ def _recheck_bounds(c: Certificates, rows: np.ndarray) -> np.ndarray:
             "weights or sigmas that are not those of its levels"
         )
     stated = c.header.get("pairwise_bound")
-    if type(stated) is not float or not stated >= constant * (1 - 1e-12):
+    close = constant * (1 - 1e-12), constant * (1 + SAME)
+    if type(stated) is not float or not close[0] <= stated <= close[1]:
         raise rechecking.contradiction(
             f"pairwise_bound {stated!r} where weights, levels and cap give {constant}"
         )

@@ -1,12 +1,14 @@
 """Files of certificates: one header, then one JSON line per image.
 
-`load` and `Writer` (files.py) read and write them; lines.py turns lines into columns, checks.py
+`load` and `Writer` (files.py) read and write them, `merge` (merging.py) joins some; lines.py turns
+lines into columns, checks.py
 refuses what no certifier writes, cohen_table.py reads and writes the tables of Cohen et al.
 """
 
 from jaxcert.certificate import ABSTAIN, ATTACKS, ERROR, Certificates, concatenate
 from jaxcert.records.files import SAME, Writer, computed, identity, load, to_tsv
 from jaxcert.records.lines import FORMAT, FORMAT_1
+from jaxcert.records.merging import merge
 
 __all__ = [
     "ABSTAIN",
@@ -21,5 +23,6 @@ __all__ = [
     "concatenate",
     "identity",
     "load",
+    "merge",
     "to_tsv",
 ]

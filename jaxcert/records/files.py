@@ -63,6 +63,19 @@ def computed(header: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def difference(
+    wanted: dict[str, Any], found: dict[str, Any]
+) -> tuple[str, str, str] | None:
+    """Return the first key in which two headers ask for other things, and what each has there,
+    shortened; None where rows of both may share a file."""
+    for part, same in ((identity, operator.eq), (computed, _close)):
+        one, other = part(wanted), part(found)
+        for key in one | other:
+            if not same(one.get(key), other.get(key)):
+                return key, checks.short(one.get(key)), checks.short(other.get(key))
+    return None
+
+
 class Writer:
     """Appends rows to a record file and continues one that was interrupted.
 
@@ -206,16 +219,13 @@ class Writer:
             self._append([""])
 
     def _compare(self, header: dict[str, Any]) -> None:
-        for part, same in ((identity, operator.eq), (computed, _close)):
-            wanted, found = part(self.header), part(header)
-            for key in wanted | found:
-                if not same(wanted.get(key), found.get(key)):
-                    raise InputError(
-                        f"{self.path} holds certificates with {key} "
-                        f"{checks.short(found.get(key))}, this run asks for "
-                        f"{checks.short(wanted.get(key))}: name another file with --out of "
-                        f"`python -m jaxcert.{_command(self.header)}`, or delete this one."
-                    )
+        if (other := difference(self.header, header)) is not None:
+            key, wanted, found = other
+            raise InputError(
+                f"{self.path} holds certificates with {key} {found}, this run asks for {wanted}: "
+                f"name another file with --out of `python -m jaxcert.{_command(self.header)}`, or "
+                "delete this one."
+            )
 
     def _append(self, lines: Sequence[str]) -> None:
         data = "".join(line + "\n" for line in lines).encode()

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from refusals import names
 from scipy import special
 
-from jaxcert import certificates, records
+from jaxcert import certificates, random_keys, records
 from jaxcert.analysis import recheck as module
 from jaxcert.analysis.recheck import recheck
-from jaxcert.certificates import norms, procedures, statistics
+from jaxcert.certificates import norms, pilots, procedures, sequential, statistics
 from jaxcert.errors import InputError
 from jaxcert.records import ABSTAIN, ERROR, Certificates
 
@@ -432,19 +432,26 @@ def decided(name, p, **options):
         return np.stack([size - k, k], 1)
 
     given = dict(n0=20, alpha=ALPHA)
-    header = dict(n0=20, n=N, noise="gaussian")
+    header = dict(n0=20, n=N, noise="gaussian", scale=SIGMA, least_tail=0.0)
     if name == "radii":
         given |= dict(p0=norms.p_needed(radii, **law), values=radii, looks=LOOKS)
         header |= dict(radii=list(radii), looks=list(LOOKS))
+        header |= dict(spending=sequential.spending(LOOKS, ALPHA))
     else:
         given |= dict(rho=0.1, radius_of=lambda tail: norms.radius(tail, **law))
         header |= dict(rho=0.1)
         if name == "sequence":
             given |= dict(looks=LOOKS, **options)
             header |= dict(looks=list(LOOKS), **options)
+            header |= dict(mixture=[0.5, 0.5])
         else:
             given |= dict(n=N)
-            header |= dict(pilot=procedures.PILOT)
+            header |= dict(pilot=procedures.PILOT, sizes=pilots.sizes(N).tolist())
+            header |= dict(
+                rule=pilots.rule(
+                    alpha=ALPHA, **{k: given[k] for k in ("n", "rho", "radius_of")}
+                )
+            )
     d = getattr(procedures, name)(draw, len(p), **given)
     return Certificates(
         index=np.arange(len(p)),
@@ -456,6 +463,7 @@ def decided(name, p, **options):
         p_lower=d.p_lower,
         counts=d.counts,
         agreeing=d.agreeing,
+        selection=d.selection,
         header=dict(
             method="smoothing",
             alpha=ALPHA,
@@ -463,6 +471,7 @@ def decided(name, p, **options):
             norm="l2",
             num_classes=2,
             procedure=dict(name=name, **header),
+            generator=random_keys.GENERATOR | random_keys.OF_SAMPLES,
         ),
     )
 

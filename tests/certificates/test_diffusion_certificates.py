@@ -11,6 +11,7 @@ import pytest
 from analytic_denoiser import analytic
 from refusals import names
 
+from jaxcert import records
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import (
     denoised_smoothing,
@@ -376,6 +377,60 @@ def test_lipschitz_radii_hold_and_follow_from_their_evidence(network, images):
     assert (rows.radius < nearest / 2).all()
     again = certifier.certify(KEY, images[2:3], np.array([2]), np.array([2]))
     np.testing.assert_allclose(again.radius, rows.radius[2:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("bound", ["bernstein", "hoeffding"])
+def test_bounds_of_margins_follow_from_means_and_variances(
+    network, images, bound, tmp_path
+):
+    certifier = diffusion_classifier.make(network, cap=0.05, bound=bound, **CLEAN)
+    rows = certified(certifier, images)
+    with records.Writer(tmp_path / "c.jsonl", rows.header) as writer:
+        writer.append(rows)
+    rows = records.load(tmp_path / "c.jsonl")
+    assert recheck(rows).holds and recheck(rows).checked == 4
+    asked, own = rows.header["procedure"], np.eye(4, dtype=bool)
+    assert (rows.means[own] == 0).all() and (rows.variances[own] == 0).all()
+    # by the formulas of docs/records.md
+    n, log = 2000, np.log(2 / 0.001)
+    w, s = np.array(asked["weights"]), np.array(asked["sigmas"]) / 2
+    most = 0.05 * w.sum()
+    width = np.sqrt(2 * rows.variances * log / n) + 14 * most * log / (3 * (n - 1))
+    if bound == "hoeffding":
+        width = 2 * most * np.sqrt(np.log(1 / 0.001) / (2 * n))
+    lower = np.maximum(rows.means - width, -most)
+    np.testing.assert_allclose(
+        -rows.logits[~own], lower[~own], rtol=0, atol=1e-9 * most
+    )
+    constant = (w * (0.05 * np.sqrt(2 / np.pi) / s + 4 * 0.05**0.5 / 4)).sum()
+    np.testing.assert_allclose(rows.header["pairwise_bound"], constant, rtol=1e-11)
+    first = np.arange(4)[:, None] == 0
+    for changes in (
+        dict(means=rows.means - 1e-6 * most * (first & ~own)),
+        dict(means=np.where(first & ~own, 2 * most, rows.means)),
+        dict(variances=rows.variances * np.where(first, -1, 1)),
+        dict(logits=rows.logits - 1e-6 * most * (first & ~own)),
+    ):
+        assert recheck(rows._replace(**changes)).failing.tolist() == [0], changes
+    for name in ("means", "variances"):
+        assert len(recheck(rows._replace(**{name: None})).failing) == 4
+    less = rows.header["pairwise_bound"] * (1 - 1e-9)
+    for part, changes in (
+        ("procedure", dict(weights=[x / 2 for x in asked["weights"]])),
+        ("procedure", dict(sigmas=[2 * x for x in asked["sigmas"]])),
+        ("procedure", dict(weights=None)),
+        ("procedure", dict(cap=0.04)),
+        ("procedure", dict(bound="normal")),
+        ("network", dict(image_shape=[8, 8, 1])),
+        ("network", dict(norm="linf")),
+        ("", dict(pairwise_bound=less)),
+        ("generator", dict(implementation="rbg")),
+    ):
+        head = rows.header | changes
+        if part:
+            head = rows.header | {part: rows.header[part] | changes}
+        with pytest.raises(InputError):
+            recheck(rows._replace(header=head))
 
 
 def test_an_image_between_two_classes_abstains(network, images):

@@ -1,0 +1,59 @@
+"""Joins the files of parts of one request, as several machines make them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxcert.errors import InputError, check_file
+from jaxcert.records.files import Writer, difference, load
+from jaxcert.records.lines import FORMAT
+
+
+def merge(paths: Sequence[str | Path], out: str | Path) -> int:
+    """Write the rows of record files of one request into a new file, with the header of the
+    first and the requests of all. Returns the number of rows.
+
+    Raises InputError, and writes nothing, for files of different requests or of an older
+    format, an image that is in two of them, and an `out` that is there.
+    """
+    out = Path(out)
+    check_file(out, new=True)
+    if os.path.lexists(out):
+        raise InputError(f"{out} is there already: name a new file with --out.")
+    parts = {Path(path): load(path) for path in paths}
+    if len(parts) < 2:
+        raise InputError("one part is nothing to merge: name two record files or more.")
+    (first, head), *_ = parts.items()
+    where: dict[int, Path] = {}
+    requests: list = []
+    for path, part in parts.items():
+        if part.header.get("format") != FORMAT:
+            raise InputError(
+                f"{path} is of the format {part.header.get('format')}, and records of {FORMAT} "
+                "are merged: certify these images again."
+            )
+        if (other := difference(head.header, part.header)) is not None:
+            key, wanted, found = other
+            raise InputError(
+                f"{path} holds certificates with {key} {found}, {first} has {wanted}: merge "
+                "parts of one request."
+            )
+        for index in part.index.tolist():
+            if index in where:
+                raise InputError(
+                    f"image {index} is in {where[index]} and in {path}: leave one of them out."
+                )
+            where[index] = path
+        requests += part.header.get("requests", [None])
+    distinct = [r for i, r in enumerate(requests) if r not in requests[:i]]
+    unfinished = out.with_name(f"{out.name}.{os.getpid()}")
+    try:
+        with Writer(unfinished, head.header | {"requests": distinct}) as writer:
+            for part in parts.values():
+                writer.append(part)
+        os.replace(unfinished, out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return len(where)
