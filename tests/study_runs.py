@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from jaxcert.records import FORMAT, FORMAT_1, Certificates, Writer
+from jaxcert.records import FORMAT_1, Certificates, Writer
 
 RADII = (0.0, 0.25, 0.5)
 
@@ -73,6 +73,7 @@ def workdir(
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(config))
     shared = dict(
+        format=FORMAT_1,
         method="lipschitz",
         norm="l2",
         alpha=0,
@@ -89,7 +90,6 @@ def workdir(
             known = shared | {"split": split} | (header or {})
             with Writer(path / f"{name}.jsonl", known) as writer:
                 writer.append(rows)
-            older(path / f"{name}.jsonl")
     lines = [
         json.dumps({"step": 10 * (i + 1), "split": "test", **values})
         for i, values in enumerate(evaluations)
@@ -97,11 +97,6 @@ def workdir(
     if lines:
         (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     return path
-
-
-def older(path):
-    """Make the record one of the first format, which asks for less evidence."""
-    path.write_text(path.read_text().replace(FORMAT, FORMAT_1, 1))
 
 
 def with_generated(count=1_000_000, share=0.7, source="5m.npz", **data):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 from refusals import names
-from study_runs import of_counts, older
+from study_runs import of_counts
 from study_runs import workdir as study_run
 
 from jaxcert import (
@@ -275,9 +275,9 @@ def files(tmp_path_factory):
         "run": folder / "run.jsonl",
     }
     header = dict(method="smoothing", norm="l2", alpha=0.001, sigma=0.5, num_classes=3)
+    header["format"] = records.FORMAT_1
     with records.Writer(made["run"], header) as writer:
         writer.append(rows(0, predicted=np.array([records.ABSTAIN])))
-    older(made["run"])
     path = folder / "mixed" / reports.RECORD
     head, *rest = path.read_text().splitlines()
     head = json.dumps(json.loads(head) | dict(checkpoint="another"))

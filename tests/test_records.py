@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import names
 
-from jaxcert import records
+from jaxcert import merge, records
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.records import Certificates, Writer, files
 from jaxcert.records import lines as record_lines
@@ -250,6 +250,16 @@ class TestContinue:
         with pytest.raises(InputError, match=f"{records.FORMAT_1}.*--out"):
             Writer(path, HEADER)
         assert path.read_text() == before
+
+    def test_rows_that_were_read_keep_the_format_of_their_evidence(self, tmp_path):
+        path = written(tmp_path / "c.jsonl", 4, header=HEADER | dict(format="tsv"))
+        assert records.load(path).header["format"] == records.FORMAT_1
+        c = records.load(path)
+        with Writer(tmp_path / "again.jsonl", c.header) as writer:
+            writer.append(c)
+        assert records.load(tmp_path / "again.jsonl").header == c.header
+        with Writer(tmp_path / "again.jsonl", c.header) as writer:
+            assert writer.done == {4}
 
     def test_a_format_that_is_not_known_is_named(self, tmp_path):
         path = written(tmp_path / "c.jsonl", 4)
@@ -688,6 +698,85 @@ def test_a_key_that_comes_twice_is_refused(tmp_path, line):
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=f"line {line}"):
         records.load(path)
+
+
+class TestMerge:
+    def parts(self, folder, *indices, **headers):
+        for i, index in enumerate(indices):
+            asked = dict(start=index[0], stop=index[-1] + 1, step=1)
+            header = HEADER | dict(requests=[asked], device=f"{i}")
+            header |= headers.get(f"part{i}", {})
+            yield written(folder / f"{i}.jsonl", *index, header=header)
+
+    def test_parts_of_one_request_become_one_record(self, tmp_path):
+        found = list(self.parts(tmp_path, [3, 4, 5], [0, 1, 2], [9]))
+        lines = [line for p in found for line in p.read_text().splitlines()[1:]]
+        out = tmp_path / "all.jsonl"
+        assert records.merge(found, out) == 7
+        head, *rest = out.read_text().splitlines()
+        assert rest == lines, "every row is kept as it is"
+        c = records.load(out)
+        assert c.index.tolist() == [3, 4, 5, 0, 1, 2, 9]
+        assert [r["start"] for r in c.header["requests"]] == [3, 0, 9]
+        assert (
+            c.header["device"] == "0" and json.loads(head)["format"] == records.FORMAT
+        )
+        assert sorted(p.name for p in tmp_path.iterdir()) == [
+            *["0.jsonl", "1.jsonl", "2.jsonl", "all.jsonl"]
+        ]
+        with Writer(out, HEADER | dict(requests=c.header["requests"][:1])) as writer:
+            assert writer.done == {0, 1, 2, 3, 4, 5, 9}
+
+    def test_one_request_in_parts_is_named_once(self, tmp_path):
+        asked = dict(requests=[dict(start=0, stop=9, step=1)])
+        parts = self.parts(tmp_path, [0], [1], part0=asked, part1=asked)
+        records.merge(list(parts), tmp_path / "all.jsonl")
+        found = records.load(tmp_path / "all.jsonl").header
+        assert found["requests"] == asked["requests"]
+
+    def test_a_part_that_does_not_say_what_it_was_asked_for(self, tmp_path):
+        first, second = self.parts(tmp_path, [0], [1])
+        edited(second, 1, requests=[None])
+        records.merge([first, second], tmp_path / "all.jsonl")
+        assert None in records.load(tmp_path / "all.jsonl").header["requests"]
+
+    @pytest.mark.parametrize(
+        "change, said",
+        [
+            (dict(sigma=0.5), "sigma 0.5, .*0.jsonl has 0.25"),
+            (dict(checkpoint="other"), "checkpoint"),
+            (dict(seed=3), "seed"),
+            (dict(pairwise_bound=2.0), "pairwise_bound"),
+            (dict(format="jaxcert-certificates-1"), "format"),
+        ],
+    )
+    def test_parts_of_different_requests_are_refused(self, tmp_path, change, said):
+        found = list(self.parts(tmp_path, [0], [1], part1=change))
+        with pytest.raises(InputError, match=said):
+            records.merge(found, tmp_path / "all.jsonl")
+        assert not (tmp_path / "all.jsonl").exists()
+
+    def test_an_image_in_two_parts_is_refused(self, tmp_path):
+        found = list(self.parts(tmp_path, [0, 1], [2], [1, 5]))
+        with pytest.raises(InputError, match="image 1 is in .*0.jsonl and .*2.jsonl"):
+            records.merge(found, tmp_path / "all.jsonl")
+        with pytest.raises(InputError, match="one part"):
+            records.merge([found[0], found[0]], tmp_path / "all.jsonl")
+        with pytest.raises(InputError, match="there is no record file"):
+            records.merge([found[0], tmp_path / "none"], tmp_path / "all.jsonl")
+        assert not (tmp_path / "all.jsonl").exists()
+
+    def test_a_file_that_is_there_is_kept(self, tmp_path):
+        first, second = self.parts(tmp_path, [0], [1])
+        before = first.read_text()
+        with pytest.raises(InputError, match="there already"):
+            records.merge([first, second], first)
+        assert first.read_text() == before
+
+    def test_the_command_says_what_it_wrote(self, tmp_path, capsys):
+        found = map(str, self.parts(tmp_path, [0], [1]))
+        assert merge.main([*found, "--out", str(tmp_path / "all.jsonl")]) is None
+        assert "2 rows" in capsys.readouterr().out
 
 
 class TestWriterAndReaderAgree:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from refusals import names
-from study_runs import older
 
 from jaxcert import random_keys, records, report
 from jaxcert.analysis import report as reports
@@ -504,12 +503,10 @@ def interval_run(path):
         logits=np.tile([1.0, 0.0], (4, 1)),
         least_margins=np.where(radius[:, None] >= tried["radii"], 0.5, -0.5),
     )
-    header = dict(
-        method="interval", norm="linf", alpha=0, num_classes=2, procedure=tried
-    )
+    header = dict(method="interval", norm="linf", alpha=0, num_classes=2)
+    header |= dict(procedure=tried, format=records.FORMAT_1)
     with Writer(path / reports.RECORD, header) as writer:
         writer.append(c)
-    older(path / reports.RECORD)
     return path
 
 

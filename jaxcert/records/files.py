@@ -25,7 +25,7 @@ from jaxcert.certificate import ATTACKS, NO_LABEL, Certificates
 from jaxcert.errors import InputError, check_file
 from jaxcert.records import checks, cohen_table
 from jaxcert.records import lines as record_lines
-from jaxcert.records.lines import FORMAT, INTEGERS, ROW_FIELDS
+from jaxcert.records.lines import FORMAT, FORMAT_1, INTEGERS, ROW_FIELDS
 
 try:
     import fcntl
@@ -81,14 +81,17 @@ class Writer:
 
     `kept` holds the rows already there, if any, without their evidence, and `done` the
     indices of all rows. A file that has a header and no row gets the header of this request.
-    Raises InputError, and leaves the file as it was, if it belongs to
-    another request, has a line that is no row, or another process is writing it.
+    The format is the newest, or that of a header which was read from a file. Raises InputError,
+    and leaves the file as it was, if it is of another format or request, has a line that is no
+    row, or another process is writing it.
     """
 
     def __init__(self, path: str | Path, header: dict[str, Any]):
         self.path = Path(path)
+        # rows that were read from another file have the evidence of their own format
+        known = FORMAT if header.get("format", FORMAT) == FORMAT else FORMAT_1
         # the format comes first: by it a file is known
-        self.header = {"format": FORMAT, **header} | {"format": FORMAT}
+        self.header = {"format": known, **header} | {"format": known}
         self.kept: Certificates | None = None
         self.done: set[int] = set()
         self._asks: list[Any] = []  # requests that the file does not know yet
@@ -195,11 +198,11 @@ class Writer:
         if kept is not None and not len(kept.index):
             whole = 0  # a header alone: there is nothing to keep, and this request's goes there
         elif kept is not None:
-            if kept.header["format"] != FORMAT:
+            if kept.header["format"] != self.header["format"]:
                 raise InputError(
-                    f"{self.path} is of the format {kept.header['format']}, whose rows hold less "
-                    "evidence than those of this version: name another file with --out of "
-                    f"`python -m jaxcert.{_command(self.header)}`."
+                    f"{self.path} is of the format {kept.header['format']}, whose rows hold other "
+                    f"evidence than those of {self.header['format']}: name another file with --out "
+                    f"of `python -m jaxcert.{_command(self.header)}`."
                 )
             self._compare(kept.header)
             self._largest = int(max(kept.label.max(), kept.predicted.max()))
@@ -207,7 +210,7 @@ class Writer:
             self.done = set(kept.index.tolist())
             known = kept.header.get("requests", [None])
             self._asks = [r for r in self.header.get("requests", []) if r not in known]
-        elif not _begins_as_header(self.path):
+        elif not _begins_as_header(self.path, self.header):
             raise InputError(
                 f"{self.path} is no record file: name another file with --out."
             )
@@ -294,9 +297,9 @@ def to_tsv(certificates: Certificates) -> str:
     return cohen_table.write(certificates)
 
 
-def _begins_as_header(path: Path) -> bool:
+def _begins_as_header(path: Path, header: dict[str, Any]) -> bool:
     """Return whether a file without a newline can be what a kill left of our first line."""
-    start = json.dumps({"format": FORMAT}).removesuffix("}").encode()
+    start = json.dumps({"format": header["format"]}).removesuffix("}").encode()
     with open(path, "rb") as file:
         data = file.read(len(start))
     return start.startswith(data)

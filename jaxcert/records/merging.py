@@ -8,15 +8,15 @@ from pathlib import Path
 
 from jaxcert.errors import InputError, check_file
 from jaxcert.records.files import Writer, difference, load
-from jaxcert.records.lines import FORMAT
+from jaxcert.records.lines import FORMAT, FORMAT_1
 
 
 def merge(paths: Sequence[str | Path], out: str | Path) -> int:
     """Write the rows of record files of one request into a new file, with the header of the
     first and the requests of all. Returns the number of rows.
 
-    Raises InputError, and writes nothing, for files of different requests or of an older
-    format, an image that is in two of them, and an `out` that is there.
+    Raises InputError, and writes nothing, for files of different requests or formats, an
+    image that is in two of them, and an `out` that is there.
     """
     out = Path(out)
     check_file(out, new=True)
@@ -29,10 +29,11 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> int:
     where: dict[int, Path] = {}
     requests: list = []
     for path, part in parts.items():
-        if part.header.get("format") != FORMAT:
+        formats = part.header.get("format"), head.header.get("format")
+        if formats[0] != formats[1] or formats[0] not in (FORMAT, FORMAT_1):
             raise InputError(
-                f"{path} is of the format {part.header.get('format')}, and records of {FORMAT} "
-                "are merged: certify these images again."
+                f"{path} is of the format {formats[0]}, {first} of {formats[1]}: merge records of "
+                "one format."
             )
         if (other := difference(head.header, part.header)) is not None:
             key, wanted, found = other
