@@ -431,6 +431,11 @@ def test_bounds_of_margins_follow_from_means_and_variances(
             head = rows.header | {part: rows.header[part] | changes}
         with pytest.raises(InputError):
             recheck(rows._replace(header=head))
+    # half the weights, with all that follows from them, are not those of the levels
+    half = dict(procedure=asked | dict(weights=(w / 2).tolist()))
+    half |= dict(pairwise_bound=rows.header["pairwise_bound"] / 2)
+    with pytest.raises(InputError):
+        recheck(rows._replace(header=rows.header | half))
 
 
 def test_an_image_between_two_classes_abstains(network, images):

@@ -340,7 +340,7 @@ def test_200_000_trials_are_false_no_more_often_than_alpha(name, more, p, rival)
 
 
 def record(found, name, *, rival, n=2000, alpha=0.001, classes=3, **more):
-    procedure = dict(name=name, n0=11, n=n) | more
+    procedure = dict(name=name, n0=11, n=n, scale=1.0, least_tail=0.0) | more
     if rival.name != "single":
         procedure["rival"] = rival.name
     if rival.buckets:
@@ -369,6 +369,7 @@ def record(found, name, *, rival, n=2000, alpha=0.001, classes=3, **more):
             sigma=1.0,
             num_classes=classes,
             procedure=procedure,
+            generator=random_keys.GENERATOR | random_keys.OF_SAMPLES,
         ),
     )
 

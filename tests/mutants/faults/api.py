@@ -37,8 +37,8 @@ FAULTS = [
     (
         "api: noise of another seed than the command's",
         "api/certifying.py",
-        "return jax.random.fold_in(random_keys.key(seed), configs.CERTIFY_STREAM)",
-        "return random_keys.key(seed)",
+        "return random_keys.of_stream(seed, configs.CERTIFY_STREAM)",
+        "return random_keys.of_stream(seed, 0)",
         f"{_API}::test_smooth_is_the_certifier_of_a_function",
     ),
     (

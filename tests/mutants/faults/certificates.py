@@ -94,8 +94,8 @@ FAULTS = [
     (
         "sequential: spends alpha at every look",
         "sequential.py",
-        "** power - spent - _NOTHING",
-        "** power - 0 * spent - _NOTHING",
+        "allowed[j] - spent - _NOTHING",
+        "allowed[j] - 0 * spent - _NOTHING",
         f"{SEQUENTIAL}::test_level_of_the_group_sequential_test_is_exact",
     ),
     (
@@ -108,8 +108,8 @@ FAULTS = [
     (
         "sequential: mixture without its prior",
         "sequential.py",
-        " - special.betaln(0.5, 0.5)",
-        " - 0 * special.betaln(0.5, 0.5)",
+        " - special.betaln(a, b)",
+        " - 0 * special.betaln(a, b)",
         f"{SEQUENTIAL}::test_all_procedures_are_the_golden_ones",
     ),
     (

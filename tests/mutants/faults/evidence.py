@@ -47,8 +47,8 @@ FAULTS = [
     (
         "recheck: fewer samples than asked for hold",
         "certificates/rechecking.py",
-        "return c.n[rows] == number(c,",
-        "return c.n[rows] <= number(c,",
+        "return c.n[rows] == whole(c,",
+        "return c.n[rows] <= whole(c,",
         f"{RECHECK}::test_predict_and_certify_hold_for_the_asked_number_of_votes_only",
     ),
     (

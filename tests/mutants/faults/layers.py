@@ -120,22 +120,22 @@ FAULTS = [
     (
         "liresnet_pp: stem left out of the bound",
         "models/liresnet_pp.py",
-        "layers = self.stem, self.neck, self.neck_dense, self.blocks, self.stack\n        return",
-        "layers = self.neck, self.neck_dense, self.blocks, self.stack\n        return",
+        "layers = self.stem, self.blocks, self.neck, self.neck_dense, self.stack",
+        "layers = self.blocks, self.neck, self.neck_dense, self.stack",
         _PRODUCT,
     ),
     (
         "liresnet_pp: stack left out of the bound",
         "models/liresnet_pp.py",
-        "self.blocks, self.stack\n        return",
-        "self.blocks\n        return",
+        "self.neck_dense, self.stack\n        return",
+        "self.neck_dense\n        return",
         _PRODUCT,
     ),
     (
         "liresnet_pp: blocks left out of the bound",
         "models/liresnet_pp.py",
-        "self.blocks, self.stack\n        return",
-        "self.stack\n        return",
+        "self.blocks, self.neck, self.neck_dense, self.stack\n        return",
+        "self.neck, self.neck_dense, self.stack\n        return",
         f"{_PRODUCT}[bronet]",
     ),
     (
@@ -162,8 +162,8 @@ FAULTS = [
     (
         "lip_convnet: bound without std is exceeded by a Jacobian",
         "models/lip_convnet.py",
-        "Bound(bound.pairwise / self.std,",
-        "Bound(bound.pairwise / 1.0,",
+        "pairwise=bound.pairwise / self.std,",
+        "pairwise=bound.pairwise / 1.0,",
         _SLOPE,
     ),
     (

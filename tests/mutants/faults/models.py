@@ -23,8 +23,8 @@ FAULTS = [
     (
         "liresnet: blocks left out of the bound",
         "liresnet.py",
-        "self.neck_dense, self.blocks\n        return",
-        "self.neck_dense\n        return",
+        "self.stem, self.blocks, self.neck, self.neck_dense\n        return",
+        "self.stem, self.neck, self.neck_dense\n        return",
         _LIRESNET,
     ),
     (
@@ -79,8 +79,8 @@ FAULTS = [
     (
         "lip_convnet: std left out of the bound",
         "lip_convnet.py",
-        "Bound(bound.pairwise / self.std,",
-        "Bound(bound.pairwise / 1.0,",
+        "pairwise=bound.pairwise / self.std,",
+        "pairwise=bound.pairwise / 1.0,",
         _PRODUCT,
     ),
     (
@@ -128,15 +128,15 @@ FAULTS = [
     (
         "dist_net: bound without the factor 2",
         "dist_net.py",
-        "self.num_classes), 2.0 * factor)",
-        "self.num_classes), 1.0 * factor)",
+        "head = np.full((self.num_classes, self.num_classes), 2.0)",
+        "head = np.full((self.num_classes, self.num_classes), 1.0)",
         f"{CONSTANTS}::test_distance_nets_have_twice_the_scale_over_the_std",
     ),
     (
         "dist_net: std multiplies the bound",
         "dist_net.py",
-        "self._scale(np.zeros(())))) / self.std",
-        "self._scale(np.zeros(())))) * self.std",
+        "scale / self.std * (1 + 1e-12) * head",
+        "scale * self.std * (1 + 1e-12) * head",
         f"{CONSTANTS}::test_distance_nets_have_twice_the_scale_over_the_std",
     ),
     (

@@ -72,8 +72,8 @@ FAULTS = [
     (
         "dist_net: a negative scale makes a negative constant",
         "models/dist_net.py",
-        "factor = abs(float(self._scale(np.zeros(()))))",
-        "factor = 1.0 * (float(self._scale(np.zeros(()))))",
+        "scale = abs(float(self._scale(np.zeros(()))))",
+        "scale = 1.0 * (float(self._scale(np.zeros(()))))",
         _NEGATIVE,
     ),
     (
@@ -135,8 +135,8 @@ FAULTS = [
     (
         "recheck: a pilot of any size",
         "certificates/procedures.py",
-        '(rechecking.number(c, "pilot", asked) == PILOT)',
-        '(rechecking.number(c, "pilot", asked) > 0)',
+        '(rechecking.whole(c, "pilot", asked) == PILOT)',
+        '(rechecking.whole(c, "pilot", asked) > 0)',
         "tests/analysis/test_recheck.py::test_two_stage_rows_of_another_pilot_fail",
     ),
 ]

@@ -84,15 +84,15 @@ FAULTS = [
     (
         "recheck: a diffusion classifier of fewer draws than asked for",
         "certificates/diffusion_classifier.py",
-        "return proven, holds & (own == 0) & rechecking.has_all_samples(c, rows)",
-        "return proven, holds & (own == 0)",
+        "holds &= (own == 0) & rechecking.has_all_samples(c, rows)",
+        "holds &= own == 0",
         f"{_RECHECK}::test_diffusion_classifiers_certify_in_l2_alone",
     ),
     (
         "recheck: a diffusion classifier's own logit counts",
         "certificates/diffusion_classifier.py",
-        "holds & (own == 0) &",
-        "holds & (own == own) &",
+        "holds &= (own == 0) &",
+        "holds &= (own == own) &",
         f"{_RECHECK}::test_diffusion_classifiers_certify_in_l2_alone",
     ),
     (

@@ -89,7 +89,7 @@ FAULTS = [
     (
         "recheck: the selection may name another class",
         "rechecking.py",
-        "(selection.sum(1) <= n0) & (selection.argmax(1) == predicted)",
+        "(selection.sum(1) <= n0) & (selection.argmax(1) == c.predicted[rows])",
         "(selection.sum(1) <= n0) & (selection.argmax(1) >= 0)",
         f"{_TESTS}::test_votes_of_the_selection_must_be_such",
     ),

@@ -282,15 +282,15 @@ FAULTS = [
     (
         "dc: constant of one logit",
         "diffusion_classifier.py",
-        "constant = lipschitz.lipschitz_margin(",
-        "constant = 0.5 * lipschitz.lipschitz_margin(",
+        "constant = lipschitz.lipschitz_margin(weight",
+        "constant = 0.5 * lipschitz.lipschitz_margin(weight",
         f"{_DC}[64]",
     ),
     (
         "dc: level is twice alpha",
         "diffusion_classifier.py",
-        "(_BOUNDS[bound], alpha=alpha)",
-        "(_BOUNDS[bound], alpha=2 * alpha)",
+        "lower = _BOUNDS[bound](*found, n, -most, most, alpha)",
+        "lower = _BOUNDS[bound](*found, n, -most, most, 2 * alpha)",
         f"{_DC}[64]",
     ),
     (
