@@ -497,6 +497,10 @@ def test_radii_that_n_cannot_certify_are_told_and_not_tried(run, tmp_path, capsy
     )
     rows = records.load(tmp_path / "radii.jsonl")
     generator = dict(implementation="threefry2x32", partitionable=True)
+    generator |= dict(
+        keys="split(fold_in(fold_in(key, index), sample)): noise, vote",
+        key="fold_in((0, seed mod 2^32), 52775)",
+    )
     assert rows.header["generator"] == generator
     assert rows.header["xla_flags"] == os.environ.get("XLA_FLAGS", "")
     assert rows.header["procedure"]["radii"] == [0, 0.25]

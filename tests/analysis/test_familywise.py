@@ -310,7 +310,7 @@ def test_parse():
 def test_the_report_states_what_holds_together(tmp_path, capsys):
     file = tmp_path / "rows.jsonl"
     c = smoothed(np.array([400, 552, 700, 900, 1000]))
-    with records.Writer(file, c.header) as writer:
+    with records.Writer(file, c.header | dict(format=records.FORMAT_1)) as writer:
         writer.append(c)
     assert report.main([str(file), "--radii", "0,0.25"]) == 0
     said = capsys.readouterr().out
