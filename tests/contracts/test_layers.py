@@ -231,6 +231,7 @@ class Residual(_layer.Parametrised):
 
     on_images = sll.Sll.on_images
     bound = sll.Sll.bound
+    proven_by = sll.Sll.proven_by
 
 
 class Forgetful(Residual, _layer.DenseShell):
@@ -243,13 +244,14 @@ class Wrong(Residual, _layer.DenseShell):
 
 class Unproven(_layer.DenseShell):
     on_images = sll.Sll.on_images
+    proven_by = sll.Sll.proven_by
     bias_gain = sll.Sll.bias_gain
 
 
 def test_a_layer_that_forgets_a_part_is_caught(monkeypatch):
     assert _layer.missing_parts(Forgetful) == ["bias_gain"]
     assert _layer.missing_parts(Unproven) == ["bound"]
-    assert _layer.missing_parts(nn.Dense) == ["bias_gain", "bounds"]
+    assert _layer.missing_parts(nn.Dense) == ["bias_gain", "bounds", "proven_by"]
     forgetful = types.SimpleNamespace(Conv=sll.Conv, Dense=Forgetful)
     monkeypatch.setitem(sys.modules, "jaxcert.nn.forgetful", forgetful)
     with pytest.raises(InputError, match="bias_gain"):

@@ -17,11 +17,16 @@ from jaxcert.ops.linalg import Pair
 class Known:
     """A stack of layers with these norms."""
 
+    name = "known"
+
     def __init__(self, *norms, gain=1.0):
         self.norms, self.gain = norms, gain
 
     def bounds(self, tight=True):
         return [lambda norm=norm: norm for norm in self.norms]
+
+    def proven_by(self, tight=True):
+        return "tight" if tight else "torus"
 
     def bias_gain(self):
         return self.gain
@@ -34,6 +39,11 @@ def test_layers_of_norm_2_3_5_and_a_head_of_7_give_210():
     np.testing.assert_allclose(found.pairwise, 30 * head, rtol=1e-12)
     assert (found.pairwise >= 30 * head).all()
     np.testing.assert_allclose(found.growth, 210)
+    names = [(each.name, each.bound, each.method) for each in found.layers]
+    expected = [("known", 2.0), ("known_0", 3.0), ("known_1", 5.0)]
+    assert names == [(*each, "tight") for each in expected]
+    assert {each.kind for each in found.layers} == {"test_constants.Known"}
+    np.testing.assert_array_equal(found.head, head)
     # a layer that shrinks does not shrink what the others make grow
     shrinks = bound_of([*layers, Known(0.1)], head, tight=True, tell=None)
     np.testing.assert_allclose(shrinks.pairwise, 3 * head, rtol=1e-12)

@@ -57,8 +57,8 @@ FAULTS = [
     (
         "format: a pairwise bound above the product of its layers",
         "certificates/lipschitz.py",
-        "if not (pairwise[off] <= least * (1 + SAME)).all():",
-        "if not (pairwise[off] <= np.inf).all():",
+        "if not close.all():",
+        "if not close.size:",
         f"{_TABLE}[the bound of one layer, lowered]",
     ),
     (
