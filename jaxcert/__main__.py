@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "report",
     "audit": "audit",
     "recertify": "recertify",
+    "audit_network": "audit_network",
     "bound": "bound",
     "merge": "merge",
     "configs": "show_configs",

@@ -1,6 +1,7 @@
 """Write the weights of a trained network into a file that others can read and check.
 
     python -m jaxcert.export --workdir runs/quickstart --out quickstart.safetensors
+    python -m jaxcert.audit_network quickstart.safetensors runs/quickstart
 
 The file has the arrays as they were trained, and as metadata all that makes them a network:
 the model with shape and normalisation of its images, and the digest that records of its

@@ -26,6 +26,8 @@ OUTSIDE = {
     "errors": set(),
     "locks": set(),
     "random_keys": JAX,
+    "audit_layers": NUMPY | {"scipy"},
+    "audit_models": NUMPY | {"audit_layers"},
     "interfaces": JAX,
     "records": NUMPY,
     "config": {"absl", "ml_collections"},

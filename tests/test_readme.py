@@ -185,6 +185,7 @@ WORK = {
     "attack": "jaxcert.attacks.audit.attack",
     "audit": "jaxcert.audit.audit",
     "bound": "jaxcert.api.files.open_records",
+    "audit_network": "jaxcert.audit_network.read_weights",
     "export": "jaxcert.workdirs.weights.export",
     "generate": "jaxcert.image_generation.generate",
     "import_torch": "jaxcert.torch_import.workdir.import_torch",
@@ -239,7 +240,11 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.undo()
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
+<<<<<<< HEAD
         *"convert study quality audit bound export recertify".split()
+=======
+        *"convert study quality audit bound export audit_network".split()
+>>>>>>> e84200f (audit_network: constants, logits and margins from the weights)
     }
 
 
