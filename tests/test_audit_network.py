@@ -13,12 +13,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcert import audit_network, random_keys, sharding
+from jaxcert import audit_layers, audit_models, audit_network, random_keys, sharding
 from jaxcert import config as configs
 from jaxcert.certificates import lipschitz, run
 from jaxcert.config import ConfigDict
 from jaxcert.configs import quickstart
 from jaxcert.interfaces import Network
+from jaxcert.nn import sll
 from jaxcert.workdirs import checkpoint, weights
 
 FOLDER = Path(audit_network.__file__).parent
@@ -134,8 +135,6 @@ def test_margins_are_the_networks(both):
 def test_every_kind_of_layer_is_known():
     """A new file of layers or Lipschitz networks is missed here."""
     layers = {p.stem for p in (FOLDER / "nn").glob("*.py") if "ConvShell" in text_of(p)}
-    from jaxcert import audit_models
-
     assert layers - {"_layer"} == audit_models.LAYERS.keys()
     bounded = {
         p.stem
@@ -150,16 +149,27 @@ def text_of(path):
 
 
 def test_norm_of_a_large_convolution_is_that_of_its_matrix(monkeypatch):
-    from jaxcert import audit_layers as kinds
-
     kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 3))
-    exact = kinds.conv_norm(kernel, 7, 2, 1)
-    monkeypatch.setattr(kinds, "DENSE", 0)
-    np.testing.assert_allclose(kinds.conv_norm(kernel, 7, 2, 1), exact, rtol=1e-12)
+    exact = audit_layers.conv_norm(kernel, 7, 2, 1)
+    monkeypatch.setattr(audit_layers, "DENSE", 0)
+    np.testing.assert_allclose(
+        audit_layers.conv_norm(kernel, 7, 2, 1), exact, rtol=1e-12
+    )
     # one tap of a single pixel image: the norm of a matrix
     one = np.random.default_rng(0).normal(size=(1, 1, 3, 2))
-    found = kinds.conv_norm(one, 4)
+    found = audit_layers.conv_norm(one, 4)
     np.testing.assert_allclose(found, np.linalg.norm(one[0, 0], 2), rtol=1e-12)
+
+
+def test_a_potential_layer_that_is_no_contraction():
+    """t = 2 / |K|^2 gives 3, as relu may be the identity."""
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 2))
+    norm = audit_layers.conv_norm(kernel, 4, padding=1)
+    p = dict(kernel=kernel, bias=np.zeros(2))
+    found = audit_layers.potential(p, 4, 2, np.full(2, 2 / norm**2))[1]
+    np.testing.assert_allclose(found, 3, rtol=1e-9)
+    proven = sll.residual_bound(kernel, np.full(2, 2 / norm**2), 4, tight=True)
+    assert found <= proven < found * (1 + 1e-6)
 
 
 def test_it_imports_nothing_of_the_library():

@@ -44,7 +44,7 @@ FAULTS = [
         "audit_layers.py",
         "** 2 - 1)",
         "** 2 - 9)",
-        _CONSTANTS.format("cpl"),
+        f"{_TEST}::test_a_potential_layer_that_is_no_contraction",
     ),
     (
         "network audit: near and far ends are exchanged in hybrids",
