@@ -240,11 +240,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.undo()
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
-<<<<<<< HEAD
-        *"convert study quality audit bound export recertify".split()
-=======
-        *"convert study quality audit bound export audit_network".split()
->>>>>>> e84200f (audit_network: constants, logits and margins from the weights)
+        *"convert study quality audit bound export recertify audit_network".split()
     }
 
 
