@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.certificate import ABSTAIN, Certificates
-from jaxcert.certificates import claims, rechecking
+from jaxcert.certificates import claims, rechecking, runner_up, statistics
 from jaxcert.errors import InputError, one_of, within
 
 NAMES = ("bonferroni", "holm")
@@ -110,6 +110,7 @@ def together(c: Certificates, family: Family, largest: float) -> Certificates:
     own = rechecking.alpha_of(c)
     alpha = own if family.alpha is None else family.alpha
     within("(0, 0.3]", **{"--familywise": alpha})
+    _check_votes(c, str(name), alpha / len(c.index))
     rows = np.flatnonzero(c.predicted >= 0)
     proven_at = claims.of(c, rows)
     count = len(c.index)
@@ -130,3 +131,18 @@ def together(c: Certificates, family: Family, largest: float) -> Certificates:
         p_lower=None if c.p_lower is None else np.minimum(c.p_lower, p_lower),
         header=c.header | dict(alpha=level, familywise=held),
     )
+
+
+def _check_votes(c: Certificates, name: str, level: float) -> None:
+    """Raises InputError where not even votes that all agree prove a class at the level."""
+    rival = rechecking.rival(c)
+    split = 1 if rival.name == "auto" else runner_up.bounds(rival, c.counts.shape[1])
+    if name == "sequence" and rechecking.procedure(c).get("bound") == "union":
+        split *= len(rechecking.looks(c))
+    n = rechecking.number(c, "n", rechecking.procedure(c))
+    least = statistics.min_n_for_any_radius(level / split)
+    if n < least:
+        raise InputError(
+            f"--familywise leaves each of {len(c.index):,} images {level:.3g} of alpha, at which "
+            f"n {n:g} votes prove nothing, even if all agree: take at least {least}."
+        )

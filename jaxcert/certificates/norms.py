@@ -103,8 +103,10 @@ def radius(
     sigma; 0 from 1/2 on.
 
     p_upper: where given, a proven bound of the probability of every other class; the radius
-    is that of two points, and 0 where p_upper is not below 1 - tail.
+    is that of two points, and 0 where p_upper is not below 1 - tail. Raises InputError for a pair
+    of noise and norm without a theorem.
     """
+    check(noise, norm)
     b, tail = scale(noise, sigma), exact_tail(tail, least_tail)
     if p_upper is not None:
         other = np.minimum(exact_tail(p_upper, least_tail), tail)
@@ -151,7 +153,9 @@ def p_needed(
     d: int,
     least_tail: float = 0.0,
 ) -> np.ndarray:
-    """Return p0 such that p > p0 proves radius r, rounded up; 1 where no p does."""
+    """Return p0 such that p > p0 proves radius r, rounded up; 1 where no p does. Raises InputError
+    for a pair of noise and norm without a theorem."""
+    check(noise, norm)
     b, r = scale(noise, sigma), np.asarray(r, np.float64)
     inside = np.minimum(r / (2 * b), 1.0)
     with np.errstate(divide="ignore"):

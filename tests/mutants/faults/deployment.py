@@ -5,6 +5,7 @@ FOLDER = "jaxcert"
 PREDICTOR = "tests/test_predictor.py"
 FAMILYWISE = "tests/analysis/test_familywise.py"
 RECERTIFY = "tests/test_recertify.py"
+BOUNDS = "tests/certificates/test_bad_bounds.py"
 
 FAULTS = [
     (
@@ -125,5 +126,26 @@ FAULTS = [
         "Claimed(name, found.p_lower, found.p_upper, bounds, chosen)",
         "Claimed(name, c.p_lower[rows], found.p_upper, bounds, chosen)",
         f"{RECERTIFY}::test_votes_that_were_invented_are_refuted",
+    ),
+    (
+        "norms: a radius of Gaussian noise where there is no theorem",
+        "certificates/norms.py",
+        "    check(noise, norm)\n    b, tail",
+        "    b, tail",
+        f"{BOUNDS}::test_a_pair_of_noise_and_norm_without_a_theorem",
+    ),
+    (
+        "familywise: too few votes of a set without the number of bounds",
+        "analysis/familywise.py",
+        "least = statistics.min_n_for_any_radius(level / split)",
+        "least = statistics.min_n_for_any_radius(level)",
+        f"{BOUNDS}::test_the_least_n_of_a_set",
+    ),
+    (
+        "reach: more votes than the least n",
+        "certificates/reach.py",
+        "enough = statistics.min_n_for_any_radius(each)",
+        "enough = 2 * statistics.min_n_for_any_radius(each)",
+        f"{BOUNDS}::test_the_least_n_that_is_named_is_the_least",
     ),
 ]
