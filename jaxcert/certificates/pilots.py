@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,9 @@ def rule(*, n: int, rho: float, alpha: float, radius_of: RadiusOf) -> list[list[
     k = np.arange(PILOT + 1)
     size = second_stage(
         *(k, np.zeros_like(k), np.zeros(len(k), bool), np.full(len(k), alpha)),
-        **dict(n=n, rho=rho, radius_of=radius_of),
+        n=n,
+        rho=rho,
+        radius_of=radius_of,
     )
     starts = np.flatnonzero(np.diff(size, prepend=-1))
     return [[int(k[i]), int(size[i])] for i in starts]
@@ -64,16 +67,14 @@ def rule_of(
     known = rechecking.stated(c, "sizes", asked)
     if known is not None and known != sizes(n).tolist():
         raise rechecking.contradiction(f"sizes that are not those of n {n}")
-    if (
-        runner_up.bounds(rechecking.rival(c), rechecking.column(c, "counts").shape[1])
-        > 1
-    ):
+    classes = rechecking.column(c, "counts").shape[1]
+    if runner_up.bounds(rechecking.rival(c), classes) > 1:
         return None
     steps = rechecking.stated(c, "rule", asked)
     if steps is None:
         return None
     found = _table(steps)
-    given = dict(n=n, alpha=alpha, radius_of=radius_of)
+    given: dict[str, Any] = dict(n=n, alpha=alpha, radius_of=radius_of)
     low, high = (_table(rule(rho=rho * f, **given)) for f in (1 + _CLOSE, 1 - _CLOSE))
     if found is None or not ((low <= found) & (found <= high)).all():
         raise rechecking.contradiction(

@@ -302,7 +302,7 @@ def recheck_two_stage(c: Certificates, rows: np.ndarray):
     pilot, k = rechecking.votes_at(c, rows, 2).T
     chosen, fits = rechecking.chosen(c, rows)
     first, others = rechecking.rivals(c, rows, chosen, 2).T
-    given = dict(
+    given: dict[str, Any] = dict(
         n=rechecking.whole(c, "n", asked, 1),
         rho=rechecking.number(c, "rho", asked),
         radius_of=rechecking.radius_of(c),

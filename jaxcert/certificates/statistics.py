@@ -223,7 +223,8 @@ def _below_mean(
 ) -> np.ndarray:
     """Return mean - width, less the rounding of n additions."""
     lost = (n + 2) * _EPS * max(abs(low), abs(high))
-    return np.maximum(mean - np.asarray(width) * (1 + _SLACK) - lost, low)
+    width = np.asarray(width) * (1 + _SLACK)
+    return np.maximum(np.asarray(mean) - width - lost, low)
 
 
 def _bounded(

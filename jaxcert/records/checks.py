@@ -86,7 +86,8 @@ def widths(columns: dict[str, Any]) -> dict[str, int]:
 def held(name: str, column: np.ndarray) -> np.ndarray:
     """Return bool [N]: whether a file holds what a row has in this column of evidence."""
     finite = np.isfinite(column).reshape(len(column), -1)
-    return finite.any(1) if name == "least_margins" else finite.all(1)
+    count = finite.sum(1)
+    return count > 0 if name == "least_margins" else count == finite.shape[1]
 
 
 def check_header(path: Path, header: dict[str, Any]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,3 +205,54 @@ def test_a_record_of_the_first_format_is_judged_by_what_it_has(tmp_path, name):
     assert any(records.FORMAT_1 in note for note in found.notes)
     raised = c._replace(radius=c.radius + (c.predicted >= 0) * 0.01)
     assert len(recheck(raised).failing) == found.checked
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_record_that_version_01_wrote_is_read_and_holds():
+    c = records.load(ROOT / "tests" / "golden" / "certificates_1.jsonl")
+    assert c.header["format"] == records.FORMAT_1 and len(c.index) == 12
+    found = recheck(c)
+    assert found.holds and found.checked == 12
+    assert len(recheck(c._replace(radius=c.radius * (1 + 1e-8))).failing) == 12
+
+
+def test_the_record_of_the_pages_holds_what_its_layers_say():
+    c = records.load(ROOT / "docs" / "records" / "quickstart" / "certificates.jsonl")
+    assert c.header["format"] == records.FORMAT and recheck(c).holds
+    assert not recheck(c).notes
+    bounds = [Fraction(each["bound"]) for each in c.header["layers"]]
+    product = math.prod(bounds) * Fraction(c.header["head"])
+    pairwise = Fraction(c.header["pairwise_bound"])
+    assert product <= pairwise <= product * Fraction(1 + 1e-9)
+    # as exact statements about the numbers of each row
+    slack = Fraction(c.header["procedure"]["logit_slack"])
+    for row in range(len(c.index)):
+        z, y = [Fraction(x) for x in c.logits[row].tolist()], int(c.predicted[row])
+        least = min(z[y] - x for j, x in enumerate(z) if j != y) - 2 * slack
+        assert Fraction(float(c.radius[row])) * pairwise <= least or c.radius[row] == 0
+
+
+def test_the_worked_example_of_the_page():
+    """A unanimous vote: p_lower = alpha^(1/n)."""
+    page = (ROOT / "docs" / "records.md").read_text()
+    example = page.partition("## A radius by hand")[2].partition("## ")[0]
+    row = json.loads(example.partition("```json\n")[2].partition("\n```")[0])
+    n = row["counts"][row["predicted"]]
+    assert row["n"] == n == 1000 == sum(row["counts"])
+    p_lower = 0.001 ** (1 / n)
+    radius = 0.25 * special.ndtri(p_lower)
+    for number in (p_lower, special.ndtri(p_lower), radius):
+        assert f"{number:.7f}" in example
+    assert 0 < p_lower - row["p_lower"] < 1e-6 and 0 < radius - row["radius"] < 1e-5
+    c = record("certify")
+    procedure = c.header["procedure"] | dict(n0=100, n=n, scale=0.25)
+    header = dict(sigma=0.25, num_classes=10, procedure=procedure)
+    columns = dict.fromkeys(("agreeing", "rivals"))
+    for name in ("index", "label", "predicted", "n", "counts", "selection"):
+        columns[name] = np.array([row[name]])
+    columns["seconds"] = np.zeros(1)
+    for claim, holds in ((row["radius"], True), (0.61582, False)):
+        columns |= dict(radius=np.array([claim]), p_lower=np.array([row["p_lower"]]))
+        assert recheck(Certificates(**columns, header=c.header | header)).holds == holds
