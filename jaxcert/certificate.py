@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 ABSTAIN, ERROR = -1, -2
 NO_LABEL = -1
 """Label of an image whose class is not known; null in a file."""
-ATTACKS = ("pgd", "apgd")
+ATTACKS = ("pgd", "apgd", "rays", "rounding")
 """Methods whose records hold distances that attacks found, no certificates."""
 
 

@@ -688,7 +688,7 @@ COMMANDS = [
     ),
     ("such as lip_convnet", attack, f"{ATTACKED} --workdir {{cnn}}", ATTACKED),
     (
-        "--attack must be one of pgd, apgd",
+        "--attack must be one of pgd, apgd, rays, rounding",
         attack,
         f"{ATTACKED} --attack=x",
         f"{ATTACKED} --attack=pgd --out {{tmp}}/a.jsonl",

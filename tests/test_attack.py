@@ -150,7 +150,7 @@ def test_a_false_certificate_is_found_just_inside_although_no_radius_is_near(
         with pytest.raises(InputError, match=names("1 images", "image 3")):
             run(workdir_l2, *more)
     distance = records.load(out).distance
-    assert distance[3] < 4.0 * audits.INSIDE
+    assert distance[3] < 4.0 * audits.INSIDE["float32"]
     assert np.isnan(np.delete(distance, 3)).all()
 
 
@@ -238,7 +238,7 @@ def test_parts_are_searched_in_turn_and_what_is_found_not_at_larger_radii(monkey
     found = attacker.certify(jax.random.key(0), image, np.zeros(12), index)
     # image 2 is lost just inside its radius, all others at the first one above 0.55
     expected = np.full(12, 0.7)
-    expected[2], expected[3] = 0.6 * audits.INSIDE, 0.2
+    expected[2], expected[3] = 0.6 * audits.INSIDE["float32"], 0.2
     np.testing.assert_allclose(found.distance, expected, rtol=1e-6)
     assert {shape for shape, _ in searched} == {(5, 2, 2, 1)}
     assert len(searched) == 6 and max(max(eps) for _, eps in searched) < 0.71

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from jaxcert import records
 from jaxcert.analysis import facts
-from jaxcert.attacks import apgd, pgd
+from jaxcert.attacks import apgd, pgd, rays, rounding
 from jaxcert.certificate import ATTACKS, ERROR, Certificates, certified_accuracy
 from jaxcert.certificates import lipschitz, run
 from jaxcert.errors import InputError, one_of, own_file, whole_from
@@ -34,7 +34,11 @@ from jaxcert.workdirs import checkpoint
 DEFAULT = {"linf": "pgd", "l2": "apgd"}
 """The attack by the norm of the network."""
 
-INSIDE = 0.999
+DTYPE = dict(pgd="float32", apgd="float32", rays="float32", rounding="float64")
+"""The type in which an attack searches, unless it is told one. Classes and distances are
+those of float64 always."""
+
+INSIDE = dict(float32=0.999, float64=1 - 2.0**-46)
 """The share of its own certified radius at which an image is attacked."""
 
 
@@ -44,16 +48,19 @@ def attack(
     *,
     name: str | None = None,
     steps: int = 100,
+    dtype: str | None = None,
     out: str | Path | None = None,
 ):
     """Attack the images of config.certify, and return Certificates with `distance` and
     the radius 0.
 
-    name: pgd | apgd, None: that of the norm. Appends to `out`, by default
+    name: pgd | apgd | rays | rounding, None: that of the norm; dtype: float32 | float64, None:
+    that of the attack. Appends to `out`, by default
     `<workdir>/attacks.jsonl`. Raises InputError as `certify`.
     """
     path = Path(out) if out else own_file(workdir, "attacks.jsonl")
-    make = partial(attacker_of, workdir=workdir, name=name, steps=steps)
+    asked = dict(name=name, steps=steps, dtype=dtype)
+    make = partial(attacker_of, workdir=workdir, **asked)
     first = min(_part(), config.certify.batch)
     rows = run.run(config, workdir, path, make, what="attack", first=first)
     if rows.distance is None:  # nothing was found
@@ -69,6 +76,7 @@ def attacker_of(
     workdir: str | Path,
     name: str | None,
     steps: int,
+    dtype: str | None = None,
 ):
     """Return the attack at the radii of config.certify, as a Certifier of the radius 0.
 
@@ -77,19 +85,27 @@ def attacker_of(
     """
     model = network.model
     name, radii = _asked(model, name, steps, config.certify.radii)
+    dtype = dtype or DTYPE[name]
+    one_of(INSIDE, **{"--dtype": dtype})
     classes, moved = _classes_of(network, mesh), _search_of(model, name, steps)
-    params = network.params
-    state = jax.jit(model.prepare)(params, network.state)
+    exact = dtype == "float64"
+    if exact:
+        params, state = lipschitz.evaluated(network, mesh)
+    else:
+        params = network.params
+        state = jax.jit(model.prepare)(params, network.state)
     own = _certified(workdir, config, model, mesh)
     largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
+    # what was found may have left the ball by a rounding: distances are below eps
+    less = 2.0**-46 if exact else 1e-9
 
     def searched(keys, pixels, predicted, eps):
         """Return the distances [B] of images found in another class, nan for none."""
         eps = np.minimum(eps, largest)
-        image = _split(pixels.astype(np.float32), mesh)
-        found = moved(params, state, keys, image, predicted, eps)
-        # float32 may have left the ball by a rounding: distances are below eps
-        found = _inside(np.asarray(found), pixels, eps * (1 - 1e-9), model.norm)
+        with jax.enable_x64(exact):
+            image = _split(pixels.astype(dtype), mesh)
+            found = np.asarray(moved(params, state, keys, image, predicted, eps))
+        found = _inside(found, pixels, eps * (1 - less), model.norm)
         away = _distance(found - pixels, model.norm)
         return np.where(classes(found) != predicted, away, np.nan)
 
@@ -104,7 +120,7 @@ def attacker_of(
             predicted[these] = classes(pixels[part])[: len(these)]
         tried = np.tile(radii, (rows, 1))
         if own:
-            inside = [INSIDE * own.get(int(i), 0.0) for i in index]
+            inside = [INSIDE[dtype] * own.get(int(i), 0.0) for i in index]
             tried = np.sort(np.column_stack([tried, inside]))
         line, done = Progress("search", tried.size, "images at a radius"), 0
         for eps in tried.T:
@@ -133,7 +149,8 @@ def attacker_of(
         "alpha": 0,
         "num_classes": model.num_classes,
         # inside: certified images, of which those asked for are attacked at their radius
-        "procedure": dict(name=name, inside=len(own), steps=steps, radii=radii),
+        "procedure": dict(name=name, inside=len(own), steps=steps, radii=radii)
+        | ({"dtype": dtype} if dtype != DTYPE[name] else {}),
     }
     return Certifier(header, attack_rows)
 
@@ -195,7 +212,12 @@ def _search_of(model: Model, name: str, steps: int) -> Callable:
     """Return the compiled search (params, state, keys, image, label, eps) -> images within eps
     of these that may have lost their label."""
     loss = apgd.dlr if model.num_classes > 2 else apgd.cross_entropy
-    search = pgd.pgd if name == "pgd" else partial(apgd.apgd, loss=loss)
+    search = dict(
+        pgd=pgd.pgd,
+        apgd=partial(apgd.apgd, loss=loss),
+        rays=rays.rays,
+        rounding=rounding.rounding,
+    )[name]
 
     @jax.jit
     def moved(params, state, keys, image, label, eps):

@@ -1,4 +1,4 @@
-"""Auto-PGD: its loss and step sizes; and with PGD, what an attack may and must find."""
+"""Auto-PGD: its loss and step sizes; and of every attack, what it may and must find."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from refusals import names
 
 from jaxcert.attacks.apgd import apgd, checkpoints, cross_entropy, dlr, periods, stuck
 from jaxcert.attacks.pgd import pgd
+from jaxcert.attacks.rays import rays
+from jaxcert.attacks.rounding import rounding
 from jaxcert.errors import InputError
 
 SHAPE = (4, 3, 3, 1)
@@ -34,8 +36,12 @@ def distance(one, other, norm):
         (partial(apgd, loss=cross_entropy), 2, "linf"),
         (partial(apgd, loss=cross_entropy), 2, "l2"),
         (apgd, 3, "l2"),
+        (partial(rays, steps=6), 2, "linf"),
+        (partial(rays, steps=6), 3, "l2"),
+        (partial(rounding, steps=3), 3, "l2"),
     ],
-    ids=["pgd-linf", "pgd-l2", "apgd-linf", "apgd-l2", "apgd-dlr-l2"],
+    ids=["pgd-linf", "pgd-l2", "apgd-linf", "apgd-l2", "apgd-dlr-l2"]
+    + ["rays-linf", "rays-l2", "rounding-l2"],
 )
 def test_a_linear_classifier_breaks_at_its_margin_and_not_before(
     x64, attack, classes, norm
@@ -74,7 +80,7 @@ def curved(x):
 
 RUN = {
     (attack.__name__, norm): jax.jit(partial(attack, curved, norm=norm, steps=9))
-    for attack in (pgd, apgd)
+    for attack in (pgd, apgd, rays, rounding)
     for norm in ORDER
 }
 

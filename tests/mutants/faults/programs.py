@@ -10,8 +10,8 @@ FAULTS = [
     (
         "attack: just inside at radius 0",
         "attacks/audit.py",
-        "[INSIDE * own.get",
-        "[0 * own.get",
+        "inside = [INSIDE[dtype] * own",
+        "inside = [0 * own",
         f"{_EXACT}::test_an_attack_finds_a_false_radius_just_inside_it",
     ),
     (
