@@ -8,12 +8,13 @@ The attack is, in the norm of the network, pgd or apgd (Auto-PGD), by default pg
 l_inf (dist_net) and apgd for one of l2 (lip_convnet, liresnet); rays, which looks for the
 nearest image of another class along lines; or rounding, which tries many roundings of an image
 at the radius. It takes --steps steps (100) at every positive radius of certify.radii, on the
-images that config.certify chooses; an image that certificates.jsonl certifies is also attacked
-just inside its own radius, so certify first. It searches in --dtype; what it finds is always
-judged in float64, as certificates are. The rows (`distance`: of the nearest image found in
-another class) go to attacks.jsonl, batch by batch; the same command continues an interrupted
-run. Then every record of the workdir that belongs to the same checkpoint is audited: a
-certified radius above a distance found is a bug, and the command ends with an error.
+images that config.certify chooses; an image that a record of the workdir certifies is also
+attacked just inside its own radius, so certify first. It searches in --dtype; what it finds is
+always judged in float64, as certificates are. The rows (`distance`: of the nearest image found
+in another class) go to attacks.jsonl, batch by batch; the same command continues an
+interrupted run. Then every record of the workdir that belongs to the same checkpoint is
+audited: a certified radius above a distance found is a bug, and the command ends with an
+error.
 """
 
 from __future__ import annotations

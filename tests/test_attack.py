@@ -216,7 +216,7 @@ def test_parts_are_searched_in_turn_and_what_is_found_not_at_larger_radii(monkey
     Line.said = []
     for name, value in dict(
         _part=lambda: 5,
-        _search_of=lambda *_: search,
+        search_of=lambda *_: search,
         _classes_of=lambda *_: lambda image: (image[:, 0, 0, 0] > 0.55).astype(int),
         _certified=lambda *_: {1: 0.9, 2: 0.6},
         Progress=Line,

@@ -1,6 +1,6 @@
 """Attacks the certified images of a Lipschitz network, and audits its certificates.
 
-An image that certificates.jsonl certifies is also attacked just inside its own radius. A
+An image that a record of the workdir certifies is also attacked just inside its own radius. A
 certified radius above the distance of an image found in another class is a bug.
 """
 
@@ -87,7 +87,7 @@ def attacker_of(
     name, radii = _asked(model, name, steps, config.certify.radii)
     dtype = dtype or DTYPE[name]
     one_of(INSIDE, **{"--dtype": dtype})
-    classes, moved = _classes_of(network, mesh), _search_of(model, name, steps)
+    classes, moved = _classes_of(network, mesh), search_of(model, name, steps)
     exact = dtype == "float64"
     if exact:
         params, state = lipschitz.evaluated(network, mesh)
@@ -95,6 +95,7 @@ def attacker_of(
         params = network.params
         state = jax.jit(model.prepare)(params, network.state)
     own = _certified(workdir, config, model, mesh)
+    devices = 1 if mesh is None else mesh.size
     largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
     # what was found may have left the ball by a rounding: distances are below eps
     less = 2.0**-46 if exact else 1e-9
@@ -114,7 +115,7 @@ def attacker_of(
         keys = jax.vmap(partial(jax.random.fold_in, key))(np.asarray(index))
         with jax.enable_x64(True):
             pixels = np.asarray(unit(image, dtype=jnp.float64))
-        size = -(-min(rows, _part()) // mesh.size) * mesh.size
+        size = -(-min(rows, _part()) // devices) * devices
         predicted, distance = np.empty(rows, np.int32), np.full(rows, np.nan)
         for part, these in _parts(np.arange(rows), size):
             predicted[these] = classes(pixels[part])[: len(these)]
@@ -169,8 +170,10 @@ def _parts(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray
         yield np.pad(these, (0, size - len(these)), mode="edge"), these
 
 
-def _split(image: np.ndarray, mesh: Mesh) -> jax.Array:
+def _split(image: np.ndarray, mesh: Mesh | None) -> jax.Array | np.ndarray:
     """Return the images, split over the devices."""
+    if mesh is None:
+        return image
     return jax.device_put(image, NamedSharding(mesh, PartitionSpec("data")))
 
 
@@ -208,7 +211,7 @@ def _classes_of(network: Network, mesh) -> Callable[[np.ndarray], np.ndarray]:
     return classes
 
 
-def _search_of(model: Model, name: str, steps: int) -> Callable:
+def search_of(model: Model, name: str, steps: int) -> Callable:
     """Return the compiled search (params, state, keys, image, label, eps) -> images within eps
     of these that may have lost their label."""
     loss = apgd.dlr if model.num_classes > 2 else apgd.cross_entropy
@@ -233,18 +236,27 @@ def _search_of(model: Model, name: str, steps: int) -> Callable:
 
 
 def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
-    """Return {image: radius} of the workdir's certificates.jsonl; {} if it is not of
-    the checkpoint that is attacked and the same split."""
-    path = Path(workdir) / "certificates.jsonl"
-    if not path.is_file():
-        return {}
-    c = records.load(path)
+    """Return {image: largest radius} of the workdir's records that are of the checkpoint that
+    is attacked and the same split."""
     best = config.checkpoint.best
     attacked = checkpoint.load_network(model, workdir, mesh=mesh, best=best).digest
-    asked = (attacked, config.certify.split)
-    if (c.header.get("checkpoint"), c.header.get("split")) != asked:
-        return {}
-    return dict(zip(c.index.tolist(), c.radius.tolist(), strict=True))
+    own: dict[int, float] = {}
+    for _, c in _records(workdir):
+        asked = (attacked, model.norm, config.certify.split)
+        if tuple(c.header.get(k) for k in ("checkpoint", "norm", "split")) == asked:
+            for i, radius in zip(c.index.tolist(), c.radius.tolist(), strict=True):
+                own[i] = max(radius, own.get(i, 0.0))
+    return own
+
+
+def _records(workdir: str | Path) -> Iterator[tuple[Path, Certificates]]:
+    """Yield the record files of the workdir that are no attacks, with their rows."""
+    for path in sorted(Path(workdir).glob("*.jsonl")):
+        if path.name == "metrics.jsonl":
+            continue
+        found = records.load(path)
+        if found.header.get("method") not in ATTACKS:
+            yield path, found
 
 
 def _distance(away: np.ndarray, norm: str) -> np.ndarray:
@@ -272,14 +284,9 @@ def audit(workdir: str | Path, attacks: Certificates) -> list[Path]:
     Raises InputError for one that certifies more than a distance that was found.
     """
     held = []
-    for path in sorted(Path(workdir).glob("*.jsonl")):
-        if path.name == "metrics.jsonl":
-            continue
-        found = records.load(path)
-        same = ("checkpoint", "norm", "dataset", "split")
-        if found.header.get("method") in ATTACKS or any(
-            found.header.get(name) != attacks.header[name] for name in same
-        ):
+    same = ("checkpoint", "norm", "dataset", "split")
+    for path, found in _records(workdir):
+        if any(found.header.get(name) != attacks.header[name] for name in same):
             continue
         broken = contradicted(found, attacks)
         if len(broken):
@@ -313,9 +320,7 @@ def table(attacks: Certificates, held: list[Path], radii: list[float]) -> str:
         text.append("\n--: this record did not try that radius.")
     text.append(f"\n{len(attacks.index)} images; no certificate is contradicted.")
     if attacks.header["procedure"]["inside"]:
-        text.append(
-            "Those in certificates.jsonl were also attacked just inside their radius."
-        )
+        text.append("Those with a certified radius were also attacked just inside it.")
     return "\n".join(text)
 
 
