@@ -199,17 +199,46 @@ def test_second_stage_counts_none_of_the_votes_of_the_first():
     np.testing.assert_allclose(d.p_lower, lower)
 
 
-def test_an_attack_finds_a_false_radius_just_inside_it(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "name,dtype",
+    [(None, None), ("pgd", "float64"), ("rays", "float32"), ("rounding", None)],
+)
+def test_an_attack_finds_a_false_radius_just_inside_it(
+    monkeypatch, tmp_path, name, dtype
+):
     """The nearest image of the other class is at 1/8; no radius that is asked for is."""
     network = linear("l2")
-    for claimed, found in ((0.2, True), (0.1, False)):
+    for claimed, found in ((1.5 / 8, True), (0.1, False)):
         monkeypatch.setattr(
             audits, "_certified", lambda *_, claimed=claimed: {0: claimed}
         )
         config = SimpleNamespace(certify=SimpleNamespace(radii=(1e-3,)))
-        certifier = audits.attacker_of(
-            config, network, None, workdir=tmp_path, name=None, steps=20
-        )
+        asked = dict(name=name, dtype=dtype, steps=20, workdir=tmp_path)
+        certifier = audits.attacker_of(config, network, None, **asked)
         distance = certified(certifier, MIDDLE).distance[0]
         assert np.isfinite(distance) == found
         assert not found or 0.125 <= distance < claimed
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_attack_that_leaves_its_ball_is_taken_back_into_it(
+    monkeypatch, tmp_path, dtype
+):
+    """The search goes to a distance of 1/2, through the boundary at 1/8."""
+
+    def search(params, state, keys, image, label, eps):
+        return np.asarray(image) - WEIGHTS.reshape(1, *SHAPE) / 4
+
+    monkeypatch.setattr(audits, "search_of", lambda *_: search)
+    for reach in (0.1249, 0.1251):
+        claimed = reach / audits.INSIDE[dtype]
+        monkeypatch.setattr(audits, "_certified", lambda *_, r=claimed: {0: r})
+        config = SimpleNamespace(certify=SimpleNamespace(radii=(1e-3,)))
+        asked = dict(name="pgd", dtype=dtype, steps=1, workdir=tmp_path)
+        certifier = audits.attacker_of(config, linear("l2"), None, **asked)
+        distance = certified(certifier, MIDDLE).distance[0]
+        if reach < 0.125:
+            assert np.isnan(distance)
+        else:
+            np.testing.assert_allclose(distance, reach, rtol=1e-6)
+            assert distance < claimed
