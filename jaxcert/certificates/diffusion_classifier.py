@@ -231,7 +231,7 @@ def _recheck_bounds(c: Certificates, rows: np.ndarray) -> np.ndarray:
         dims = math.prod(rechecking.image_shape(c))
         cap = rechecking.number(c, "cap", asked)
         most = lipschitz.largest_margin(weight, cap)
-        constant = lipschitz.lipschitz_margin(weight, sigma, dims=dims, cap=cap)
+        wanted = lipschitz.lipschitz_margin(weight, sigma, dims=dims, cap=cap)
         same = [
             one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=0)
             for one, other in ((weight, law.levels.weight), (sigma, law.levels.sigma))
@@ -243,10 +243,10 @@ def _recheck_bounds(c: Certificates, rows: np.ndarray) -> np.ndarray:
             "weights or sigmas that are not those of its levels"
         )
     stated = c.header.get("pairwise_bound")
-    close = constant * (1 - 1e-12), constant * (1 + SAME)
+    close = wanted * (1 - 1e-12), wanted * (1 + SAME)
     if type(stated) is not float or not close[0] <= stated <= close[1]:
         raise rechecking.contradiction(
-            f"pairwise_bound {stated!r} where weights, levels and cap give {constant}"
+            f"pairwise_bound {stated!r} where weights, levels and cap give {wanted}"
         )
     bound, n = asked.get("bound"), rechecking.whole(c, "n", asked, 2)
     if bound not in _BOUNDS:
