@@ -136,6 +136,20 @@ def test_tables_are_those_of_the_committed_results(page):
     assert tables.filled(PAGES[page]) == PAGES[page], "python -m docs.tables writes it"
 
 
+def test_results_state_their_origin():
+    """A command or a description, and the commit and date of the numbers."""
+    results = json.loads((ROOT / "benchmarks/results/runs.json").read_text())
+    for run in results["runs"]:
+        assert run["config"].partition(":")[0] in run["command"]
+    stated = [run["first_stated"] for run in results["runs"]]
+    for table in results["tables"].values():
+        assert table["about"] and table["first_stated"]
+        stated += table["first_stated"]
+    for origin in stated:
+        assert re.fullmatch("[0-9a-f]{7}", origin["commit"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", origin["date"])
+
+
 def test_a_number_that_was_typed_is_written_over(tmp_path, monkeypatch, capsys):
     page = tmp_path / "results.md"
     right = PAGES[Path("docs/results.md")]
