@@ -136,10 +136,10 @@ class Writer:
             self._write_header(done=False)
             return
         there, here = _flat(found), _flat(self.header)
-        for key, value in here.items():
-            if there.get(key) != value:
+        for key in (*here, *found.get("request", {})):
+            if there.get(key) != here.get(key):
                 raise InputError(
-                    f"{self.folder} holds images with {key} {there.get(key)}, not {value}: "
+                    f"{self.folder} holds images with {key} {there.get(key)}, not {here.get(key)}: "
                     "name another folder by --out."
                 )
         per_shard = self.header["per_shard"]

@@ -15,7 +15,7 @@ import pytest
 
 from jaxcert import certificates, random_keys
 from jaxcert.analysis.recheck import recheck
-from jaxcert.certificates import _arithmetic, lipschitz, smoothing
+from jaxcert.certificates import _arithmetic, lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Network
 from jaxcert.models import dist_net, edm_unet, lip_convnet, small_cnn
@@ -88,17 +88,19 @@ MORE = {
 def small_make(name):
     """`make` of a certificate with what it needs and what makes it small."""
     make = importlib.import_module(f"jaxcert.certificates.{name}").make
-    parameters = dict(inspect.signature(make).parameters)
-    by_votes = parameters.pop("options", None)
-    names = {*parameters, *(smoothing.Options.__annotations__ if by_votes else ())}
+    parameters = inspect.signature(make).parameters
     keywords = list(parameters.values())[1:]  # the first is the network
+    assert all(p.kind is p.KEYWORD_ONLY for p in keywords), (
+        f"state every keyword of {name}.make, those of smoothing by smoothing.takes_options"
+    )
+    assert "mesh" in parameters, f"{name}.make takes mesh=None, the devices to work on"
     needed = {p.name for p in keywords if p.default is p.empty}
     unknown = ", ".join(sorted(needed - set(NEEDS)))
     assert not unknown, f"give NEEDS a value of {unknown}, which {name}.make needs"
     given = {key: NEEDS[key] for key in needed}
     if "classifier" in needed:
         given["classifier"] = given["classifier"]()
-    small = {key: value for key, value in SMALL.items() if key in names}
+    small = {key: value for key, value in SMALL.items() if key in parameters}
     return partial(make, **given | small | MORE.get(name, {}))
 
 

@@ -151,6 +151,16 @@ def test_a_folder_of_another_request_is_refused(npz, tmp_path):
         write.convert(npz, tmp_path, seed=1, **SMALL)
 
 
+def test_a_folder_whose_request_says_more_is_refused(tmp_path):
+    """As one that another sampler began, which this request need not name."""
+    settings = dict(image_shape=(4, 4, 1), num_classes=2, per_shard=4)
+    with_more = write.Writer(tmp_path, request={"seed": 0, "sampler": "x"}, **settings)
+    with_more.append(np.full((8, 4, 4, 1), 9, np.uint8), np.zeros(8, int))
+    with_more.close()
+    with pytest.raises(InputError, match=names("sampler", "x", None, "--out")):
+        write.Writer(tmp_path, request={"seed": 0}, **settings)
+
+
 def test_a_folder_without_images_makes_way(npz, tmp_path):
     """Of a conversion that was interrupted in its first shard."""
     settings = dict(image_shape=(8, 8, 3), num_classes=10)
