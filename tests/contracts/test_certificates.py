@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcert import certificates, random_keys
+from jaxcert import audit, certificates, random_keys
 from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import _arithmetic, lipschitz
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Network
 from jaxcert.models import dist_net, edm_unet, lip_convnet, small_cnn
 from jaxcert.records import ERROR
+from tests import audit_many
 
 SHAPE, CLASSES = (4, 4, 1), 4
 KEY = jax.random.key(5)
@@ -231,6 +232,20 @@ def test_rows_hold_in_the_recheck_and_one_that_claims_more_does_not(subject):
     blind = rows._replace(**dict.fromkeys(evidence), predicted=more.predicted)
     found = recheck(blind)
     assert found.checked == len(found.failing) == (more.predicted >= 0).sum() > 0
+
+
+def test_rows_hold_for_the_auditor_and_one_that_claims_more_does_not(subject, tmp_path):
+    """That knows the format of the record and nothing of the certificate."""
+    net, make = subject
+    made = certify(make(net), images(4))
+    head, rows = made.header | dict(format=audit.FORMAT), audit_many.rows_of(made)
+    path = audit_many.written(tmp_path, head, rows)
+    for exact in (False, True):
+        assert audit.audit(path, exact=exact)[:2] == (0, [])
+    rows[1]["radius"] += 1
+    rows[1]["predicted"] = max(rows[1]["predicted"], 0)
+    path = audit_many.written(tmp_path, head, rows)
+    assert audit_many.lines_at_fault(path) == {3}
 
 
 def test_the_header_names_the_file_of_the_certificate(subject, request):

@@ -8,61 +8,118 @@ FOLDER = "jaxcert"
 _TEST = "tests/test_audit.py"
 _REJECTED = f"{_TEST}::test_tampering_is_rejected"
 
+
+def _fault(name, text, replacement, test):
+    return f"auditor: {name}", "audit.py", text, replacement, test
+
+
 FAULTS = [
-    (
-        "auditor: the tolerance is a hundred times larger",
-        "audit.py",
+    _fault(
+        "the tolerance is a hundred times larger",
         "TOLERANCE = 1e-9\n",
         "TOLERANCE = 1e-7\n",
         f"{_REJECTED}[radius by one tolerance]",
     ),
-    (
-        "auditor: one miss more is not counted",
-        "audit.py",
-        "for i in range(1, n - k + 1):",
-        "for i in range(1, n - k):",
+    _fault(
+        "exact mode has a tolerance",
+        "alpha * (1 + TOLERANCE * (not exact))",
+        "alpha * (1 + TOLERANCE)",
+        f"{_TEST}::test_exact_mode_has_no_tolerance[certify]",
+    ),
+    _fault(
+        "one miss more is not counted",
+        "for i in range(n - k))",
+        "for i in range(n - k - 1))",
         f"{_TEST}::test_binomial_sums",
     ),
-    (
-        "auditor: alpha is not split over the looks",
-        "audit.py",
-        '(mixture, 1) if bound == "mixture" else (binomial, len(looks))',
-        '(mixture, 1) if bound == "mixture" else (binomial, 1)',
+    _fault(
+        "alpha is not split over the looks",
+        'len(looks) if kind == "union" else 1',
+        '1 if kind == "union" else 1',
         f"{_TEST}::test_agrees_with_the_recheck_of_votes[sequence gaussian l2 union]",
     ),
-    (
-        "auditor: rows may lack samples",
-        "audit.py",
-        "must(used == n, ",
-        "must(used <= n, ",
-        f"{_REJECTED}[n of a row]",
+    _fault(
+        "alpha is not split over the classes",
+        "level / (1 + len(groups))",
+        "level",
+        f"{_TEST}::test_buckets_by_hand",
     ),
-    (
-        "auditor: what earlier looks spent is forgotten",
-        "audit.py",
+    _fault(
+        "buckets are filled with the smallest classes first",
+        "key=lambda j: -votes[j]",
+        "key=lambda j: votes[j]",
+        f"{_TEST}::test_buckets_by_hand",
+    ),
+    _fault(
+        "auto takes both bounds always",
+        'if both and rival == "auto":',
+        'if both and rival == "never":',
+        f"{_TEST}::test_the_bound_of_auto_is_chosen_by_the_selection_and_not_by_the_result",
+    ),
+    _fault(
+        "votes for no class count for none with noise of the grid",
+        '(noise == "grid")',
+        '(noise == "never")',
+        f"{_TEST}::test_samples_that_could_not_be_drawn_count_for_the_rival",
+    ),
+    _fault(
+        "the class may be another than that of the selection",
+        "must(fits and votes.index(max(votes)) == y, ",
+        "must(fits, ",
+        f"{_REJECTED}[selection of another class]",
+    ),
+    _fault(
+        "rows may lack draws",
+        'must(row["n"] == n and ',
+        'must(row["n"] <= n and ',
+        f"{_REJECTED}[draws]",
+    ),
+    _fault(
+        "what earlier looks spent is forgotten",
         "spent, alive = spent + float(crossed[above]) + 1e-25, alive[: max(above, 1)]",
         "spent, alive = spent + 1e-25, alive[: max(above, 1)]",
         f"{_TEST}::test_boundaries_spend_alpha_as_enumeration_does",
     ),
-    (
-        "auditor: the slack of logits counts once",
-        "audit.py",
-        "left = gap * (1 + t) - 2 * of(slack) * (1 - t)",
-        "left = gap * (1 + t) - 1 * of(slack) * (1 - t)",
-        f"{_TEST}::test_agrees_with_the_recheck_of_margins[lipschitz]",
+    _fault(
+        "a pilot without a rule may ask for anything",
+        "must({ask, *rule[-1:]} == {used}, ",
+        "must({used, *rule[-1:]} == {used}, ",
+        f"{_REJECTED}[rule of the pilot left out]",
     ),
-    (
-        "auditor: deleted rows are passed over",
-        "audit.py",
-        "must(asked <= set(seen), ",
-        "must(asked or set(seen), ",
+    _fault(
+        "the header's scale of the noise is believed",
+        "sizes=sizes, scale=b)",
+        "sizes=sizes)",
+        f"{_REJECTED}[scale of the noise]",
+    ),
+    _fault(
+        "the slack of logits counts once",
+        "lost = 2 * Fraction(",
+        "lost = 1 * Fraction(",
+        f"{_TEST}::test_agrees_with_the_recheck_of_margins[lip_convnet]",
+    ),
+    _fault(
+        "the constants of the layers are not multiplied",
+        "math.prod(layers) * Fraction(last[i][j])",
+        "Fraction(bound[i][j])",
+        f"{_REJECTED}[norm of a layer]",
+    ),
+    _fault(
+        "margins of a diffusion classifier may exceed their means",
+        "<= span and gap <= lower",
+        "<= span",
+        f"{_REJECTED}[margins beyond their means]",
+    ),
+    _fault(
+        "deleted rows are passed over",
+        'requested rows are missing"] * bool(lost)',
+        'requested rows are missing"] * 0',
         f"{_REJECTED}[row deleted]",
     ),
-    (
-        "auditor: float32 noise shows any tail",
-        "audit.py",
-        'least = Decimal(max(asked.get("least_tail", 0), LEAST_TAIL * limited))',
-        'least = Decimal(max(asked.get("least_tail", 0), 0 * limited))',
+    _fault(
+        "float32 noise shows any tail",
+        "least = max(1e-6 * limited, ",
+        "least = max(0 * limited, ",
         f"{_TEST}::test_a_tail_that_float32_noise_does_not_show_is_not_proven",
     ),
 ]
