@@ -107,6 +107,19 @@ def test_constants_are_those_that_are_proven_and_never_larger(both):
     np.testing.assert_allclose(own, proven, rtol=1e-6)
 
 
+def test_every_layer_is_the_records(both):
+    _, bound, found = both
+    named = [layer for layer in found.layers if layer.name]
+    assert [layer.name for layer in named] == [each.name for each in bound.layers]
+    own, proven = (
+        np.array(values)
+        for values in ([x.constant for x in named], [x.bound for x in bound.layers])
+    )
+    assert (own <= proven * (1 + 1e-13)).all()
+    np.testing.assert_allclose(own, proven, rtol=1e-6)
+    np.testing.assert_allclose(found.head, bound.head, rtol=1e-9, atol=1e-12)
+
+
 def test_logits_are_the_networks(both):
     network, _, found = both
     image = images(network)

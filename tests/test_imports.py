@@ -29,7 +29,7 @@ OUTSIDE = {
     "audit_layers": NUMPY | {"scipy"},
     "audit_models": NUMPY | {"audit_layers"},
     "interfaces": JAX,
-    "records": NUMPY,
+    "records": NUMPY | {"pandas"},
     "config": {"absl", "ml_collections"},
     "configs": {"ml_collections"},
     "ops": JAX | {"jaxlib", "scipy"},
@@ -56,7 +56,7 @@ EVIDENCE = [
     for name in ("statistics", "norms", "sequential", "procedures", "rechecking")
 ]
 """What proves a radius, without jax."""
-LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "safetensors"}
+LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "safetensors", "pandas"}
 """Imported inside the functions that need them: not every machine has them."""
 
 

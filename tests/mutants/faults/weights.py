@@ -56,4 +56,11 @@ FAULTS = [
         '"input_shape": [height, width, channels]',
         f"{_TEST}::test_the_manifest_lists_all_networks_of_a_folder",
     ),
+    (
+        "frames: evidence is split along the images",
+        "records/frames.py",
+        "np.moveaxis(column, 1, 0)",
+        "np.moveaxis(column, 0, 0)",
+        "tests/test_frames.py::test_every_number_has_a_column",
+    ),
 ]
