@@ -152,6 +152,7 @@ def invented(rows, votes: int = 200):
         counts = [0] * 10
         row["predicted"] = row["label"]
         counts[row["predicted"]] = votes
+        row["selection"] = [20 * (k > 0) for k in counts]
         row["counts"] = counts
         row["p_lower"] = 0.0  # less than the radius needs, which is allowed
         row["radius"] = float(statistics.smoothing_radius(votes, votes, 0.01, 0.5))
