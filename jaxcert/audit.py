@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 NORMS = dict(bronet="l2", lip_convnet="l2", liresnet="l2", liresnet_pp="l2")
 NORMS |= dict(dist_net="linf")
 THEOREMS = dict(gaussian=("l2", "l1", "linf"), grid=("l2", "l1", "linf"))
-THEOREMS |= dict(uniform=("l1", "linf"), laplace=("l1",))
+THEOREMS |= {"uniform": ("l1", "linf"), "laplace": ("l1",), None: THEOREMS["gaussian"]}
 
 
 def must(holds: object, otherwise: str) -> None:
@@ -233,7 +233,7 @@ def margin(head: dict, exact: bool):
     t, drawn = Fraction(0 if exact else TOLERANCE), head["alpha"] > 0
     layers = [] if drawn or old else [Fraction(x["bound"]) for x in head["layers"]]
     last = head["pairwise_bound" if drawn or old else "head"]
-    n = number(asked, "n", 2, 10**6) if drawn else 1
+    n, product = number(asked, "n", 2, 10**6) if drawn else 1, math.prod(layers)
     if drawn and not old:
         w, s = (np.array(asked[x], float) for x in ("weights", "sigmas"))
         cap, direct = number(asked, "cap", 1e-9, 1.0), 1 / head["pixels"] ** 0.5
@@ -242,7 +242,7 @@ def margin(head: dict, exact: bool):
         span, log = cap * w.sum(), math.log(2) - math.log(head["alpha"])
     bound, last = (np.full((K, K), x).tolist() for x in (head["pairwise_bound"], last))
     for i, j in permutations(range(K), 2):
-        given, least = bound[i][j], math.prod(layers) * Fraction(last[i][j])
+        given, least = bound[i][j], product * Fraction(last[i][j])
         fits = least * (1 - t) <= given <= least * (1 + t + Fraction(1e-9))
         fits = fits and min([0, *layers]) == 0 <= given <= bound[j][i] * (1 + 2e-9)
         must(fits, f"pairwise_bound {given!r}, of {float(least)!r}")
@@ -304,7 +304,8 @@ def opened(head: dict, exact: bool):
         head[key] = head[key] if isinstance(head.get(key), dict) else {}
     config, asked, base, model = map(head.get, ("config", "procedure", "base", "model"))
     shape = head["network"].get("image_shape") or model.get("image_shape")
-    head |= dict(old=head.get("format") == OLD, pixels=math.prod(shape or [0]))
+    old = head.get("format") == OLD and not head["network"] and "scale" not in asked
+    head |= dict(old=old, pixels=math.prod(shape or [0]))
     method, name, norm = head.get("method"), asked.get("name"), head.get("norm", "l2")
     head |= dict(name=name, norm=norm, certify=config.get("certify") or {})
     if head.get("format") not in (OLD, FORMAT) or (method, name) not in CHECKS:
@@ -316,10 +317,9 @@ def opened(head: dict, exact: bool):
     known = "l2" if drawn else NORMS.get(model.get("name"), norm)
     known = {norm, known, head["network"].get("norm", norm)}
     must(method == "smoothing" or known == {norm}, f"norm {norm} is not all of {known}")
-    asked.setdefault("noise", "gaussian")
     wanted = dict(dataset=(config.get("data") or {}).get("name"), **head["certify"])
     wanted |= {k: config.get(k) for k in ("model", "precision")}
-    said = dict(rival="single", buckets=0) | asked | base
+    said = dict(noise="gaussian", rival="single", buckets=0) | asked | base
     said |= {k: head.get(k) for k in "split seed alpha dataset model precision".split()}
     said |= dict(name=base.get("name", method), procedure=name, norm=norm)
     said["sigma"] = np.float32(head.get("sigma", 0))  # as drawn

@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Iterator
 
+from jaxcert import audit
 from tests import audit_many as many
 
 
@@ -287,6 +288,9 @@ TAMPERING = {
     "constant, smaller": ("lipschitz", both(times(0.9, "pairwise_bound"), scaled(1.1))),
     "constant of one order of a pair": ("lipschitz", constant_of_a_pair),
     "constant below 0": ("lipschitz", times(-1, "pairwise_bound")),
+    "format of a record with layers": ("lipschitz", both(put(format=audit.OLD), times(0.9, "pairwise_bound"))),
+    "format of a record with means": ("bernstein", both(put(format=audit.OLD), beyond_its_mean)),
+    "format of a record with selections": ("certify", both(put(format=audit.OLD), selection_moved)),
     "norm of a layer": ("lipschitz", layer(lambda ls: ls[0].update(bound=0.99 * ls[0]["bound"]))),
     "norm of a layer, larger": ("lipschitz", layer(lambda ls: ls[0].update(bound=1.01 * ls[0]["bound"]))),
     "norms of layers below 0": ("lipschitz", layer(lambda ls: [x.update(bound=-x["bound"]) for x in ls[:2]])),

@@ -100,7 +100,7 @@ FAULTS = [
     ),
     _fault(
         "the constants of the layers are not multiplied",
-        "math.prod(layers) * Fraction(last[i][j])",
+        "product * Fraction(last[i][j])",
         "Fraction(bound[i][j])",
         f"{_REJECTED}[norm of a layer]",
     ),
@@ -109,6 +109,12 @@ FAULTS = [
         "<= span and gap <= lower",
         "<= span",
         f"{_REJECTED}[margins beyond their means]",
+    ),
+    _fault(
+        "what is there is not looked at where the header says format 1",
+        ' and not head["network"] and "scale" not in asked',
+        "",
+        f"{_REJECTED}[format of a record with layers]",
     ),
     _fault(
         "deleted rows are passed over",
