@@ -244,34 +244,30 @@ def main(argv: list[str] | None = None) -> int:
     )
     result = opened(out)
     plain = cache(lambda data: Plain(data, options.folder / f"plain_{data}"))
-    cells, done = sum(len(CELLS[dataset]) for _, dataset in wanted), 0
-    for (family, dataset), (row, changes) in wanted.items():
-        config = config_of(row, changes)
-        workdir = options.folder / f"{family}_{dataset}".replace("+", "p").replace(
-            " ", "_"
-        )
+    # all networks by one attack before any by another
+    turns = range(max(map(len, CELLS.values())))
+    cells = [(key, *CELLS[key[1]][turn]) for turn in turns for key in wanted]
+    for done, ((family, dataset), name, dtype) in enumerate(cells, 1):
         entry = entry_of(result, family, dataset)
-        for name, dtype in CELLS[dataset]:
-            done += 1
-            if any(
-                (a["attack"], a["dtype"]) == (name, dtype) for a in entry["attacks"]
-            ):
-                continue
-            began = time.process_time()
-            trained(config, workdir)
-            entry |= facts(workdir)
-            eps = 3 * entry["median_radius"]
-            found = attacked(config, workdir, name, dtype)
-            found["control"] = plain(dataset).lost(entry["norm"], name, dtype, eps)
-            found["cpu_seconds"] = time.process_time() - began
-            entry["attacks"].append(found)
-            run.write(result, out)
-            print(
-                f"{done} of {cells}: {family} {dataset}, {name} {dtype}: {found['pairs']} pairs, "
-                f"{found['broken']} broken, closest {found['closest']}, control "
-                f"{found['control']:.0%}, {found['cpu_seconds']:.0f} s",
-                flush=True,
-            )
+        if any((a["attack"], a["dtype"]) == (name, dtype) for a in entry["attacks"]):
+            continue
+        began = time.process_time()
+        config = config_of(*wanted[family, dataset])
+        folder = f"{family}_{dataset}".replace("+", "p").replace(" ", "_")
+        trained(config, options.folder / folder)
+        entry |= facts(options.folder / folder)
+        found = attacked(config, options.folder / folder, name, dtype)
+        eps = 3 * entry["median_radius"]
+        found["control"] = plain(dataset).lost(entry["norm"], name, dtype, eps)
+        found["cpu_seconds"] = time.process_time() - began
+        entry["attacks"].append(found)
+        run.write(result, out)
+        print(
+            f"{done} of {len(cells)}: {family} {dataset}, {name} {dtype}: {found['pairs']} "
+            f"pairs, {found['broken']} broken, closest {found['closest']}, control "
+            f"{found['control']:.0%}, {found['cpu_seconds']:.0f} s",
+            flush=True,
+        )
     every = [a for entry in result["rows"] for a in entry["attacks"]]
     pairs, broken = (sum(a[k] for a in every) for k in ("pairs", "broken"))
     print(f"{pairs:,} pairs, {broken} broken; written: {out}")
