@@ -4,6 +4,7 @@ A page has two marks, `<!-- table: NAME -->` and `<!-- end of table -->`; what s
 them is made here and never typed. NAME is one of
 
     runs, run FILE:ROW        all measured runs, or one of them, of benchmarks/results/runs.json
+    attacks FILE              pairs of an image and an attack, of a file of benchmarks/results
     ratios FILE               CPU seconds beside PyTorch, of a file of benchmarks/results
     rivals FILE               certified accuracy by every rival from the same votes, likewise
     report, row               the report on docs/records/quickstart, and its first row
@@ -47,6 +48,8 @@ def table(name: str) -> str:
         return _ratios(json.loads((RESULTS / rest).read_text()))
     if kind == "rivals":
         return _rivals(json.loads((RESULTS / rest).read_text())["rows"])
+    if kind == "attacks":
+        return attacks(json.loads((RESULTS / rest).read_text()))
     results = json.loads((RESULTS / "runs.json").read_text())
     if name == "runs":
         return _runs(results["runs"])
@@ -83,6 +86,33 @@ def _run(run: dict[str, Any]) -> str:
     head = ["images", "0", *(at["radius"] for at in run["certified"])]
     shares = [_percent(at) for at in (run["clean"], *run["certified"])]
     return _markdown(head, [[f"{run['images']:,}", *shares]])
+
+
+def attacks(result: dict[str, Any]) -> str:
+    """Markdown of a result of benchmarks/attacks.py: a line for each network, and their sums."""
+    head = ["family", "data", "clean, %", "median radius", "pairs", "broken"]
+    head += ["nearest / certified", "control, %"]
+    rows, sums = [], [0, 0]
+    for entry in result["rows"]:
+        found = entry["attacks"]
+        if not found:
+            continue
+        counts = [sum(a[key] for a in found) for key in ("pairs", "broken")]
+        sums = [a + b for a, b in zip(sums, counts, strict=True)]
+        nearest = min((a["closest"] for a in found if a["closest"]), default=None)
+        rows.append(
+            [
+                entry["family"],
+                entry["dataset"],
+                f"{100 * entry['clean']:.1f}",
+                f"{entry['median_radius']:.2g} ({_NORMS[entry['norm']]})",
+                *(f"{count:,}" for count in counts),
+                "" if nearest is None else f"{nearest:.2f}",
+                f"{100 * min(a['control'] for a in found):.0f}",
+            ]
+        )
+    rows.append(["all", "", "", "", *(f"{count:,}" for count in sums), "", ""])
+    return _markdown(head, rows)
 
 
 def _percent(share: dict[str, float]) -> str:
