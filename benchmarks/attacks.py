@@ -91,9 +91,9 @@ _BRO = {"model.conv": "bro", "model.activation": "maxmin"}
 
 NETWORKS = {
     ("LOT", "digits"): ("lot/digits", _DIGITS),
-    ("LiResNet", "digits"): ("liresnet/digits", _DIGITS),
-    ("LiResNet++", "digits"): ("liresnet_pp/digits", _DIGITS),
-    ("BRONet", "digits"): ("bronet/digits", _DIGITS),
+    ("LiResNet", "digits"): ("liresnet/digits", {**_DIGITS, "data.epochs": 20}),
+    ("LiResNet++", "digits"): ("liresnet_pp/digits", {**_DIGITS, "data.epochs": 20}),
+    ("BRONet", "digits"): ("bronet/digits", {**_DIGITS, "data.epochs": 20}),
     ("BRO LipConvnet", "digits"): ("lot/digits", {**_DIGITS, **_BRO}),
     ("l_inf-dist", "digits"): ("linf_dist/digits", _DIGITS_LINF),
     ("SortNet", "digits"): ("sortnet/digits", _DIGITS_LINF),
