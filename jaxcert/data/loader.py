@@ -57,15 +57,9 @@ def batches(
     weights = None if weights is None else np.asarray(weights, np.float64)
     planned = partial(plan, mixture, weights=weights)
     run = _on_device if placement == "device" else _on_host
+    origins = [real] if generated is None else [real, generated]
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    return run(
-        real,
-        generated,
-        planned,
-        range(start, total),
-        size=mixture.batch,
-        sharding=sharding,
-    )
+    return run(origins, planned, range(start, total), mixture.batch, sharding)
 
 
 def sweep(real: Source, batch: int, *, mesh: Mesh) -> Iterator[Batch]:
@@ -82,11 +76,8 @@ def sweep(real: Source, batch: int, *, mesh: Mesh) -> Iterator[Batch]:
         position = step * batch + np.arange(batch)
         return (position >= size).astype(np.int8), position % size
 
-    def host(step: int) -> Batch:
-        return _assemble(real, real, planned, step)
-
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-    return _ahead(map(host, range(-(-size // batch))), batch, sharding)
+    host = map(partial(_assemble, [real, real], planned), range(-(-size // batch)))
+    return _ahead(host, batch, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def check(real: Source, generated: Source | None, batch: int, *, devices: int) -> None:
@@ -117,31 +108,24 @@ def check(real: Source, generated: Source | None, batch: int, *, devices: int) -
 
 
 def _on_host(
-    real: Source,
-    generated: Source | None,
-    planned: Callable,
-    steps: range,
-    *,
-    size: int,
-    sharding: NamedSharding,
+    origins: list[Source], planned: Callable, steps: range, size: int, sharding
 ) -> Iterator[Batch]:
     import grain
 
     dataset = grain.MapDataset.range(steps.start, steps.stop).map(
-        partial(_assemble, real, generated, planned)
+        partial(_assemble, origins, planned)
     )
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     return _ahead(iter(dataset.to_iter_dataset(options)), size, sharding)
 
 
-def _assemble(
-    real: Source, generated: Source | None, planned: Callable, step: int
-) -> Batch:
+def _assemble(origins: list[Source], planned: Callable, step: int) -> Batch:
     """Return this process' slots of one batch, as numpy arrays."""
     source, index = (_own_slots(x) for x in planned(int(step)))
-    image = np.empty((len(index), *real.image.shape[1:]), real.image.dtype)
+    like = origins[0].image
+    image = np.empty((len(index), *like.shape[1:]), like.dtype)
     label = np.empty(len(index), np.int32)
-    for number, origin in enumerate((real, generated)):
+    for number, origin in enumerate(origins):
         here = np.flatnonzero(source == number)
         if len(here):
             image[here] = origin.image[index[here]]
@@ -168,26 +152,13 @@ def _ahead(
 
 
 def _on_device(
-    real: Source,
-    generated: Source | None,
-    planned: Callable,
-    steps: range,
-    *,
-    size: int,
-    sharding: NamedSharding,
+    origins: list[Source], planned: Callable, steps: range, size: int, sharding
 ) -> Iterator[Batch]:
     everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-    origins = [real] if generated is None else [real, generated]
-
-    def resident(x: np.ndarray) -> jax.Array:
-        return jax.make_array_from_process_local_data(everywhere, x, x.shape)
-
     image = _joined([origin.image for origin in origins], everywhere)
-    label = resident(np.concatenate([origin.label for origin in origins]))
-
-    @partial(jax.jit, out_shardings=sharding)
-    def gather(image: Any, label: Any, source: Any, index: Any) -> Batch:
-        return gathered(image, label, source, index, real=len(real.label))
+    label = _resident(np.concatenate([o.label for o in origins]), everywhere)
+    from_all = partial(gathered, real=len(origins[0].label))
+    gather = jax.jit(from_all, out_shardings=sharding)
 
     def send(x: np.ndarray) -> jax.Array:
         own = _own_slots(x)
@@ -227,12 +198,14 @@ def _joined(parts: list[Any], everywhere: NamedSharding) -> jax.Array:
     for part in parts:
         for first in range(0, len(part), _CHUNK):
             chunk = part[np.arange(first, min(first + _CHUNK, len(part)))]
-            sent = jax.make_array_from_process_local_data(
-                everywhere, chunk, chunk.shape
-            )
+            sent = _resident(chunk, everywhere)
             joined = put(joined, sent, np.int32(row))
             row += len(chunk)
     return joined
+
+
+def _resident(x: np.ndarray, everywhere: NamedSharding) -> jax.Array:
+    return jax.make_array_from_process_local_data(everywhere, x, x.shape)
 
 
 def _own_slots(x: np.ndarray) -> np.ndarray:

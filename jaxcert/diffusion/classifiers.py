@@ -48,7 +48,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -179,23 +179,11 @@ def apndc(
 
 
 def diffpure(
-    num_classes: int,
-    count: int,
-    sigma_tau: float,
-    *,
-    weighting: str = "edm",
-    sigma_end: float = 3.0,
-    drop_below: float = 0.0,
+    num_classes: int, count: int, sigma_tau: float, **levels: Any
 ) -> Classifier:
-    """DC of the one-step estimate x0, with levels from 0 (Chen et al. 2024). Raises
-    InputError as dc does."""
-    clean = dc(
-        num_classes,
-        count,
-        weighting=weighting,
-        sigma_end=sigma_end,
-        drop_below=drop_below,
-    )
+    """DC of the one-step estimate x0, with levels from 0 (Chen et al. 2024). Keywords and
+    errors as of dc."""
+    clean = dc(num_classes, count, **levels)
     return clean._replace(denoise_at=float(_noised(sigma_tau)), from_input=False)
 
 

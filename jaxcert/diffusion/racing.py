@@ -33,15 +33,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcert.diffusion.classifiers import (
-    Anchors,
-    Classifier,
-    Denoise,
-    Levels,
-    Noise,
-    anchors,
-    losses_at,
-)
+from jaxcert.diffusion import classifiers
+from jaxcert.diffusion.classifiers import Anchors, Classifier, Levels, Noise
+from jaxcert.diffusion.edm import Denoise
 from jaxcert.errors import InputError, above, whole_from, within
 from jaxcert.interfaces import Array
 
@@ -80,17 +74,10 @@ def race(
     Evaluations count the one-step estimate of the image, not the empty places of a block.
     Raises InputError for an order or a block that is none.
     """
-    fixed = anchors(denoise, classifier, x)
-    end = eliminate(
-        denoise,
-        classifier,
-        fixed,
-        noise,
-        order=order,
-        rule=rule,
-        block=block,
-        alive=None if start is None else start(fixed),
-    )
+    fixed = classifiers.anchors(denoise, classifier, x)
+    alive = None if start is None else start(fixed)
+    how = dict(order=order, rule=rule, block=block, alive=alive)
+    end = eliminate(denoise, classifier, fixed, noise, **how)
     label = best(end.losses.sum(0), end.alive)
     return label, end.evaluations + classifier.overhead
 
@@ -153,7 +140,7 @@ def eliminate(
     def visit(state):
         visits, now = state
         t, wanted = positions[visits], now.alive & racing(now.alive)
-        at_level = losses_at(denoise, classifier, fixed, t, noise(t))
+        at_level = classifiers.losses_at(denoise, classifier, fixed, t, noise(t))
         new = _in_blocks(at_level, wanted, block, now.losses.dtype)
         losses = now.losses.at[visits].set(new)
         kept = rule(losses, visits + 1, now.alive)

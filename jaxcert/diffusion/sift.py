@@ -9,7 +9,7 @@ Robust Classifiers (2024, arXiv:2402.02316).
 x_t = x0 + s_t eps_t and x0 = h(x_tau, s_tau, none), as in jaxcert/diffusion/classifiers.py,
 with levels 0 ... 49 to sift and 50 ... 175 to refine.
 
-What `original` has of the authors' code and `repaired` has not:
+What the authors' code has and `repaired` has not:
 - x0 is estimated at level 0.5 whatever sigma_tau is (right for sigma 0.25 of smoothing);
 - W_t has the step ds of a grid of 1001 points, not of the levels visited, so the threshold
   5e-5 belongs to that grid: `repaired` takes it per ds, 0.02 ds for the step of its levels;
@@ -23,21 +23,14 @@ Dropping a class never costs soundness: jaxcert/diffusion/racing.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcert.diffusion import edm
-from jaxcert.diffusion.classifiers import (
-    Classifier,
-    Denoise,
-    Levels,
-    Noise,
-    anchors,
-    apndc,
-    density,
-)
+from jaxcert.diffusion.classifiers import Classifier, Levels, Noise, anchors, apndc
+from jaxcert.diffusion.edm import Denoise
 from jaxcert.diffusion.racing import best, closest_first, eliminate, smallest
 from jaxcert.errors import above, whole_from, within
 from jaxcert.interfaces import Array
@@ -71,29 +64,6 @@ class Sifted(NamedTuple):
     """int32 [B], of the denoiser"""
 
 
-def original(
-    num_classes: int,
-    sigma_tau: float,
-    *,
-    denoise_at: float = 0.5,
-    threshold: float = 5e-5,
-    keep: int = 10,
-    points: int = 1001,
-    sigma_end: float = 3.0,
-) -> Sieve:
-    """The authors' code. points: of the grid whose step is in the weights. Raises
-    InputError for impossible numbers."""
-    _check(sigma_tau, sigma_end, keep, threshold)
-    step = (sigma_end - sigma_tau) / (points - 1)
-    sigma = [np.linspace(sigma_tau, sigma_end, n) for n in (SIFT, REFINE)]
-    share = np.repeat([1.0, 1 / REFINE], (SIFT, REFINE))
-    s = np.concatenate(sigma)
-    weight = edm.loss_weight(s) * density(s, "repo") * step * share
-    levels = Levels(s, weight, noise=s, pull=np.zeros_like(s))
-    classifier = Classifier(levels, num_classes, denoise_at, from_input=False)
-    return Sieve(classifier, np.arange(SIFT), threshold, keep)
-
-
 def repaired(
     num_classes: int,
     sigma_tau: float,
@@ -105,7 +75,10 @@ def repaired(
 ) -> Sieve:
     """APNDC's own levels and weights. threshold: per unit of sigma. Raises InputError for
     impossible numbers."""
-    _check(sigma_tau, sigma_end, keep, threshold)
+    above(0, sigma_tau=sigma_tau)
+    above(sigma_tau, sigma_end=sigma_end)
+    whole_from(1, keep=keep)
+    within("[0, inf]", threshold=threshold)
     sift, refine = (
         apndc(num_classes, n, sigma_tau, weighting=weighting, sigma_end=sigma_end)
         for n in (SIFT, REFINE)
@@ -133,23 +106,11 @@ def sift_and_refine(
     def all_of_them(losses, visits, alive):
         return alive
 
-    def through(order, rule, alive, stop):
-        return eliminate(
-            denoise,
-            classifier,
-            fixed,
-            noise,
-            order=order,
-            rule=rule,
-            block=block,
-            alive=alive,
-            stop=stop,
-        )
-
-    sifted = through(sieve.order, near, None, sieve.keep)
+    through = partial(eliminate, denoise, classifier, fixed, noise, block=block)
+    sifted = through(order=sieve.order, rule=near, stop=sieve.keep)
     kept = smallest(sifted.losses.sum(0), sifted.alive, sieve.keep)
     order = np.arange(len(sieve.order), len(classifier.levels.sigma))
-    refined = through(order, all_of_them, kept, 0)
+    refined = through(order=order, rule=all_of_them, alive=kept, stop=0)
     loss = refined.losses.sum(0)
     label = best(loss, refined.alive)
     logits = jnp.where(refined.alive, -loss, DROPPED)
@@ -158,10 +119,3 @@ def sift_and_refine(
         logits=jnp.where(label[:, None] < 0, jnp.nan, logits),
         evaluations=sifted.evaluations + refined.evaluations + classifier.overhead,
     )
-
-
-def _check(sigma_tau, sigma_end, keep, threshold):
-    above(0, sigma_tau=sigma_tau)
-    above(sigma_tau, sigma_end=sigma_end)
-    whole_from(1, keep=keep)
-    within("[0, inf]", threshold=threshold)

@@ -9,9 +9,6 @@ from pathlib import Path
 
 from jaxcert.errors import InputError
 
-TIMES = ("images_per_s", "seconds")
-"""Columns of metrics.jsonl that differ between two runs of one config."""
-
 
 class MetricWriter:
     """Appends to `<workdir>/metrics.jsonl`; a resumed run drops lines of steps it repeats.

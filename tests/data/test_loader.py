@@ -96,12 +96,12 @@ def test_processes_assemble_contiguous_parts_of_one_batch(monkeypatch):
     def planned(step):
         return mixture.plan(MIXTURE, step)
 
-    whole = loader._assemble(REAL, GENERATED, planned, 3)
+    whole = loader._assemble([REAL, GENERATED], planned, 3)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     parts = []
     for k in range(2):
         monkeypatch.setattr(jax, "process_index", lambda k=k: k)
-        parts.append(loader._assemble(REAL, GENERATED, planned, 3))
+        parts.append(loader._assemble([REAL, GENERATED], planned, 3))
     joined = {name: np.concatenate([p[name] for p in parts]) for name in whole}
     _equal([whole], [joined])
 

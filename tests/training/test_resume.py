@@ -21,11 +21,12 @@ from jaxcert import config as configs
 from jaxcert import sharding
 from jaxcert.errors import InputError
 from jaxcert.training import loop
-from jaxcert.training.metrics import TIMES
 from jaxcert.workdirs import checkpoint
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/smoothing/digits.py"
+TIMES = ("images_per_s", "seconds")
+"""Columns of metrics.jsonl that differ between two runs of one config."""
 COMMAND = [
     sys.executable,
     "-m",
