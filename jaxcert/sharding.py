@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcert import random_keys
-from jaxcert.errors import InputError
+from jaxcert.errors import one_of
 from jaxcert.ops import linalg
 
 
@@ -29,12 +29,7 @@ def use_precision(name: str) -> None:
     whatever the name, and certificates are float64. The other settings of JAX that change
     numbers or stop programs become the library's own. Raises InputError for another name.
     """
-    if name not in ("highest", "default", "tf32x3"):
-        raise InputError(
-            f"precision must be highest, default or tf32x3, not {name!r}: all train in "
-            "float32, and a deterministic certificate is computed in float64 whatever it "
-            "says (in 16 bits a distance errs by up to 4e-3)."
-        )
+    one_of(("highest", "default", "tf32x3"), precision=name)
     value = name if name == "highest" else None
     jax.config.update("jax_default_matmul_precision", value)
     linalg.iterate_in_three_products(name == "tf32x3")

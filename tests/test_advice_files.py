@@ -181,8 +181,8 @@ SETTINGS = [
         dict(crop_fill="x"),
         dict(crop_fill="edge"),
     ),
-    ("less than the side", augmented, dict(generated_crop=8), dict(generated_crop=7)),
-    ("give less than the side", augmented, dict(cutout=15), dict(cutout=7)),
+    (names("data.augment.generated_crop", 8), augmented, dict(generated_crop=8), {}),
+    (names("data.augment.cutout", 15), augmented, dict(cutout=15), dict(cutout=14)),
     (
         "randaugment .* give 0",
         augmented,

@@ -93,7 +93,7 @@ TRAIN = {
     "epochs": ("--config.data.epochs=0", names("data.epochs", 0)),
     "epoch images": ("--config.data.epoch_images=-5", names("data.epoch_images", -5)),
     "order": ("--config.data.order=x", names("data.order", "x")),
-    "crop": ("--config.data.augment.crop=8", "crop of 8 pixels for images of 8 x 8"),
+    "crop": ("--config.data.augment.crop=8", names("data.augment.crop", 8)),
     "fill": ("--config.data.augment.crop_fill=x", names("data.augment.crop_fill", "x")),
     "optimizer": ("--config.optim.name=x", names("optim.name", "x")),
     "schedule": ("--config.optim.schedule=x", names("optim.schedule", "x")),
@@ -102,11 +102,11 @@ TRAIN = {
     "average": ("--config.ema=2", names("ema", 2.0)),
     "precision": (
         "--config.precision=x",
-        "precision must be highest, default or tf32x3",
+        names("precision", "x"),
     ),
     "log": ("--config.log.every_steps=0", names("log.every_steps", 0)),
     "noise": ("--config.method.sigma=0", names("method.sigma", 0.0)),
-    "seed": ("--config.seed=-1", "seed is -1: give 0 or more"),
+    "seed": ("--config.seed=-1", names("seed", -1)),
     "share": ("--config.data.generated_share=2", names("data.generated_share", 2.0)),
     "no generated": (
         "--config.data.generated=/nope.npz",

@@ -197,14 +197,10 @@ def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
     shown = _few(radii, found.certified)
     place = np.arange(len(found.label))
     for k, j in enumerate(shown):
-        share = 0.3 + 0.7 * k / max(len(shown) - 1, 1)
-        axes.bar(
-            place,
-            100 * found.certified[:, j],
-            width=0.8 - 0.55 * k / max(len(shown) - 1, 1),
-            color=_mixed(_HUES[0], share),
-            label=f"radius {radius_text(radii[j])}",
-        )
+        part = k / max(len(shown) - 1, 1)
+        style = dict(width=0.8 - 0.55 * part, color=_mixed(_HUES[0], 0.3 + 0.7 * part))
+        label = f"radius {radius_text(radii[j])}"
+        axes.bar(place, 100 * found.certified[:, j], label=label, **style)
     axes.set_xticks(place, [str(label) for label in found.label])
     axes.set_xlabel("class")
     axes.set_ylabel("certified accuracy")
@@ -218,33 +214,17 @@ def _envelope(axes: Axes, records: Sequence[Certificates]) -> None:
     falls = [c.radius[c.correct] for c in records if certifies(c)]
     radii = _steps(np.concatenate(falls), 4 * _POINTS)
     best = envelope(records, radii)
-    certified = np.append(best.certified, 0.0)
-    axes.plot(
-        np.append(radii, radii[-1]),
-        100 * certified,
-        drawstyle="steps-pre",
-        color=INK,
-        alpha=0.22,
-        linewidth=7,
-        solid_capstyle="butt",
-        solid_joinstyle="round",
-        label="largest at each radius",
-        zorder=1,
-    )
-    edges = np.append(0.0, radii)
+    x, certified = np.append(radii, radii[-1]), np.append(best.certified, 0.0)
+    style = dict(color=INK, alpha=0.22, linewidth=7, drawstyle="steps-pre", zorder=1)
+    style |= dict(solid_capstyle="butt", solid_joinstyle="round")
+    axes.plot(x, 100 * certified, label="largest at each radius", **style)
+    edges, below = np.append(0.0, radii), axes.get_xaxis_transform()
+    strip = dict(step="pre", linewidth=0, transform=below, clip_on=False)
     for i in np.unique(best.winner[best.winner >= 0]):
         won = np.append(best.winner == i, False)
-        axes.fill_between(
-            edges,
-            -0.035,
-            -0.01,
-            where=np.append(won[:-1], False) | np.append(False, won[:-1]),
-            step="pre",
-            color=line_style(i)[0],
-            linewidth=0,
-            transform=axes.get_xaxis_transform(),
-            clip_on=False,
-        )
+        where = np.append(won[:-1], False) | np.append(False, won[:-1])
+        hue = line_style(i)[0]
+        axes.fill_between(edges, -0.035, -0.01, where=where, color=hue, **strip)
     axes.tick_params(axis="x", pad=8)
 
 
@@ -321,16 +301,9 @@ def as_svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
         columns = max(1, min(len(labels), int(room // (longest + 10))))
         rows = -(-len(labels) // columns)  # each makes the figure higher
         figure.set_figheight(figure.get_figheight() + 0.23 * (rows - 1))
-        figure.legend(
-            handles,
-            labels,
-            loc="outside upper left",
-            ncols=columns,
-            frameon=False,
-            labelcolor=INK,
-            fontsize=11,
-            handlelength=2.6,
-        )
+        style = dict(frameon=False, labelcolor=INK, fontsize=11, handlelength=2.6)
+        place = dict(loc="outside upper left", ncols=columns)
+        figure.legend(handles, labels, **place, **style)
     figure.patch.set_alpha(0)
     file = io.StringIO()
     # equal records give equal files; ids of two figures on a page differ

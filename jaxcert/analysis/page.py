@@ -118,12 +118,9 @@ def _best(entries: Sequence[Entry]) -> list[str]:
     best, radii = tables.best_of(entries), entries[0].summary.radii
     if best is None:
         return []
+    names = [escape(e.name) for e in entries]
     rows = [
-        [
-            radius_text(r),
-            percent(share),
-            escape(tables.best_name([e.name for e in entries], best, i)),
-        ]
+        [radius_text(r), percent(share), tables.best_name(names, best, i)]
         for i, (r, share) in enumerate(zip(radii, best.certified, strict=True))
         if best.winner[i] >= 0
     ]

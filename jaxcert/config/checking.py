@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from ml_collections import ConfigDict
 
 from jaxcert.config.sections import base
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, within
 
 _NUMBERS = tuple[float, ...]
 _LARGEST = 2**32
@@ -78,18 +78,9 @@ def check(config: ConfigDict, path: str | Path) -> None:
         own=True,
     )
     _compare(config.tiny, config, path, "tiny.", partly=True)
-    _check_seeds(config)
-
-
-def _check_seeds(config: ConfigDict) -> None:
-    seeds = {
-        "seed": config.seed,
-        "certify.seed": config.certify.seed,
-        "eval.certify.seed": config.eval.certify.get("seed", 0),
-    }
-    for key, seed in seeds.items():
-        if not 0 <= seed < 2**32:
-            raise InputError(f"{key} is {seed}: give 0 or more, and less than 2**32.")
+    seeds = {"seed": config.seed, "certify.seed": config.certify.seed}
+    seeds["eval.certify.seed"] = config.eval.certify.get("seed", 0)
+    within(f"[0, {2**32 - 1}]", **seeds)
 
 
 def _compare(

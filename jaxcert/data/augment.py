@@ -67,9 +67,12 @@ def augment(
     """
     image = batch["image"]
     generated_crop = crop if generated_crop is None else generated_crop
-    _check(
-        image.shape, crop_fill, crop=crop, generated_crop=generated_crop, cutout=cutout
-    )
+    sides = image.shape[1:3]
+    one_of(("zero", "edge"), of="data.augment", crop_fill=crop_fill)
+    shifts = {"crop": crop, "generated_crop": generated_crop}
+    within(f"[0, {min(sides) - 1}]", of="data.augment", **shifts)
+    # a larger hole is all of the image, wherever its centre is
+    within(f"[0, {2 * max(sides) - 2}]", of="data.augment", cutout=cutout)
     chances = {"randaugment": randaugment, "pipe_probability": pipe_probability}
     within("[0, 1]", of="data.augment", **chances)
     one_of(("", *_PIPES), of="data.augment", pipe=pipe)
@@ -200,18 +203,3 @@ def _hole(key: Key, shape: tuple[int, ...], side: int) -> Array:
         return (jnp.arange(size) >= first) & (jnp.arange(size) < first + side)
 
     return (covered(key_y, h)[:, :, None] & covered(key_x, w)[:, None, :])[..., None]
-
-
-def _check(shape: tuple[int, ...], crop_fill: str, **sizes: int) -> None:
-    one_of(("zero", "edge"), of="data.augment", crop_fill=crop_fill)
-    for name, size in sizes.items():
-        if size < 0 or (name != "cutout" and size >= min(shape[1:3])):
-            raise InputError(
-                f"data.augment has a {name} of {size} pixels for images of "
-                f"{shape[1]} x {shape[2]}: give 0 or more and less than the side."
-            )
-    if sizes["cutout"] >= 2 * max(shape[1:3]) - 1:  # from wherever its centre is
-        raise InputError(
-            f"data.augment has a cutout of {sizes['cutout']} pixels, which blacks out all of "
-            f"every image of {shape[1]} x {shape[2]}: give less than the side."
-        )

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcert.data import files, shards, write
-from jaxcert.data.sources import Source, checked
+from jaxcert.data.sources import Source, checked_bytes, times
 from jaxcert.errors import InputError, home, whole_from
 from jaxcert.progress import Progress
 
@@ -145,9 +145,7 @@ def _npz(path: Path) -> Source:
             f"jaxcert.convert --generated {path} --out FOLDER."
         )
     image, label = files.read_npz(path, whole=path.stat().st_size <= _WHOLE)
-    source = checked(image, label, num_classes=0, name=str(path))
-    if source.image.dtype != np.uint8:
-        raise InputError(f"{path} has float images: save them as uint8.")
+    source = checked_bytes(image, label, name=str(path))
     return source._replace(files=((path.name, files.digest(path)),))
 
 
@@ -171,13 +169,11 @@ def _folder(folder: Path) -> Source:
     read = partial(shards.of_records, header=header) if header else shards.of_npz
     found: list[shards.Shard] = []
     line = Progress(f"open {folder}", len(paths), "shards")
-    for path, shard in zip(
-        paths, _at_once(partial(read, whole=whole), paths), strict=True
-    ):
+    for shard in _at_once(partial(read, whole=whole), paths):
         if found and shard.shape != found[0].shape:
             raise InputError(
-                f"{path} has images of {_times(shard.shape)}, {found[0].path.name} of "
-                f"{_times(found[0].shape)}: keep images of one shape in a folder."
+                f"{shard.path} has images of {times(shard.shape)}, {found[0].path.name} of "
+                f"{times(found[0].shape)}: keep images of one shape in a folder."
             )
         found.append(shard)
         line.update(len(found))
@@ -238,7 +234,3 @@ def _npz_files(folder: Path) -> list[Path]:
 
     paths = (p for p in folder.glob("*.npz") if not p.name.startswith("."))
     return sorted(paths, key=natural)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

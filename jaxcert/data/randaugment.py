@@ -146,17 +146,8 @@ def equalize(image: Array, m: Array) -> Array:
     return jnp.where(step > 0, table[image, channel], image)
 
 
-SIGNED = (
-    shear_x,
-    shear_y,
-    translate_x,
-    translate_y,
-    rotate,
-    brightness,
-    color,
-    contrast,
-    sharpness,
-)
+WARPS = (shear_x, shear_y, translate_x, translate_y, rotate)
+SIGNED = (*WARPS, brightness, color, contrast, sharpness)
 UNSIGNED = (identity, posterize, solarize, autocontrast, equalize)
 
 

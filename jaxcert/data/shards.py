@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.data import files
-from jaxcert.data.sources import checked
+from jaxcert.data.sources import checked_bytes
 from jaxcert.errors import InputError
 
 try:
@@ -124,9 +124,7 @@ def of_npz(path: Path, *, whole: bool) -> Shard:
     """The shard in an npz file; `whole`: compare the checksum of the images too. Raises
     InputError as `files.read_npz` and `sources.checked`."""
     image, label = files.read_npz(path, whole=whole)
-    found = checked(image, label, num_classes=0, name=str(path))
-    if found.image.dtype != np.uint8:
-        raise InputError(f"{path} has float images: save them as uint8.")
+    found = checked_bytes(image, label, name=str(path))
     if not found.image.flags.c_contiguous:
         raise InputError(
             f"{path} has its images in Fortran's order: save np.ascontiguousarray(image)."

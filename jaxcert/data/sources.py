@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +104,7 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
         raise InputError(f"{name} has no images: give at least one.")
     if 0 in image.shape:
         raise InputError(
-            f"{name} has images of {_times(image.shape[1:])}, without a pixel: give larger ones."
+            f"{name} has images of {times(image.shape[1:])}, without a pixel: give larger ones."
         )
     if label.dtype.kind not in "iu":
         raise InputError(f"{name} has {label.dtype} labels: give whole numbers.")
@@ -121,6 +122,14 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
     if image.dtype != np.uint8:
         image = _unit_floats(image, name)
     return Source(image, np.asarray(label, np.int32), num_classes or high + 1, name)
+
+
+def checked_bytes(image: Any, label: np.ndarray, *, name: str) -> Source:
+    """`checked` of generated images, which are uint8. Raises InputError."""
+    source = checked(image, label, num_classes=0, name=name)
+    if source.image.dtype != np.uint8:
+        raise InputError(f"{name} has float images: save them as uint8.")
+    return source
 
 
 def check_model(
@@ -142,8 +151,8 @@ def check_model(
         how = f", as by --config.data.pad={side}" if padded else ""
         train = f", or train with --config.model.image_shape='{str(shape).replace(' ', '')}'"
         raise InputError(
-            f"{source.name} has {split and split + ' '}images of {_times(shape)}, the model "
-            f"takes {_times(image_shape)}: give images of that size{how}"
+            f"{source.name} has {split and split + ' '}images of {times(shape)}, the model "
+            f"takes {times(image_shape)}: give images of that size{how}"
             f"{'' if split else train}."
         )
     # the arrays of a part of a data set may lack the last classes
@@ -200,21 +209,15 @@ def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
         image, label = pictures.read_folder(path, split)
         return image, label, len(pictures.classes(path))
     if kind == "npz":
-        image, label = files.read_npz(path / f"{split}.npz")
-        others = [path / f"{s}.npz" for s in ("train", "test") if s != split]
-        labels = [files.read_npz(p)[1] for p in others if p.is_file()]
+        read, file = lambda s: files.read_npz(path / f"{s}.npz"), "{}.npz"
     else:
-        image, label = files.read_npy(path, split)
-        others = [s for s in ("train", "test") if s != split]
-        labels = [
-            files.read_npy(path, s)[1]
-            for s in others
-            if (path / f"{s}_label.npy").is_file()
-        ]
+        read, file = partial(files.read_npy, path), "{}_label.npy"
+    image, label = read(split)
+    others = [s for s in ("train", "test") if s != split]
+    labels = [read(s)[1] for s in others if (path / file.format(s)).is_file()]
     _check_levels(image, f"{kind}:{path}")
-    highest = [
-        int(x.max()) for x in (label, *labels) if x.size and x.dtype.kind in "iu"
-    ]
+    whole = (x for x in (label, *labels) if x.size and x.dtype.kind in "iu")
+    highest = [int(x.max()) for x in whole]
     return image, label, max(highest, default=-1) + 1
 
 
@@ -281,5 +284,6 @@ def host_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _times(shape) -> str:
+def times(shape) -> str:
+    """Return a shape as text: '28 x 28 x 1'."""
     return " x ".join(str(n) for n in shape)

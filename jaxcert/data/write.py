@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxcert.data import files
 from jaxcert.data.shards import open_records
-from jaxcert.data.sources import Source, checked
+from jaxcert.data.sources import checked_bytes
 from jaxcert.errors import InputError, whole_from
 from jaxcert.progress import Progress
 
@@ -202,37 +202,29 @@ def convert(
     path, folder = Path(path), Path(folder)
     whole_from(0, seed=seed)
     with _mappable(path, folder) as npz:
-        source = checked(*files.read_npz(npz), num_classes=0, name=str(path))
-        return _convert(path, source, folder, seed, per_record, per_shard)
-
-
-def _convert(
-    path: Path, source: Source, folder: Path, seed: int, per_record: int, per_shard: int
-) -> int:
-    if source.image.dtype != np.uint8:
-        raise InputError(f"{path} has float images: save them as uint8.")
-    size = len(source.label)
-    writer = Writer(
-        folder,
-        image_shape=source.image.shape[1:],
-        num_classes=source.num_classes,
-        request={**_identity(path), "seed": seed},
-        per_record=per_record,
-        per_shard=per_shard,
-    )
-    if writer.done:
+        source = checked_bytes(*files.read_npz(npz), name=str(path))
+        size, shape = len(source.label), source.image.shape[1:]
+        writer = Writer(
+            folder,
+            image_shape=shape,
+            num_classes=source.num_classes,
+            request={**_identity(path), "seed": seed},
+            per_record=per_record,
+            per_shard=per_shard,
+        )
+        if writer.done:
+            return writer.written
+        order = np.random.default_rng(seed).permutation(size)
+        line = Progress(f"convert {path.name}", size)
+        for first in range(writer.written, size, _CHUNK):
+            rows = order[first : first + _CHUNK]
+            by_place = np.argsort(rows)  # the file is read forwards
+            image = np.empty((len(rows), *shape), np.uint8)
+            image[by_place] = source.image[rows[by_place]]
+            writer.append(image, source.label[rows])
+            line.update(first + len(rows))
+        writer.close()
         return writer.written
-    order = np.random.default_rng(seed).permutation(size)
-    line = Progress(f"convert {path.name}", size)
-    for first in range(writer.written, size, _CHUNK):
-        rows = order[first : first + _CHUNK]
-        by_place = np.argsort(rows)  # the file is read forwards
-        image = np.empty((len(rows), *source.image.shape[1:]), np.uint8)
-        image[by_place] = source.image[rows[by_place]]
-        writer.append(image, source.label[rows])
-        line.update(first + len(rows))
-    writer.close()
-    return writer.written
 
 
 @contextmanager
@@ -247,10 +239,8 @@ def _mappable(path: Path, folder: Path) -> Iterator[Path]:
     try:
         with zipfile.ZipFile(path) as packed, zipfile.ZipFile(unpacked, "w") as stored:
             members = [packed.getinfo(f"{name}.npy") for name in ("image", "label")]
-            needed, free = (
-                sum(m.file_size for m in members),
-                shutil.disk_usage(folder).free,
-            )
+            needed = sum(m.file_size for m in members)
+            free = shutil.disk_usage(folder).free
             if needed > free:
                 raise InputError(
                     f"{path} unpacks to {needed / 1e9:.1f} GB, and {folder} has "

@@ -53,8 +53,8 @@ FAULTS = [
     (
         "config: seeds beyond 32 bits",
         "config/checking.py",
-        "if not 0 <= seed < 2**32",
-        "if not 0 <= seed < 2**40",
+        'within(f"[0, {2**32 - 1}]", **seeds)',
+        'within(f"[0, {2**40 - 1}]", **seeds)',
         f"{CONFIG}::test_wrong_value_in_a_config_file_is_refused[large seed]",
     ),
     (
