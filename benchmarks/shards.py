@@ -177,7 +177,7 @@ def train(path: Path) -> dict:
         loop.train(config, workdir)
     loader.batches = batches
     config.data.epoch_images = (STEPS + MORE) * BATCH
-    stream = opened.open(config).batches(STEPS, None, sharding.data_mesh())
+    stream = opened.open(config).batches(STEPS, mesh=sharding.data_mesh())
     for _ in stream:
         pass
     status = Path("/proc/self/status").read_text().split()

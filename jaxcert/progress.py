@@ -42,12 +42,8 @@ class Progress:
         text += f", {note}" if note else ""
         if self._terminal:
             text = f"\r{text}\033[K"
-        print(
-            text,
-            end="\n" if finished or not self._terminal else "",
-            file=sys.stderr,
-            flush=True,
-        )
+        end = "\n" if finished or not self._terminal else ""
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -1066,7 +1066,7 @@ FILES = [
         "config = configs.ConfigDict(config.to_dict() | dict(seed='x'))",
         "config.seed = 1",
     ),
-    ("less than 2", "config.seed = 2**32", "config.seed = 2**32 - 1"),
+    (names("seed", 2**32), "config.seed = 2**32", "config.seed = 2**32 - 1"),
 ]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from jaxcert.analysis.compare import Difference
 from jaxcert.analysis.metrics import Summary
 from jaxcert.analysis.recheck import Recheck
-from jaxcert.certificate import Certificates, tried
+from jaxcert.certificate import Certificates, certifies, tried
 
 UNITS = "pixels in [0, 1]"
 
@@ -269,6 +269,26 @@ def mean_and_median(entry: Entry) -> str:
     return ", ".join(
         [f"mean {s.mean_radius:.3g}", f"median {s.median_radius:.3g}", *of_grid]
     )
+
+
+def numbers(entry: Entry) -> dict[str, str]:
+    """Return what a report says of a record beside its certified accuracies, by name; the
+    average radius is not among it, because it comes last."""
+    s, found = entry.summary, {}
+    if (i := first_positive(s)) is not None:
+        share = f"{percent(s.wrong_certified[i])} %"
+        found[f"certified at {radius_text(s.radii[i])} for a wrong class"] = share
+    if s.error:
+        found["could not be evaluated"] = f"{percent(s.error)} %"
+    if certifies(entry.certificates):
+        found["radius of the correct images"] = mean_and_median(entry)
+    if s.paper:
+        found["by the estimates of the paper"] = paper_radii(entry)
+    if s.changed is not None:
+        found["votes"] = changed_votes(entry)
+    if entry.gradients:
+        found["gradient norms of training images"] = gradient_norms(entry)
+    return found
 
 
 def gradient_norms(entry: Entry) -> str:

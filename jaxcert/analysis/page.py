@@ -318,44 +318,23 @@ def _config(entry: Entry) -> str:
 
 
 def _numbers(entry: Entry) -> dict[str, str]:
-    s = entry.summary
-    found = {"abstained": f"{percent(s.abstention)} %"}
-    if s.error:
-        found["could not be evaluated"] = f"{percent(s.error)} %"
-    if not certifies(entry.certificates):
-        return found
-    if (i := facts.first_positive(s)) is not None:
-        share = percent(s.wrong_certified[i])
-        found[f"certified at {radius_text(s.radii[i])} for a wrong class"] = (
-            f"{share} %"
-        )
-    found["radius of correct images"] = facts.mean_and_median(entry)
-    if s.paper:
-        found["by the estimates of the paper"] = facts.paper_radii(entry)
-    if s.changed is not None:
-        found["votes"] = facts.changed_votes(entry)
-    if entry.gradients:
-        found["gradient norms of training images"] = facts.gradient_norms(entry)
-    found["average radius over all images"] = facts.average_radius(entry)
+    found = {"abstained": f"{percent(entry.summary.abstention)} %"}
+    found |= facts.numbers(entry)
+    if certifies(entry.certificates):
+        found["average radius over all images"] = facts.average_radius(entry)
     return found
 
 
 def _classes(entry: Entry, *, opened: bool) -> str:
-    radii, average = entry.summary.radii, ["average radius"]
-    if not certifies(entry.certificates):
-        average = []
+    radii = entry.summary.radii
+    average = ["average radius"] if certifies(entry.certificates) else []
     radii = radii[share_is_known(entry.certificates, radii)]
     table = metrics.per_class(entry.certificates, radii)
     head = ["class", "images", *(radius_text(r) for r in radii), *average]
-    rows = [
-        [
-            str(label),
-            str(count),
-            *map(percent, shares),
-            *[f"{acr:.3f}"] * len(average),
-        ]
-        for label, count, shares, acr in zip(*table, strict=True)
-    ]
+    rows = []
+    for label, count, shares, acr in zip(*table, strict=True):
+        own = [f"{acr:.3f}"] if average else []
+        rows.append([str(label), str(count), *map(percent, shares), *own])
     body = html_table(
         head, rows, "Certified accuracy in % of the class' images, by radius."
     )

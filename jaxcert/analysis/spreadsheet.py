@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from jaxcert.analysis import metrics, tables
-from jaxcert.analysis.compare import Difference
 from jaxcert.analysis.facts import Entry, radius_text
 from jaxcert.errors import InputError
 
@@ -103,7 +102,9 @@ def _row(entry: Entry, position: int, best: np.ndarray | None) -> dict[str, Any]
         row[f"wrong_certified_{at}"] = float(s.wrong_certified[i])
         row[f"paper_{at}"] = float(s.paper.certified[i]) if s.paper else None
         row[f"best_{at}"] = None if best is None else bool(best[position, i])
-        row |= _difference(entry.against, i, at)
+        for end in ("", "_low", "_high"):
+            values = getattr(entry.against, end[1:] or "difference", None)
+            row[f"difference{end}_{at}"] = None if values is None else float(values[i])
     row |= {
         "share_at_max_radius": metrics.share_at_max_radius(entry.certificates),
         "mean_radius": s.mean_radius,
@@ -121,15 +122,3 @@ def _row(entry: Entry, position: int, best: np.ndarray | None) -> dict[str, Any]
         "acr_share_above_0.99": s.acr_share,
     }
     return row
-
-
-def _difference(against: Difference | None, i: int, at: str) -> dict[str, Any]:
-    columns = {} if against is None else against._asdict()
-    return {
-        f"{shown}_{at}": float(columns[name][i]) if columns else None
-        for shown, name in (
-            ("difference", "difference"),
-            ("difference_low", "low"),
-            ("difference_high", "high"),
-        )
-    }

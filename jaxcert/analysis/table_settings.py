@@ -111,12 +111,8 @@ def _fitting(radius: float, n: int, sigma: float) -> str:
     for alpha in (0.001, 0.005, 0.01, 0.05, 0.1):
         largest = float(statistics.max_radius(n, alpha, sigma))
         if radius <= largest * 1.005:
-            return (
-                f" (--alpha {alpha:g}, as in the tables that Cohen et al. released, reaches "
-                f"{largest:.3g})"
-                if alpha == 0.01
-                else f" (--alpha {alpha:g} reaches {largest:.3g})"
-            )
+            known = ", as in the tables that Cohen et al. released," * (alpha == 0.01)
+            return f" (--alpha {alpha:g}{known} reaches {largest:.3g})"
     return ""
 
 
@@ -133,14 +129,14 @@ def recheck_with_settings(c: Certificates) -> Recheck:
     """Return the re-check of a record, and of a table with votes once its settings are known."""
     if c.header.get("format") != "tsv" or c.agreeing is None:
         return recheck(c)
+    reason = ""
     if unknown := missing_settings(c.header):
         reason = f"the table has votes and does not say {' or '.join(unknown)}"
-        return recheck(c)._replace(reason=reason)
-    if c.header["norm"] != "l2":
+    elif c.header["norm"] != "l2":
         reason = "the table does not say which noise its votes are of"
-        return recheck(c)._replace(reason=reason)
-    if certify_numbers(c) is None:
+    elif certify_numbers(c) is None:
         reason = "n differs between its images, which that of CERTIFY does not"
+    if reason:
         return recheck(c)._replace(reason=reason)
     classes = np.arange(1 + max(c.label.max(), c.predicted.max()))
     counts = c.agreeing * (classes == c.predicted[:, None])

@@ -23,8 +23,10 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     radii = entries[0].summary.radii
     best = best_marks(entries)
     columns = [[radius_text(r), *_cells(entries, i, best)] for i, r in enumerate(radii)]
-    fixed = [["", *_labels(entries)], ["images", *_counts(entries)]]
-    fixed.append(["abstain", *_abstentions(entries)])
+    counts = [str(e.summary.images) for e in entries]
+    abstentions = [percent(e.summary.abstention) for e in entries]
+    fixed = [["", *_labels(entries)], ["images", *_with_gaps(entries, counts)]]
+    fixed.append(["abstain", *_with_gaps(entries, abstentions)])
     norm = entries[0].certificates.header.get("norm", "l2")
     error = "±standard error"
     if any("[" in cell for column in columns for cell in column):
@@ -228,14 +230,6 @@ def _labels(entries: Sequence[Entry]) -> list[str]:
     return labels
 
 
-def _counts(entries: Sequence[Entry]) -> list[str]:
-    return _with_gaps(entries, [str(e.summary.images) for e in entries])
-
-
-def _abstentions(entries: Sequence[Entry]) -> list[str]:
-    return _with_gaps(entries, [percent(e.summary.abstention) for e in entries])
-
-
 def _with_gaps(entries: Sequence[Entry], cells: list[str]) -> list[str]:
     rows = []
     for entry, cell in zip(entries, cells, strict=True):
@@ -287,35 +281,18 @@ def aligned(columns: list[list[str]]) -> list[str]:
 
 
 def _paragraph(entry: Entry, width: int) -> list[str]:
-    s, header = entry.summary, entry.certificates.header
-    certified = certifies(entry.certificates)
-    said = [facts.describe(header)]
+    said = [facts.describe(entry.certificates.header)]
     if may := facts.wrong(entry):
         said.append(f"wrong certificates: {may}")
-    if (i := facts.first_positive(s)) is not None:
-        share = percent(s.wrong_certified[i])
-        said.append(
-            f"certified at {radius_text(s.radii[i])} for a wrong class: {share} %"
-        )
-    if s.error:
-        said.append(f"could not be evaluated: {percent(s.error)} %")
-    if certified:
-        said.append(f"radius of the correct images: {facts.mean_and_median(entry)}")
-    if s.paper:
-        said.append(f"by the estimates of the paper: {facts.paper_radii(entry)}")
-    if s.changed is not None:
-        said.append(facts.changed_votes(entry))
-    if entry.gradients:
-        said.append(f"gradient norms of training images: {facts.gradient_norms(entry)}")
+    numbers = facts.numbers(entry).items()
+    said += [text if k == "votes" else f"{k}: {text}" for k, text in numbers]
     said.append(facts.evidence(entry))
     if entry.reference is not None:
         said.append(f"published: {entry.reference.source}")
-    if certified:
+    if certifies(entry.certificates):
         average = facts.average_radius(entry)
         said.append(f"average radius (never compare by it alone): {average}")
-    lines = [entry.name]
+    lines, indents = [entry.name], dict(initial_indent="  ", subsequent_indent="    ")
     for fact in said:
-        lines += textwrap.wrap(
-            fact, width, initial_indent="  ", subsequent_indent="    "
-        )
+        lines += textwrap.wrap(fact, width, **indents)
     return lines

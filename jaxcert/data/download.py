@@ -34,7 +34,8 @@ def fetch(url: str, target: Path, *, md5: str) -> Path:
             f"could not download {url} ({getattr(error, 'reason', error)}): try again, the "
             f"download continues, or copy the file to {target} by hand."
         ) from None
-    found = _md5(part)
+    with open(part, "rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
         part.unlink()
         raise InputError(
@@ -68,8 +69,3 @@ def _receive(url: str, part: Path, name: str) -> None:
                 line.update(have)
     if have < total:
         raise http.client.IncompleteRead(b"", total - have)
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()

@@ -55,6 +55,13 @@ class Rows:
         return self.array[self.rows[index]]
 
 
+def part(source: Source, rows: np.ndarray) -> Source:
+    """Return some images of a source; those that do not lie in memory stay where they are."""
+    in_memory = type(source.image) is np.ndarray
+    image = source.image[rows] if in_memory else Rows(source.image, rows)
+    return source._replace(image=image, label=source.label[rows])
+
+
 def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source:
     """Generated images of an npz file or a folder of shards, which stay on disk.
 
@@ -70,9 +77,7 @@ def open_generated(path: str | Path, *, count: int = 0, seed: int = 0) -> Source
     source = _folder(path) if path.is_dir() else _npz(path)
     if count:
         rows = draw(len(source.label), count, seed=seed, name=str(path))
-        source = source._replace(
-            image=Rows(source.image, rows), label=source.label[rows]
-        )
+        source = part(source, rows)
     some = source.image[np.arange(min(_FIRST, len(source.label)))]
     if some.max(initial=0) <= 1:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ class Data(NamedTuple):
     held out; and the other splits that were asked for"""
     run: Run
     batches: Callable
-    """(start, weights, mesh) -> iterator of batches from step `start`"""
+    """(start, *, weights, mesh) -> iterator of batches from step `start`"""
     sweep: Callable
     """(mesh, augment, key, step) -> the real training set once, in order, augmented"""
     generated: sources.Source | None = None
@@ -73,17 +74,8 @@ def open(config: ConfigDict, splits: Iterable[str] = ()) -> Data:
         )
     run = Run(plan.steps_per_epoch, total, len(real.label))
 
-    def batches(start, weights, mesh):
-        return loader.batches(
-            real,
-            generated,
-            plan,
-            start,
-            mesh=mesh,
-            total=total,
-            placement=data.placement,
-            weights=weights,
-        )
+    several = partial(loader.batches, real, generated, plan)
+    batches = partial(several, total=total, placement=data.placement)
 
     def sweep(mesh, augment, key, step):
         moved, key = jax.jit(augment), jax.random.fold_in(key, step)
@@ -135,16 +127,6 @@ def _open_splits(data: ConfigDict, splits: Iterable[str]) -> dict[str, sources.S
     if len(kept_out):
         rest = np.setdiff1d(np.arange(size), kept_out)
         whole = images["train"]
-        images["train"], images["holdout"] = _part(whole, rest), _part(whole, kept_out)
+        parts = (generated_sets.part(whole, rows) for rows in (rest, kept_out))
+        images["train"], images["holdout"] = parts
     return images
-
-
-def _part(source: sources.Source, rows: np.ndarray) -> sources.Source:
-    """Return some images of a source; those that do not lie in memory stay where they
-    are."""
-    image = source.image
-    if type(image) is not np.ndarray:
-        return source._replace(
-            image=generated_sets.Rows(image, rows), label=source.label[rows]
-        )
-    return source._replace(image=image[rows], label=source.label[rows])

@@ -192,13 +192,9 @@ def _check_later(config: ConfigDict, model: Model) -> None:
 
 
 def _check_start(config: ConfigDict, model: Model, network: Network) -> None:
-    shapes = jax.eval_shape(model.init, random_keys.key(0))
-    theirs = network.params, network.state
-    same = jax.tree.structure(shapes) == jax.tree.structure(theirs)
-    if not same or any(
-        a.shape != b.shape
-        for a, b in zip(jax.tree.leaves(shapes), jax.tree.leaves(theirs), strict=True)
-    ):
+    shapes = partial(jax.tree.map, lambda leaf: leaf.shape)
+    ours = jax.eval_shape(model.init, random_keys.key(0))
+    if shapes(ours) != shapes((network.params, network.state)):
         raise InputError(
             f"init: {config.init} holds a network of another shape: give one of the same "
             "config.model."

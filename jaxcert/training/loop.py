@@ -67,7 +67,7 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
             state = checkpoints.restore(state, mesh)
         run_step = build.compiled(built, config)
         configs.save(config, workdir / "config.json")
-        batches = data.batches(start, _weights(state), mesh)
+        batches = data.batches(start, weights=_weights(state), mesh=mesh)
         log = _Log(config, built, workdir, start)
         evaluations = Evaluations(config, data.images)
         if start and config.data.epochs > before:
@@ -77,7 +77,7 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
                 refresh_key = jax.random.fold_in(sweep_key, t)
                 extra = method.refresh.fn(state, partial(sweep, t), refresh_key)
                 state = state._replace(extra=sharding.replicate(extra, mesh))
-                batches = data.batches(t, _weights(state), mesh)
+                batches = data.batches(t, weights=_weights(state), mesh=mesh)
                 log.restart(t)
             phase = method.phase(t)
             state, totals = run_step(state, totals, next(batches), key, phase=phase)

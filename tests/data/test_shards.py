@@ -138,7 +138,7 @@ def test_folder_and_file_give_the_same_batches(tmp_path):
         (tmp_path / "set", "device"),
     ):
         data = opened.open(_config(path, placement))
-        batches = data.batches(5, None, _mesh())
+        batches = data.batches(5, mesh=_mesh())
         runs.append([next(batches) for _ in range(20)])
     for run in runs[1:]:
         for a, b in zip(run, runs[0], strict=True):

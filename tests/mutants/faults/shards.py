@@ -31,8 +31,8 @@ FAULTS = [
     (
         "shards: labels of a part are those of the first images",
         "generated.py",
-        "image=Rows(source.image, rows), label=source.label[rows]",
-        "image=Rows(source.image, rows), label=source.label[: len(rows)]",
+        "image=image, label=source.label[rows]",
+        "image=image, label=source.label[: len(rows)]",
         f"{_TESTS}::test_a_part_is_drawn_across_all_shards",
     ),
     (
