@@ -57,7 +57,8 @@ def generate(
     whole_from(1, **{"--count": count})
     whole_from(0, **{"--batch": batch})
     within(f"[0, {2**32 - 1}]", **{"--seed": seed})
-    levels = edm.schedule(steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+    spaced = dict(steps=steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+    levels = edm.schedule(**spaced)
     churn = sampler.Churn(*churn)
     sampler.check(churn)
     sharding.use_precision(configs.read(workdir).precision)
@@ -65,17 +66,9 @@ def generate(
     network, digest = open_edm(workdir, mesh)
     model = network.model
     label_of, classes, labels = _labels(model, classifier, mesh)
-    request = {
-        "edm": digest,
-        "seed": seed,
-        "count": count,
-        "labels": labels,
-        "steps": steps,
-        "sigma_min": sigma_min,
-        "sigma_max": sigma_max,
-        "rho": rho,
-        **{k: v if np.isfinite(v) else str(v) for k, v in churn._asdict().items()},
-    }
+    request = dict(edm=digest, seed=seed, count=count, labels=labels, **spaced)
+    for name, value in churn._asdict().items():
+        request[name] = value if np.isfinite(value) else str(value)
     with only_writer(out, option="--out"):
         writer = write.Writer(
             out,

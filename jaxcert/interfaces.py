@@ -246,10 +246,7 @@ class Certifier(NamedTuple):
     def __repr__(self) -> str:
         procedure = self.settings.get("procedure")
         name = procedure.get("name") if isinstance(procedure, dict) else procedure
-        known = {"procedure": name} | {
-            k: self.settings[k]
-            for k in ("norm", "sigma", "alpha")
-            if k in self.settings
-        }
-        facts = ", ".join(f"{k} {v}" for k, v in known.items())
+        known = self.settings | {"procedure": name}
+        named = ("procedure", "norm", "sigma", "alpha")
+        facts = ", ".join(f"{k} {known[k]}" for k in named if k in known)
         return f"Certifier({self.settings.get('method')}, {facts})"

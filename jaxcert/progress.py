@@ -46,6 +46,11 @@ class Progress:
         print(text, end=end, file=sys.stderr, flush=True)
 
 
+def say(text: str) -> None:
+    """Print a line on stderr, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def clock(seconds: float) -> str:
     """Return seconds as a clock shows them: 3725 -> 1:02:05."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)

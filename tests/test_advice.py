@@ -69,9 +69,9 @@ PARSED = [
     (names("--config.optim.lr.x", "x"), "optim.lr.x=1", "optim.lr=1"),
     (names("--config.optim", "accumulate"), "optim=1", "optim.accumulate=1"),
     (names("--config.optim.lr=abc", "float"), "optim.lr=abc", "optim.lr=0.1"),
-    (names("seed", -1, "2**32"), "seed=-1", "seed=0"),
+    (names("seed", -1), "seed=-1", "seed=0"),
     (
-        names("certify.seed", -1, "2**32"),
+        names("certify.seed", -1),
         "certify.seed=-1",
         "certify.seed=0",
     ),
@@ -84,7 +84,7 @@ CHECKED = [
         "data.order=x",
         "data.order=continuous",
     ),
-    (names("data.augment", "crop of 8"), "data.augment.crop=8", "data.augment.crop=7"),
+    (names("data.augment.crop", 8), "data.augment.crop=8", "data.augment.crop=7"),
     (
         names("data.augment.crop_fill", "x"),
         "data.augment.crop_fill=x",

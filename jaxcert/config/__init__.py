@@ -7,14 +7,7 @@ import path, so a search finds everything and a wrong key names the keys there a
 
 from ml_collections import ConfigDict
 
-from jaxcert.config.building import (
-    PACKAGES,
-    build,
-    call,
-    in_float32,
-    maker,
-    settings,
-)
+from jaxcert.config.building import PACKAGES, build, call, in_float32, maker, settings
 from jaxcert.config.checking import check, check_type, type_of
 from jaxcert.config.comparing import differences, tiny, without_reference
 from jaxcert.config.files import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -19,6 +18,7 @@ from jaxcert.config.comparing import without_reference
 from jaxcert.config.files import load
 from jaxcert.config.sections import base
 from jaxcert.errors import InputError
+from jaxcert.progress import say
 
 
 def resolve(
@@ -76,10 +76,9 @@ def _change_certificate(config: ConfigDict, name: str) -> None:
             for key in {*dropped} & {*section}:
                 del section[key]
     if dropped:
-        print(
+        say(
             f"certify.name={name} starts from its own defaults, without "
-            f"{', '.join(dropped)} of {certify.name or 'the config'}",
-            file=sys.stderr,
+            f"{', '.join(dropped)} of {certify.name or 'the config'}"
         )
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,7 +31,7 @@ import numpy as np
 from jaxcert.data import files, shards, write
 from jaxcert.data.sources import Source, checked_bytes, times
 from jaxcert.errors import InputError, home, whole_from
-from jaxcert.progress import Progress
+from jaxcert.progress import Progress, say
 
 _FIRST = 256  # images that are looked at
 _THREADS = 16  # that read headers
@@ -159,11 +158,9 @@ def _folder(folder: Path) -> Source:
     ours = (folder / write.HEADER).exists() or any(folder.glob(f"*{write.SUFFIX}"))
     loose = _npz_files(folder)
     if ours and loose:  # such as the file that was converted
-        print(
+        say(
             f"warning: {loose[0]} is not read, because shards of jaxcert.generate or "
-            "jaxcert.convert lie beside it",
-            file=sys.stderr,
-            flush=True,
+            "jaxcert.convert lie beside it"
         )
         loose = []
     header = {} if loose else write.read_header(folder)

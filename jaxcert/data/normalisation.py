@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from functools import cache
 
 from jaxcert.config import ConfigDict, maker
+from jaxcert.progress import say
 
 KNOWN = {
     (0.4914, 0.4822, 0.4465): "CIFAR-10",
@@ -52,9 +52,7 @@ def _with_defaults(section: ConfigDict) -> dict:
 def warn_of_another(config: ConfigDict) -> None:
     """Print `of_another` on stderr, once in each process."""
     if sentence := of_another(config):
-        _warn(sentence)
+        _warn(f"warning: {sentence}")
 
 
-@cache
-def _warn(sentence: str) -> None:
-    print(f"warning: {sentence}", file=sys.stderr, flush=True)
+_warn = cache(say)

@@ -19,11 +19,7 @@ import optax
 
 from jaxcert.errors import above, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
-from jaxcert.methods._smoothing import (
-    add_noise,
-    draw_noise,
-    repeat_labels,
-)
+from jaxcert.methods._smoothing import add_noise, draw_noise, repeat_labels
 
 
 def make(model: Model, run: Run, *, sigma: float, m: int = 1) -> Method:

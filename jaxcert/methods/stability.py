@@ -24,11 +24,7 @@ import jax.numpy as jnp
 
 from jaxcert.errors import above, at_least, whole_from
 from jaxcert.interfaces import Array, Method, Model, PyTree, Run
-from jaxcert.methods._smoothing import (
-    add_noise,
-    draw_noise,
-    repeat_labels,
-)
+from jaxcert.methods._smoothing import add_noise, draw_noise, repeat_labels
 from jaxcert.methods.cross_entropy import cross_entropy
 
 

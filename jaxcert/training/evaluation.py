@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxcert.config import ConfigDict
 from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, whole_from, within
 from jaxcert.interfaces import Model, Network, TrainState
+from jaxcert.progress import say
 from jaxcert.workdirs.checkpoint import selected_on
 
 Due = list[tuple[ConfigDict, tuple[str, ...]]]
@@ -130,12 +130,10 @@ class Evaluations:
             return True
         if not self._said:
             self._said = True
-            print(
+            say(
                 f"train: an evaluation takes {self._last:.3g} s: some that are due are left "
                 f"out, so that they take at most {100 * self._share:.3g} % of the time "
-                "(eval.share; 0: no limit)",
-                file=sys.stderr,
-                flush=True,
+                "(eval.share; 0: no limit)"
             )
         return False
 

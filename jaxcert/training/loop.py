@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from jaxcert import random_keys, sharding
 from jaxcert.data import generated as generated_sets
 from jaxcert.errors import InputError, check_file, interruptible
 from jaxcert.locks import only_writer
-from jaxcert.progress import Progress
+from jaxcert.progress import Progress, say
 from jaxcert.training import build, limits, optim
 from jaxcert.training.evaluation import Evaluations, network_of
 from jaxcert.training.metrics import MetricWriter, Speed
@@ -201,8 +200,8 @@ class _Log:
         self._line.update(done, ", ".join(shown))
         if means["loss"] < 0 and not self._explained:
             self._explained = True
-            self._say(
-                f"a loss below 0 is as it should be: the method {self._config.method.name} "
+            say(
+                f"train: a loss below 0 is as it should be: the method {self._config.method.name} "
                 "subtracts a reward from it, and lower is better"
             )
 
@@ -223,11 +222,8 @@ class _Log:
         told = f"as if {after} had been asked for from the start"
         if changed:
             told = f"{' and '.join(changed)}, other than in a run of {after} from the start"
-        self._say(f"{before} epochs become {after} at step {step:,}: {told}")
+        say(f"train: {before} epochs become {after} at step {step:,}: {told}")
         self.writer.write(step, "run", {"epochs_before": before, "epochs": after})
-
-    def _say(self, text: str) -> None:
-        print(f"train: {text}", file=sys.stderr, flush=True)
 
 
 def _weights(state):

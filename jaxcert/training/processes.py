@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 import time
 from contextlib import suppress
 
 import jax
 
 from jaxcert.errors import InputError, at_least
+from jaxcert.progress import say
 
 _SILENT = 5.0
 """Seconds of waiting after which a process says what it waits for."""
@@ -145,7 +145,7 @@ class _Told:
 
     def once(self, text: str) -> None:
         if time.monotonic() > self._at:
-            print(f"train: {text}", file=sys.stderr, flush=True)
+            say(f"train: {text}")
             self._at = float("inf")
 
 

@@ -212,5 +212,5 @@ def test_cutout_that_leaves_nothing_is_refused():
     import jax
 
     assert augment(jax.random.key(0), batch, cutout=6)["image"].max() == 1
-    with pytest.raises(InputError, match=names("cutout", 7, "4 x 4")):
+    with pytest.raises(InputError, match=names("data.augment.cutout", 7)):
         augment(jax.random.key(0), batch, cutout=7)
