@@ -305,9 +305,8 @@ def opened(head: dict, exact: bool):
     config, asked, base, model = map(head.get, ("config", "procedure", "base", "model"))
     shape = head["network"].get("image_shape") or model.get("image_shape")
     old = head.get("format") == OLD and not head["network"] and "scale" not in asked
-    head |= dict(old=old, pixels=math.prod(shape or [0]))
     method, name, norm = head.get("method"), asked.get("name"), head.get("norm", "l2")
-    head |= dict(name=name, norm=norm, certify=config.get("certify") or {})
+    head |= dict(old=old, pixels=math.prod(shape or [0]), name=name, norm=norm)
     if head.get("format") not in (OLD, FORMAT) or (method, name) not in CHECKS:
         raise NotImplementedError(f"{method}, {name} of {head.get('format')!r}")
     drawn = method in ("smoothing", "diffusion_classifier")
@@ -317,8 +316,10 @@ def opened(head: dict, exact: bool):
     known = "l2" if drawn else NORMS.get(model.get("name"), norm)
     known = {norm, known, head["network"].get("norm", norm)}
     must(method == "smoothing" or known == {norm}, f"norm {norm} is not all of {known}")
-    wanted = dict(dataset=(config.get("data") or {}).get("name"), **head["certify"])
-    wanted |= {k: config.get(k) for k in ("model", "precision")}
+    wanted = {k: config.get(k) for k in ("model", "precision")} | config.get(
+        "certify", {}
+    )
+    wanted["dataset"] = config.get("data", {}).get("name")
     said = dict(noise="gaussian", rival="single", buckets=0) | asked | base
     said |= {k: head.get(k) for k in "split seed alpha dataset model precision".split()}
     said |= dict(name=base.get("name", method), procedure=name, norm=norm)
@@ -378,7 +379,8 @@ def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], lis
     unseen = ["whether votes, logits, margins, means and norms are the network's"]
     unseen += ["what format 1 lacks, see docs/howto/audit.md"] * head["old"]
     unseen += ["rows that were deleted: a request is not known"] * (None in asked)
-    unseen += ["the config of the run"] * (not head["certify"])
+    unseen += ["the config of the run"] * (not head["config"].get("certify"))
+    unseen += ["whether its rival was chosen beforehand"] * ("bounded_again" in head)
     return int(bool(faults)), faults, [f"not seen: {each}" for each in unseen]
 
 
