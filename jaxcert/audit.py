@@ -316,10 +316,8 @@ def opened(head: dict, exact: bool):
     known = "l2" if drawn else NORMS.get(model.get("name"), norm)
     known = {norm, known, head["network"].get("norm", norm)}
     must(method == "smoothing" or known == {norm}, f"norm {norm} is not all of {known}")
-    wanted = {k: config.get(k) for k in ("model", "precision")} | config.get(
-        "certify", {}
-    )
-    wanted["dataset"] = config.get("data", {}).get("name")
+    wanted = dict(config.get("certify", {}), dataset=config.get("data", {}).get("name"))
+    wanted |= {k: config.get(k) for k in ("model", "precision")}
     said = dict(noise="gaussian", rival="single", buckets=0) | asked | base
     said |= {k: head.get(k) for k in "split seed alpha dataset model precision".split()}
     said |= dict(name=base.get("name", method), procedure=name, norm=norm)
