@@ -21,7 +21,7 @@ OLD, FORMAT = "jaxcert-certificates-1", "jaxcert-certificates-2"
 TOLERANCE = 1e-9
 """Relative: of alpha for votes; of constants, slack and radius for margins. 0 if exact."""
 NORMS = dict(bronet="l2", lip_convnet="l2", liresnet="l2", liresnet_pp="l2")
-NORMS |= dict(dist_net="linf")
+NORMS |= dict(lipnext="l2", dist_net="linf")
 THEOREMS = dict(gaussian=("l2", "l1", "linf"), grid=("l2", "l1", "linf"))
 THEOREMS |= {"uniform": ("l1", "linf"), "laplace": ("l1",), None: THEOREMS["gaussian"]}
 

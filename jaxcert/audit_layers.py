@@ -269,6 +269,33 @@ def bounded_conv(p, side, stride, padding):
     return lambda x: apply(x) + p["bias"], conv_norm(p["kernel"], side, stride, padding)
 
 
+def rotated(r, m, p, moved: int, bent: int) -> tuple[tuple, tuple]:
+    """Return both halves of a block of LipNeXt (arXiv:2601.18513): (x + position) R^T with four
+    groups of channels shifted by one token, and x R M^T + bias, then absolute values."""
+    q = r @ m.T
+
+    def first(x):
+        x = (x + p["position"]) @ r.T
+        for i, (by, axis) in enumerate([(1, 1), (-1, 1), (1, 2), (-1, 2)]):
+            group = x[..., i * moved : (i + 1) * moved]
+            group[...] = np.roll(group, by, axis)
+        return x
+
+    def second(x):
+        x = x @ q + p["bias"]
+        x[..., :bent] = np.abs(x[..., :bent])
+        return x
+
+    return (first, largest(r)), (second, largest(q))
+
+
+def pooled_head(p) -> tuple[Callable, np.ndarray]:
+    """Return a linear layer of the norms of channels, and the constants |w_i - w_j|."""
+    w = p["kernel"].T
+    distances = np.linalg.norm(w[:, None] - w[None], axis=2)
+    return lambda x: np.linalg.norm(x, axis=(1, 2)) @ w.T + p["bias"], distances
+
+
 def normalised_head(p) -> tuple[Callable, np.ndarray]:
     """Return the last layer, whose rows have norm 1, and the constants |w_i - w_j|."""
     w = p["kernel"].T / np.linalg.norm(p["kernel"].T, axis=1, keepdims=True)
@@ -311,6 +338,16 @@ def space_to_depth(x):
     b, h, w, c = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4)
     return x.reshape(b, h // 2, w // 2, 4 * c)
+
+
+def tokens(x, patch: int, width: int):
+    """Cut images into patches of `patch` x `patch`, with zeros up to `width` channels."""
+    _, rows, columns, channels = x.shape
+    found = np.zeros((len(x), rows // patch, columns // patch, width))
+    for i, (a, b) in enumerate(np.ndindex(patch, patch)):
+        part = found[..., i * channels : (i + 1) * channels]
+        part[...] = x[:, a::patch, b::patch]
+    return found
 
 
 def channels_first(x):

@@ -93,12 +93,9 @@ def liresnet(m: dict, of: dict) -> Network:
     """LiResNet (arXiv:2301.12549), LiResNet++ (arXiv:2310.02513) and BRONet, which differ in
     blocks, in what is behind them, and in a running mean."""
     p, side, act = of["blocks"], m["image_shape"][0], Layer(kinds.maxmin)
-    count, depth = m["depth"], m.get("dense_depth", 0)
-    if len(p["kernel"]) != count or len(of.get("stack", {}).get("bias", ())) != depth:
-        raise ValueError(f"there are not {count} blocks and {depth} dense layers")
     stem = kinds.bounded_conv(of["stem"], side, 2, 2)
     layers = [Layer(lambda x: x - 0.5), Layer(*stem, "stem"), act]
-    branch = p["kernel"] * p["gain"][:, None, None, None] / math.sqrt(count)
+    branch = p["kernel"] * p["gain"][:, None, None, None] / math.sqrt(m["depth"])
     branch[:, 1, 1] += np.eye(*branch.shape[3:])
     for i, (kernel, bias) in enumerate(
         zip(branch, p["bias"] - p.get("mean", 0), strict=True)
@@ -109,7 +106,7 @@ def liresnet(m: dict, of: dict) -> Network:
         else:
             block = dict(kernel=kernel, bias=bias)
             found = kinds.bounded_conv(block, side // 2, 1, 1)
-        layers += [Layer(*found, numbered("blocks", i, count)), act]
+        layers += [Layer(*found, numbered("blocks", i, m["depth"])), act]
     if m["name"] == "liresnet":
         neck = kinds.bounded_conv(of["neck"], side // 2, 4, 0)
         layers += [Layer(*neck, "neck"), act, Layer(kinds.channels_first)]
@@ -125,6 +122,7 @@ def liresnet(m: dict, of: dict) -> Network:
         q = kinds.rows_orthogonal(of["neck_dense"]["kernel"].T)
         after = kinds.dense(of["neck_dense"], q)
     layers += [Layer(*after, "neck_dense"), act]
+    depth = m.get("dense_depth", 0)
     for i in range(depth):
         p = {k: v[i] for k, v in of["stack"].items()}
         x = np.eye(m["dense"]) + p["kernel"].T * p["gain"][:, None] / math.sqrt(depth)
@@ -138,9 +136,23 @@ def numbered(name: str, i: int, count: int) -> str:
     return name if count == 1 else f"{name}_{i}"
 
 
+def lipnext(m: dict, of: dict) -> Network:
+    """LipNeXt (arXiv:2601.18513), two layers a block."""
+    width, blocks = m["width"], of["blocks"]
+    cut = partial(kinds.tokens, patch=m["patch"], width=width)
+    layers = [Layer(lambda x: cut(x - 0.5))]
+    for i, (r, turn) in enumerate(of["blocks.orthogonal"]["kernel"]):
+        p = {name: array[i] for name, array in blocks.items()}
+        groups = int(m["shift"] * width), int(m["bend"] * width)
+        both = kinds.rotated(r, turn, p, *groups)
+        layers += [Layer(*half, f"blocks_{2 * i + j}") for j, half in enumerate(both)]
+    apply, head = kinds.pooled_head(of["head"])
+    return Network("l2", [*layers, Layer(apply)], head)
+
+
 def dist_net(m: dict, of: dict) -> Network:
     """l_inf-dist net, SortNet and hybrid (arXiv:2102.05363, 2210.01787)."""
-    count, top = m["depth"] - (2 if m["hidden"] else 1), of.get("", {})
+    count, top = m["depth"] - (2 if m["hidden"] else 1), of[""]
     hidden = [
         (kinds.neuron(of[f"dist_{i}"]["kernel"], m["rho"] * bool(i), m["num_terms"]), s)
         for i, s in ((i, of[f"shift_{i}"]["mean"]) for i in range(count))
@@ -182,4 +194,4 @@ def distance(bounds, shift):
 
 
 NETWORKS = dict(lip_convnet=lip_convnet, liresnet=liresnet, liresnet_pp=liresnet)
-NETWORKS |= dict(bronet=liresnet, dist_net=dist_net)
+NETWORKS |= dict(bronet=liresnet, lipnext=lipnext, dist_net=dist_net)

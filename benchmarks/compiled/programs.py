@@ -60,10 +60,10 @@ def _smoothing(method: str, words: str = "", **more) -> Program:
 
 
 def _train(name: str, what: str, config: str, words: str = "", **more) -> Program:
-    unit = more.pop("unit", "tf32")
+    unit, loops = more.pop("unit", "tf32"), more.pop("loops", {})
     arguments = dict(config=config, words=words, **more)
     what = f"training step, {what}"
-    return Program(f"train_{name}", what, "training", arguments, unit, parallel=True)
+    return Program(f"train_{name}", what, "training", arguments, unit, True, loops)
 
 
 def _distances(name: str, what: str, config: str) -> list[Program]:
@@ -120,12 +120,15 @@ _ONE_CHUNK = {"voting.py:one_device": 1}
 _ONE_BLOCK = _ONE_CHUNK | {"racing.py:eliminate": 1, "racing.py:_in_blocks": 1}
 """Levels end when all votes are decided, and blocks when all remaining pairs of image
 and class were evaluated; a row has one of each."""
+_OF_NORM_ONE = {"manifold.py:_by_squaring": 4}
+"""Squarings of the exponential of a step of norm 1, from which on there are any."""
 
 _LIPSCHITZ = (
     ("lot_l", "LOT-L", "lot/cifar10", "l"),
     ("liresnet_l", "LiResNet-L", "liresnet/cifar10", "l"),
     ("liresnet_pp", "LiResNet++", "liresnet_pp/cifar10", "4m"),
     ("bronet", "BRONet", "bronet/cifar10", "4m"),
+    ("lipnext", "LipNeXt of 32 blocks of width 1024", "lipnext/cifar10", "l32w1024"),
 )
 _DISTANCES = (
     ("linf_dist", "l_inf-dist net", "linf_dist/cifar10"),
@@ -244,6 +247,14 @@ _LIST = (
         "4m,fast",
     ),
     _train("bronet", "BRONet", "bronet/cifar10", "4m"),
+    _train(
+        "lipnext",
+        "LipNeXt of 32 blocks of width 1024 in bfloat16, a step that ends an epoch",
+        "lipnext/cifar10",
+        "l32w1024,bf16",
+        unit="bf16",
+        loops=_OF_NORM_ONE,
+    ),
     *(step for net in _DISTANCES for step in _distances(*net)),
     _train("ddpmpp", "EDM, DDPM++ in bfloat16", "edm/cifar10", "bf16", unit="bf16"),
     _train(
@@ -351,6 +362,7 @@ ON_EIGHT = (
     "train_liresnet_l",
     "train_liresnet_pp",
     "train_bronet",
+    "train_lipnext",
     "train_linf_dist_p8",
     "train_linf_dist_general",
     "train_linf_dist_inf",

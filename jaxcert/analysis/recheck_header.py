@@ -22,6 +22,7 @@ NORMS = {
     "bronet": "l2",
     "dist_net": "linf",
     "lip_convnet": "l2",
+    "lipnext": "l2",
     "liresnet": "l2",
     "liresnet_pp": "l2",
 }

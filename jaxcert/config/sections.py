@@ -33,6 +33,7 @@ def base() -> ConfigDict:
                 clip_norm=0.0,  # 0: off
                 accumulate=1,  # micro-batches per optimizer step
                 lookahead=False,
+                lookahead_steps=6,  # between two synchronisations
             ),
             init="",  # workdir of a network of the same shape, which starts the run
             ema=0.0,  # decay of the averaged weights; 0: off

@@ -51,3 +51,31 @@ class LLN(nn.Module):
         distance = np.linalg.norm(rows[:, None] - rows[None], axis=2)
         rounding = (1 + 1e-12) * distance + 1e-14 * w.shape[1]
         return np.where(np.isfinite(rounding), rounding, np.inf)
+
+
+class Linear(nn.Module):
+    """z = W x + b with rows w_i that are free: z_i - z_j is |w_i - w_j|-Lipschitz.
+
+    The scale of the logits, which no radius depends on, is learnt with the rows.
+    """
+
+    features: int
+    inputs: int
+
+    def setup(self):
+        start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        self.kernel = self.param("kernel", start, (self.inputs, self.features))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+
+    def __call__(self, x):
+        return x @ self.kernel.astype(x.dtype) + self.bias.astype(x.dtype)
+
+    def pairwise(self):
+        """Return the Lipschitz constants of z_i - z_j, [K,K], differentiable."""
+        return linalg.pairwise_row_distances(self.kernel.T)
+
+    def pairwise_bound(self) -> np.ndarray:
+        """Return the same in float64, rounded up."""
+        rows = np.asarray(self.kernel, np.float64).T
+        distance = np.linalg.norm(rows[:, None] - rows[None], axis=2)
+        return (1 + 1e-12) * distance

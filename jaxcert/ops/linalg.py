@@ -427,7 +427,7 @@ def power_iteration(
     return safe_norm(f(v), axis=None), frozen(v)
 
 
-def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
+def safe_norm(x: Array, *, axis: int | tuple[int, ...] | None = -1) -> Array:
     """Return the l2 norm, with the gradient 0 at 0, where that of jnp.linalg.norm is
     NaN."""
     square = jnp.sum(x * x, axis)

@@ -28,7 +28,7 @@ from jaxcert.interfaces import (
     Run,
     TrainState,
 )
-from jaxcert.training import evaluation, limits, optim, step
+from jaxcert.training import evaluation, limits, manifold, optim, step
 from jaxcert.workdirs.networks import open_all, open_network
 
 _MOST_LAYERS = 10_000
@@ -110,7 +110,10 @@ def assemble(
     method = configs.build(
         "methods", ConfigDict(keys), needs=networks, model=model, run=run
     )
-    tx = configs.call(optim.make, config.optim, what="optim", run=run)
+    params, _ = jax.eval_shape(model.init, random_keys.key(0))
+    orthogonal = manifold.has_orthogonal(params)
+    what = dict(what="optim", orthogonal=orthogonal)
+    tx = configs.call(optim.make, config.optim, **what, run=run)
     ema = optim.averaging(
         config.ema,
         config.ema_halflife,

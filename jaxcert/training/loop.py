@@ -17,7 +17,7 @@ from jaxcert.data import generated as generated_sets
 from jaxcert.errors import InputError, check_file, interruptible
 from jaxcert.locks import only_writer
 from jaxcert.progress import Progress, say
-from jaxcert.training import build, limits, optim
+from jaxcert.training import build, limits, manifold, optim
 from jaxcert.training.evaluation import Evaluations, network_of
 from jaxcert.training.metrics import MetricWriter, Speed
 from jaxcert.workdirs.checkpoint import Checkpoints
@@ -164,7 +164,7 @@ class _Log:
 
     def __init__(self, config: ConfigDict, built, workdir: Path, start: int):
         self._config, self._method, self._run = config, built.method, built.data.run
-        self._start, self._explained = start, False
+        self._start, self._explained, self._drifted = start, False, False
         self._rate = partial(optim.rate_at, config.optim, self._run)
         self._speed = Speed(config.data.batch, start)
         self._line = Progress("train", self._run.total_steps, "steps", start=start)
@@ -198,6 +198,13 @@ class _Log:
         self.writer.write(done, "train", {**means, "lr": self._rate(done - 1), **more})
         shown = [f"{k} {means[k]:.4g}" for k in ("loss", "accuracy") if k in means]
         self._line.update(done, ", ".join(shown))
+        if means.get("early") and not self._drifted:
+            self._drifted = True
+            say(
+                f"train: by step {done:,} matrices had drifted by more than {manifold.LIMIT:g} "
+                "from orthogonal within an epoch and were made orthogonal at once; a lower "
+                "optim.lr drifts less"
+            )
         if means["loss"] < 0 and not self._explained:
             self._explained = True
             say(

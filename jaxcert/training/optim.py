@@ -20,6 +20,7 @@ import optax
 
 from jaxcert.errors import InputError, above, at_least, one_of, whole_from, within
 from jaxcert.interfaces import Run
+from jaxcert.training import manifold
 
 ENDLESS = ("constant", "warmup")
 """Schedules that do not depend on the length of the run."""
@@ -44,6 +45,8 @@ def make(
     clip_norm: float = 0.0,
     accumulate: int = 1,
     lookahead: bool = False,
+    lookahead_steps: int = 6,
+    orthogonal: bool = False,
 ) -> optax.GradientTransformation:
     """name: sgd | adam | adamw | nadam; schedule: constant | cosine | multistep |
     warmup (over warmup_steps, then constant) | warmup_cosine (over warmup_epochs).
@@ -51,7 +54,10 @@ def make(
     weight_decay is added to the gradient (torch), but for adamw. momentum is SGD's; b1, b2
     and eps are Adam's and AdamW's. Two groups by name: decay_only, the parameters that
     decay (none given: all), and factors on the learning rate, such as {"scale": 0.2}. A
-    name stands for every parameter that has it in its path.
+    name stands for every parameter that has it in its path. lookahead_steps: those between
+    two synchronisations.
+    orthogonal: whether some parameters stay on the orthogonal group (manifold.py), where they
+    take the steps of the same optimizer, and never decay.
     Raises InputError for unknown names and impossible numbers.
     """
     above(0, of="optim", lr=lr)
@@ -62,7 +68,7 @@ def make(
     within("(0, 1]", of="optim", eps=eps)
     for milestone in milestones:
         within("(0, 1)", of="optim", milestones=milestone)
-    whole_from(1, of="optim", accumulate=accumulate)
+    whole_from(1, of="optim", accumulate=accumulate, lookahead_steps=lookahead_steps)
     if accumulate > run.total_steps:
         raise InputError(
             f"optim.accumulate is {accumulate:,}, and the whole run has {run.total_steps:,} "
@@ -83,6 +89,8 @@ def make(
         accumulate=accumulate,
     )
     mask = partial(_named, decay_only) if decay_only else None
+    if orthogonal:
+        mask = partial(_free, mask)
     decayed = optax.add_decayed_weights(weight_decay, mask)
     adam = dict(b1=b1, b2=b2, eps=eps)
     optimizer = {
@@ -98,10 +106,18 @@ def make(
     for group, factor in (factors or {}).items():
         own = partial(_named, (group,))
         tx = optax.chain(tx, optax.masked(optax.scale(factor), own))
+    epoch = max(run.steps_per_epoch // accumulate, 1)
+    ahead = dict(sync_every=epoch, k=lookahead_steps)
+    if orthogonal:
+        if lookahead:
+            others = with_lookahead(optax.identity(), **ahead)
+            tx = optax.chain(tx, optax.masked(others, manifold.free))
+        k = lookahead_steps if lookahead else 0
+        tx = manifold.on_group(tx, epoch=epoch, lookahead=k)
     if clip_norm:
         tx = optax.chain(clip_by_global_norm(clip_norm), tx)
-    if lookahead:
-        tx = with_lookahead(tx, sync_every=run.steps_per_epoch // accumulate)
+    if lookahead and not orthogonal:
+        tx = with_lookahead(tx, **ahead)
     return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
 
 
@@ -157,6 +173,14 @@ def _named(names: tuple[str, ...], params: optax.Params) -> optax.Params:
             raise InputError(f"optim names a parameter {name!r}; there are {there}.")
     hits = [not keys.isdisjoint(names) for keys in found]
     return jax.tree.unflatten(jax.tree.structure(params), hits)
+
+
+def _free(mask, params: optax.Params) -> optax.Params:
+    """Return a tree of bool that says which parameters of a mask are not orthogonal."""
+    free = manifold.free(params)
+    return (
+        free if mask is None else jax.tree.map(lambda a, b: a and b, mask(params), free)
+    )
 
 
 def multistep(lr: float, steps: int, milestones: tuple[float, ...]) -> optax.Schedule:

@@ -22,6 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxcert import sharding
 from jaxcert.interfaces import Array, Batch, Key, Method, PyTree, TrainState
+from jaxcert.training import manifold
 
 NEVER = np.iinfo(np.int32).max
 
@@ -112,7 +113,8 @@ def compile(
             )
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm + optax.tree.norm(params))
-        metrics = {"loss": value, **metrics, "grad_norm": norm}
+        own = manifold.metrics(opt_state)
+        metrics = {"loss": value, **metrics, "grad_norm": norm, **own}
         totals = Totals(
             steps=totals.steps + 1,
             bad_step=jnp.minimum(totals.bad_step, jnp.where(finite, NEVER, state.step)),

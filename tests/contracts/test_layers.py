@@ -21,7 +21,7 @@ from jaxcert.interfaces import Run
 from jaxcert.methods import lot
 from jaxcert.models import lip_convnet
 from jaxcert.models._parts import bound_of
-from jaxcert.nn import _layer, bro, cholesky, liresnet, sll
+from jaxcert.nn import _layer, bro, cholesky, liresnet, sll, spatial_shift
 from jaxcert.nn.activations import maxmin
 from jaxcert.nn.heads import LLN
 
@@ -42,7 +42,7 @@ CASES = {  # layer, shape of an image, of its output
     ),
     "dense": (lambda m: m.Dense(4), (7,), (4,)),
 }
-OTHERS = {  # layers of LiResNets, and the shape of an image
+OTHERS = {  # layers of LiResNets and of LipNeXt, and the shape of an image
     liresnet.BoundedConv: (
         liresnet.BoundedConv(2, (SIDE, 3), 3, 2, 1),
         (SIDE, SIDE, 3),
@@ -53,6 +53,7 @@ OTHERS = {  # layers of LiResNets, and the shape of an image
     cholesky.PatchConv: (cholesky.PatchConv(3, 2, 2), (SIDE, SIDE, 2)),
     cholesky.Dense: (cholesky.Dense(3, 5), (5,)),
     cholesky.DenseStack: (cholesky.DenseStack(2, 4, maxmin), (4,)),
+    spatial_shift.Blocks: (spatial_shift.Blocks(2, (2, 3, 4), 1, 2), (2, 3, 4)),
 }
 PARTS = ("bound", "bounds", "bias_gain", "norm")
 

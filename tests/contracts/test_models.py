@@ -50,6 +50,7 @@ OTHERS = {
         CONVOLUTIONS | dict(blocks=2),
         CONVOLUTIONS | dict(conv="sll", head="lln", blocks=3),
     ],
+    "lipnext": [dict(width=8, depth=2, patch=2)],
     "resnet": [PIXELS | dict(depth=14)],
     "resnet50": [PIXELS | dict(stages=(1, 2))],
     "small_cnn": [PIXELS],
@@ -269,6 +270,6 @@ def test_converters_are_found_by_the_name_of_their_network():
     for name in importable:
         convert = network.converter(name)
         assert convert.__module__ == f"jaxcert.torch_import.{name}"
-    for none in ("small_cnn", "state_dict", "_parts", "", "../resnet"):
+    for none in (*(set(NAMES) - importable), "state_dict", "_parts", "", "../resnet"):
         with pytest.raises(InputError, match=re.escape(repr(none))):
             network.converter(none)

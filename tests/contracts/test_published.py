@@ -199,6 +199,26 @@ def bronet_cifar100():
     yield "none", ("Lai et al. 2025", "1", 36 / 255, 54.3, 40.2), settings
 
 
+def lipnext_cifar10():
+    """Hu et al. (2026); of what it trains with, the sizes and the loss alone are known."""
+    numbers = {1024: (81.5, 71.2), 2048: (85.0, 73.2)}
+    for width, pair in numbers.items():
+        settings = {
+            "model.name": "lipnext",
+            "model.depth": 32,
+            "model.width": width,
+            "model.patch": 4,
+            "method.name": "gloro",
+            "method.loss": "emma",
+            "method.eps": 36 / 255,
+            "data.name": "cifar10",
+            "data.generated_count": 0,
+        }
+        for word in ("", ",bf16"):
+            paper = ("Hu et al. 2026", "", 36 / 255, *pair)
+            yield f"l32w{width}{word}", paper, settings
+
+
 def linf_dist_cifar10():
     recipes = {2: (10, 0.05, 0.002), 8: (24, 0.1, 0.0005), 16: (40, 0.1, 0.0002)}
     numbers = {2: (60.61, 54.12), 8: (54.30, 40.06), 16: (48.50, 29.04)}
@@ -419,6 +439,7 @@ PAPERS = {
     ),
     "bronet/cifar10": bronet_cifar10,
     "bronet/cifar100": bronet_cifar100,
+    "lipnext/cifar10": lipnext_cifar10,
     "linf_dist/cifar10": linf_dist_cifar10,
     "linf_dist/cifar100": linf_dist_cifar100,
     "sortnet/cifar10": sortnet_cifar10,

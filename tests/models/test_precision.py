@@ -14,7 +14,7 @@ import pytest
 from jaxcert import sharding
 from jaxcert.certificates import lipschitz
 from jaxcert.interfaces import Network
-from jaxcert.models import bronet, lip_convnet, liresnet, liresnet_pp
+from jaxcert.models import bronet, lip_convnet, lipnext, liresnet, liresnet_pp
 from jaxcert.nn import aol, cayley, lot
 from jaxcert.ops import linalg
 
@@ -27,11 +27,13 @@ TINY = dict(
     num_classes=3,
     power_steps_evaluated=3,
 )
+TOKENS = dict(image_shape=(8, 8, 1), depth=2, width=8, patch=2, num_classes=3)
 STAGES = dict(image_shape=(4, 4, 1), stages=2, mean=(0.3,), num_classes=3)
 NETWORKS = {
     "liresnet": lambda **more: liresnet.make(**TINY, **more),
     "liresnet_pp": lambda **more: liresnet_pp.make(**TINY, dense_depth=1, **more),
     "bronet": lambda **more: bronet.make(**TINY, dense_depth=1, **more),
+    "lipnext": lambda **more: lipnext.make(**TOKENS, **more),
     **{
         conv: lambda conv=conv, **more: lip_convnet.make(
             **STAGES, width=2, conv=conv, **more
@@ -223,6 +225,7 @@ def test_three_products_are_nearly_as_orthogonal_as_float32(polar, monkeypatch):
     [
         "liresnet",
         "bronet",
+        "lipnext",
         *(pytest.param(n, marks=pytest.mark.slow) for n in ("lot", "aol")),
     ],
 )

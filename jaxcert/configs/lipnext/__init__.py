@@ -1,0 +1,1 @@
+"""LipNeXt: Hu, Hu and Fredrikson (2026)."""
