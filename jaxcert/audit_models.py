@@ -93,9 +93,12 @@ def liresnet(m: dict, of: dict) -> Network:
     """LiResNet (arXiv:2301.12549), LiResNet++ (arXiv:2310.02513) and BRONet, which differ in
     blocks, in what is behind them, and in a running mean."""
     p, side, act = of["blocks"], m["image_shape"][0], Layer(kinds.maxmin)
+    count, depth = m["depth"], m.get("dense_depth", 0)
+    if len(p["kernel"]) != count or len(of.get("stack", {}).get("bias", ())) != depth:
+        raise ValueError(f"there are not {count} blocks and {depth} dense layers")
     stem = kinds.bounded_conv(of["stem"], side, 2, 2)
     layers = [Layer(lambda x: x - 0.5), Layer(*stem, "stem"), act]
-    branch = p["kernel"] * p["gain"][:, None, None, None] / math.sqrt(m["depth"])
+    branch = p["kernel"] * p["gain"][:, None, None, None] / math.sqrt(count)
     branch[:, 1, 1] += np.eye(*branch.shape[3:])
     for i, (kernel, bias) in enumerate(
         zip(branch, p["bias"] - p.get("mean", 0), strict=True)
@@ -106,7 +109,7 @@ def liresnet(m: dict, of: dict) -> Network:
         else:
             block = dict(kernel=kernel, bias=bias)
             found = kinds.bounded_conv(block, side // 2, 1, 1)
-        layers += [Layer(*found, numbered("blocks", i, m["depth"])), act]
+        layers += [Layer(*found, numbered("blocks", i, count)), act]
     if m["name"] == "liresnet":
         neck = kinds.bounded_conv(of["neck"], side // 2, 4, 0)
         layers += [Layer(*neck, "neck"), act, Layer(kinds.channels_first)]
@@ -122,7 +125,6 @@ def liresnet(m: dict, of: dict) -> Network:
         q = kinds.rows_orthogonal(of["neck_dense"]["kernel"].T)
         after = kinds.dense(of["neck_dense"], q)
     layers += [Layer(*after, "neck_dense"), act]
-    depth = m.get("dense_depth", 0)
     for i in range(depth):
         p = {k: v[i] for k, v in of["stack"].items()}
         x = np.eye(m["dense"]) + p["kernel"].T * p["gain"][:, None] / math.sqrt(depth)
@@ -152,7 +154,7 @@ def lipnext(m: dict, of: dict) -> Network:
 
 def dist_net(m: dict, of: dict) -> Network:
     """l_inf-dist net, SortNet and hybrid (arXiv:2102.05363, 2210.01787)."""
-    count, top = m["depth"] - (2 if m["hidden"] else 1), of[""]
+    count, top = m["depth"] - (2 if m["hidden"] else 1), of.get("", {})
     hidden = [
         (kinds.neuron(of[f"dist_{i}"]["kernel"], m["rho"] * bool(i), m["num_terms"]), s)
         for i, s in ((i, of[f"shift_{i}"]["mean"]) for i in range(count))

@@ -73,14 +73,12 @@ def drawn(settings, seed=0):
     return Network(model, *sharding.replicate(tree, sharding.local_mesh()))
 
 
-def written(path, settings, network):
-    """The file of a network, whose model is as `export` writes it."""
+def named(settings, network):
+    """(arrays, metadata) of a network, whose model is as `export` writes it."""
     arrays = checkpoint.arrays_of(network)
     known = configs.settings("model", settings["name"])
     metadata = {"format": weights.FORMAT, "digest": checkpoint.digest(arrays)}
-    metadata["model"] = json.dumps(known | settings)
-    weights.write(path, arrays, metadata)
-    return audit_network.read_weights(path)
+    return arrays, metadata | {"model": json.dumps(known | settings)}
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=FAMILIES)
@@ -92,7 +90,8 @@ def both(request, tmp_path_factory):
     with jax.enable_x64(True):
         bound = network.model.lipschitz_bound(params, state)
     path = tmp_path_factory.mktemp("weights") / "net.safetensors"
-    found = written(path, settings, network).network
+    weights.write(path, *named(settings, network))
+    found = audit_network.read_weights(path).network
     return network._replace(params=params, state=state), bound, found
 
 
@@ -458,3 +457,45 @@ def test_a_radius_is_compared_with_what_the_network_proves(record, tmp_path):
     assert audited(out, head, rows, tmp_path).status == 0
     row["radius"] = most * (1 + 1e-8)
     assert audited(out, head, rows, tmp_path).status == 1
+
+
+def other_model(arrays, metadata, **changed):
+    model = json.loads(metadata["model"]) | changed
+    return arrays, metadata | {"model": json.dumps(model)}
+
+
+@pytest.mark.parametrize("name", ["liresnet_pp", "aol", "hybrid"])
+def test_arrays_that_the_model_has_no_use_for_are_refused(tmp_path, name):
+    settings = FAMILIES[name]
+    path = tmp_path / "net.npz"
+    network = drawn(settings)
+    weights.write(path, *named(settings, network), npz=True)
+    assert audit_network.read_weights(path).network
+    less = {
+        "liresnet_pp": [dict(depth=1), dict(dense_depth=1), dict(dense_depth=0)],
+        "aol": [dict(stages=1), dict(blocks=1), dict(conv="nope"), dict(mean=None)],
+        "hybrid": [dict(depth=3), dict(hidden=0), dict(name="liresnet")],
+    }
+    for changed in less[name]:
+        given = other_model(*named(settings, network), **changed)
+        weights.write(path, *given, npz=True)
+        with pytest.raises(audit_network.Other):
+            audit_network.read_weights(path)
+
+
+def test_damage_anywhere_ends_in_a_sentence(record, tmp_path, capsys):
+    out, path = record
+    draw = np.random.default_rng(0)
+    for source, number in ((out, 0), (path, 1)):
+        content = source.read_bytes()
+        end = content.index(b"\n") if number else 2000
+        for _ in range(60):
+            changed = bytearray(content)
+            for _ in range(draw.integers(1, 4)):
+                changed[draw.integers(0, end)] = draw.integers(32, 127)
+            damaged = tmp_path / source.name
+            damaged.write_bytes(changed)
+            given = [out, path]
+            given[number] = damaged
+            assert audit_network.main([*map(str, given), "--rows", "1"]) in (0, 1, 2)
+    assert "Traceback" not in capsys.readouterr().out
