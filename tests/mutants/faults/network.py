@@ -95,4 +95,18 @@ FAULTS = [
         "fits = k in weights.model",
         _REJECTED.format("lipschitz-std"),
     ),
+    (
+        "network audit: arrays that the model has no use for pass",
+        "audit_network.py",
+        "unused = sorted(set(of) - of.used)",
+        "unused = sorted(set(of) & {None})",
+        f"{_TEST}::test_arrays_that_the_model_has_no_use_for_are_refused[hybrid]",
+    ),
+    (
+        "network audit: layers of the record are not compared",
+        "audit_network.py",
+        'fits = said["bound"] >= layer.constant * (1 - TOLERANCE)',
+        'fits = said["bound"] >= layer.constant * 0.9',
+        f"{_TEST}::test_layers_and_head_of_a_record_are_compared[lipschitz]",
+    ),
 ]
