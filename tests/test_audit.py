@@ -249,6 +249,14 @@ def test_a_record_without_requests_or_config_says_what_is_not_seen(tmp_path):
     assert len(unseen) == 3
 
 
+def test_a_record_that_was_bounded_again_says_what_is_not_seen(tmp_path):
+    head, rows = copy.deepcopy(many.voted(rival="runner_up"))
+    head["bounded_again"] = dict(rival="single")
+    status, faults, unseen = audit.audit(many.written(tmp_path, head, rows))
+    assert (status, faults) == (0, [])
+    assert any("rival" in each for each in unseen)
+
+
 def test_requests_of_rows_count(tmp_path):
     """A record that was continued has the further request at the row that was first then."""
     head, rows = many.fresh("certify")
