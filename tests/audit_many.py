@@ -50,6 +50,7 @@ FAMILIES = {
     "LiResNet": ("liresnet", "l2", ("LiResNetBlock", "Dense")),
     "LiResNet++": ("liresnet_pp", "l2", ("Cholesky", "Dense")),
     "BRONet": ("bronet", "l2", ("BRO", "Dense")),
+    "LipNeXt": ("lipnext", "l2", ("LipNeXtBlock", "Dense")),
     "l_inf-dist": ("dist_net", "linf", ("NormDist",)),
     "SortNet": ("dist_net", "linf", ("NormDist",)),
     "hybrid": ("dist_net", "linf", ("NormDist", "Dense")),
