@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import CONFIG, ROOT, assert_words, end, sentence
-from refusals import names
+from refusals import names, tells
 
 from jaxcert import certify, convert, import_torch, records, report, train
 from jaxcert import config as configs
@@ -157,13 +157,13 @@ def test_unknown_key_of_a_config_file_is_refused(ends, tmp_path):
         f"    config.optim.learning_rate = 0.1\n    return config\n"
     )
     status, said = ends(train, "--config", path, "--workdir", tmp_path / "new")
-    assert (status, "optim has no key 'learning_rate' but" in said) == (2, True)
+    assert (status, tells(said, "optim", "learning_rate")) == (2, True)
 
 
 def test_generated_crop_can_be_set_although_it_is_none(ends, tmp_path):
     more = ["--config.data.augment.generated_crop=9", "--workdir", tmp_path / "new"]
     status, said = ends(train, "--config", CONFIG, "--tiny", *more)
-    assert status == 2 and re.search(names("data.augment.generated_crop", 9), said)
+    assert status == 2 and tells(said, "data.augment.generated_crop", 9)
 
 
 CERTIFY = {
@@ -279,7 +279,7 @@ def test_tiny_certification(ends, run, tmp_path):
 def test_certify_of_another_network_is_refused(ends, run, tmp_path):
     more = ["--config.model.width=8", "--out", tmp_path / "new.jsonl"]
     status, said = ends(certify, "--workdir", run, *more)
-    assert status == 2 and "is of another network" in said
+    assert status == 2 and tells(said, "run", "network")
 
 
 def test_what_is_no_workdir_is_refused(ends, run, tmp_path):
@@ -290,10 +290,10 @@ def test_what_is_no_workdir_is_refused(ends, run, tmp_path):
         assert status == 2 and str(tmp_path) in said
     shutil.copy(run / "config.json", tmp_path)
     status, said = ends(certify, "--workdir", tmp_path)
-    assert status == 2 and "has no checkpoints: train into it first" in said
+    assert status == 2 and tells(said, tmp_path, "no checkpoints")
     (tmp_path / "config.json").write_text("{")
     status, said = ends(certify, "--workdir", tmp_path)
-    assert status == 2 and "config.json is damaged" in said
+    assert status == 2 and tells(said, "config.json", "damaged")
 
 
 def test_workdir_of_another_config_is_refused_and_kept(ends, run):
@@ -301,7 +301,7 @@ def test_workdir_of_another_config_is_refused_and_kept(ends, run):
     arguments = ["--config", CONFIG, "--tiny", "--workdir", run]
     status, said = ends(train, *arguments, "--config.optim.lr=0.3")
     assert status == 2
-    assert "optim.lr (0.1 there, 0.3 here): name another --workdir" in said
+    assert tells(said, "optim.lr", 0.1, 0.3, "--workdir")
     assert contents(run) == before
 
 
@@ -309,7 +309,7 @@ def test_record_of_another_request_is_refused_and_kept(ends, run):
     before = contents(run)
     status, said = ends(certify, "--workdir", run, "--config.certify.sigma=0.25")
     assert status == 2
-    assert "sigma 0.5, this run asks for 0.25: name another file with --out" in said
+    assert tells(said, "sigma", 0.5, 0.25, "--out")
     assert contents(run) == before
 
 
@@ -343,7 +343,7 @@ def test_altered_checkpoint_is_refused(ends, run, tmp_path):
     out = tmp_path / "new.jsonl"
     status, said = ends(certify, "--workdir", tmp_path / "run", "--out", out)
     assert status == 2
-    assert "checkpoints/3 is damaged" in said and "there is no other: restore" in said
+    assert tells(said, "checkpoints/3", "damaged", "--workdir")
 
 
 @pytest.mark.parametrize("line", ["{}", '{"index": 3}', "0\t1\t2", '{"format": "x"}'])
@@ -355,7 +355,7 @@ def test_foreign_line_in_a_record_is_named_and_kept(ends, run, tmp_path, line):
     for command in ([certify, "--workdir", run, "--out", path], [report, path]):
         status, said = ends(*command)
         assert status == 2
-        assert "line 3 is not a certificate: delete that line" in said
+        assert tells(said, "line 3", "certificate")
     assert path.read_bytes() == before
 
 
@@ -380,9 +380,7 @@ def test_full_disk_stops_a_training_that_continues_when_there_is_space(
     with files_below(3000):
         status = exit_cleanly(lambda: train.main(arguments))
     assert status == 1
-    assert "full or the quota reached while writing" in sentence(
-        capsys.readouterr().err
-    )
+    assert tells(sentence(capsys.readouterr().err), "disk", "quota", tmp_path)
     assert ends(train, *arguments) == (0, "")
     digests = [
         json.loads((folder / "checkpoints/3/meta/metadata").read_text())["digest"]
@@ -401,7 +399,7 @@ def test_full_disk_keeps_complete_rows_and_the_same_command_continues(
     with files_below(ends_at[2] + 40):
         status, said = ends(*command)
     assert status == 1
-    assert f"while writing {path}" in said and "same command again" in said
+    assert tells(said, "disk", "quota", path)
     kept = path.read_bytes()
     assert kept.endswith(b"\n") and len(kept.splitlines()) == 3
     assert ends(*command) == (0, "")
@@ -430,7 +428,7 @@ def test_interrupted_certification_continues_to_the_same_rows(ends, run, tmp_pat
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=120)
     assert started.returncode == 130, said
-    assert "interrupted; what was finished is kept" in sentence(said)
+    assert tells(sentence(said), "interrupted")
     kept = path.read_bytes()
     assert 2 < len(lines_of(path)) < 401 and kept.endswith(b"\n")
     for out in (path, tmp_path / "whole.jsonl"):
@@ -466,7 +464,7 @@ def test_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
     started = process("train", "--config", CONFIG, *more, XLA_FLAGS=flags)
     _, said = started.communicate(timeout=120)
     assert started.returncode == 2
-    assert "data.batch is 12, which 8 devices do not divide" in sentence(said)
+    assert tells(sentence(said), "data.batch", 12, "8 devices")
     assert not (tmp_path / "new").exists()
 
 
@@ -511,12 +509,12 @@ def test_radii_that_n_cannot_certify_are_told_and_not_tried(run, tmp_path, capsy
 def test_radii_and_another_procedure_are_refused_together(ends, run):
     more = ["--radii", "0.25", "--config.certify.procedure=sequence"]
     status, said = ends(certify, "--workdir", run, *more)
-    assert status == 2 and "certify.procedure=sequence was asked for" in said
+    assert status == 2 and tells(said, "--radii", "certify.procedure=sequence")
 
 
 def test_report_refuses_radii_that_are_none(ends, run):
     status, said = ends(report, run, "--radii", "0,x")
-    assert status == 2 and "--radii has 'x'" in said
+    assert status == 2 and tells(said, "--radii", "x")
 
 
 def test_radius_above_its_evidence_fails_the_report(ends, run, tmp_path):
@@ -583,7 +581,7 @@ def test_two_processes_do_not_certify_into_one_file(ends, run, tmp_path):
     with records.Writer(path, header):
         status, said = ends(certify, "--workdir", run, "--out", path)
         assert status == 2
-        assert "another process is certifying into" in said and "--out" in said
+        assert tells(said, path, "--out")
     assert ends(certify, "--workdir", run, "--out", path) == (0, "")
     assert path.read_bytes() == (run / "certificates.jsonl").read_bytes()
 
@@ -600,7 +598,7 @@ def test_record_of_an_older_checkpoint_is_refused_with_a_way_out(ends, run, tmp_
     status, said = ends(train, *arguments, "--config.certify.after_training=True")
     assert status == 2
     assert 'holds certificates with checkpoint "older"' in said
-    assert "--out of `python -m jaxcert.certify`, or delete this one" in said
+    assert tells(said, "checkpoint", "older", "--out")
     assert path.read_bytes() == before
 
 
@@ -703,7 +701,7 @@ def test_process_that_is_none_of_all_is_refused(ends, tmp_path, address):
     more = ["--workdir", tmp_path / "new", "--distributed", address]
     status, said = ends(train, "--config", CONFIG, *more)
     assert status == 2
-    assert f"HOST:PORT,N,I or auto, not '{address}': process I of N" in said
+    assert tells(said, "HOST:PORT,N,I", address)
 
 
 def test_auto_off_a_cluster_is_refused(tmp_path):
@@ -711,7 +709,7 @@ def test_auto_off_a_cluster_is_refused(tmp_path):
     started = process("train", "--config", CONFIG, *more)
     _, said = started.communicate(timeout=120)
     assert started.returncode == 2
-    assert "finds no cluster that jax knows: give HOST:PORT,N,I" in sentence(said)
+    assert tells(sentence(said), "cluster", "HOST:PORT,N,I")
 
 
 def test_writers_of_a_checkpoint_say_nothing_beside_the_sentence(ends):

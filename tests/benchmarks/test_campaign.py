@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -135,7 +136,7 @@ def test_minutes_that_no_campaign_has_are_refused(minutes, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         campaign.main([f"--minutes={minutes}", "--out", str(tmp_path)])
     assert ended.value.code == 2
-    assert "--minutes must be above 0 and at most 1440" in capsys.readouterr().err
+    assert re.search("--minutes .*\\b0 .*\\b1440\\b", capsys.readouterr().err)
 
 
 def test_without_a_gpu_one_sentence_says_so(tmp_path):
@@ -144,7 +145,7 @@ def test_without_a_gpu_one_sentence_says_so(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "there is no GPU that jax can use" in line and "--device cpu" in line
+    assert "GPU" in line and "--device cpu" in line
 
 
 def test_a_time_in_which_nothing_can_start_is_one_sentence(tmp_path, capsys):

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 from command_line import CONFIG, assert_words, end
+from refusals import names, tells
 
 from jaxcert import convert, train
 
@@ -22,20 +23,20 @@ def ends(capsys):
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
 LABEL = np.arange(40) % 10
 DATA = {
-    "label below": (dict(label=LABEL - 1), "label -1: give labels"),
-    "label above": (dict(label=LABEL + 1), "11 classes, the model 10"),
-    "labels that are floats": (dict(label=LABEL / 2), "float64 labels: give whole"),
-    "few labels": (dict(label=LABEL[:5]), "give one label per image"),
-    "bright": (dict(image=IMAGE / 254), "pixel 1.0.* give floats in"),
-    "nan": (dict(image=IMAGE * np.nan), "pixel nan in image 0"),
-    "wide integers": (dict(image=IMAGE.astype(int)), "int64 images: give uint8"),
-    "no images": (dict(image=IMAGE[:0], label=LABEL[:0]), "no images: give at least"),
-    "no pixels": (dict(image=IMAGE[:, :0]), "images of 0 x 8 x 1, without a pixel"),
+    "label below": (dict(label=LABEL - 1), names("label", -1)),
+    "label above": (dict(label=LABEL + 1), names("11 classes", 10)),
+    "labels that are floats": (dict(label=LABEL / 2), names("float64", "labels")),
+    "few labels": (dict(label=LABEL[:5]), names("40 images", "(5,)")),
+    "bright": (dict(image=IMAGE / 254), names("pixel", "[0, 1]")),
+    "nan": (dict(image=IMAGE * np.nan), names("pixel", "nan", "image 0")),
+    "wide integers": (dict(image=IMAGE.astype(int)), names("int64", "uint8")),
+    "no images": (dict(image=IMAGE[:0], label=LABEL[:0]), names("no images")),
+    "no pixels": (dict(image=IMAGE[:, :0]), names("0 x 8 x 1")),
     "other size": (
         dict(image=IMAGE[:, :4]),
-        "images of 4 x 8 x 1, the model takes 8 x",
+        names("4 x 8 x 1", "8 x 8 x 1"),
     ),
-    "no axes": (dict(image=IMAGE[:, 0, 0, 0]), r"give \[N,H,W,C\] or"),
+    "no axes": (dict(image=IMAGE[:, 0, 0, 0]), names("(40,)", "[N,H,W,C]")),
 }
 
 
@@ -82,9 +83,9 @@ FILES = {
 }
 GENERATED = {
     "empty": (dict(image=IMAGE[:0], label=LABEL[:0]), "has no images"),
-    "floats": (dict(image=IMAGE / 255), "float images: save them as uint8"),
-    "other size": (dict(image=IMAGE[:, :4]), "uint8 4x8x1, the real ones uint8 8x8x1"),
-    "more classes": (dict(label=LABEL + 5), "have 15 classes, but digits has 10"),
+    "floats": (dict(image=IMAGE / 255), names("float", "uint8")),
+    "other size": (dict(image=IMAGE[:, :4]), names("uint8 4x8x1", "uint8 8x8x1")),
+    "more classes": (dict(label=LABEL + 5), names("15 classes", 10)),
 }
 
 
@@ -127,7 +128,7 @@ def test_generated_set_that_is_too_small_is_refused(ends, tmp_path):
     (tmp_path / "g.npz").write_bytes(npz())
     words = f"--config.data.generated={tmp_path}/g.npz --config.data.generated_count=41"
     status, said = _train_on(ends, tmp_path, *words.split())
-    assert status == 2 and "41" in said and "40 images: give fewer" in said
+    assert status == 2 and tells(said, "data.generated_count", 41, 40)
 
 
 def test_shards_are_continued_refused_or_found_damaged(ends, tmp_path):
@@ -137,10 +138,10 @@ def test_shards_are_continued_refused_or_found_damaged(ends, tmp_path):
     assert ends(*convert_it, folder) == (0, "")
     assert ends(*convert_it, folder) == (0, "")
     status, said = ends(*convert_it, folder, "--seed", "1")
-    assert status == 2 and "name another folder by --out" in said
+    assert status == 2 and tells(said, "seed", 0, 1, "--out")
     assert ends(*convert_it, folder, "--seed", "-1")[0] == 2
     status, said = ends(*convert_it, source)
-    assert status == 1 and "File exists; name a place that is free" in said
+    assert status == 1 and tells(said, source, "File exists")
     shard = next(folder.glob("shard*"))
     shard.write_bytes(shard.read_bytes()[:100])
     status, said = _train_on(ends, tmp_path, f"--config.data.generated={folder}")
@@ -164,17 +165,17 @@ def cifar(path, *, images=2, label=0):
 
 
 ARCHIVES = {
-    "missing": (lambda p: None, "put cifar-10-binary.tar.gz there"),
+    "missing": (lambda p: None, names("cifar10", "cifar-10-binary.tar.gz")),
     "no archive": (
         lambda p: p.write_bytes(b"no"),
-        "damaged: copy it again, or remove it",
+        names("cifar-10-binary.tar.gz", "damaged"),
     ),
     "cut off": (
         lambda p: (cifar(p), p.write_bytes(p.read_bytes()[:200])),
         "cut off",
     ),
-    "few images": (cifar, "has 10 images for train, not 50,000: it is cut off"),
-    "label": (lambda p: cifar(p, label=11), "label 11, outside 0..9"),
+    "few images": (cifar, names("10 images", "train", "50,000")),
+    "label": (lambda p: cifar(p, label=11), names("label", 11, "0..9")),
 }
 
 
@@ -190,7 +191,7 @@ def test_archive_that_is_not_whole_is_refused(ends, tmp_path, write, words):
 def test_folder_of_archives_that_is_none_is_refused(ends, tmp_path):
     more = [*COLOURS, f"--config.data.dir={tmp_path}/nope"]
     status, said = _train_on(ends, tmp_path, *more)
-    assert status == 2 and "nope: create it, or correct --config.data.dir" in said
+    assert status == 2 and tells(said, tmp_path / "nope", "--config.data.dir")
 
 
 def test_damaged_gzip_of_mnist_is_refused(ends, tmp_path):
@@ -199,4 +200,4 @@ def test_damaged_gzip_of_mnist_is_refused(ends, tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
     more = [*COLOURS, f"--config.data.dir={tmp_path}", "--config.data.name=mnist"]
     status, said = _train_on(ends, tmp_path, *more)
-    assert status == 2 and "is cut off or damaged: copy it again" in said
+    assert status == 2 and tells(said, "train-images-idx3-ubyte.gz", "damaged")

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,10 +38,9 @@ def npz(path, image):
         archive.writestr("label.npy", label.getvalue())
 
 
-def refused(call):
-    with pytest.raises(InputError, match=r"^[^\n]+: [^\n]+\.$") as caught:
+def refused(call, *parts):
+    with pytest.raises(InputError, match=names(*parts)):
         call()
-    return str(caught.value)
 
 
 HEADERS = {
@@ -63,12 +63,13 @@ HEADERS = {
 @pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
 def test_headers_are_not_believed(tmp_path, content):
     npz(tmp_path / "train.npz", content)
-    said = refused(lambda: files.read_npz(tmp_path / "train.npz"))
-    assert "damaged or cut off in image.npy" in said
+    refused(
+        lambda: files.read_npz(tmp_path / "train.npz"),
+        *("train.npz", "damaged", "image.npy"),
+    )
     (tmp_path / "train_image.npy").write_bytes(content)
     np.save(tmp_path / "train_label.npy", LABEL)
-    said = refused(lambda: files.read_npy(tmp_path, "train"))
-    assert "train_image.npy is no array of numbers, or cut off" in said
+    refused(lambda: files.read_npy(tmp_path, "train"), "train_image.npy", "array")
 
 
 def test_the_same_header_with_its_array_is_read(tmp_path):
@@ -80,8 +81,8 @@ def test_npz_in_the_place_of_an_npy_is_refused(tmp_path):
     np.save(tmp_path / "train_image.npy", IMAGE)
     np.savez(tmp_path / "x.npz", LABEL)
     (tmp_path / "x.npz").rename(tmp_path / "train_label.npy")
-    said = refused(lambda: sources.open(f"npy:{tmp_path}", "train"))
-    assert "train_label.npy is no array" in said
+    opening = partial(sources.open, f"npy:{tmp_path}", "train")
+    refused(opening, "train_label.npy", "array")
 
 
 def test_one_changed_byte_of_an_npz_is_noticed(tmp_path):
@@ -90,7 +91,7 @@ def test_one_changed_byte_of_an_npz_is_noticed(tmp_path):
     whole = path.read_bytes()
     at = whole.index(IMAGE.tobytes())
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-    assert "damaged or cut off in image.npy" in refused(lambda: files.read_npz(path))
+    refused(lambda: files.read_npz(path), "train.npz", "damaged", "image.npy")
     os.utime(path, ns=(1, 1))
     path.write_bytes(whole)
     files.read_npz(path)
@@ -101,23 +102,24 @@ def test_npz_without_its_front_is_refused(tmp_path, cut):
     path = tmp_path / "train.npz"
     np.savez(path, image=IMAGE, label=LABEL)
     path.write_bytes(path.read_bytes()[cut:])
-    assert "copy it again" in refused(lambda: files.read_npz(path))
+    refused(lambda: files.read_npz(path), "train.npz", "damaged", "image.npy")
 
 
 PLACES = {
-    "pipe": (os.mkfifo, "is a pipe"),
-    "folder": (os.mkdir, "is a folder"),
-    "circle": (lambda p: p.symlink_to(p), "in a circle"),
-    "nothing": (lambda p: None, "there is no"),
+    "pipe": (os.mkfifo, "pipe"),
+    "folder": (os.mkdir, "folder"),
+    "circle": (lambda p: p.symlink_to(p), "circle"),
+    "nothing": (lambda p: None, ""),
 }
 
 
 @pytest.mark.parametrize("make,words", PLACES.values(), ids=PLACES)
 def test_what_is_no_regular_file_is_refused(tmp_path, make, words):
     make(tmp_path / "train.npz")
-    assert words in refused(lambda: sources.open(f"npz:{tmp_path}", "train"))
+    opening = partial(sources.open, split="train")
+    refused(partial(opening, f"npz:{tmp_path}"), "train.npz", words)
     make(tmp_path / "train_image.npy")
-    assert words in refused(lambda: sources.open(f"npy:{tmp_path}", "train"))
+    refused(partial(opening, f"npy:{tmp_path}"), "train_image.npy", words)
 
 
 def test_archives_unpack_only_as_far_as_published_ones(tmp_path, monkeypatch):
@@ -125,21 +127,19 @@ def test_archives_unpack_only_as_far_as_published_ones(tmp_path, monkeypatch):
     packed = tmp_path / "t10k-images-idx3-ubyte.gz"
     packed.write_bytes(gzip.compress(bytes(1 << 22)))
     assert packed.stat().st_size < 1 << 16
-    said = refused(lambda: sources.open("mnist", "test", dir=str(tmp_path)))
-    assert "unpacks to more than" in said
+    opening = partial(sources.open, "mnist", "test", dir=str(tmp_path))
+    refused(opening, packed, "unpacks", "0 MB")
     packed.unlink()
     with open(tmp_path / "t10k-images-idx3-ubyte", "wb") as file:
         file.truncate(1 << 22)
-    said = refused(lambda: sources.open("mnist", "test", dir=str(tmp_path)))
-    assert "no published file has" in said
+    refused(opening, packed.with_suffix(""), "0 MB")
 
 
 def test_sizes_of_an_idx_file_are_not_believed(tmp_path):
     header = struct.pack(">4I", 0x0803, 1 << 31, 1 << 31, 4)  # 0 modulo 2**64
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(header)
-    assert "cut off" in refused(
-        lambda: sources.open("mnist", "test", dir=str(tmp_path))
-    )
+    opening = partial(sources.open, "mnist", "test", dir=str(tmp_path))
+    refused(opening, "t10k-images-idx3-ubyte", "cut off")
 
 
 HEADER = {
@@ -173,20 +173,20 @@ def test_fields_of_images_json_are_looked_at(tmp_path):
         whole.append({k: v for k, v in HEADER.items() if k != key})
     for header in (*whole, [], None, 3):
         path.write_text(json.dumps(header))
-        assert "no images.json of ours" in refused(lambda: write.read_header(tmp_path))
+        refused(lambda: write.read_header(tmp_path), tmp_path, "images.json")
     for text in ("[" * 1_000_000, '{"format":', b"\xff"):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        assert "no images.json of ours" in refused(lambda: write.read_header(tmp_path))
+        refused(lambda: write.read_header(tmp_path), tmp_path, "images.json")
     path.unlink()
     os.mkfifo(path)
-    assert "no images.json of ours" in refused(lambda: write.read_header(tmp_path))
+    refused(lambda: write.read_header(tmp_path), tmp_path, "images.json")
 
 
 def test_bytes_of_0_and_1_are_not_taken_for_two_blacks(tmp_path):
     for split in ("train", "test"):
         np.savez(tmp_path / f"{split}.npz", image=IMAGE % 2, label=LABEL)
-    said = refused(lambda: sources.open(f"npz:{tmp_path}", "train"))
-    assert "no pixel above 1 of 255" in said
+    opening = partial(sources.open, f"npz:{tmp_path}", "train")
+    refused(opening, "1 of 255", "round(255 x)")
 
 
 def test_labels_that_are_no_classes_are_refused():
@@ -204,7 +204,7 @@ def test_home_that_is_not_known_is_named(monkeypatch):
     monkeypatch.delenv("JAXCERT_DATA", raising=False)
     monkeypatch.setattr("pathlib.Path.expanduser", none)
     for name in ("mnist", "npz:~/x"):
-        assert "set $HOME" in refused(lambda name=name: sources.open(name, "test"))
+        refused(partial(sources.open, name, "test"), "home", "$HOME")
 
 
 def test_cutout_that_leaves_nothing_is_refused():

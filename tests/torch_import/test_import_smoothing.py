@@ -12,7 +12,7 @@ import originals
 import pytest
 from command_line import assert_words, end
 from conftest import Golden, close, golden_files
-from refusals import names
+from refusals import names, tells
 from torch_names import generated, resnet_place, to_trees
 
 from jaxcert import config as configs
@@ -244,7 +244,7 @@ def test_command_takes_the_config_it_was_trained_with(capsys, tmp_path, depth):
         assert (status, said) == (0, "")
         assert configs.read(tmp_path / "new").model.depth == 14
     else:
-        assert status == 2 and "model.depth=14 where the config has 110" in said
+        assert status == 2 and tells(said, "model.depth=14", 110)
 
 
 def test_bottleneck_network_has_each_tensor_in_its_place():
