@@ -162,7 +162,7 @@ SETTINGS = [
         {},
     ),
     (
-        "pipe must be one of '', edm, shift",
+        names("data.augment.pipe", "x"),
         augmented,
         dict(pipe="x"),
         dict(pipe="shift"),
@@ -176,7 +176,7 @@ SETTINGS = [
     ),
     ("give one of them", augmented, dict(resized_crop=True, crop=2), dict(crop=2)),
     (
-        "crop_fill must be one of zero, edge",
+        names("data.augment.crop_fill", "x"),
         augmented,
         dict(crop_fill="x"),
         dict(crop_fill="edge"),
@@ -198,7 +198,7 @@ SETTINGS = [
     (names("data.batch", 0), mixed, dict(batch=0), dict(batch=2)),
     (names("data.generated_share", 1.1), mixed, dict(share=1.1), dict(share=1.0)),
     (
-        "order must be one of continuous, wang",
+        names("data.order", "x"),
         mixed,
         dict(order="x"),
         dict(order="wang"),
@@ -237,7 +237,7 @@ SETTINGS = [
     ("of the same shape", together, dict(image=IMAGE[:, 1:]), {}),
     ("shape and kind", together, dict(image=UNIT), {}),
     ("images made for x", together, dict(num_classes=9), {}),
-    ("placement must be one of auto, host, device", placed, "x", "device"),
+    (names("data.placement", "x"), placed, "x", "device"),
     (names("optim.lr", 0.0), optimizer, dict(lr=0.0), dict(lr=1e-3)),
     (
         names("optim.clip_norm", -1.0),
@@ -270,13 +270,13 @@ SETTINGS = [
         dict(lookahead=True, accumulate=2),
     ),
     (
-        "optim.name must be one of sgd, adam",
+        names("optim.name", "x"),
         optimizer,
         dict(name="x"),
         dict(name="nadam"),
     ),
     (
-        "optim.schedule must be one of constant",
+        names("optim.schedule", "x"),
         optimizer,
         dict(schedule="x"),
         dict(schedule="warmup"),
