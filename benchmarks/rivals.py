@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from jaxcert.analysis.metrics import acr
-from jaxcert.api.files import open_records
 from jaxcert.certificate import Certificates, certified_accuracy
 from jaxcert.certificates import bounding, runner_up
 from jaxcert.records import load

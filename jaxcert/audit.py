@@ -1,6 +1,6 @@
-"""Check the arithmetic of certificate records, evidence to radius, by docs/records.md alone:
-`python -m jaxcert.audit RECORD...` or, without jaxcert, `python3 audit.py RECORD...`.
+"""Check the arithmetic of certificate records, evidence to radius, by docs/records.md alone.
 
+`python -m jaxcert.audit RECORD...` or, without jaxcert, `python3 audit.py RECORD...`.
 Exit status: 0, every claim follows from its evidence; 1, something claims more, contradicts
 itself or is missing; 2, not judged.
 """
@@ -384,9 +384,9 @@ def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], lis
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser("audit.py", description=__doc__)
     parser.add_argument("records", nargs="+", metavar="RECORD", help="file, or workdir")
-    parser.add_argument("--exact", action="store_true", help="no tolerance")
+    parser.add_argument("--exact", action="store_true", help="allow no tolerance")
     given, found = parser.parse_args(argv), set()
     for path in given.records:
         status, faults, unseen = audit(path, exact=given.exact)

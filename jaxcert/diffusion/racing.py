@@ -76,8 +76,13 @@ def race(
     """
     fixed = classifiers.anchors(denoise, classifier, x)
     alive = None if start is None else start(fixed)
-    how = dict(order=order, rule=rule, block=block, alive=alive)
-    end = eliminate(denoise, classifier, fixed, noise, **how)
+    end = eliminate(
+        *(denoise, classifier, fixed, noise),
+        order=order,
+        rule=rule,
+        block=block,
+        alive=alive,
+    )
     label = best(end.losses.sum(0), end.alive)
     return label, end.evaluations + classifier.overhead
 
