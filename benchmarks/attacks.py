@@ -91,13 +91,13 @@ _BRO = {"model.conv": "bro", "model.activation": "maxmin"}
 
 NETWORKS = {
     ("LOT", "digits"): ("lot/digits", _DIGITS),
+    ("l_inf-dist", "digits"): ("linf_dist/digits", _DIGITS_LINF),
+    ("SortNet", "digits"): ("sortnet/digits", _DIGITS_LINF),
+    ("hybrid", "digits"): ("linf_dist/digits:hybrid", {**_DIGITS_LINF, **_TANH}),
     ("LiResNet", "digits"): ("liresnet/digits", {**_DIGITS, "data.epochs": 20}),
     ("LiResNet++", "digits"): ("liresnet_pp/digits", {**_DIGITS, "data.epochs": 20}),
     ("BRONet", "digits"): ("bronet/digits", {**_DIGITS, "data.epochs": 20}),
     ("BRO LipConvnet", "digits"): ("lot/digits", {**_DIGITS, **_BRO}),
-    ("l_inf-dist", "digits"): ("linf_dist/digits", _DIGITS_LINF),
-    ("SortNet", "digits"): ("sortnet/digits", _DIGITS_LINF),
-    ("hybrid", "digits"): ("linf_dist/digits:hybrid", {**_DIGITS_LINF, **_TANH}),
     ("l_inf-dist", "mnist"): ("linf_dist/mnist:laptop", _MNIST_LINF),
     ("SortNet", "mnist"): ("sortnet/mnist:laptop", _MNIST_LINF),
     ("hybrid", "mnist"): (
