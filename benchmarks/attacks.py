@@ -15,6 +15,7 @@ keeps the networks. MNIST is read from $JAXCERT_DATA.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -71,18 +72,13 @@ _CONVOLUTIONS = {
     "model.width": 8,
     "model.dense": 32,
 }
-_DISTANCES = {
-    "data.epochs": 12,
-    "method.p_start": 1.0,
-    "method.p_end": 11.0,
-    "model.width": 96,
-    "certify.name": "lipschitz",
-}
-_DIGITS_LINF = {**_DIGITS, **_DISTANCES}
+_DISTANCES = {"model.width": 96, "certify.name": "lipschitz"}
+_DIGITS_LINF = {**_ONE, **_DISTANCES}
 _MNIST_LINF = {
     **_MNIST,
     **_DISTANCES,
     "data.epochs": 6,
+    "method.p_start": 1.0,
     "method.p_end": 5.0,
     "model.depth": 3,
 }
@@ -93,7 +89,7 @@ NETWORKS = {
     ("LOT", "digits"): ("lot/digits", _DIGITS),
     ("l_inf-dist", "digits"): ("linf_dist/digits", _DIGITS_LINF),
     ("SortNet", "digits"): ("sortnet/digits", _DIGITS_LINF),
-    ("hybrid", "digits"): ("linf_dist/digits:hybrid", {**_DIGITS_LINF, **_TANH}),
+    ("hybrid", "digits"): ("linf_dist/digits:hybrid", _DIGITS_LINF),
     ("LiResNet", "digits"): ("liresnet/digits", {**_DIGITS, "data.epochs": 20}),
     ("LiResNet++", "digits"): ("liresnet_pp/digits", {**_DIGITS, "data.epochs": 20}),
     ("BRONet", "digits"): ("bronet/digits", {**_DIGITS, "data.epochs": 20}),
@@ -248,15 +244,17 @@ def main(argv: list[str] | None = None) -> int:
     turns = range(max(map(len, CELLS.values())))
     cells = [(key, *CELLS[key[1]][turn]) for turn in turns for key in wanted]
     for done, ((family, dataset), name, dtype) in enumerate(cells, 1):
-        entry = entry_of(result, family, dataset)
+        made = made_by(*wanted[family, dataset])
+        entry = entry_of(result, family, dataset, made)
         if any((a["attack"], a["dtype"]) == (name, dtype) for a in entry["attacks"]):
             continue
         began = time.process_time()
         config = config_of(*wanted[family, dataset])
-        folder = f"{family}_{dataset}".replace("+", "p").replace(" ", "_")
-        trained(config, options.folder / folder)
-        entry |= facts(options.folder / folder)
-        found = attacked(config, options.folder / folder, name, dtype)
+        mark = hashlib.sha256(made.encode()).hexdigest()[:6]
+        folder = options.folder / f"{family}_{dataset}_{mark}".replace(" ", "_")
+        trained(config, folder)
+        entry |= facts(folder)
+        found = attacked(config, folder, name, dtype)
         eps = 3 * entry["median_radius"]
         found["control"] = plain(dataset).lost(entry["norm"], name, dtype, eps)
         found["cpu_seconds"] = time.process_time() - began
@@ -284,12 +282,23 @@ def opened(out: Path) -> dict[str, Any]:
     return dict(format=FORMAT, **{k: head[k] for k in kept}, versions=versions, rows=[])
 
 
-def entry_of(result: dict[str, Any], family: str, dataset: str) -> dict[str, Any]:
-    """Return the entry of a network in the result, a new one if there is none."""
-    for entry in result["rows"]:
+def made_by(row: str, changes: dict[str, Any]) -> str:
+    """Return of what a network is made, as a line."""
+    return " ".join([row, *(f"{key}={value}" for key, value in changes.items())])
+
+
+def entry_of(
+    result: dict[str, Any], family: str, dataset: str, made: str
+) -> dict[str, Any]:
+    """Return the entry of a network in the result, a new one if there is none or that was made
+    otherwise."""
+    for place, entry in enumerate(result["rows"]):
         if (entry["family"], entry["dataset"]) == (family, dataset):
-            return entry
-    result["rows"].append(dict(family=family, dataset=dataset, attacks=[]))
+            if entry["made"] == made:
+                return entry
+            result["rows"].pop(place)
+            break
+    result["rows"].append(dict(family=family, dataset=dataset, made=made, attacks=[]))
     return result["rows"][-1]
 
 

@@ -75,8 +75,9 @@ def pretended(monkeypatch, tmp_path):
     calls, broken = [], {}
 
     def attacked(config, workdir, name, dtype):
-        calls.append((workdir.name, name))
-        lost = broken.get((workdir.name, name), 0)
+        network = workdir.name.rpartition("_")[0]
+        calls.append((network, name))
+        lost = broken.get((network, name), 0)
         return dict(attack=name, dtype=dtype, pairs=10, broken=lost, closest=1.5)
 
     def plain(data, folder):
@@ -98,7 +99,9 @@ def pretended(monkeypatch, tmp_path):
     return SimpleNamespace(main=main, calls=calls, broken=broken)
 
 
-def test_it_continues_and_takes_all_networks_by_one_attack_first(pretended):
+def test_it_continues_and_takes_all_networks_by_one_attack_first(
+    pretended, monkeypatch
+):
     status, result = pretended.main("--only", "sortnet")
     assert status == 0 and [row["dataset"] for row in result["rows"]] == [
         "digits",
@@ -111,6 +114,12 @@ def test_it_continues_and_takes_all_networks_by_one_attack_first(pretended):
     assert before == sum(map(len, attacks.CELLS.values()))
     assert pretended.main("--only", "sortnet") == (0, result)
     assert len(pretended.calls) == before, "nothing is done twice"
+    row, changes = attacks.NETWORKS["SortNet", "mnist"]
+    other = {("SortNet", "mnist"): (row, {**changes, "data.epochs": 7})}
+    monkeypatch.setattr(attacks, "NETWORKS", {**attacks.NETWORKS, **other})
+    _, again = pretended.main("--only", "sortnet")
+    assert {folder for folder, _ in pretended.calls[before:]} == {"SortNet_mnist"}
+    assert " data.epochs=7 " in again["rows"][1]["made"]
 
 
 def test_a_broken_pair_is_an_error_and_stands_in_the_table(pretended):
