@@ -55,6 +55,5 @@ def clock(seconds: float) -> str:
     """Return seconds as a clock shows them: 3725 -> 1:02:05."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-    )
+    start = f"{hours}:{minutes:02d}" if hours else str(minutes)
+    return f"{start}:{seconds:02d}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,36 +20,7 @@ from jaxcert.certificate import certifies, share_is_known, tried
 
 NORMS = {"l2": "ℓ₂", "linf": "ℓ∞", "l1": "ℓ₁"}
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6570; --page: #fff;
-  --line: #d9dee3; --tint: #f5f7f9; --good: #0a7d55; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae;
-  --page: #14171a; --line: #343a41; --tint: #1c2126; --good: #4cc38a; --bad: #ff8f85; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.1rem 4rem; max-width: 50rem; color: var(--ink);
-  background: var(--page); font: 1rem/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.65rem; line-height: 1.2; margin: 0 0 .8rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.12rem; margin: 2.4rem 0 .6rem; }
-p { margin: .6rem 0; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
-.lead { font-size: 1.1rem; }
-.check { border-left: .25rem solid var(--soft); background: var(--tint);
-  padding: .5rem .8rem; margin: 1rem 0; }
-.check.good { border-color: var(--good); } .check.bad { color: inherit; border-color: var(--bad); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .32rem .9rem .32rem 0; border-bottom: 1px solid var(--line);
-  text-align: right; vertical-align: top; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-thead th { color: var(--soft); font-weight: 600; font-size: .9rem; vertical-align: bottom; }
-tbody th { font-weight: 400; }
-td small { color: var(--soft); } .bad { color: var(--bad); }
-.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere;
-  min-width: 8rem; }
-.facts tbody th { color: var(--soft); white-space: normal; max-width: 13rem; }
-figure { margin: 1.4rem 0 0; } figure svg { display: block; width: 100%; height: auto; }
-details { margin: .6rem 0; } pre { overflow-x: auto; font-size: .85rem; }
-summary { cursor: pointer; }
-"""
+_STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
 
 
 def page(entries: Sequence[Entry]) -> str:
@@ -108,7 +80,7 @@ def document(title: str, parts: Sequence[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )

@@ -79,8 +79,6 @@ def entries(
     """
     names = _names(paths)
     certificates = [_load(path) for path in paths]
-    for path, c in zip(paths, certificates, strict=True):
-        _check_data(path, c)
     given = dict(sigma=sigma, alpha=alpha, n=n)
     for key, value in given.items():
         if isinstance(value, Mapping):
@@ -197,6 +195,7 @@ def _load(path: str | Path) -> Certificates:
         raise InputError(
             f"{path} holds attacks, not certificates: `jaxcert.attack` prints them."
         )
+    _check_data(path, c)
     return c
 
 

@@ -69,14 +69,8 @@ def check(config: ConfigDict, path: str | Path) -> None:
     known = base()
     known.model = known.method = dict(name="")  # all that every one of them has
     _compare(config, known, path)
-    _compare(
-        config.eval.certify,
-        config.certify,
-        path,
-        "eval.certify.",
-        partly=True,
-        own=True,
-    )
+    how = dict(partly=True, own=True)
+    _compare(config.eval.certify, config.certify, path, "eval.certify.", **how)
     _compare(config.tiny, config, path, "tiny.", partly=True)
     seeds = {"seed": config.seed, "certify.seed": config.certify.seed}
     seeds["eval.certify.seed"] = config.eval.certify.get("seed", 0)

@@ -197,14 +197,12 @@ def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
     """Open both splits of the user's own data, which share the classes: the largest
     label of either, + 1."""
     if not path.is_dir():
-        raise InputError(
-            f"{kind}:{path} is no folder: give one with "
-            + {
-                "npz": "train.npz and test.npz.",
-                "npy": "train_image.npy, train_label.npy and those of test.",
-                "folder": "train/<class>/ and test/<class>/.",
-            }[kind]
-        )
+        wanted = {
+            "npz": "train.npz and test.npz.",
+            "npy": "train_image.npy, train_label.npy and those of test.",
+            "folder": "train/<class>/ and test/<class>/.",
+        }
+        raise InputError(f"{kind}:{path} is no folder: give one with {wanted[kind]}")
     if kind == "folder":
         image, label = pictures.read_folder(path, split)
         return image, label, len(pictures.classes(path))
