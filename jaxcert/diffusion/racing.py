@@ -27,6 +27,7 @@ to the front and evaluated in full blocks, as many as there are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -76,13 +77,8 @@ def race(
     """
     fixed = classifiers.anchors(denoise, classifier, x)
     alive = None if start is None else start(fixed)
-    end = eliminate(
-        *(denoise, classifier, fixed, noise),
-        order=order,
-        rule=rule,
-        block=block,
-        alive=alive,
-    )
+    eliminated = partial(eliminate, denoise, classifier, fixed, noise)
+    end = eliminated(order=order, rule=rule, block=block, alive=alive)
     label = best(end.losses.sum(0), end.alive)
     return label, end.evaluations + classifier.overhead
 
