@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refusals import names
 
 from jaxcert import records
 from jaxcert.certificate import Certificates
@@ -60,5 +61,5 @@ def test_with_pandas_itself():
 
 def test_without_pandas_a_sentence_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(InputError, match="pip install pandas"):
+    with pytest.raises(InputError, match=names("records.to_frame", "pandas", "pip")):
         records.to_frame(C)

@@ -64,5 +64,5 @@ def test_what_reads_an_area_must_name_it(tmp_path):
         str(file),
     ]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ran.stdout.count("name it in pytest.mark.golden") >= 2, ran.stdout
+    assert ran.stdout.count("pytest.mark.golden") >= 2, ran.stdout
     assert "2 errors" in ran.stdout, ran.stdout

@@ -103,7 +103,8 @@ def test_exactly_the_choices_pass(value):
             one_of(CHOICES, form=value)
         said = str(caught.value)
         shown = repr(value) if isinstance(value, str) else value
-        assert said == f"form must be one of kl, mse, '', None, 3, not {shown}."
+        assert said.startswith("form ") and "kl, mse, '', None, 3" in said
+        assert said.endswith(f" {shown}.")
 
 
 @pytest.mark.parametrize("value", [["kl"], {}, np.array("kl"), math.nan])

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from command_line import CONFIG, ROOT, end
-from refusals import names
+from refusals import names, tells
 
 from jaxcert import convert, import_torch, study, train
 from jaxcert.errors import InputError
@@ -69,5 +69,5 @@ def test_commands_refuse_a_folder_that_is_being_written(tmp_path, capsys, comman
     folder = tmp_path / "run"
     with only_writer(folder, option="--out"):
         status, said = end(capsys, command, *arguments, folder)
-    assert status == 2 and f"another process is writing into {folder}" in said
+    assert status == 2 and tells(said, "process", folder, arguments[-1])
     assert [p.name for p in folder.iterdir()] == [".lock"]

@@ -8,7 +8,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from refusals import names
+from refusals import names, tells
 from scipy import stats
 
 from jaxcert import config as configs
@@ -241,7 +241,7 @@ def test_a_radius_above_its_evidence_ends_it_before(smoothing, tmp_path, capsys)
 
     path = changed(smoothing, tmp_path / "x.jsonl", raised)
     assert again(smoothing, path) != 0
-    assert "exceed their evidence" in capsys.readouterr().err
+    assert tells(capsys.readouterr().err, "1 radii", path, "--out")
 
 
 def header_of(key, value, section=None):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import names
+from refusals import names, tells
 
 from jaxcert import merge, records
 from jaxcert.errors import InputError, exit_cleanly
@@ -516,7 +516,7 @@ class TestFullDisk:
         assert path.read_bytes() == before
         assert writer.done == {1}
         said = capsys.readouterr().err
-        assert "disk is full" in said and str(path) in said and "Traceback" not in said
+        assert tells(said, "disk", path) and "Traceback" not in said
 
     def test_kernel_limit_leaves_complete_lines(self, tmp_path):
         path = tmp_path / "c.jsonl"
@@ -630,7 +630,7 @@ class TestRefused:
             (b"\xff\xfe\x00", names("c.jsonl", "text")),
             (b'{"format": "other"}\n', names("line 1", "header")),
             (b'{"a":' * 100_000 + b"\n", names("line 1", "header")),
-            (b"hello\n", names("c.jsonl", "idx, label, predict")),
+            (b"hello\n", names("c.jsonl", "idx", "label", "predict")),
             (b"idx\tlabel\tpredict\tradius\tcorrect\ttime\n", names("c.jsonl", "rows")),
         ],
         ids=lambda x: x[:20],
@@ -743,33 +743,36 @@ class TestMerge:
     @pytest.mark.parametrize(
         "change, said",
         [
-            (dict(sigma=0.5), "sigma 0.5, .*0.jsonl has 0.25"),
-            (dict(checkpoint="other"), "checkpoint"),
-            (dict(seed=3), "seed"),
-            (dict(pairwise_bound=2.0), "pairwise_bound"),
-            (dict(format="jaxcert-certificates-1"), "format"),
+            (dict(sigma=0.5), ["sigma", 0.5, 0.25]),
+            (dict(checkpoint="other"), ["checkpoint", '"other"']),
+            (dict(seed=3), ["seed", 3]),
+            (dict(pairwise_bound=2.0), ["pairwise_bound", 2.0]),
+            (
+                dict(format="jaxcert-certificates-1"),
+                ["format", "jaxcert-certificates-1"],
+            ),
         ],
     )
     def test_parts_of_different_requests_are_refused(self, tmp_path, change, said):
         found = list(self.parts(tmp_path, [0], [1], part1=change))
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=names(found[1], *said)):
             records.merge(found, tmp_path / "all.jsonl")
         assert not (tmp_path / "all.jsonl").exists()
 
     def test_an_image_in_two_parts_is_refused(self, tmp_path):
         found = list(self.parts(tmp_path, [0, 1], [2], [1, 5]))
-        with pytest.raises(InputError, match="image 1 is in .*0.jsonl and .*2.jsonl"):
+        with pytest.raises(InputError, match=names("image 1", found[0], found[2])):
             records.merge(found, tmp_path / "all.jsonl")
-        with pytest.raises(InputError, match="one part"):
+        with pytest.raises(InputError, match=names("one part")):
             records.merge([found[0], found[0]], tmp_path / "all.jsonl")
-        with pytest.raises(InputError, match="there is no record file"):
+        with pytest.raises(InputError, match=names(tmp_path / "none")):
             records.merge([found[0], tmp_path / "none"], tmp_path / "all.jsonl")
         assert not (tmp_path / "all.jsonl").exists()
 
     def test_a_file_that_is_there_is_kept(self, tmp_path):
         first, second = self.parts(tmp_path, [0], [1])
         before = first.read_text()
-        with pytest.raises(InputError, match="there already"):
+        with pytest.raises(InputError, match=names(first, "--out")):
             records.merge([first, second], first)
         assert first.read_text() == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import time
@@ -134,22 +135,22 @@ def test_training_steps_multiply_as_the_shipped_configs_do():
 def test_an_unknown_cell_is_refused_by_name(capsys):
     with pytest.raises(SystemExit):
         run.main(["--out", "x.json", "--cells", "nothing"])
-    assert "no cell is called 'nothing'" in capsys.readouterr().err
+    assert re.search("'nothing'.* micro\\b", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["--budget", "nan"], "--budget must be 0 to 604800 seconds"),
-        (["--budget", "inf"], "--budget must be 0 to 604800 seconds"),
-        (["--out", f"{__file__}/x.json"], "cannot be written (File exists)"),
+        (["--budget", "nan"], r"--budget .*\b604800\b.*\bnan\b"),
+        (["--budget", "inf"], r"--budget .*\b604800\b.*\binf\b"),
+        (["--out", f"{__file__}/x.json"], rf"{__file__}/x\.json .*File exists.*--out"),
     ],
 )
 def test_a_budget_or_a_file_that_cannot_be_is_refused(words, said, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         run.main(["--out", str(tmp_path / "x.json"), *words])
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_a_wrong_output_is_an_error_above_tolerance(tmp_path):
@@ -176,7 +177,7 @@ def test_a_run_is_void_when_the_same_version_differs_or_the_machine_is_loaded():
     assert run.void(result(1.02, 2.5)) == ""
     assert "twice gave 1.040" in run.void(result(1.04, 2.5))
     assert "load average 3.5" in run.void(result(1.0, 3.5))
-    assert "not timed twice" in run.void({**result(1.0, 2.5), "rows": []})
+    assert "timed" in run.void({**result(1.0, 2.5), "rows": []})
 
 
 def test_the_ratio_is_the_median_over_rounds_of_the_same_round():

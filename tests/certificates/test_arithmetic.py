@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from refusals import names
+from refusals import names, tells
 
 from jaxcert.certificates import _arithmetic
 from jaxcert.errors import InputError
@@ -44,18 +44,19 @@ def test_programs_here_are_exact():
 @pytest.mark.parametrize(
     "flags, words",
     [
-        ("--xla_cpu_enable_fast_math=true", "isfinite and the order of sums"),
+        ("--xla_cpu_enable_fast_math=true", ["isfinite", "sums"]),
         (
             "--xla_cpu_enable_fast_math=true --xla_cpu_fast_math_honor_nans=false "
             "--xla_cpu_fast_math_honor_infs=false",
-            "isfinite and the order of sums",
+            ["isfinite", "sums"],
         ),
     ],
     ids=["fast", "neither NaN nor infinity"],
 )
 def test_fast_math_is_refused(flags, words):
     said = run(XLA_FLAGS=flags)
-    assert f"InputError: compiled programs here get {words} wrong in float32" in said
+    assert "InputError" in said
+    assert tells(said, *words, "float32", "--xla_cpu_enable_fast_math")
 
 
 @pytest.mark.parametrize("precision", ["F32_F32_F32", "BF16_BF16_F32"])

@@ -145,7 +145,7 @@ def test_shards_are_continued_refused_or_found_damaged(ends, tmp_path):
     shard = next(folder.glob("shard*"))
     shard.write_bytes(shard.read_bytes()[:100])
     status, said = _train_on(ends, tmp_path, f"--config.data.generated={folder}")
-    assert status == 2 and "cut off or damaged: delete it and run" in said
+    assert status == 2 and tells(said, shard, "cut off")
 
 
 COLOURS = (

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
-from refusals import names
+from refusals import names, tells
 
 from jaxcert import config as configs
 from jaxcert import image_generation
@@ -124,7 +124,9 @@ def test_mean_and_std_of_a_row_are_those_of_a_data_set_or_none(loaded):
         if known:
             config = ConfigDict(config.to_dict() | {"data": {"name": "folder:mine"}})
             said = normalisation.of_another(config)
-            assert said.startswith("folder:mine is normalised by the mean ")
+            assert tells(
+                said, "folder:mine", config.model["mean"], "--config.model.mean"
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)

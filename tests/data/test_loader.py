@@ -7,7 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from refusals import names
+from refusals import names, tells
 
 from jaxcert.data import loader, mixture
 from jaxcert.data.sources import Source
@@ -193,4 +193,4 @@ def test_eight_devices_and_one_see_the_same_batches():
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert "data.batch is 12, which 8 devices do not divide" in done.stdout
+    assert tells(done.stdout, "data.batch", 12, "8 devices")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -248,10 +249,7 @@ def test_more_epochs_of_a_falling_rate_say_what_changes(tmp_path, capsys):
         loop.train(config, tmp_path)
     loop.train(small(data__epochs=2), tmp_path)
     said = capsys.readouterr().err
-    assert (
-        "the learning rate goes on from 0.05 instead of 0, other than in a run of"
-        in said
-    )
+    assert re.search(r"\blearning rate\b.*\b0\.05\b.*\b0\b", said)
     assert [x["lr"] for x in lines(tmp_path) if "loss" in x][2:] == pytest.approx(
         [0.05, 0.1 * 0.5 * (1 + np.cos(0.75 * np.pi))], rel=1e-5
     )
@@ -275,7 +273,7 @@ def test_a_loss_below_zero_is_explained_once(tmp_path, capsys):
         log.write((done, Totals(np.int32(2), np.int32(NEVER), sums)))
     assert [x["loss"] for x in lines(tmp_path)] == [0.5, -0.5, -1.5]
     said = capsys.readouterr().err
-    assert said.count("the method lot subtracts a reward") == 1
+    assert len(re.findall(r"\bloss below 0\b.*\blot\b", said)) == 1
 
 
 def test_record_in_the_way_is_refused_before_a_step(tmp_path):
