@@ -18,10 +18,10 @@ FAULTS = {
     "device": (
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
         1,
-        "not enough memory",
+        "memory",
     ),
-    "depth": (RecursionError("x"), 2, "nested too deeply"),
-    "size": (OverflowError("int too large"), 2, "too large (int too large)"),
+    "depth": (RecursionError("x"), 2, "nested"),
+    "size": (OverflowError("int too large"), 2, "(int too large)"),
     "reading": (
         PermissionError(errno.EACCES, "Permission denied", "x"),
         1,

@@ -368,23 +368,23 @@ def test_number_for_all_is_for_those_that_do_not_say(tmp_path):
 
 
 WRONG = {
-    "word": ("--sigma=x", "--sigma has 'x': give one number"),
-    "half": ("--sigma=t=", "--sigma has 't='"),
-    "both": ("--sigma=0.5,t=0.5", "a number for all tables and others by name"),
-    "twice": ("--sigma=t=0.5,t=0.25", "--sigma has two numbers for t: leave one"),
-    "two": ("--sigma=0.5,0.25", "--sigma has two numbers for all tables"),
-    "underscore": ("--sigma=0_5", "--sigma has '0_5'"),
-    "negative": ("--sigma=-1", "--sigma -1 is no noise in pixels"),
-    "probability": ("--alpha=1", "--alpha 1 is no probability"),
-    "whole": ("--n=1.5", "--n 1.5 is no samples per image"),
-    "unknown": ("--sigma=u=0.5", "--sigma names 'u', and the records are run, t"),
-    "own sigma": ("--sigma=run=0.5", "states its own sigma: leave run out of --sigma"),
-    "own n": ("--n=t=1000", "states its own n"),
+    "word": ("--sigma=x", names("--sigma", "'x'", "NAME=NUMBER")),
+    "half": ("--sigma=t=", names("--sigma", "'t='", "NAME=NUMBER")),
+    "both": ("--sigma=0.5,t=0.5", names("--sigma", "all", "name")),
+    "twice": ("--sigma=t=0.5,t=0.25", names("--sigma", "two", "t")),
+    "two": ("--sigma=0.5,0.25", names("--sigma", "two", "all")),
+    "underscore": ("--sigma=0_5", names("--sigma", "'0_5'", "NAME=NUMBER")),
+    "negative": ("--sigma=-1", names("--sigma", -1)),
+    "probability": ("--alpha=1", names("--alpha", 1)),
+    "whole": ("--n=1.5", names("--n", 1.5)),
+    "unknown": ("--sigma=u=0.5", names("--sigma", "'u'", "run, t")),
+    "own sigma": ("--sigma=run=0.5", names("own sigma", "run", "--sigma")),
+    "own n": ("--n=t=1000", names("own n", "t", "--n")),
     "too small": (
         "--sigma=0.25 --alpha=0.001",
-        "radius 1.23163, and sigma 0.25, .* reach",
+        names("radius", 1.23163, "sigma", 0.25, "--sigma"),
     ),
-    "no baseline": ("--baseline=u", "--baseline names 'u', and the records are"),
+    "no baseline": ("--baseline=u", names("--baseline", "'u'", "run, t")),
 }
 
 

@@ -73,16 +73,19 @@ def _train_on(ends, tmp_path, *more):
 
 
 FILES = {
-    "other arrays": (lambda p: np.savez(p, x=IMAGE), "no array `image` but x"),
+    "other arrays": (
+        lambda p: np.savez(p, x=IMAGE),
+        names("train.npz", "`image`", "x"),
+    ),
     "compressed": (
         lambda p: np.savez_compressed(p, image=IMAGE, label=LABEL),
-        "compressed and cannot be mapped: (save it again by|unpack it once by)",
+        "train.npz .*compressed.* (np.savez |jaxcert.convert )",
     ),
-    "cut off": (lambda p: p.write_bytes(npz()[:500]), "cut off: copy it again"),
-    "no zip": (lambda p: p.write_bytes(b"no"), "no npz file"),
+    "cut off": (lambda p: p.write_bytes(npz()[:500]), names("train.npz", "cut off")),
+    "no zip": (lambda p: p.write_bytes(b"no"), names("train.npz", "npz file")),
 }
 GENERATED = {
-    "empty": (dict(image=IMAGE[:0], label=LABEL[:0]), "has no images"),
+    "empty": (dict(image=IMAGE[:0], label=LABEL[:0]), names("g.npz", "no images")),
     "floats": (dict(image=IMAGE / 255), names("float", "uint8")),
     "other size": (dict(image=IMAGE[:, :4]), names("uint8 4x8x1", "uint8 8x8x1")),
     "more classes": (dict(label=LABEL + 5), names("15 classes", 10)),
@@ -108,7 +111,7 @@ def test_npz_that_cannot_be_read_is_refused(ends, tmp_path, write, words):
         assert_words(words, said)
     out = tmp_path / "shards"
     status, said = ends(convert, "--generated", tmp_path / "train.npz", "--out", out)
-    if "unpack it once" in words:  # which this does
+    if "jaxcert.convert" in words:  # which this does
         assert status == 0
         return
     assert status == 2

@@ -122,13 +122,13 @@ REFUSED = {  # file, change of the image shape, change of the arrays, words
         GREY,
         lambda side, _, c: (4 * side, 4 * side, c),
         dict,
-        "is of a network for images of {side}x{side}: set model.image_shape, which has ",
+        r" {side}x{side}: .*\bmodel\.image_shape\b",
     ),
     "other channels": (
         GREY,
         lambda side, _, c: (side, side, c + 2),
         dict,
-        r"enc.{side}x{side}_conv.weight has shape .* set model.image_shape, which is \(",
+        r"\benc\.{side}x{side}_conv\.weight .*\bmodel\.image_shape\b.*\(",
     ),
     "attention of which there is but one tensor": (
         ADM,
@@ -143,7 +143,7 @@ REFUSED = {  # file, change of the image shape, change of the arrays, words
             n: np.ones((1, 1, 4, 4), np.float32) if "filter" in n else w
             for n, w in a.items()
         },
-        r"resample_filter has shape \(1, 1, 4, 4\), this network \(1, 1, 2, 2\)",
+        r"resample_filter .*\(1, 1, 4, 4\).*\(1, 1, 2, 2\)",
     ),
     "nothing": (
         GREY,

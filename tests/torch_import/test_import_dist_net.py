@@ -140,7 +140,7 @@ REFUSED = {
     "a layer missing": (changed("fc_dist.1.weight"), r"fc_dist.1.weight"),
     "no running mean": (
         changed("fc_dist.0.mean_shift.running_mean"),
-        "lacks fc_dist.0.mean_shift.running_mean: export all tensors",
+        names("lacks", "fc_dist.0.mean_shift.running_mean"),
     ),
     "no bias": (changed("fc_dist.2.bias"), "lacks fc_dist.2.bias"),
     "half a head": (
@@ -148,29 +148,32 @@ REFUSED = {
         "lacks fc_linear.0.weight",
     ),
     "no end of a head": (changed("fc_final.bias", hidden=5), "lacks fc_final.bias"),
-    "unknown": (changed("fc.weight", np.ones((2, 2))), "has fc.weight, which is no"),
-    "one prefix": (changed("module.x", np.ones(1)), "has x, which is no"),
+    "unknown": (changed("fc.weight", np.ones((2, 2))), names("has", "fc.weight")),
+    "one prefix": (changed("module.x", np.ones(1)), names("has", "x")),
     "convolution": (
         changed("fc_dist.0.weight", np.ones((7, 12, 1, 1), np.float32)),
-        r"fc_dist.0.weight has shape \(7, 12, 1, 1\) where an MLP .* has 2 axes",
+        names("fc_dist.0.weight", "(7, 12, 1, 1)", "2 axes"),
     ),
     "images": (
         changed("fc_dist.0.weight", np.ones((7, 27), np.float32)),
-        r"fc_dist.0.weight has shape \(7, 27\), .*\(7, 12\): set model.image_shape",
+        names("fc_dist.0.weight", "(7, 27)", "(7, 12)", "model.image_shape"),
     ),
     "width": (
         changed("fc_dist.1.weight", np.ones((6, 7), np.float32)),
-        r"fc_dist.1.weight has shape \(6, 7\), this network \(7, 7\), another width: give",
+        names("fc_dist.1.weight", "(6, 7)", "(7, 7)", "width"),
     ),
     "scalar": (
         changed("scalar", np.ones(3, np.float32)),
-        r"scalar has shape \(3,\), this network \(1,\)",
+        names("scalar", "(3,)", "(1,)"),
     ),
-    "nan": (filled(np.nan), "fc_dist.1.weight has a value that is no finite float32"),
-    "infinite": (filled(-np.inf), "fc_dist.1.weight has a value that is no finite"),
-    "too large": (filled(1e300, np.float64), "fc_dist.1.weight has a value that is no"),
-    "half": (filled(0, np.float16), "fc_dist.1.weight has values of type float16"),
-    "whole": (filled(0, np.int64), "fc_dist.1.weight has values of type int64"),
+    "nan": (filled(np.nan), names("fc_dist.1.weight", "finite float32")),
+    "infinite": (filled(-np.inf), names("fc_dist.1.weight", "finite float32")),
+    "too large": (
+        filled(1e300, np.float64),
+        names("fc_dist.1.weight", "finite float32"),
+    ),
+    "half": (filled(0, np.float16), names("fc_dist.1.weight", "float16")),
+    "whole": (filled(0, np.int64), names("fc_dist.1.weight", "int64")),
 }
 
 
@@ -306,14 +309,18 @@ def test_imported_workdir_is_certified(ends, tmp_path, row, settings, name):
 
 
 MISMATCH = {
-    "depth": ("", {"layers": 5}, "of model.depth=5 where the config has 6: give"),
-    "width": ("", {"width": 15}, "of model.width=15 where the config has 16"),
-    "classes": ("", {"classes": 9}, "of model.num_classes=9 .* has 10"),
-    "scalar": ("", {"scalar": False}, "of model.learn_scale=False .* has True"),
+    "depth": ("", {"layers": 5}, names("model.npz", "model.depth=5", 6)),
+    "width": ("", {"width": 15}, names("model.npz", "model.width=15", 16)),
+    "classes": ("", {"classes": 9}, names("model.npz", "model.num_classes=9", 10)),
+    "scalar": (
+        "",
+        {"scalar": False},
+        names("model.npz", "model.learn_scale=False", True),
+    ),
     "head": (
         "",
         {"hidden": 8, "layers": 5},
-        "of model.depth=7, model.hidden=8 where the config has 6, 0",
+        names("model.npz", "model.depth=7", "model.hidden=8", 6, 0),
     ),
 }
 

@@ -163,42 +163,42 @@ REFUSED = {
             n: -a if n == "1.layer2.0.bn2.running_var" else a
             for n, a in tiny_resnet().items()
         },
-        "layer2.0.bn2.running_var has a value below 0",
+        names("layer2.0.bn2.running_var", 0, "variance"),
     ),
     "one channel": (
         partial(network_of, model="resnet", image_shape=(8, 8, 1)),
         tiny_resnet,
-        "conv1.weight has shape .* set model.image_shape, which is .8, 8, 1.",
+        names("conv1.weight", "model.image_shape", "(8, 8, 1)"),
     ),
     "another size": (
         partial(network_of, model="lenet"),
         tiny_lenet,
-        "fc1.weight has shape .* set model.image_shape, which is .28, 28, 1.",
+        names("fc1.weight", "model.image_shape", "(28, 28, 1)"),
     ),
     "bottleneck blocks": (
         partial(network_of, model="resnet50"),
         tiny_resnet,
-        "lacks layer1.0.conv3.weight: export all tensors of an ImageNet ResNet",
+        names("lacks", "layer1.0.conv3.weight", "ImageNet ResNet"),
     ),
     "other settings": (
         partial(network_of, model="resnet", depth=20, width=2),
         tiny_resnet,
-        "the state dict holds a network of model.depth=14 where the config has 20",
+        names("model.depth=14", 20),
     ),
     "unknown settings": (
         partial(network_of, model="resnet", dept=14),
         tiny_resnet,
-        "model resnet has no key 'dept' but",
+        names("resnet", "'dept'", "depth"),
     ),
     "unknown network": (
         partial(network_of, model="small_cnn"),
         tiny_resnet,
-        "only networks of bronet, .* resnet, resnet50 are imported",
+        names("model.name", "'small_cnn'", "bronet", "resnet50"),
     ),
     "no arrays": (
         partial(network_of, model="resnet"),
         lambda: {"epoch": 90, "state_dict": {}},
-        "the state dict lacks fc.weight",
+        names("lacks", "fc.weight"),
     ),
 }
 

@@ -332,21 +332,21 @@ DIFFERENT = {
         "lenet",
         "conv1.weight",
         (10, 1, 5, 5),
-        "number of channels or features",
+        "channels",
     ),
-    "kernel": ("resnet", "conv1.weight", (2, 3, 7, 7), "size of the kernel"),
-    "classes": ("resnet", "fc.bias", (9,), "number of classes"),
+    "kernel": ("resnet", "conv1.weight", (2, 3, 7, 7), "kernel"),
+    "classes": ("resnet", "fc.bias", (9,), "classes"),
     "width": ("liresnet", "backbone.0.bias", (5,), "width"),
     "depth": ("liresnet_pp", "conv.bias", (3, 4), "depth"),
-    "all": ("lenet", "conv1.weight", (10, 3, 5, 5), "number of channels or features"),
+    "all": ("lenet", "conv1.weight", (10, 3, 5, 5), "channels"),
 }
 
 
 @pytest.mark.parametrize("name,leaf,shape,words", DIFFERENT.values(), ids=DIFFERENT)
 def test_the_axis_that_differs_is_named(name, leaf, shape, words):
     state, convert, _ = network(name)
-    said = re.escape(f"{leaf} has shape {shape}, this network {state[leaf].shape}, ")
-    with pytest.raises(InputError, match=f"{said}another {words}: give"):
+    said = names(leaf, shape, state[leaf].shape, words)
+    with pytest.raises(InputError, match=said):
         convert(state | {leaf: np.ones(shape, np.float32)})
 
 
@@ -355,7 +355,7 @@ def test_the_side_of_images_is_asked_for_where_the_names_say_it(name):
     state, *_ = network(name)
     side = 4 if name == "lip_convnet" else 8
     settings = dict(mean=(0.0,) * 3, std=1.0) if name == "lip_convnet" else {}
-    wanted = f"for images of {side}x{side}: set model.image_shape, which"
+    wanted = names(f"{side}x{side}", "model.image_shape", 16)
     with pytest.raises(InputError, match=wanted):
         network_of(state, name, image_shape=(16, 16, 3), **settings)
     network_of(state, name, image_shape=(side, side, 3), **settings)
