@@ -95,11 +95,9 @@ def boundary(q: float, looks: tuple, spending: tuple, exact: bool) -> list[int]:
 
 @lru_cache(1 << 14)
 def second_stage(radius, sizes: tuple, level, rho, pilot, k, c) -> int:
-    """Return how many votes a pilot asks for, with k for the class and c for another: the
-    first of the sizes to prove 1 - rho of the radius at the largest if the shares stay."""
-    both = ([k * m // pilot, m - c * m // pilot] for m in sizes)
-    pairs = zip(sizes, both, strict=True)
-    found = [radius(*(bound(False, m, x, level) for x in xs)) for m, xs in pairs]
+    """Return the first size to prove 1 - rho of the largest's radius if shares stay, or 0."""
+    both = ((m, k * m // pilot, m - c * m // pilot) for m in sizes)
+    found = [radius(*(bound(False, m, x, level) for x in xs)) for m, *xs in both]
     enough = [r >= (1 - rho) * found[-1] > 0 for r in found]
     return sizes[enough.index(True)] if any(enough) else 0
 
@@ -141,8 +139,6 @@ def smoothing(head: dict, exact: bool):
     fixed = dict(looks=looks, spending=spending, sizes=sizes, scale=b)
     for key, x in (fixed | dict(mixture=[0.5, 0.5])).items():
         must(np.allclose(asked.get(key, x), x, 1e-15, 0), f"{key} is not {x}")
-    drawn = head["generator"].get("implementation", "threefry2x32")
-    must(drawn == "threefry2x32", f"noise of {drawn} may repeat")
     looks = looks if name in ("radii", "sequence") else (n,)
     pilot = number(asked, "pilot", 1) if name == "two_stage" else 0
     mixed, parts = kind == "mixture", len(looks) if kind == "union" else 1
@@ -159,8 +155,7 @@ def smoothing(head: dict, exact: bool):
         return votes[y], max(each, default=0)
 
     def chosen(row: dict) -> tuple[float, list]:
-        """Return the level of each bound of a row and the groups of other classes that have
-        one, by the votes of the selection; no group where 1 - p is the bound of all."""
+        """Return the level of each bound, and the groups of other classes that have one."""
         y, classes, votes = row["predicted"], len(row["counts"]), row.get("selection")
         if votes is not None or not head["old"]:
             n0 = number(asked, "n0", 1)
@@ -169,8 +164,7 @@ def smoothing(head: dict, exact: bool):
         others = [j for j in range(classes) if j != y]
         groups = [[] for _ in range(buckets)] if buckets else [[j] for j in others]
         for j in sorted(others, key=lambda j: -votes[j]) if buckets else []:
-            filled = [(sum(votes[i] for i in group), len(group)) for group in groups]
-            groups[filled.index(min(filled))].append(j)
+            min(groups, key=lambda x: (sum(votes[i] for i in x), len(x))).append(j)
         part, both = level / (1 + len(groups)), more and classes > 2
         if both and rival == "auto":
             k, c = (x * n // n0 for x in split(votes, n0, y, groups))
@@ -269,9 +263,7 @@ def margin(head: dict, exact: bool):
 def interval(head: dict, exact: bool):
     """Return the check of rows of interval margins (Zhang et al., arXiv:2102.05363)."""
     asked, t, nan = head["procedure"], 0 if exact else TOLERANCE, math.nan
-    head.setdefault(
-        "pairwise_bound", 1.0
-    )  # of a distance net, in no header of format 1
+    head.setdefault("pairwise_bound", 1.0)  # of a distance net in format 1
     margin(head, exact)  # checks the constants and the slack
     tried, slack = asked["radii"], 2 * asked["logit_slack"]
     must(tried == sorted(set(tried)) and max(tried) <= 1, f"radii {tried} were tried")
@@ -281,7 +273,7 @@ def interval(head: dict, exact: bool):
         gap = z[y] - max(z[:y] + z[y + 1 :])
         must(math.inf > gap >= 0, "another class has the largest logit")
         found = [nan if x is None else x for x in row.get("least_margins", [])]
-        if own := row.get("margins"):  # format 1: those of the row's own radius
+        if own := head["old"] and row.get("margins"):  # those of the row's own radius
             found = [min(own[:y] + own[y + 1 :]) if x == r else nan for x in tried]
         of_r = math.inf if r == 0 else found[tried.index(r)]
         must(of_r > slack * (1 - t), f"radius {r!r} has the margin {of_r!r}")
@@ -310,15 +302,19 @@ def opened(head: dict, exact: bool):
     if head.get("format") not in (OLD, FORMAT) or (method, name) not in CHECKS:
         raise NotImplementedError(f"{method}, {name} of {head.get('format')!r}")
     drawn = method in ("smoothing", "diffusion_classifier")
-    must(model.get("image_shape", shape) == shape, f"image_shape {shape}")
-    must(base or model.get("num_classes") in (None, head["num_classes"]), "num_classes")
+    made = dict(implementation="threefry2x32", partitionable=old) | head["generator"]
+    must(not drawn or [*made.values()][:2] == ["threefry2x32", True], f"noise: {made}")
+    base = base if method == "smoothing" else {}
+    fits = (base or model).get("num_classes") in (None, head["num_classes"])
+    fits = fits and (shape or drawn or old) and model.get("image_shape", shape) == shape
+    must(fits, f"images of {shape}, {head['num_classes']} classes")
     number(head, "alpha", 1e-300 * drawn, (1 - 1e-9) * drawn)
     known = "l2" if drawn else NORMS.get(model.get("name"), norm)
     known = {norm, known, head["network"].get("norm", norm)}
     must(method == "smoothing" or known == {norm}, f"norm {norm} is not all of {known}")
     wanted = dict(config.get("certify", {}), dataset=config.get("data", {}).get("name"))
     wanted |= {k: config.get(k) for k in ("model", "precision")}
-    said = dict(noise="gaussian", rival="single", buckets=0) | asked | base
+    said = dict(noise="gaussian", rival="single", buckets=0) | base | asked
     said |= {k: head.get(k) for k in "split seed alpha dataset model precision".split()}
     said |= dict(name=base.get("name", method), procedure=name, norm=norm)
     said["sigma"] = np.float32(head.get("sigma", 0))  # as drawn
@@ -328,16 +324,20 @@ def opened(head: dict, exact: bool):
         wanted["radii"] = radii[: len(asked["radii"])] if drawn else radii
     for k in wanted.keys() & said.keys():
         must(wanted[k] in (None, said[k]), f"{k} {said[k]!r}, not {wanted[k]!r}")
+    told = "alpha sigma norm noise procedure n n0 " * (method == "smoothing")
+    told = (told + "radii name split dataset model precision").split()
+    head["untold"] = [k for k in told if k in said and wanted.get(k) is None]
+    head["untold"] += [k for k in ("num_classes", "image_shape") if k not in model]
     return CHECKS[method, name](head, exact)
-
-
-def once(pairs: list) -> dict:
-    must(len(dict(pairs)) == len(pairs), "a key stands there twice")
-    return dict(pairs)
 
 
 def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], list[str]]:
     """Return (status, faults, what is not seen) of a record, or of one in a workdir."""
+
+    def once(pairs: list) -> dict:
+        must(len(dict(pairs)) == len(pairs), "a key stands there twice")
+        return dict(pairs)
+
     file, seen, faults, asked, head, check = Path(path), {}, [], set(), {}, print
     file = file / "certificates.jsonl" if file.is_dir() else file
     lines = file.read_bytes().splitlines() if file.is_file() else []
@@ -377,7 +377,7 @@ def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], lis
     unseen = ["whether votes, logits, margins, means and norms are the network's"]
     unseen += ["what format 1 lacks, see docs/howto/audit.md"] * head["old"]
     unseen += ["rows that were deleted: a request is not known"] * (None in asked)
-    unseen += ["the config of the run"] * (not head["config"].get("certify"))
+    unseen += ["the config's " + ", ".join(head["untold"])] * bool(head["untold"])
     unseen += ["whether its rival was chosen beforehand"] * ("bounded_again" in head)
     return int(bool(faults)), faults, [f"not seen: {each}" for each in unseen]
 

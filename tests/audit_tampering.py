@@ -200,6 +200,35 @@ def fewer_classes(head, rows):
         one["counts"], one["selection"] = one["counts"][:2], one["selection"][:2]
 
 
+def fewer_logits(*edits):
+    """The best other class of every row is left out, with the radius that follows."""
+
+    def edit(head, rows):
+        head["num_classes"] = 2
+        for one in rows:
+            z, y = one["logits"], one["predicted"]
+            one.update(logits=[z[y], min(z)], predicted=0, label=0)
+            lost = 2.001 * head["procedure"]["logit_slack"]
+            one["radius"] = max((z[y] - min(z) - lost) / head["pairwise_bound"], 0.0)
+        for more in edits:
+            more(head, rows)
+
+    return edit
+
+
+def without_shape(head, rows):
+    for model in head["model"], head["config"]["model"], head["network"]:
+        model.pop("image_shape", None)
+    head["procedure"]["logit_slack"] = 0.0
+
+
+def own_margins(head, rows):
+    """Margins of the row's own radius alone, as format 1 has them."""
+    for one in rows:
+        one.update(radius=many.BOXES[-1], margins=[0.01] * 3)
+        one["logits"] = [float(j == one["predicted"]) for j in range(3)]
+
+
 def copied(**values):
     return lambda head, rows: rows.append(dict(rows[5], **values))
 
@@ -259,6 +288,10 @@ TAMPERING = {
     "noise": ("certify", put("procedure", noise="grid")),
     "noise, in both": ("certify", both(anywhere(noise="laplace"), put(norm="l1"), put("config", "certify", norm="l1"), scaled(2))),
     "generator": ("certify", put(generator=dict(implementation="unsafe_rbg"))),
+    "generator left out": ("certify", drop("generator")),
+    "generator that is not partitionable": ("certify", put("generator", partitionable=False)),
+    "generator of draws": ("bernstein", put("generator", implementation="rbg")),
+    "noise, beside a base that has the config's": ("certify", both(put("procedure", noise="grid"), put(base=dict(name="smoothing", noise="gaussian")))),
     "procedure": ("certify", put("procedure", name="predict")),
     "rival": ("certify", put("procedure", rival="auto")),
     "buckets": ("certify", put("procedure", rival="runner_up", buckets=2)),
@@ -295,11 +328,14 @@ TAMPERING = {
     "norm of a layer, larger": ("lipschitz", layer(lambda ls: ls[0].update(bound=1.01 * ls[0]["bound"]))),
     "norms of layers below 0": ("lipschitz", layer(lambda ls: [x.update(bound=-x["bound"]) for x in ls[:2]])),
     "layer left out": ("lipschitz", layer(lambda ls: ls.remove(max(ls, key=lambda x: abs(x["bound"] - 1))))),
+    "class left out": ("lipschitz", fewer_logits()),
+    "class left out, beside a base": ("lipschitz", fewer_logits(put(base=dict(name="lipschitz")))),
     "layers left out": ("lipschitz", drop("layers")),
     "constant of the last layer": ("lipschitz", times(0.99, "head")),
     "norm of a layer of a distance net": ("interval", layer(lambda ls: ls[0].update(bound=0.5))),
     "slack to 0": ("lipschitz", put("procedure", logit_slack=0.0)),
     "slack of smaller images": ("lipschitz", smaller_images),
+    "slack to 0, shape of images left out": ("lipschitz", without_shape),
     "slack of boxes to 0": ("interval", put("procedure", logit_slack=0.0)),
     "logits below all": ("lipschitz", logits_below_all),
     "equal logits": ("lipschitz", row(logits=[1e15] * 3)),
@@ -309,6 +345,8 @@ TAMPERING = {
     "radius of a box": ("interval", row(radius=0.2, least_margins=[0.1, 0.1, -0.1])),
     "margin that grows with its box": ("interval", growing),
     "margin beyond the logits": ("interval", row(least_margins=[9.0, 9.0, 9.0], radius=0.2)),
+    "margins of format 1 in their place": ("interval", both(own_margins, lambda h, r: [x.pop("least_margins") for x in r])),
+    "margins of format 1 beside them": ("interval", own_margins),
     "margins left out": ("interval", both(lambda h, r: r[0].pop("least_margins"), row(radius=0.2))),
     "draws": ("bernstein", row(n=499)),
     "bound of means": ("bernstein", put("procedure", bound="hoeffding")),

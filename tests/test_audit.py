@@ -107,6 +107,17 @@ def test_exact_mode_has_no_tolerance(kind, tmp_path):
     assert many.lines_at_fault(path, exact=True) == {2}
 
 
+def test_what_a_config_does_not_say_is_named(tmp_path):
+    head, rows = many.fresh("certify")
+    assert not any(
+        "config" in x for x in audit.audit(many.written(tmp_path, head, rows))[2]
+    )
+    del head["config"]["certify"]["sigma"], head["model"]["num_classes"]
+    head["config"]["model"] = head["model"]
+    unseen = audit.audit(many.written(tmp_path, head, rows))[2]
+    assert "not seen: the config's sigma, num_classes" in unseen
+
+
 @pytest.mark.parametrize("title", tampering.TAMPERING)
 def test_tampering_is_rejected(title, tmp_path):
     kind, edit = tampering.TAMPERING[title]

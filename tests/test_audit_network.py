@@ -326,6 +326,17 @@ TAMPERED = {
     "logits": lambda head, rows: rows[0].update(logits=rows[0]["logits"][::-1]),
     "no logits": lambda head, rows: rows[0].pop("logits"),
 }
+
+
+def other_class(head, rows):
+    """A class that the network does not give, below a slack that hides its logits."""
+    head["procedure"]["logit_slack"] = 1e9
+    y = (rows[0]["predicted"] + 1) % 10
+    rows[0].update(predicted=y, radius=0.0, logits=[float(j == y) for j in range(10)])
+    rows[0].pop("least_margins", None)
+
+
+TAMPERED["class, below a large slack"] = other_class
 OF_CONSTANTS = {
     "constants": constants,
     "one constant": one_constant,

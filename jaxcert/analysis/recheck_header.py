@@ -111,6 +111,9 @@ def _not_compared(header: dict[str, Any]) -> list[str]:
     left = [key for key in ("name", "split", "seed", *needed) if key not in certify]
     left = [f"certify.{key}" for key in left]
     left += [key for key in ("model", "precision") if key not in config]
+    left += [
+        f"model.{key}" for key in ("num_classes", "image_shape") if key not in model
+    ]
     left += ["data.name"] if "name" not in _dict(config.get("data")) else []
     if left:
         found.append(
@@ -154,6 +157,11 @@ def _faults(c: Certificates) -> Iterator[str]:
                 yield f"{key} {header[key]} where {method} is deterministic"
     yield from _of_generator(c)
     classes = header.get("num_classes")
+    # the network below another base classifier may have other classes
+    base = _dict(header.get("base")) if method == "smoothing" else {}
+    known = (base or model).get("num_classes")
+    if known is not None and classes is not None and classes != known:
+        yield f"num_classes {classes} where its network has {known}"
     for column in ("counts", "logits"):
         values = getattr(c, column)
         if values is not None and classes is not None and values.shape[1] < classes:

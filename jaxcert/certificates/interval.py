@@ -30,7 +30,7 @@ from jaxcert.certificate import ERROR, Certificates
 from jaxcert.certificates import lipschitz, rechecking
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Network
-from jaxcert.records import SAME
+from jaxcert.records import FORMAT, SAME
 
 
 @random_keys.pinned()
@@ -144,7 +144,7 @@ def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     proven = np.zeros(len(rows))
     fits = (at_image >= 0) & np.isfinite(logits).all(1)
     # a record of version 0.1 has the margins of the row's own radius
-    if c.margins is not None:
+    if c.margins is not None and c.header.get("format") != FORMAT:
         margins = np.where(others, c.margins[rows], np.inf).min(1)
         proven = np.where(margins > least_sure, radius, 0.0)
         fits &= ~(margins > at_image + most_wrong)

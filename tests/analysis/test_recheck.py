@@ -19,6 +19,7 @@ from jaxcert.analysis.recheck import recheck
 from jaxcert.certificates import norms, pilots, procedures, sequential, statistics
 from jaxcert.errors import InputError
 from jaxcert.records import ABSTAIN, ERROR, Certificates
+from tests import audit_many as many
 
 N, ALPHA, SIGMA = 1000, 0.001, 0.5
 
@@ -353,6 +354,29 @@ def test_raised_radius_of_the_interval_certificate_is_seen():
     assert not recheck(rising).holds, "a larger box has no larger margin"
     above = c._replace(least_margins=np.array([[0.6, 0.3]]))
     assert not recheck(above).holds, "more than at the image itself"
+
+
+def test_margins_of_format_1_do_not_count_in_format_2(tmp_path):
+    head, rows = many.fresh("interval")
+    raised = [i for i, row in enumerate(rows) if 0 < row["radius"] < many.BOXES[-1]]
+    for i in raised:
+        rows[i].update(radius=many.BOXES[-1], margins=[0.001] * 3)
+        rows[i]["least_margins"] = [None] * len(many.BOXES)
+    for row in rows:
+        row.setdefault("margins", [0.001] * 3)
+    found = recheck(records.load(many.written(tmp_path, head, rows)))
+    assert raised and set(raised) <= set(found.failing.tolist())
+
+
+def test_classes_of_the_model_cannot_be_left_out():
+    c = lipschitz([[1.0, 0.5], [0.5, 1.0]])
+    header = c.header | dict(num_classes=2, model=dict(num_classes=3))
+    with pytest.raises(InputError, match=names("num_classes", 2, 3)):
+        recheck(c._replace(header=header))
+    base = dict(header, base=dict(name="lipschitz"))
+    with pytest.raises(InputError, match=names("num_classes", 2, 3)):
+        recheck(c._replace(header=base))
+    assert recheck(c._replace(header=header | dict(model=dict(num_classes=2)))).holds
 
 
 def test_rows_with_the_margins_of_their_own_radius_only_are_less_checkable():

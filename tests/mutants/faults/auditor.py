@@ -21,6 +21,42 @@ FAULTS = [
         f"{_REJECTED}[radius by one tolerance]",
     ),
     _fault(
+        "settings of the base hide those of the procedure",
+        "| base | asked\n",
+        "| asked | base\n",
+        f"{_REJECTED}[noise, beside a base that has the config's]",
+    ),
+    _fault(
+        "a base is believed below any certificate",
+        'base = base if method == "smoothing" else {}',
+        "base = base if method else {}",
+        f"{_REJECTED}[class left out, beside a base]",
+    ),
+    _fault(
+        "generators are not compared",
+        'must(not drawn or [*made.values()][:2] == ["threefry2x32", True], f"noise: {made}")',
+        "must(made, f'noise: {made}')",
+        f"{_REJECTED}[generator that is not partitionable]",
+    ),
+    _fault(
+        "a network needs no shape of images",
+        "fits and (shape or drawn or old) and",
+        "fits and",
+        f"{_REJECTED}[slack to 0, shape of images left out]",
+    ),
+    _fault(
+        "margins of format 1 count in format 2",
+        'if own := head["old"] and row.get("margins"):',
+        'if own := row.get("margins"):',
+        f"{_REJECTED}[margins of format 1 in their place]",
+    ),
+    _fault(
+        "what a config does not say is passed over",
+        "if k in said and wanted.get(k) is None]",
+        "if k in said and wanted.get(k) == ()]",
+        f"{_TEST}::test_what_a_config_does_not_say_is_named",
+    ),
+    _fault(
         "exact mode has a tolerance",
         "alpha * (1 + TOLERANCE * (not exact))",
         "alpha * (1 + TOLERANCE)",

@@ -89,6 +89,13 @@ FAULTS = [
         f"{_TEST}::test_smaller_constants_are_rejected[interval-constants]",
     ),
     (
+        "network audit: a large slack hides another class",
+        "audit_network.py",
+        "least = -min(2 * slack, TOLERANCE * float(np.abs(z).max()))",
+        "least = -2 * slack",
+        _REJECTED.format("interval-class, below a large slack"),
+    ),
+    (
         "network audit: the model of the header is not compared",
         "audit_network.py",
         "fits = k in weights.model and weights.model[k] == v",

@@ -12,6 +12,20 @@ _OTHERS = (
 
 FAULTS = [
     (
+        "recheck: classes that a record leaves out",
+        "analysis/recheck_header.py",
+        "and classes != known:",
+        "and classes > known:",
+        f"{_RECHECK}::test_classes_of_the_model_cannot_be_left_out",
+    ),
+    (
+        "recheck: margins of format 1 count in format 2",
+        "certificates/interval.py",
+        'if c.margins is not None and c.header.get("format") != FORMAT:',
+        "if c.margins is not None:",
+        f"{_RECHECK}::test_margins_of_format_1_do_not_count_in_format_2",
+    ),
+    (
         "recheck: rows of an unknown procedure are false",
         "analysis/recheck.py",
         "return Recheck(0, rows[:0], proven, str(reason), tuple(notes))",
