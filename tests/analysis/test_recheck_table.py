@@ -337,6 +337,12 @@ CASES = [
         "margins of the own radius only, as of version 0.1",
         INTERVAL,
         each(old_margins),
+        "fails",
+    ),
+    (
+        "the same in a record of format 1",
+        INTERVAL,
+        both(each(old_margins), put("", format="jaxcert-certificates-1")),
         "noted",
     ),
     ("seconds", S, row(seconds=9.0), "passes"),
