@@ -1291,13 +1291,13 @@ PARTS = [
     (names("block", 0), races, dict(block=0), dict(block=1)),
     (
         names("sigma_end", 3.0),
-        by(sift.original, num_classes=3),
+        by(sift.repaired, num_classes=3, weighting="edm"),
         dict(sigma_tau=9.0),
         dict(sigma_tau=0.5),
     ),
     (
         names("keep", 0),
-        by(sift.original, num_classes=3, sigma_tau=0.5),
+        by(sift.repaired, num_classes=3, weighting="edm", sigma_tau=0.5),
         dict(keep=0),
         dict(keep=1),
     ),

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcert import random_keys
 from jaxcert.attacks.pgd import per_image, project
 from jaxcert.attacks.rays import margins, rays
 from jaxcert.interfaces import Array
@@ -42,7 +43,7 @@ def rounding(
     classes = jax.eval_shape(logits, image).shape[1]
     options = dict(eps=eps[:, 0, 0, 0], norm=norm, start=start)
     end = rays(logits, image, label, steps=2 * classes, **options)
-    key = jax.random.key(0)
+    key = random_keys.key(0)
     unit = jnp.finfo(image.dtype).eps
 
     def attempt(best, number):

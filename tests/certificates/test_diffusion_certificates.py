@@ -216,7 +216,8 @@ def _plain(images):
 
 def base_of(certifier):
     """Of search=full; what it does not use is not in its header."""
-    asked = {k: v for k, v in certifier.header["base"].items() if k != "name"}
+    said = certifier.header["base"].items()
+    asked = {k: v for k, v in said if k not in ("name", "keys")}
     unused = dict(c=2.0, min_levels=3, keep=10, threshold=0.02, block=8)
     return noised_diffusion_classifier.Base(**asked, **unused)
 

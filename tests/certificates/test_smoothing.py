@@ -347,7 +347,7 @@ def test_rows_survive_the_record_file_and_an_interruption(tmp_path):
     for name in ("index", "label", "predicted", "radius", "p_lower", "counts", "n"):
         np.testing.assert_array_equal(getattr(once, name), getattr(twice, name))
     assert once.header["procedure"] == dict(
-        name="certify", n0=20, n=400, noise="gaussian"
+        name="certify", n0=20, n=400, noise="gaussian", scale=0.5, least_tail=0.0
     )
 
 
