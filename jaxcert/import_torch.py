@@ -37,7 +37,6 @@ from jaxcert.torch_import.network import network_of
 
 __all__ = ["main", "network_of"]
 
-
 OPTIONS: cli.Options = {
     "--state FILE": (
         str,
@@ -52,10 +51,8 @@ def main(argv: list[str] | None = None) -> None:
 
     network = import_torch(args.state, args.config, args.workdir)
     command = "certify" if network.model.unconditional is None else "generate"
-    print(
-        f"{args.workdir} has the network; next: python -m jaxcert.{command} --workdir "
-        f"{args.workdir}"
-    )
+    again = f"python -m jaxcert.{command} --workdir {args.workdir}"
+    print(f"{args.workdir} has the network; next: {again}")
 
 
 if __name__ == "__main__":

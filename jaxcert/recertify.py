@@ -15,18 +15,12 @@ and printed; with the same --seed and --n the same comes out.
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
-
-import numpy as np
 
 from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 
 OPTIONS: cli.Options = {"--images K": (20, "images that are certified again")}
-REFUTED = 0.001
-"""The p-value below which the claims of a record are taken for false."""
-_SHOWN = 5
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +40,7 @@ def _run(argv: list[str] | None) -> int:
     given = parser.parse_args(argv)
     cli.quiet()
     from jaxcert import records
-    from jaxcert.analysis import recheck, report
+    from jaxcert.analysis import recertified, recheck, report
     from jaxcert.certificates import recertifying
 
     path = Path(given.record or Path(given.workdir) / report.RECORD)
@@ -56,40 +50,8 @@ def _run(argv: list[str] | None) -> int:
     found = recertifying.recertify(
         given.workdir, path, images=given.images, seed=given.seed, n=given.n
     )
-    print(text(path, int((c.predicted >= 0).sum()), checked, found))
-    return int(found.p < REFUTED)
-
-
-def text(path: Path, with_class: int, checked, found) -> str:
-    """Return what came of it, as lines for people."""
-    lines = [
-        str(path),
-        f"  arithmetic: {checked.checked:,} predictions and radii follow",
-    ]
-    lines[1] += " from the evidence in the record"
-    if checked.reason:
-        lines[1] = f"  arithmetic: not checked: {checked.reason}"
-    again = (
-        f"  certified again: {len(found.index):,} of {with_class:,} images with a class"
-    )
-    again += f", {found.n:,} fresh votes each" if found.n else ""
-    lines.append(f"{again}, seed {found.seed}")
-    worst = np.argsort(found.p_value, kind="stable")
-    if found.n:
-        lines.append(f"  p-value of all claims on them: {found.p:.3g}")
-    else:
-        lines.append(f"  otherwise than the record: {(found.p_value == 0).sum():,}")
-    for i in worst[found.p_value[worst] < 1][:_SHOWN]:
-        value = f"p-value {found.p_value[i]:.3g}; " if found.n else ""
-        named = f"image {found.index[i]}, class {found.predicted[i]}"
-        line = f"{named}: {value}{found.said[i]}"
-        indents = dict(initial_indent="    ", subsequent_indent="      ")
-        lines += textwrap.wrap(line, 100, **indents)
-    reached = "sampling" if found.n else "network, computed by the library itself"
-    said = "the record claims more than is true"
-    if found.p >= REFUTED:
-        said = "nothing contradicts the record"
-    return "\n".join([*lines, f"  level reached: {reached}; {said}"])
+    print(recertified.text(path, int((c.predicted >= 0).sum()), checked, found))
+    return int(found.p < recertified.REFUTED)
 
 
 if __name__ == "__main__":
