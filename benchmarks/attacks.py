@@ -56,7 +56,6 @@ CELLS = {
 }
 """data set -> (attack, type in which it searches)"""
 
-_LOSS = dict(eps=0.25, first=0.1, last=1.0)
 _ONE = {"optim.warmup_epochs": 0, "checkpoint.every_epochs": 0}
 _DIGITS = {**_ONE, "data.epochs": 8}
 _MNIST = {

@@ -25,6 +25,7 @@ import optax
 from jax import lax
 
 from jaxcert.attacks.pgd import direction, per_image, project
+from jaxcert.attacks.rays import margins
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Array
 
@@ -59,11 +60,8 @@ def dlr(logits: Array, label: Array) -> Array:
             f"the loss dlr needs at least 3 classes, not {logits.shape[1]}: take "
             "cross_entropy."
         )
-    own = jax.nn.one_hot(label, logits.shape[1], dtype=bool)
-    other = jnp.where(own, -jnp.inf, logits).max(1)
     top = lax.top_k(logits, 3)[0]
-    mine = jnp.take_along_axis(logits, label[:, None], 1)[:, 0]
-    return (other - mine) / (top[:, 0] - top[:, 2] + 1e-12)
+    return margins(logits, label) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
@@ -81,9 +79,8 @@ def apgd(
     start: Array | float = 0.0,
     steps: int = 100,
 ) -> Array:
-    """Images [B,H,W,C] in [0, 1] within distance eps (pixels; a number or [B]) of the given
-    ones that try to lose the class label [B]. logits: image -> [B,K]; norm: 'linf' | 'l2';
-    start: offset of the first. Raises InputError as the loss does."""
+    """Images and arguments as of `pgd.pgd`, by a loss of one's choice. Raises InputError as the
+    loss does."""
     eps = per_image(eps, image)
 
     def total(moved):

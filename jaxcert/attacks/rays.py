@@ -45,9 +45,8 @@ def rays(
     start: Array | float = 0.0,
     steps: int = 100,
 ) -> Array:
-    """Images [B,H,W,C] in [0, 1] within distance eps (pixels; a number or [B]) of the given
-    ones that try to lose the class label [B]. logits: image -> [B,K]; norm: 'linf' | 'l2';
-    start: offset of a random ray; steps: rays, each of about a dozen evaluations."""
+    """Images as of `pgd.pgd`, the nearest ones found; arguments as there, but start: offset of
+    a random ray; steps: rays, each of about a dozen evaluations."""
     eps = per_image(eps, image)
 
     def margin(moved, other=None):

@@ -35,10 +35,8 @@ def rounding(
     start: Array | float = 0.0,
     steps: int = 100,
 ) -> Array:
-    """Images [B,H,W,C] in [0, 1] within distance eps (pixels; a number or [B]) of the given
-    ones that try to lose the class label [B]. logits: image -> [B,K]; norm: 'linf' | 'l2';
-    start: offset of a random ray; steps: roundings that are tried, after two rays for each
-    class."""
+    """Images as of `pgd.pgd`; arguments as there, but start: offset of a random ray; steps:
+    roundings that are tried, after two rays for each class."""
     eps = per_image(eps, image)
     classes = jax.eval_shape(logits, image).shape[1]
     options = dict(eps=eps[:, 0, 0, 0], norm=norm, start=start)

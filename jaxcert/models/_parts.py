@@ -160,10 +160,8 @@ def _proofs(layer, tight: bool) -> list[tuple]:
     proofs, name = layer.bounds(tight), layer.name or ""
     names = [name] if len(proofs) == 1 else [f"{name}_{i}" for i in range(len(proofs))]
     kind, method = _kind(layer), layer.proven_by(tight)
-    return [
-        (*each, proof)
-        for each, proof in zip(((n, kind, method) for n in names), proofs, strict=True)
-    ]
+    pairs = zip(names, proofs, strict=True)
+    return [(each, kind, method, proof) for each, proof in pairs]
 
 
 def _kind(layer) -> str:

@@ -10,9 +10,9 @@ S shifts some channels by one token, `act` takes the absolute value of some. Shi
 products with R and M and the two sums keep distances, and |x_i| is 1-Lipschitz. There is no
 convolution. R M^T is one matrix of the step, so a token takes two products.
 
-R stands in a block twice. Its constant is |R| |R M^T| of the matrices that are there, which
-are orthogonal up to rounding: training/manifold.py keeps everything that is called
-`orthogonal` so.
+R stands in a block twice. The constant of a block is |R| |R M^T| of the matrices that are
+there, which are orthogonal up to rounding: training/manifold.py keeps everything that is
+called `orthogonal` so.
 """
 
 from __future__ import annotations

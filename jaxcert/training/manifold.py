@@ -127,7 +127,7 @@ def retracted(x: Array) -> Array:
 
 
 class State(NamedTuple):
-    """Of `onto_group`."""
+    """What `on_group` keeps of orthogonal parameters."""
 
     count: Array
     """the optimizer steps so far"""
@@ -148,7 +148,7 @@ def on_group(
     algebra and on the others as they are.
 
     inner: must take each number by itself and leave orthogonal parameters out of weight
-    decay; epoch: optimizer steps of one, after which X is retracted; lookahead: the
+    decay; epoch: the optimizer steps of an epoch, after which X is retracted; lookahead: the
     number of steps K after which, and at the end of an epoch, X_slow <- X_slow FastExp(1/2
     the sum of the steps since) and X <- X_slow; 0: none.
     """

@@ -6,9 +6,9 @@
 Words after the colon, in any order: size l32w1024 | l32w2048 | narrow (l32w1024; narrow is six
 blocks of width 128, for a laptop's CPU), bf16 (activations in training).
 
-Clean and certified accuracy at 36/255 of l32w1024 and l32w2048 are in `reference`. Neither the
-schedule nor the rate is printed in what we know of the paper: those here are ours, with the
-loss and the augmentation of LiResNet++. We have not run these widths.
+Clean and certified accuracy at 36/255 of l32w1024 and l32w2048 are in `reference`. We do
+not know the schedule and the rate of the paper: those here are ours, with the loss and the
+augmentation of LiResNet++. We have not run these widths.
 """
 
 from jaxcert.config import base, rows, words

@@ -4,7 +4,7 @@
         --workdir runs/lipnext_cifar100
 
 Words after the colon, in any order: size l32w1024 | l32w2048 | narrow (l32w1024), bf16. The
-paper certifies 44.1 % at 36/255; of which size we do not know, so that no row has it as its
+paper certifies 44.1 % at 36/255. We do not know with which size, so no row has it as its
 reference.
 """
 

@@ -32,8 +32,8 @@ FAULTS = [
     (
         "apgd: dlr of the label to itself",
         "apgd.py",
-        "return (other - mine) /",
-        "return (mine - other) /",
+        "return margins(logits, label) /",
+        "return -margins(logits, label) /",
         f"{APGD}::test_dlr_is_positive_in_another_class_and_ignores_shift_and_scale",
     ),
 ]
