@@ -97,9 +97,8 @@ def boundary(q: float, looks: tuple, spending: tuple, exact: bool) -> list[int]:
 def second_stage(radius, sizes: tuple, level, rho, pilot, k, c) -> int:
     """Return the first size to prove 1 - rho of the largest's radius if shares stay, or 0."""
     both = ((m, k * m // pilot, m - c * m // pilot) for m in sizes)
-    found = [radius(*(bound(False, m, x, level) for x in xs)) for m, *xs in both]
-    enough = [r >= (1 - rho) * found[-1] > 0 for r in found]
-    return sizes[enough.index(True)] if any(enough) else 0
+    found = {m: radius(*(bound(False, m, x, level) for x in xs)) for m, *xs in both}
+    return next((m for m in found if found[m] >= (1 - rho) * found[sizes[-1]] > 0), 0)
 
 
 def radius_of(noise, b, d, least, lost, q, u) -> float:
@@ -342,7 +341,8 @@ def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], lis
     file = file / "certificates.jsonl" if file.is_dir() else file
     lines = file.read_bytes().splitlines() if file.is_file() else []
     if FORMAT[:-1].encode() not in b"".join(lines[:1]):
-        return 2, [f"cannot be judged: no header of {FORMAT}"], []
+        why = "no header of a record" if file.exists() else f"there is no file {file}"
+        return 2, [f"cannot be judged: {why}"], []
     for line, text in enumerate(lines, 1):
         try:
             row = json.loads(text, object_pairs_hook=once)

@@ -276,9 +276,13 @@ def audit(
                 f"it is of network {said}, and the weights are {weights.digest}"
             )
         network = weights.network
-        if network is None or head.get("method") not in ("lipschitz", "interval"):
+        if head.get("method") not in ("lipschitz", "interval"):
             raise Other(f"nothing of {head.get('method')} follows from weights alone")
+        if network is None:
+            raise Other(f"the model {weights.model['name']} is not known here")
         known = read_images(images, head, tuple(weights.model["image_shape"]))
+    except OSError as error:
+        return Found(2, [f"cannot be judged: {path}: {error.strerror}"], [])
     except Exception as why:  # a header of any form
         return Found(2, [f"cannot be judged: {why or repr(why)}"], [])
     faults, notes, differs, seen = [], [], 0.0, 0
@@ -323,7 +327,9 @@ def audit(
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
     layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser = argparse.ArgumentParser(
+        "audit_network.py", description=__doc__, formatter_class=layout
+    )
     parser.add_argument(
         "weights", type=Path, metavar="WEIGHTS", help="exported network"
     )

@@ -3,7 +3,8 @@
     python -m jaxcert.bound runs/digits --rival=runner_up --out bounded.jsonl
 
 The record is one of smoothing by the procedure certify. The new record says in its header that
-it was bounded again, and its radii are true if the rival is not chosen by what comes out.
+it was bounded again. Choose the rival before you see what comes out: only then is each radius
+false with probability at most alpha.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 WORKDIR holds the network; RECORD is its certificates.jsonl by default. First every radius is
 checked against its evidence; then the evidence is tested: fresh votes decide by a binomial test
 whether the bounds that the record claims can be true. The p-value is that of all claims on the
-chosen images together: if they are true, it is below 0.001 once in a thousand times. Below that
-the exit status is 1. A deterministic certificate is computed again and compared.
+chosen images together: if they are true, it is below 0.001 with probability at most 0.001. Below
+that the exit status is 1. A deterministic certificate is computed again and compared.
 
 This runs the library itself, unlike jaxcert.audit. The seed of images and noise is drawn anew
 and printed; with the same --seed and --n the same comes out.
@@ -33,7 +33,7 @@ def _run(argv: list[str] | None) -> int:
     parser.add_argument("workdir", metavar="WORKDIR", help="folder of a trained run")
     what = "record file (default: WORKDIR/certificates.jsonl)"
     parser.add_argument("record", metavar="RECORD", nargs="?", help=what)
-    what = "of the images and the noise (default: drawn anew)"
+    what = "seed of the choice of images and of the noise (default: drawn anew)"
     parser.add_argument("--seed", type=int, metavar="S", help=what)
     what = "fresh votes of each image (default: those of the record)"
     parser.add_argument("--n", type=int, metavar="N", help=what)

@@ -227,7 +227,9 @@ def test_files_that_are_no_records_are_not_judged(tmp_path):
     for content in (b"", b"idx\tlabel\n", b"\xff\xfe", b"[1]\n"):
         (tmp_path / "x").write_bytes(content)
         assert audit.audit(tmp_path / "x")[0] == 2
-    assert audit.audit(tmp_path / "none")[0] == 2
+    for path, missing in [("none", "none"), (".", "certificates.jsonl")]:
+        status, (said,), _ = audit.audit(tmp_path / path)
+        assert status == 2 and said.endswith(f"no file {tmp_path / missing}")
 
 
 def test_the_record_of_the_quickstart_holds_and_runs_by_path():

@@ -431,6 +431,13 @@ def test_what_does_not_belong_together_is_not_judged(record, tmp_path, capsys):
         assert audit_network.main([str(tmp_path / file), str(path)]) == 2, file
         said = capsys.readouterr().out
         assert said.startswith("cannot be judged: ") and said.count("\n") == 1, said
+    found = audit_network.audit(tmp_path / "none", audit_network.read_weights(out))
+    assert found.status == 2 and str(tmp_path / "none") in found.faults[0]
+    model = json.dumps(json.loads(metadata["model"]) | {"name": "mine"})
+    weights.write(tmp_path / "mine.npz", arrays, metadata | {"model": model}, npz=True)
+    mine = audit_network.read_weights(tmp_path / "mine.npz")
+    found = audit_network.audit(path, mine)
+    assert found.status == 2 and "mine" in found.faults[0]
     for wrong in (["--images", str(tmp_path / "none.npz")], ["--rows", "0"]):
         assert audit_network.main([str(out), str(path), *wrong]) == 2
 

@@ -99,8 +99,10 @@ def test_arrays_of_all_kinds_come_back(tmp_path):
         out = tmp_path / name
         weights.write(out, KINDS, {"x": "y"}, npz=name.endswith("z"))
         assert_is(weights.read(out), KINDS)
-    with pytest.raises(InputError, match=names("a", "complex128")):
-        weights.write(tmp_path / "net", {"a": np.array([1j])}, {})
+    for npz in (False, True):
+        with pytest.raises(InputError, match=names("a", "complex128")):
+            weights.write(tmp_path / "net", {"a": np.array([1j])}, {}, npz=npz)
+    assert not (tmp_path / "net").exists()
 
 
 def test_metadata_say_what_the_network_is(workdir, tmp_path):

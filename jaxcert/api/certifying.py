@@ -30,8 +30,8 @@ class Prediction(NamedTuple):
 
     predicted: int
     """the class; -1: it abstains, -2: the network's output is not finite. A deterministic
-    certificate abstains where the two largest logits are nearer to each other than what each of
-    them may be off, as only there can what is computed be another class than what is proven"""
+    certificate abstains where the two largest logits differ by no more than the errors of both
+    together: only there can the computed class be another than that of the exact function"""
     radius: float
     """no image at a smaller distance changes the class, in the norm of the certificate and the
     scale of [0, 1]; 0 without a class"""

@@ -128,9 +128,13 @@ def write(
     *,
     npz: bool = False,
 ) -> None:
-    """Write arrays and their metadata. Raises InputError for a type that is not among
-    float32, float64 and whole numbers."""
+    """Write arrays and their metadata. Raises InputError, and writes nothing, for a type
+    that is not among float32, float64, bool and the whole numbers above."""
     arrays = {name: np.asarray(arrays[name]) for name in sorted(arrays)}
+    kinds = {dtype: kind for kind, dtype in _TYPES.items()}
+    for name, array in arrays.items():
+        if array.dtype not in kinds:
+            raise InputError(f"{name} is of {array.dtype}, which is not exported.")
     if npz:
         with open(path, "wb") as file:
             np.savez(file, **arrays, **{METADATA: np.array(json.dumps(metadata))})
@@ -139,10 +143,8 @@ def write(
     end = 0
     for name, array in arrays.items():
         begin, end = end, end + array.nbytes
-        kind = next((k for k, v in _TYPES.items() if v == array.dtype), None)
-        if kind is None:
-            raise InputError(f"{name} is of {array.dtype}, which is not exported.")
-        header[name] = dict(dtype=kind, shape=array.shape, data_offsets=[begin, end])
+        shape, kind = array.shape, kinds[array.dtype]
+        header[name] = dict(dtype=kind, shape=shape, data_offsets=[begin, end])
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # arrays begin at a multiple of 8 bytes
     with open(path, "wb") as file:
