@@ -247,7 +247,7 @@ def check_row(row: dict, head: dict, network: Network, image, label, z) -> float
 
 
 class Found(NamedTuple):
-    """What a record is compared to."""
+    """The result of comparing a record with a network."""
 
     status: int
     faults: list[str]

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcert.certificate import ABSTAIN, Certificates
-from jaxcert.certificates import claims, rechecking, runner_up, statistics
+from jaxcert.certificates import claims, norms, rechecking, runner_up, statistics
 from jaxcert.errors import InputError, one_of, within
 
 NAMES = ("bonferroni", "holm")
@@ -42,7 +42,7 @@ RadiiAt = Callable[[float], np.ndarray]
 
 
 class Family(NamedTuple):
-    """What all is claimed of together."""
+    """The method, and the probability, by which all radii of a record are to hold together."""
 
     name: str
     alpha: float | None = None
@@ -119,7 +119,9 @@ def together(c: Certificates, family: Family, largest: float) -> Certificates:
     )
     proven, p_lower = np.zeros(count), np.full(count, np.inf)
     proven[rows] = np.maximum(radii, 0.0)
-    p_lower[rows] = proven_at(level / own).p_lower
+    if c.p_lower is not None:
+        drawn, law = proven_at(level / own).p_lower, rechecking.law(c)
+        p_lower[rows] = norms.exact_p_lower(drawn, law["least_tail"])
     predicted = c.predicted.copy()
     predicted[rows[radii < 0]] = ABSTAIN
     held: dict[str, Any] = dict(name=family.name, alpha=alpha, images=count)

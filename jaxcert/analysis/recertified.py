@@ -1,4 +1,4 @@
-"""What came of certifying images of a record again, as text."""
+"""Writes the result of certifying images of a record again (`certificates/recertifying.py`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ _SHOWN = 5
 
 
 def text(path: Path, with_class: int, checked, found) -> str:
-    """Return what came of it, as lines for people."""
-    lines = [
-        str(path),
-        f"  arithmetic: {checked.checked:,} predictions and radii follow",
-    ]
-    lines[1] += " from the evidence in the record"
+    """Return the lines of a report on the record at `path`. with_class: how many of its images
+    have a class; checked: a `recheck.Recheck` of it; found: a `recertifying.Again`."""
+    arithmetic = f"{checked.checked:,} predictions and radii follow from the evidence in the record"
     if checked.reason:
-        lines[1] = f"  arithmetic: not checked: {checked.reason}"
+        arithmetic = f"not checked: {checked.reason}"
+    lines = [str(path), f"  arithmetic: {arithmetic}"]
     again = (
         f"  certified again: {len(found.index):,} of {with_class:,} images with a class"
     )

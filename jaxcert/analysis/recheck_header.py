@@ -171,7 +171,8 @@ def _faults(c: Certificates) -> Iterator[str]:
 
 
 def _of_generator(c: Certificates) -> Iterator[str]:
-    """Return what is said of random numbers that certificates do not draw."""
+    """Yield what the header says of random numbers that cannot be the ones that its votes or
+    samples were drawn with."""
     if c.header.get("method") not in _SAMPLED:
         return
     found = rechecking.stated(c, "generator", c.header)

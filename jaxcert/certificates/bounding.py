@@ -1,4 +1,4 @@
-"""Radii of a record by another rival (`runner_up.py`), from the votes that it holds."""
+"""Computes the radii of a record again with another rival (`runner_up.py`), from its votes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxcert.certificate import ABSTAIN, Certificates
-from jaxcert.certificates import rechecking, runner_up, statistics
+from jaxcert.certificates import norms, rechecking, runner_up, statistics
 from jaxcert.errors import InputError
 
 
@@ -52,17 +52,17 @@ def again(c: Certificates, rival: str, buckets: int = 0) -> Certificates:
     says = holds & (radius > 0)
     proven, p_lower = np.zeros(len(predicted)), np.zeros(len(predicted))
     proven[rows] = np.where(says, radius, 0.0)
-    p_lower[rows] = statistics.clopper_pearson_lower(k, n, level)
-    p_lower = (
-        p_lower if c.p_lower is None else np.where(predicted < 0, c.p_lower, p_lower)
-    )
+    drawn = statistics.clopper_pearson_lower(k, n, level)
+    p_lower[rows] = norms.exact_p_lower(drawn, rechecking.law(c)["least_tail"])
+    if c.p_lower is not None:
+        p_lower = np.where(predicted < 0, c.p_lower, p_lower)
     answers = predicted.copy()
     answers[rows[~says]] = ABSTAIN
     return c._replace(predicted=answers, radius=proven, p_lower=p_lower)
 
 
 def notes(c: Certificates, rows: np.ndarray) -> list[str]:
-    """Return the sentence that a report says of a record that was bounded again."""
+    """Return what a report says of a record that was bounded again, [] of any other."""
     if "bounded_again" not in c.header:
         return []
     return [
@@ -71,7 +71,9 @@ def notes(c: Certificates, rows: np.ndarray) -> list[str]:
     ]
 
 
-def _header(c: Certificates, asked: dict[str, Any], rival: str, buckets: int):
+def _header(
+    c: Certificates, asked: dict[str, Any], rival: str, buckets: int
+) -> dict[str, Any]:
     """Return the header with another rival, in its config as well."""
     before = {k: asked[k] for k in ("rival", "buckets") if k in asked}
     procedure = {k: v for k, v in asked.items() if k not in before}

@@ -1,4 +1,4 @@
-"""What the votes of a record prove at another level than that of its certificates.
+"""Computes what the votes of a record prove at any level, not only at its own alpha.
 
 `certify` and `two_stage` have a bound of a number of votes that was fixed before these were drawn
 (by the pilot), and `sequence` bounds that hold at all looks together, whenever it stopped: each of
@@ -20,7 +20,7 @@ from jaxcert.errors import InputError, one_of
 
 
 class Claims(NamedTuple):
-    """What is proven of R images."""
+    """The radii and the bounds of probabilities that are proven for R images."""
 
     radius: np.ndarray
     """float64 [R]; -1 where not even a class is proven"""
@@ -51,7 +51,8 @@ def of(c: Certificates, rows: np.ndarray) -> ClaimsAt:
 
 
 def _fixed(n_of: Callable[[Certificates, np.ndarray], np.ndarray]):
-    """Of procedures with a number of votes that these do not change."""
+    """Return the function of PROCEDURES for one whose number of votes, n_of(record, rows), is
+    fixed before they are drawn."""
 
     def evidence(c: Certificates, rows: np.ndarray):
         n = n_of(c, rows)
@@ -77,7 +78,7 @@ def _fixed(n_of: Callable[[Certificates, np.ndarray], np.ndarray]):
     return evidence
 
 
-def _sequence(c: Certificates, rows: np.ndarray):
+def _sequence(c: Certificates, rows: np.ndarray) -> ClaimsAt:
     looks, bound = rechecking.looks(c), str(rechecking.procedure(c).get("bound"))
     one_of(("union", "mixture"), bound=bound)
     agreeing, fits = rechecking.path(c, rows, looks)
@@ -100,7 +101,7 @@ def _sequence(c: Certificates, rows: np.ndarray):
     return at
 
 
-def _predict(c: Certificates, rows: np.ndarray):
+def _predict(c: Certificates, rows: np.ndarray) -> ClaimsAt:
     counts = rechecking.column(c, "counts")[rows]
     second, first = np.sort(counts, 1)[:, -2:].T
     fits = counts[np.arange(len(rows)), c.predicted[rows]] == first
@@ -124,4 +125,4 @@ PROCEDURES: dict[str, Callable[[Certificates, np.ndarray], ClaimsAt]] = {
     "sequence": _sequence,
     "predict": _predict,
 }
-"""Procedure -> what gives the claims of its records."""
+"""Procedure -> the function from (record, rows) to their claims at a level."""

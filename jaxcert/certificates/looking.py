@@ -95,7 +95,8 @@ def likely_at_most(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
 
 
 def likely_at_least(k: np.ndarray, looks: tuple[int, ...], j: int) -> np.ndarray:
-    """Return the lower confidence bound of that level."""
+    """Return a lower confidence bound of p from k votes at look j, at the level _FUTILE /
+    looks."""
     level = _FUTILE / len(looks)
     return statistics.once(
         lambda k: statistics.clopper_pearson_lower(k, looks[j], level), k

@@ -188,5 +188,15 @@ def exact_tail(tail: ArrayLike, least_tail: float) -> np.ndarray:
     return np.maximum(tail, least_tail)
 
 
+def exact_p_lower(p_lower: ArrayLike, least_tail: float) -> np.ndarray:
+    """Return the lower bound of p of exact noise that one of drawn noise proves, rounded
+    down."""
+    p_lower = np.asarray(p_lower, np.float64)
+    if not least_tail:
+        return p_lower
+    p_lower = 1 - exact_tail(np.nextafter(1 - p_lower, 2), least_tail)
+    return np.maximum(np.nextafter(p_lower, 0), 0.0)
+
+
 def _shrink(norm: str, d: int) -> float:
     return math.sqrt(d) if norm == "linf" else 1.0

@@ -1,4 +1,4 @@
-"""The pilot of `procedures.two_stage`: from its votes to the number of votes that count."""
+"""Chooses how many votes count in `procedures.two_stage`, from the votes of its pilot."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ PILOT = 1000
 _CLOSE = 1e-9
 """Relative difference of a radius up to which rounding may decide between two sizes."""
 RadiusOf = Callable[..., np.ndarray]
+"""The function from upper bounds of 1 - p to radii; given an upper bound of the probability of
+every other class as well, that of two points."""
 
 
 def second_stage(

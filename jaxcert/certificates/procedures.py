@@ -61,15 +61,12 @@ from jaxcert.certificates import (
     sequential,
     statistics,
 )
-from jaxcert.certificates.pilots import PILOT, second_stage
+from jaxcert.certificates.pilots import PILOT, RadiusOf, second_stage
 from jaxcert.certificates.runner_up import SINGLE, Rival
 from jaxcert.errors import InputError
 
 NAMES = ("certify", "predict", "radii", "two_stage", "sequence")
 Draw = Callable[[np.ndarray, Any, Any], np.ndarray]
-RadiusOf = Callable[..., np.ndarray]
-"""The function from upper bounds of 1 - p to radii; given an upper bound of the probability of
-every other class as well, that of two points."""
 
 
 class Decided(NamedTuple):

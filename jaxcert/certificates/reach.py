@@ -1,4 +1,4 @@
-"""What n votes can prove at best, and the refusals of settings with which they prove nothing."""
+"""Computes what n votes can prove at best, and refuses settings with which they prove nothing."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def too_few(
     n: int,
     alpha: float,
     bound: str,
-    radius_of: procedures.RadiusOf,
+    radius_of: pilots.RadiusOf,
     radii,
     split: int = 1,
 ) -> str:

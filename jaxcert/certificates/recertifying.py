@@ -50,7 +50,7 @@ _SAME = ("method", "norm", "sigma", "base", "networks")
 
 
 class Again(NamedTuple):
-    """What came of k images of a record."""
+    """The p-values of the claims of a record on k of its images, from certifying them again."""
 
     index: np.ndarray
     """int64 [k]"""
@@ -61,7 +61,7 @@ class Again(NamedTuple):
     p_value: np.ndarray
     """float64 [k], of the claim on each image; of a deterministic certificate 1 or 0"""
     said: list[str]
-    """what came of each, in words"""
+    """for each image the claim beside what was found, in words"""
     seed: int
 
     @property
@@ -76,7 +76,7 @@ def together(p_value: np.ndarray) -> float:
 
 
 class Claimed(NamedTuple):
-    """What the votes in a record claim of R images with a class."""
+    """The bounds that a record claims for R of its images with a class."""
 
     name: str
     """the procedure"""

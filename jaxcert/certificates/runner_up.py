@@ -11,9 +11,9 @@ L and U are the exact bounds of Clopper and Pearson. A is selected on other vote
 of the K statements is false with probability at most alpha / K, and all hold together with
 probability at least 1 - alpha (Bonferroni), whatever the votes of the classes have to do with each
 other. p_A may be below 1/2. Votes for no class count in n only, and the smoothed classifier names
-the most probable of the K classes. With `grid` noise, of
-which a sample in a million cannot be drawn and might have been for any class, they count for the
-other class as well. `norms.radius` has the radius of two points for every noise.
+the most probable of the K classes. With `grid` noise, of which a sample in a million cannot be
+drawn and might have been for any class, they count for the other class as well. `norms.radius`
+has the radius of two points for every noise.
 
 | certify.rival | p_B | alpha of each bound |
 |---|---|---|
@@ -67,7 +67,7 @@ SINGLE = Rival()
 
 
 class Chosen(NamedTuple):
-    """What the votes of the selection choose for B images."""
+    """The class of each of B images, and which bounds count, by the votes of the selection."""
 
     selected: np.ndarray
     """int64 [B], the class A"""

@@ -190,8 +190,7 @@ def certifier(
         p_lower = decided.p_lower
         if "least_tail" in law and p_lower is not None and procedure != "radii":
             # for procedure 'radii' it is a p_needed
-            p_lower = 1 - norms.exact_tail(np.nextafter(1 - p_lower, 2), least_tail)
-            p_lower = np.maximum(np.nextafter(p_lower, 0), 0.0)
+            p_lower = norms.exact_p_lower(p_lower, least_tail)
         elapsed = time.perf_counter() - start
         return Certificates(
             index=index,

@@ -1,9 +1,8 @@
 """Files of certificates: one header, then one JSON line per image.
 
 `load` and `Writer` (files.py) read and write them, `merge` (merging.py) joins some; lines.py turns
-lines into columns, checks.py
-refuses what no certifier writes, cohen_table.py reads and writes the tables of Cohen et al.,
-frames.py makes a table of pandas.
+lines into columns, checks.py refuses what no certifier writes, cohen_table.py reads and writes
+the tables of Cohen et al., frames.py makes a table of pandas.
 """
 
 from jaxcert.certificate import ABSTAIN, ATTACKS, ERROR, Certificates, concatenate

@@ -20,9 +20,9 @@ from jaxcert.certificate import NO_LABEL
 from jaxcert.errors import InputError
 
 FORMAT = "jaxcert-certificates-2"
-"""What is written: docs/records.md."""
+"""The format that is written (docs/records.md)."""
 FORMAT_1 = "jaxcert-certificates-1"
-"""What version 0.1 wrote, with less evidence; it is read as well."""
+"""The format of version 0.1, with less evidence, which is still read."""
 
 INTEGERS = {
     "index": np.int64,

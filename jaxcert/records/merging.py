@@ -1,4 +1,4 @@
-"""Joins the files of parts of one request, as several machines make them."""
+"""Joins record files that hold parts of one request, such as those of several machines."""
 
 from __future__ import annotations
 

@@ -496,6 +496,24 @@ def test_with_votes_of_the_selection_abstentions_are_bounded_again_too():
     assert recheck(again).holds
 
 
+def test_p_lower_of_a_record_bounded_again_is_that_of_exact_noise():
+    c = made("certify", runner_up.SINGLE)
+    procedure = c.header["procedure"] | dict(n=2_000_000)  # see norms.relies_on_tail
+    c = c._replace(
+        counts=c.counts * 1000,
+        n=c.n * 1000,
+        header=c.header | {"procedure": procedure},
+    )
+    again = bounding.again(c, "runner_up")
+    rows = np.arange(len(c.index))
+    k = c.counts[rows, c.selection.argmax(1)]
+    drawn = statistics.clopper_pearson_lower(k, c.n, 0.001 / 4)
+    said = again.predicted >= 0
+    assert said.any()
+    lost = (drawn - again.p_lower)[said]
+    np.testing.assert_allclose(lost, norms.LEAST_TAIL / 4, rtol=1e-6)
+
+
 @pytest.mark.parametrize("rival, buckets", [("auto", 0), ("runner_up", 2)])
 def test_what_depends_on_the_selection_is_not_bounded_again_without_it(rival, buckets):
     c = made("certify", runner_up.SINGLE)._replace(selection=None)

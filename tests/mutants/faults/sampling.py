@@ -56,10 +56,10 @@ FAULTS = [
         f"{_CAPPED}[radii]",
     ),
     (
-        "smoothing: p_lower of the votes alone",
-        "certificates/smoothing.py",
-        "1 - norms.exact_tail(np.nextafter(1 - p_lower, 2), least_tail)",
-        "1 - norms.exact_tail(np.nextafter(1 - p_lower, 2), 0.0)",
+        "norms: p_lower of the votes alone",
+        "certificates/norms.py",
+        "1 - exact_tail(np.nextafter(1 - p_lower, 2), least_tail)",
+        "1 - exact_tail(np.nextafter(1 - p_lower, 2), 0.0)",
         f"{_CAPPED}[certify]",
     ),
     (
