@@ -267,6 +267,15 @@ def test_records_are_written_once_and_read_again(certificates, tmp_path):
     assert str(path) in str(error.value) and path.read_bytes() == before
 
 
+def test_rows_that_are_refused_leave_no_file(certificates, tmp_path):
+    path = tmp_path / "certificates.jsonl"
+    twice = certificates._replace(index=np.zeros_like(certificates.index))
+    with pytest.raises(InputError, match=names(path)):
+        jaxcert.write_records(path, twice)
+    assert not path.exists()
+    jaxcert.write_records(path, certificates)
+
+
 def test_a_path_is_no_certificates(tmp_path):
     for call in (jaxcert.recheck, lambda c: jaxcert.write_records(tmp_path / "x", c)):
         with pytest.raises(InputError) as error:

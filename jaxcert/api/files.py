@@ -25,7 +25,8 @@ _FORMS = {
 def write_records(path: str | Path, certificates: Certificates) -> None:
     """Write certificates with their evidence into a new record file (docs/records.md).
 
-    Raises InputError for a file that is there and not empty (`jaxcert.records.Writer` appends).
+    Raises InputError for a file that is there and not empty (`jaxcert.records.Writer` appends)
+    and, without leaving a file, for rows that `open_records` would refuse.
     """
     path, certificates = path_of(path, "path"), _known(certificates)
     if path.is_file() and path.stat().st_size:
@@ -34,7 +35,11 @@ def write_records(path: str | Path, certificates: Certificates) -> None:
             "jaxcert.records.Writer."
         )
     with records.Writer(path, certificates.header) as writer:
-        writer.append(certificates)
+        try:
+            writer.append(certificates)
+        except BaseException:  # any: a part of the rows is no record of all
+            path.unlink()
+            raise
 
 
 def open_records(path: str | Path) -> Certificates:
