@@ -105,6 +105,8 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
     low, high = interval(certified, count)
     of_table = c.header.get("format") == "tsv"
     alpha = c.header.get("alpha") or (np.nan if of_table else 0.0)
+    if "familywise" in c.header:  # its level may depend on the votes
+        alpha = np.nan
     right = c.radius[c.correct] if c.correct.any() else np.array([np.nan])
     wrong = c.radius[(c.predicted >= 0) & ~c.correct]
     n0 = c.procedure.get("n0")

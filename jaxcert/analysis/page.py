@@ -211,7 +211,8 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
             columns.append(
                 ["" if v is None else facts.published_percent(v) for v in shares]
             )
-        if alone and entry.certificates.header.get("alpha"):
+        header = entry.certificates.header
+        if alone and header.get("alpha") and "familywise" not in header:
             head.append("at least*")
             columns.append([percent(v) for v in s.certified_lower])
         if alone and s.paper:

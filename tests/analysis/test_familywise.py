@@ -11,7 +11,7 @@ from refusals import names
 from scipy import special, stats
 
 from jaxcert import records, report
-from jaxcert.analysis import familywise
+from jaxcert.analysis import familywise, metrics
 from jaxcert.analysis.familywise import Family, step_down, together
 from jaxcert.certificate import ABSTAIN, Certificates, certified_accuracy
 from jaxcert.certificates import norms, procedures, runner_up, sequential, statistics
@@ -159,6 +159,14 @@ def smoothed(k, *, n=1000, alpha=0.001, classes=3, **changed) -> Certificates:
 
 
 K = np.array([400, 552, 700, 900, 1000])
+
+
+def test_the_level_of_holm_is_not_taken_for_that_of_a_single_image():
+    c = smoothed(np.full(300, 990))
+    assert metrics.summary(c, [0.1]).certified_lower >= 0.98
+    for name in familywise.NAMES:
+        found = metrics.summary(together(c, Family(name), 0.25), [0.1])
+        assert np.isnan(found.certified_lower).all()
 
 
 def test_a_record_of_certify():
