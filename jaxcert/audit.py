@@ -118,7 +118,7 @@ def radius_of(noise, b, d, least, lost, q, u) -> float:
 def smoothing(head: dict, exact: bool):
     """Return the check of rows of votes, by the procedure that the header names."""
     asked, name, norm = head["procedure"], head["name"], head["norm"]
-    kind, rival, buckets, noise = map(asked.get, "bound rival buckets noise".split())
+    kind, rival, noise = map(asked.get, "bound rival noise".split())
     kinds = ("union", "mixture") if name == "sequence" else (None, "single")
     more = name not in ("predict", "radii") and rival in ("runner_up", "auto")
     fits = kind in kinds and (more or rival in (None, "single"))
@@ -147,41 +147,38 @@ def smoothing(head: dict, exact: bool):
     def are_votes(votes: list, most: int) -> bool:
         return all(type(x) is int and x >= 0 for x in votes) and sum(votes) <= most
 
-    def split(votes: list[int], used: int, y: int, groups: list) -> tuple[int, int]:
-        """Return (k, c): the votes for y, and the most that a group of others may have."""
+    def split(votes: list[int], used: int, y: int) -> tuple[int, int]:
+        """Return (k, c): the votes for y, and the most that another class may have."""
         undrawn = (used - sum(votes)) * (noise == "grid")
-        each = (sum(votes[j] for j in group) + undrawn for group in groups)
-        return votes[y], max(each, default=0)
+        return votes[y], max(votes[:y] + votes[y + 1 :], default=0) + undrawn
 
-    def chosen(row: dict) -> tuple[float, list]:
-        """Return the level of each bound, and the groups of other classes that have one."""
+    def chosen(row: dict) -> tuple[float, bool]:
+        """Return the level of each bound, and whether the best other class, whichever that is,
+        has one as well: two statements about p, for any number of classes."""
         y, classes, votes = row["predicted"], len(row["counts"]), row.get("selection")
         if votes is not None or not head["old"]:
             n0 = number(asked, "n0", 1)
             fits = are_votes(votes, n0) and len(votes) == classes
             must(fits and votes.index(max(votes)) == y, f"{votes} do not choose {y}")
-        others = [j for j in range(classes) if j != y]
-        groups = [[] for _ in range(buckets)] if buckets else [[j] for j in others]
-        for j in sorted(others, key=lambda j: -votes[j]) if buckets else []:
-            min(groups, key=lambda x: (sum(votes[i] for i in x), len(x))).append(j)
-        part, both = level / (1 + len(groups)), more and classes > 2
+        both = more and classes > 2
         if both and rival == "auto":
-            k, c = (x * n // n0 for x in split(votes, n0, y, groups))
-            q, u = (bound(False, n, x, part) for x in (k, n - c))
+            k, c = (x * n // n0 for x in split(votes, n0, y))
+            q, u = (bound(False, n, x, level / 2) for x in (k, n - c))
             both = radius(q, u) > radius(bound(False, n, k, level), 1) * (1 + 1e-9)
-        return (part, groups) if both else (level, [])
+        return (level / 2, True) if both else (level, False)
 
-    def seen(row: dict, part: float, groups: list) -> list[tuple[int, int, int]]:
+    def seen(row: dict, part: float, both: bool) -> list[tuple[int, int, int]]:
         """Return (n, k, c) at each look that counts, with k and c as `split` has them."""
         counts, used, ends = row["counts"], row["n"] - pilot, looks
-        k, c = split(counts, used, row["predicted"], groups)
+        k, c = split(counts, used, row["predicted"])
+        c *= both
         at = row.get("agreeing", [k])
-        at = [at, row.get("rivals", [c]) if groups else [min(x, 0) for x in at]]
+        at = [at, row.get("rivals", [c]) if both else [min(x, 0) for x in at]]
         if pilot:
             start, at, ends = [x[0] for x in at], [x[1:] for x in at], (used,)
             must(are_votes(start, pilot), f"{start} are no votes of {pilot}")
             how = number(asked, "rho", 0.0, 1.0), pilot, start[0]
-            ask = second_stage(radius, sizes, part, *how, start[1] if groups else pilot)
+            ask = second_stage(radius, sizes, part, *how, start[1] if both else pilot)
             rule = [m for least, m in asked.get("rule", []) if least <= start[0]]
             must({ask, *rule[-1:]} == {used}, f"{used} samples, of a pilot of {ask}")
         must(used in ends and are_votes(counts, used), f"{counts} of {used}, asked {n}")
@@ -202,8 +199,8 @@ def smoothing(head: dict, exact: bool):
             fits = are_votes(counts, n) and k == max(counts) and row["n"] == n
             must(fits and r == 0 and p <= level, f"{counts} of {n} prove {r!r}")
             return
-        part, groups = chosen(row)
-        votes = seen(row, part, groups)
+        part, both = chosen(row)
+        votes = seen(row, part, both)
         if name == "radii":
             for q in needed[: tried.index(r) + 1] + [1 - x for x in [p_lower] if x]:
                 need = boundary(q, looks, spending, exact)
@@ -212,7 +209,7 @@ def smoothing(head: dict, exact: bool):
             return
         q = min(bound(mixed, t, k, part / parts, exact) for t, k, _ in votes)
         u = min(bound(mixed, t, t - c, part / parts, exact) for t, _, c in votes)
-        found, q = radius(q, u if groups else 1), max(q + least / 4, least)
+        found, q = radius(q, u if both else 1), max(q + least / 4, least)
         fits = r <= found > 0 and Fraction(p_lower or 0) + Fraction(q) <= 1
         must(fits, f"radius {r!r}, p_lower {p_lower!r}: {votes} prove {found}, 1-{q}")
 
@@ -313,7 +310,7 @@ def opened(head: dict, exact: bool):
     must(method == "smoothing" or known == {norm}, f"norm {norm} is not all of {known}")
     wanted = dict(config.get("certify", {}), dataset=config.get("data", {}).get("name"))
     wanted |= {k: config.get(k) for k in ("model", "precision")}
-    said = dict(noise="gaussian", rival="single", buckets=0) | base | asked
+    said = dict(noise="gaussian", rival="single") | base | asked
     said |= {k: head.get(k) for k in "split seed alpha dataset model precision".split()}
     said |= dict(name=base.get("name", method), procedure=name, norm=norm)
     said["sigma"] = np.float32(head.get("sigma", 0))  # as drawn

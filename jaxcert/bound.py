@@ -17,10 +17,6 @@ from jaxcert.certificates import bounding, runner_up
 from jaxcert.errors import exit_cleanly
 
 OPTIONS: cli.Options = {
-    "--buckets M": (
-        0,
-        "buckets of the other classes, each bounded as one; 0: each class by itself",
-    ),
     "--out FILE": (str, "where the new record is written"),
 }
 
@@ -41,7 +37,7 @@ def _run(arguments: list[str] | None) -> None:
     )
     given = parser.parse_args(arguments)
     before = files.open_records(given.record)
-    after = bounding.again(before, given.rival, given.buckets)
+    after = bounding.again(before, given.rival)
     files.write_records(given.out, after)
     print(
         f"{given.out}: {np.sum(after.radius > before.radius):,} of {len(after.index):,} radii are "

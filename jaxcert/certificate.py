@@ -57,7 +57,7 @@ class Certificates(NamedTuple):
     selection: np.ndarray | None = None
     """int64 [N,K], votes of the selection"""
     rivals: np.ndarray | None = None
-    """int64 [N,J], the most votes that another class, or bucket of classes, has at each look,
+    """int64 [N,J], the most votes that another class has at each look,
     where these are bounded too; -1: not taken"""
     changed: np.ndarray | None = None
     """int64 [N], votes among the n0 of the selection that float32 instead of bfloat16

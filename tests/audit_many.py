@@ -111,12 +111,12 @@ def counter_of(images: int, seed: int, undrawn: float):
 
 @cache
 def voted(
-    name="certify", noise="gaussian", norm="l2", bound="union", rival="single", buckets=0,
+    name="certify", noise="gaussian", norm="l2", bound="union", rival="single",
     classes=3, n=N, alpha=ALPHA, images=24, undrawn=0.0, seed=0,
 ):  # fmt: skip
     """Return (header, rows) of a record that a procedure makes of simulated votes."""
     given = dict(sigma=SIGMA, n0=100, n=n, alpha=alpha, procedure=name, bound=bound)
-    given |= dict(noise=noise, norm=norm, radii=TRIED, rival=rival, buckets=buckets)
+    given |= dict(noise=noise, norm=norm, radii=TRIED, rival=rival)
     counter = counter_of(images, seed, undrawn)
     with mock.patch.object(smoothing.voting, "counter", counter):
         made = smoothing.certifier(
@@ -307,25 +307,18 @@ def plan(total: int):
         ("uniform", "linf"),
         ("laplace", "l1"),
     ]:
-        for rival, buckets in (("runner_up", 0), ("auto", 0), ("auto", 3)):
+        for rival in ("runner_up", "auto"):
             for name, bound in [
                 ("certify", "union"),
                 ("two_stage", "union"),
                 ("sequence", "union"),
                 ("sequence", "mixture"),
             ]:
-                images = each // 4 if name == "two_stage" else each // 2
-                how = dict(
-                    rival=rival, buckets=buckets, classes=10, images=images, bound=bound
-                )
+                images = each // 3 if name == "two_stage" else 3 * each // 4
+                how = dict(rival=rival, classes=10, images=images, bound=bound)
                 how |= dict(undrawn=0.01 * (noise == "grid"))
                 made = voted(name, noise, norm, **how)
-                yield (
-                    name,
-                    f"{noise} {norm}",
-                    rival + f" {buckets} buckets" * bool(buckets),
-                    made,
-                )
+                yield name, f"{noise} {norm}", rival, made
     for n in (10_000, 100_000):
         yield "certify", "gaussian l2", "single", voted(n=n, classes=10, images=each)
     for family, (_, norm, _) in FAMILIES.items():

@@ -294,7 +294,7 @@ TAMPERING = {
     "noise, beside a base that has the config's": ("certify", both(put("procedure", noise="grid"), put(base=dict(name="smoothing", noise="gaussian")))),
     "procedure": ("certify", put("procedure", name="predict")),
     "rival": ("certify", put("procedure", rival="auto")),
-    "buckets": ("certify", put("procedure", rival="runner_up", buckets=2)),
+    "rival of all": ("certify", put("procedure", rival="runner_up")),
     "bound of looks": ("sequence", put("procedure", bound="mixture")),
     "mixture": ("sequence mixture", put("procedure", mixture=[1, 1])),
     "looks": ("radii", one_look),

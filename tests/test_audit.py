@@ -36,10 +36,10 @@ KINDS = [
 ]
 SOME = ("gaussian", "l2"), ("grid", "linf"), ("uniform", "linf"), ("laplace", "l1")
 RIVALS = [
-    (name, noise, norm, bound, rival, buckets)
+    (name, noise, norm, bound, rival)
     for noise, norm in SOME
     for name, bound in (("certify", "union"), ("two_stage", "union"), ("sequence", "mixture"))
-    for rival, buckets in (("runner_up", 0), ("auto", 2))
+    for rival in ("runner_up", "auto")
     if name != "two_stage" or noise == "gaussian"
 ]  # fmt: skip
 
@@ -155,18 +155,17 @@ def test_the_bound_of_auto_is_chosen_by_the_selection_and_not_by_the_result(tmp_
 
 
 def radius_by_hand(k, c):
-    """Of k of 1000 votes, and c for the rival, with three bounds."""
-    low = special.betaincinv(k, 1001 - k, ALPHA / 3)
-    high = special.betaincinv(c + 1, 1000 - c, 1 - ALPHA / 3)
+    """Of k of 1000 votes, and c for the rival, with two bounds."""
+    low = special.betaincinv(k, 1001 - k, ALPHA / 2)
+    high = special.betaincinv(c + 1, 1000 - c, 1 - ALPHA / 2)
     return SIGMA / 2 * (special.ndtri(low) - special.ndtri(high))
 
 
-def test_buckets_by_hand(tmp_path):
-    """Selection 50 26 8 8 8: class 0, and the buckets {1} and {2, 3, 4} of two. Of 1000
-    votes 500 200 130 100 70 the larger bucket has 300, so that
-    R = sigma / 2 (Phi^-1(L(500)) - Phi^-1(U(300))) at alpha / 3."""
-    head, rows = copy.deepcopy(many.voted(rival="runner_up", buckets=2, classes=5))
-    exact = radius_by_hand(500, 300)
+def test_the_best_other_class_by_hand(tmp_path):
+    """Of 1000 votes 500 200 130 100 70 the best other class has 200, so that
+    R = sigma / 2 (Phi^-1(L(500)) - Phi^-1(U(200))) at alpha / 2."""
+    head, rows = copy.deepcopy(many.voted(rival="runner_up", classes=5))
+    exact = radius_by_hand(500, 200)
     counts, selection = [500, 200, 130, 100, 70], [50, 26, 8, 8, 8]
     for factor, expected in ((1 - 1e-9, set()), (1 + 1e-7, {2})):
         rows[0] |= dict(counts=counts, selection=selection, radius=exact * factor)

@@ -167,11 +167,10 @@ def _rival(procedure: dict[str, Any]) -> list[str]:
     """Say how the probabilities of the other classes were bounded, if otherwise than by 1 -
     p_lower."""
     words = {
-        "runner_up": "every class bounded by its own votes",
-        "auto": "per image p_lower alone or every class bounded, by the votes of the selection",
+        "runner_up": "the other classes bounded by their own votes",
+        "auto": "per image p_lower alone or the other classes bounded too, by the votes of the "
+        "selection",
     }.get(str(procedure.get("rival", "")), "")
-    if words and procedure.get("buckets"):
-        words += f", the others in {procedure['buckets']} buckets"
     return [words] if words else []
 
 

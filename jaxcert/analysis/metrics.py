@@ -317,8 +317,9 @@ def _split(c: Certificates) -> int:
     """Return over how many bounds of one image alpha is divided where all votes agree."""
     if c.procedure.get("rival") != "runner_up":
         return 1
-    rival = runner_up.Rival("runner_up", c.procedure.get("buckets", 0))
-    return runner_up.bounds(rival, c.header.get("num_classes", 2))
+    return runner_up.bounds(
+        runner_up.Rival("runner_up"), c.header.get("num_classes", 2)
+    )
 
 
 def least_tail(c: Certificates, n: int | None = None) -> float:

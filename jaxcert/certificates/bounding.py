@@ -11,7 +11,7 @@ from jaxcert.certificates import norms, rechecking, runner_up, statistics
 from jaxcert.errors import InputError
 
 
-def again(c: Certificates, rival: str, buckets: int = 0) -> Certificates:
+def again(c: Certificates, rival: str) -> Certificates:
     """Return a record of procedure `certify` as it would be with another `rival`, from its
     counts; its header says so in `bounded_again`.
 
@@ -30,13 +30,13 @@ def again(c: Certificates, rival: str, buckets: int = 0) -> Certificates:
         )
     if c.counts is None:
         raise InputError("the record has no votes: certify again, with another --out.")
-    runner_up.check(runner_up.Rival(rival, buckets), "certify", c.counts.shape[1])
-    if c.selection is None and (rival == "auto" or buckets):
+    runner_up.check(runner_up.Rival(rival), "certify")
+    if c.selection is None and rival == "auto":
         raise InputError(
-            "the record does not hold the votes of the selection, on which rival auto and buckets "
-            "depend: give runner_up without buckets, or certify again."
+            "the record does not hold the votes of the selection, on which rival auto "
+            "depends: give runner_up, or certify again."
         )
-    header = _header(c, asked, rival, buckets)
+    header = _header(c, asked, rival)
     predicted = c.predicted
     if c.selection is not None:
         known = c.selection.argmax(1)
@@ -71,20 +71,15 @@ def notes(c: Certificates, rows: np.ndarray) -> list[str]:
     ]
 
 
-def _header(
-    c: Certificates, asked: dict[str, Any], rival: str, buckets: int
-) -> dict[str, Any]:
+def _header(c: Certificates, asked: dict[str, Any], rival: str) -> dict[str, Any]:
     """Return the header with another rival, in its config as well."""
-    before = {k: asked[k] for k in ("rival", "buckets") if k in asked}
-    procedure = {k: v for k, v in asked.items() if k not in before}
+    procedure = {k: v for k, v in asked.items() if k != "rival"}
     if rival != "single":
         procedure["rival"] = rival
-    if buckets:
-        procedure["buckets"] = buckets
     header = c.header | {"procedure": procedure}
-    header["bounded_again"] = {"rival": "single"} | before
+    header["bounded_again"] = {"rival": asked.get("rival", "single")}
     config = header.get("config")
     if isinstance(config, dict) and isinstance(config.get("certify"), dict):
-        certify = config["certify"] | {"rival": rival, "buckets": buckets}
+        certify = config["certify"] | {"rival": rival}
         header["config"] = config | {"certify": certify}
     return header

@@ -27,7 +27,7 @@ class Claims(NamedTuple):
     p_lower: np.ndarray
     """float64 [R], of the class; 0 where the procedure has no such bound"""
     p_upper: np.ndarray
-    """float64 [R], of every other class, or bucket of classes; 1 where these are not bounded"""
+    """float64 [R], of every other class; 1 where these are not bounded"""
 
 
 ClaimsAt = Callable[[float], Claims]

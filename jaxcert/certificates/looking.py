@@ -39,7 +39,7 @@ class Walk:
 
     def look(self, j: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the rows that are still undecided, their votes so far for the selected class,
-        and the most that another class, or bucket, has."""
+        and the most that another class has."""
         rows = np.flatnonzero(self._active)
         before = self._looks[j - 1] if j else 0
         if len(rows):

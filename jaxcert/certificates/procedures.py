@@ -91,7 +91,7 @@ class Decided(NamedTuple):
     selection: np.ndarray | None = None
     """int64 [B,K]: the votes of the selection"""
     rivals: np.ndarray | None = None
-    """int64 [B,J]: the most votes of another class, or bucket, at each look, -1 where not taken"""
+    """int64 [B,J]: the most votes of another class at each look, -1 where not taken"""
 
 
 def certify(

@@ -30,7 +30,7 @@ def planned(name, rival, num_classes, n0, n, alpha, radii, rho, bound, radius_of
     Raises InputError for what proves nothing, whatever the votes, and warns where the noise ends
     before the votes do.
     """
-    runner_up.check(rival, name, num_classes)
+    runner_up.check(rival, name)
     if name == "predict":
         if statistics.predict_pvalue(n, 0) > alpha:
             raise InputError(
@@ -45,7 +45,6 @@ def planned(name, rival, num_classes, n0, n, alpha, radii, rho, bound, radius_of
     if rival.name != "single":
         options |= dict(rival=rival)
         details |= dict(rival=rival.name)
-        details |= dict(buckets=rival.buckets) if rival.buckets else {}
     split = runner_up.bounds(rival, num_classes)
     each = alpha / split
     if name == "certify":

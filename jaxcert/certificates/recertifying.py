@@ -87,7 +87,7 @@ class Claimed(NamedTuple):
     bounds: np.ndarray
     """float64 [R], how many bounds are claimed of each image"""
     chosen: runner_up.Chosen
-    """the class, and the buckets of the others"""
+    """the class, and whether the others are bounded"""
 
 
 def claimed(c: Certificates, rows: np.ndarray) -> Claimed:
@@ -108,8 +108,8 @@ def claimed(c: Certificates, rows: np.ndarray) -> Claimed:
         others = one * (c.counts.shape[1] - 1)
         return _of(c, rows, Claimed(name, found.p_lower, one, others, chosen))
     chosen, _ = rechecking.chosen(c, rows)
-    split = runner_up.bounds(rechecking.rival(c), c.counts.shape[1])
-    bounds = np.where(chosen.both, float(split), 1.0)
+    # p_lower, and p_upper of every other class, whichever of them has most of the fresh votes
+    bounds = np.where(chosen.both, float(c.counts.shape[1]), 1.0)
     return _of(c, rows, Claimed(name, found.p_lower, found.p_upper, bounds, chosen))
 
 
@@ -196,7 +196,7 @@ def recertify(
     n = int(rechecking.number(c, "n", rechecking.procedure(c))) if n is None else n
     whole_from(10, n=n)
     # votes alone are wanted: alpha is that of no claim
-    votes = dict(procedure="certify", rival="single", buckets=0, n=n, n0=1, alpha=0.5)
+    votes = dict(procedure="certify", rival="single", n=n, n0=1, alpha=0.5)
     with config.unlocked():
         config.certify.update(votes)
     source, certifier = _opened(config, workdir, path, c)

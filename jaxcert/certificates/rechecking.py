@@ -204,11 +204,9 @@ def rival(c: Certificates) -> runner_up.Rival:
     """Return how the header says that the other classes are bounded; `single` where it does not.
     Raises InputError for what no procedure takes."""
     asked = procedure(c)
-    name, buckets = asked.get("rival", "single"), asked.get("buckets", 0)
-    counts = column(c, "counts")
+    found = runner_up.Rival(asked.get("rival", "single"), asked.get("noise") == "grid")
     try:
-        found = runner_up.Rival(name, buckets, asked.get("noise") == "grid")
-        runner_up.check(found, str(asked.get("name")), counts.shape[1])
+        runner_up.check(found, str(asked.get("name")))
     except InputError as error:
         raise contradiction(str(error).rstrip(".")) from None
     return found
@@ -240,7 +238,7 @@ def chosen(c: Certificates, rows: np.ndarray) -> tuple[runner_up.Chosen, np.ndar
     if found.name == "single" or runner_up.bounds(found, counts.shape[1]) == 1:
         alone = runner_up.single(counts, alpha)._replace(selected=predicted)
         return alone, fits
-    if found.name == "auto" or found.buckets:
+    if found.name == "auto":
         selection, n0 = column(c, "selection")[rows], whole(c, "n0", procedure(c), 1)
     else:  # every selection chooses the same
         selection, n0 = np.zeros_like(counts), 1
@@ -272,7 +270,7 @@ def bounded(c: Certificates, rows: np.ndarray, n: np.ndarray, chosen: runner_up.
 def rivals(
     c: Certificates, rows: np.ndarray, chosen: runner_up.Chosen, count: int
 ) -> np.ndarray:
-    """Return the votes int64 [R, count] of the largest other class or bucket at each look, 0
+    """Return the votes int64 [R, count] of the largest other class at each look, 0
     where no row needs them. Raises InputError and Missing as `votes_at`."""
     if not chosen.both.any():
         return np.zeros((len(rows), count), np.int64)

@@ -4,32 +4,29 @@ CERTIFY (Cohen et al. 2019, arXiv:1902.02918) bounds p_A, the probability of the
 from below and takes 1 - p_A for the best of the others. The votes of all classes are counted
 anyway, and Theorem 1 of the paper takes a bound of every other class as well:
 
-    p_A >= L(c_A, n, alpha / K),   p_j <= U(c_j, n, alpha / K) for the K - 1 others,
-    p_B = max_j min(U_j, 1 - L),   R = sigma / 2 (Phi^-1(L) - Phi^-1(p_B)),   abstain at R <= 0.
+    p_A >= L(c_A, n, alpha / 2),   p_B = max_j min(U(c_j, n, alpha / 2), 1 - L) over the others,
+    R = sigma / 2 (Phi^-1(L) - Phi^-1(p_B)),   abstain at R <= 0.
 
-L and U are the exact bounds of Clopper and Pearson. A is selected on other votes, so given A each
-of the K statements is false with probability at most alpha / K, and all hold together with
-probability at least 1 - alpha (Bonferroni), whatever the votes of the classes have to do with each
-other. p_A may be below 1/2. Votes for no class count in n only, and the smoothed classifier names
-the most probable of the K classes. With `grid` noise, of which a sample in a million cannot be
-drawn and might have been for any class, they count for the other class as well. `norms.radius`
+L and U are the exact bounds of Clopper and Pearson. A is selected on other votes, so given A the
+most probable of the other classes, j*, is one class, though nobody knows which. R is true as soon
+as two statements are: p_A >= L, and p_j* <= U(c_j*). Each is false with probability at most
+alpha / 2, so both hold together with probability at least 1 - alpha (Bonferroni), whatever the
+votes have to do with each other. Then p_B is at least U(c_j*) or 1 - L, hence at least p_j*, and
+with it at least the probability of every other class. So alpha is divided by 2 for any number of
+classes. p_A may be below 1/2. Votes for no class count in n only, and the smoothed classifier
+names the most probable of the K classes. With `grid` noise, of which a sample in a million cannot
+be drawn and might have been for any class, they count for the other class as well. `norms.radius`
 has the radius of two points for every noise.
 
 | certify.rival | p_B | alpha of each bound |
 |---|---|---|
 | single    | 1 - L, as in CERTIFY; the default | alpha |
-| runner_up | as above | alpha / K |
+| runner_up | as above | alpha / 2 |
 | auto      | per image the one of these that the votes of the SELECTION would give more | its own |
 
 auto: which of the two is used depends on votes that are not counted afterwards. Given these, the
 radius is false with probability at most alpha by either, hence also without: the choice costs
 nothing.
-
-Many classes: `buckets` m > 0 puts the other classes into m buckets by the votes of the selection,
-and bounds every bucket as one class, whose probability is at least that of each class in it
-(Delattre et al., AISTATS 2025). alpha is then split into 1 + m equal parts. The class with most
-votes goes first, each into the bucket that has the fewest votes, and of these the fewest
-classes, so far.
 
 Two classes: p_B <= 1 - p_A needs no second bound, so all three are `single` at the full alpha.
 """
@@ -43,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxcert.certificates import statistics
-from jaxcert.errors import InputError, one_of, whole_from
+from jaxcert.errors import InputError, one_of
 
 NAMES = ("single", "runner_up", "auto")
 PROCEDURES = ("certify", "two_stage", "sequence")
@@ -57,8 +54,6 @@ class Rival(NamedTuple):
     """How the probability of the best of the other classes is bounded."""
 
     name: str = "single"
-    buckets: int = 0
-    """the number of buckets; 0: every class is bounded by itself"""
     undrawn: bool = False
     """whether samples without a class may be some whose noise could not be drawn"""
 
@@ -72,44 +67,29 @@ class Chosen(NamedTuple):
     selected: np.ndarray
     """int64 [B], the class A"""
     both: np.ndarray
-    """bool [B]: whether the other classes are bounded too"""
+    """bool [B]: whether the best of the other classes is bounded too"""
     level: np.ndarray
     """float64 [B], the alpha of each bound"""
-    bucket: np.ndarray | None
-    """int64 [B,K], the bucket of every class, -1 for A; None: every class is its own"""
     undrawn: np.ndarray
     """bool [B]: whether samples without a class count for the others"""
 
     def at(self, rows: np.ndarray) -> Chosen:
-        return Chosen(*(None if x is None else x[rows] for x in self))  # pyright: ignore
+        return Chosen(*(x[rows] for x in self))
 
     def votes(self, counts: np.ndarray, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Return (k, rival) int64 [B]: of the votes [B,K] of n samples those for A, and the most
-        that another class, or bucket, may have."""
+        that another class may have."""
         rows = np.arange(len(counts))
         k = counts[rows, self.selected]
         others = counts.copy()
         others[rows, self.selected] = 0
-        if self.bucket is not None:
-            others = _by_bucket(others, self.bucket)
         left = np.maximum(n - counts.sum(1), 0)
         return k, others.max(1) + np.where(self.undrawn, left, 0)
 
 
-def check(rival: Rival, procedure: str, num_classes: int) -> None:
+def check(rival: Rival, procedure: str) -> None:
     """Raises InputError for an unknown rival, and for one that the procedure does not take."""
     one_of(NAMES, rival=rival.name)
-    whole_from(0, buckets=rival.buckets)
-    if rival.buckets and rival.name == "single":
-        raise InputError(
-            "certify.buckets are of the classes that certify.rival=runner_up or auto bounds: give "
-            "one of these, or no buckets."
-        )
-    if rival.buckets >= num_classes:
-        raise InputError(
-            f"certify.buckets {rival.buckets} are more than the {num_classes - 1} other classes: "
-            "give fewer, or 0, with which every class is bounded by itself."
-        )
     if rival.name != "single" and procedure not in PROCEDURES:
         raise InputError(
             f"procedure {procedure} bounds one class alone: give certify.rival=single, or "
@@ -118,18 +98,16 @@ def check(rival: Rival, procedure: str, num_classes: int) -> None:
 
 
 def bounds(rival: Rival, num_classes: int) -> int:
-    """Return how many bounds of one image hold together, over which alpha is divided, where its
-    other classes are bounded."""
-    if rival.name == "single" or num_classes == 2:
-        return 1
-    return 1 + (rival.buckets or num_classes - 1)
+    """Return how many bounds of one image must hold together, over which alpha is divided, where
+    the best of its other classes is bounded: that one's and the selected one's."""
+    return 1 if rival.name == "single" or num_classes == 2 else 2
 
 
 def single(selection: np.ndarray, alpha: float) -> Chosen:
     """Return what the votes [B,K] of the selection choose where A alone is bounded."""
     images = len(selection)
     level, none = np.full(images, alpha), np.zeros(images, bool)
-    return Chosen(selection.argmax(1), none, level, None, none)
+    return Chosen(selection.argmax(1), none, level, none)
 
 
 def choose(
@@ -153,9 +131,6 @@ def choose(
     both = np.ones(len(selection), bool)
     chosen = chosen._replace(both=both, level=np.full(len(selection), alpha / split))
     chosen = chosen._replace(undrawn=np.full(len(selection), rival.undrawn))
-    if rival.buckets:
-        found = _buckets(selection, chosen.selected, rival.buckets)
-        chosen = chosen._replace(bucket=found)
     if rival.name != "auto":
         return chosen
     k, other = (x.astype(np.int64) * n // n0 for x in chosen.votes(selection, n0))
@@ -172,7 +147,7 @@ def radius(
     level: ArrayLike,
     radius_of: Callable[..., np.ndarray],
 ) -> np.ndarray:
-    """Return the radius that k votes for A and `rival` votes for another class or bucket prove
+    """Return the radius that k votes for A and `rival` votes for another class prove
     of n, where `both` are bounded, else k alone; 0 where they prove none. All are broadcast.
 
     level: the alpha of each bound; radius_of: `norms.radius` of a law.
@@ -197,26 +172,3 @@ def upper(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> np.ndarray:
     """Return the upper confidence bound of Clopper and Pearson at the level 1 - alpha from k of
     n votes, rounded up: 1 minus the lower bound of the n - k others."""
     return statistics.upper_tail(np.asarray(n) - np.asarray(k), n, alpha)
-
-
-def _buckets(selection: np.ndarray, selected: np.ndarray, number: int) -> np.ndarray:
-    """Return the bucket int64 [B,K] of every class, -1 for the selected one."""
-    images, classes = selection.shape
-    rows = np.arange(images)
-    left = selection.astype(np.int64)
-    left[rows, selected] = -1  # comes last
-    order = np.argsort(-left, 1, kind="stable")
-    found = np.full((images, classes), -1, np.int64)
-    load = np.zeros((images, number), np.int64)
-    for position in range(classes - 1):
-        each = order[:, position]
-        into = load.argmin(1)  # votes first, then classes, then the lowest number
-        found[rows, each] = into
-        load[rows, into] += left[rows, each] * classes + 1
-    return found
-
-
-def _by_bucket(votes: np.ndarray, bucket: np.ndarray) -> np.ndarray:
-    """Return the votes int64 [B,M] of the buckets."""
-    number = int(bucket.max(initial=0)) + 1
-    return np.stack([np.where(bucket == b, votes, 0).sum(1) for b in range(number)], 1)

@@ -81,7 +81,6 @@ class Options(TypedDict, total=False):
     rho: float
     bound: str
     rival: str
-    buckets: int
     noise: str
     norm: str
     mesh: Mesh | None
@@ -101,7 +100,6 @@ def certifier(
     rho: float = 0.05,
     bound: str = "union",
     rival: str = "single",
-    buckets: int = 0,
     noise: str = "gaussian",
     norm: str = "l2",
     chunk: int = 0,
@@ -120,8 +118,8 @@ def certifier(
         probability of an error.
     radii: those that procedure 'radii' tries. rho: share of the radius that 'two_stage'
         and 'sequence' may give up. bound: that of 'sequence', 'union' or 'mixture'.
-    rival, buckets: how the other classes are bounded, 'single', 'runner_up' or 'auto', and
-        in how many buckets (0: each by itself); see `runner_up.py`.
+    rival: how the best of the other classes is bounded, 'single', 'runner_up' or 'auto'; see
+        `runner_up.py`.
     noise, norm: a pair of `norms.RADII`.
     chunk: noisy copies per forward pass (speed only; 0: chosen for the device).
     mesh: the devices of its axis 'data' share the samples of every image.
@@ -151,7 +149,7 @@ def certifier(
     if procedure != "predict" and norms.relies_on_tail(least_tail, n, alpha):
         law["least_tail"] = least_tail
     radius_of = functools.partial(norms.radius, **law)
-    bounded = runner_up.Rival(rival, buckets, noise == "grid")
+    bounded = runner_up.Rival(rival, noise == "grid")
     run, details, largest = reach.planned(
         *(procedure, bounded, num_classes, n0, n, alpha, radii, rho, bound),
         *(radius_of, law),

@@ -21,9 +21,7 @@ from jaxcert.config.sections import base
 from jaxcert.errors import InputError, check_file
 
 _SHIPPED = Path(__file__).parents[1] / "configs"
-_SMOOTHING = dict(
-    noise="gaussian", norm="l2", rho=0.05, bound="union", rival="single", buckets=0
-)
+_SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union", rival="single")
 """Values that certify had in older versions, which did not write them."""
 _WITHOUT = dict(
     data=dict(holdout=0.0),

@@ -253,8 +253,8 @@ def test_of_every_procedure_the_evidence_proves_it_at_the_smaller_level(name, ri
     if rival == "runner_up" and name == "certify":
         one = c.counts[np.arange(4), c.predicted]
         two = np.sort(c.counts, 1)[:, -2]
-        lower = special.betaincinv(one, n - one + 1, alpha / 12)
-        upper = special.betaincinv(two + 1, n - two, 1 - alpha / 12)
+        lower = special.betaincinv(one, n - one + 1, alpha / 8)
+        upper = special.betaincinv(two + 1, n - two, 1 - alpha / 8)
         upper = np.minimum(upper, 1 - lower)
         expected = SIGMA / 2 * (special.ndtri(lower) - special.ndtri(upper))
         np.testing.assert_allclose(less.radius, expected, rtol=1e-6)

@@ -18,7 +18,6 @@ MEANINGFUL = {
     # seeds; off; to the end; as many as there are; chosen for the device
     0: """
         seed certify.seed certify.start certify.stop certify.chunk certify.radii
-        certify.buckets
         checkpoint.every_epochs eval.every_epochs eval.images eval.share
         data.pad data.holdout data.epoch_images data.generated_count data.generated_share
         data.augment.crop data.augment.cutout data.augment.randaugment

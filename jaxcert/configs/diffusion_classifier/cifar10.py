@@ -120,7 +120,6 @@ def certificate(certify, row):
         rho=0.05,
         bound="union",
         rival="single",
-        buckets=0,
         noise="gaussian",
         norm="l2",
         chunk=0,

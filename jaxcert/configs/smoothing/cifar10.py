@@ -407,7 +407,6 @@ def smoothing(method, images):
         rho=0.05,  # for two_stage and sequence
         bound="union",  # for sequence: union | mixture
         rival="single",  # single | runner_up | auto, of the best other class
-        buckets=0,  # of the other classes where these are bounded; 0: each by itself
         noise="gaussian",  # gaussian | grid | uniform | laplace
         norm="l2",  # l2 | l1 | linf
         chunk=0,

@@ -33,8 +33,8 @@ FAULTS = [
     (
         "runner_up: two classes pay for a second bound",
         "runner_up.py",
-        'if rival.name == "single" or num_classes == 2:',
-        'if rival.name == "single":',
+        'return 1 if rival.name == "single" or num_classes == 2 else 2',
+        'return 1 if rival.name == "single" else 2',
         f"{_TESTS}::test_two_classes_are_single_at_the_full_alpha",
     ),
     (
@@ -45,11 +45,11 @@ FAULTS = [
         f"{_TESTS}::test_auto_is_the_better_of_both_as_the_selection_sees_it",
     ),
     (
-        "runner_up: the largest class of a bucket for its sum",
+        "runner_up: classes without votes cost alpha",
         "runner_up.py",
-        "np.where(bucket == b, votes, 0).sum(1)",
-        "np.where(bucket == b, votes, 0).max(1)",
-        f"{_TESTS}::test_classes_go_into_buckets_by_the_votes_of_the_selection",
+        "num_classes == 2 else 2",
+        "num_classes == 2 else num_classes",
+        f"{_TESTS}::test_alpha_is_divided_by_two_whatever_the_number_of_classes",
     ),
     (
         "runner_up: samples that were not drawn are of no class",
