@@ -13,8 +13,9 @@ from jaxcert.errors import InputError
 class MetricWriter:
     """Appends to `<workdir>/metrics.jsonl`; a resumed run drops lines of steps it repeats.
 
-    Each line has `step`, `split`, `epoch` (epochs done), the values, and `seconds`, the time
-    of training so far, in all sessions of the run. Raises InputError for a file that is not
+    Each line has `step`, `split`, `epoch` (epochs done), the values, and two times of training
+    so far, in all sessions of the run: `seconds`, and `cpu_seconds` of all cores of this
+    process, evaluation and compiling included. Raises InputError for a file that is not
     text.
     """
 
@@ -25,11 +26,14 @@ class MetricWriter:
         fresh = self._path.with_suffix(".tmp")
         fresh.write_text("".join(f"{x}\n" for x in kept))
         os.replace(fresh, self._path)
-        self._began = time.monotonic() - (_seconds(kept[-1]) if kept else 0.0)
+        last = kept[-1] if kept else "{}"
+        self._began = time.monotonic() - _number(last, "seconds")
+        self._used = time.process_time() - _number(last, "cpu_seconds")
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         line = {"step": step, "split": split, "epoch": step / self._per_epoch, **values}
         line["seconds"] = round(time.monotonic() - self._began, 2)
+        line["cpu_seconds"] = round(time.process_time() - self._used, 2)
         with open(self._path, "a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -72,8 +76,7 @@ def _step(line: str) -> float:
         return float("inf")  # cut off by a kill: dropped
 
 
-def _seconds(line: str) -> float:
-    """Return the time of training in a line of metrics.jsonl; 0 for a line of an older
-    version."""
-    seconds = json.loads(line).get("seconds")
-    return float(seconds) if isinstance(seconds, int | float) else 0.0
+def _number(line: str, key: str) -> float:
+    """Return a time in a line of metrics.jsonl; 0 for a line of an older version."""
+    value = json.loads(line).get(key)
+    return float(value) if isinstance(value, int | float) else 0.0

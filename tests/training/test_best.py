@@ -219,8 +219,9 @@ def test_lines_have_epoch_rate_speed_and_time(tmp_path):
     assert [x["epoch"] for x in train] == [0.5, 1, 1.5, 2]
     cosine = [0.5 * 0.1 * (1 + np.cos(np.pi * t / 4)) for t in range(4)]
     np.testing.assert_allclose([x["lr"] for x in train], cosine, rtol=1e-5)
-    seconds = [x["seconds"] for x in lines(tmp_path)]
-    assert seconds == sorted(seconds) and seconds[-1] > 0
+    for key in ("seconds", "cpu_seconds"):
+        seconds = [x[key] for x in lines(tmp_path)]
+        assert seconds == sorted(seconds) and seconds[-1] > 0
     assert all(x["images_per_s"] > 0 for x in train[1:])
     assert {x["epoch"] for x in lines(tmp_path) if BY in x} == {2}
 

@@ -20,7 +20,7 @@ from jaxcert.interfaces import Run
 from jaxcert.training import loop, manifold, optim
 
 N = 6
-TIMES = ("images_per_s", "seconds")
+TIMES = ("images_per_s", "seconds", "cpu_seconds")
 """Columns of metrics.jsonl that differ between two runs."""
 
 

@@ -22,6 +22,14 @@ def test_resumed_run_keeps_the_steps_before_it(tmp_path):
     assert [json.loads(x)["step"] for x in path.read_text().splitlines()] == [1, 2]
 
 
+def test_times_go_on_where_the_kept_lines_end(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "seconds": 50, "cpu_seconds": 100}\n')
+    MetricWriter(tmp_path, resume_step=1, per_epoch=2).write(2, "train", {})
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert 50 <= last["seconds"] < 100 <= last["cpu_seconds"] < 150
+
+
 def test_file_that_is_not_text_is_refused_and_kept(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n\xff\xfe\n')

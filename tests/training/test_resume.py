@@ -25,7 +25,7 @@ from jaxcert.workdirs import checkpoint
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/smoothing/digits.py"
-TIMES = ("images_per_s", "seconds")
+TIMES = ("images_per_s", "seconds", "cpu_seconds")
 """Columns of metrics.jsonl that differ between two runs of one config."""
 COMMAND = [
     sys.executable,
