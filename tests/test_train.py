@@ -112,6 +112,40 @@ def test_mixture_trains_the_same_from_host_and_device(tmp_path):
     assert np.isfinite(host).all() and host != losses("real")
 
 
+def test_an_epoch_as_one_program_trains_as_its_steps_do(tmp_path):
+    """The same batches and keys; a run that stopped within an epoch continues step by step."""
+
+    def config_of(placement):
+        config = small()
+        config.data.placement = placement
+        return config
+
+    def trained(placement):
+        state = loop.train(config_of(placement), tmp_path / placement)
+        lines = (tmp_path / placement / "metrics.jsonl").read_text().splitlines()
+        return state, [json.loads(x) for x in lines]
+
+    (steps, told), (whole, lines) = trained("device"), trained("epoch")
+    assert (whole.step, told[-1]["step"]) == (steps.step, lines[-1]["step"])
+    assert [x["step"] for x in lines] == [2, 4, 6]
+    for a, b in zip(
+        jax.tree.leaves(steps.params), jax.tree.leaves(whole.params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    means = np.reshape([x["loss"] for x in told], (3, -1)).mean(1)
+    np.testing.assert_allclose([x["loss"] for x in lines], means, rtol=1e-4)
+    data = opened.open(config_of("epoch"))
+    with pytest.raises(InputError, match=names("data.placement", "epoch", 3, "device")):
+        data.batches(3, mesh=sharding.data_mesh())
+
+
+def test_an_epoch_in_which_the_phase_changes_is_no_program():
+    method = Method(loss=None, phase=lambda step: "late" if step > 2 else "early")
+    with pytest.raises(InputError, match=names("data.placement", "early", "late", 2)):
+        loop._check_phases(method, 2, 6)
+    loop._check_phases(method, 1, 6)
+
+
 def test_evaluation_during_training_is_the_certificate_on_a_slice(tmp_path):
     config = small()
     config.eval.every_epochs = 2

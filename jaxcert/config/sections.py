@@ -82,7 +82,7 @@ def _data() -> dict[str, Any]:
         generated_share=0.7,  # of each batch: int(share * batch) generated images
         generated_count=0,  # sub-set drawn by seed; 0: all generated images
         order="continuous",  # continuous | wang: how the sources are walked
-        placement="auto",  # auto | host | device
+        placement="auto",  # auto | host | device | epoch (on the device, one program)
         augment=dict(  # in pixels
             crop=0,
             crop_fill="zero",

@@ -1,19 +1,21 @@
-"""Two executors of one plan: batches assembled on the host, or gathered on the device.
+"""Executors of one plan: batches assembled on the host, or gathered on the device.
 
-Both take image numbers from `mixture.plan` and yield the same uint8 batches, sharded over
+All take image numbers from `mixture.plan` and give the same uint8 batches, sharded over
 the mesh axis 'data'; the training step does not know which one runs. Nothing but the step
 number is state: a loader started at step s continues the run exactly.
 
 host: Grain runs over step numbers, one element is one batch, and prefetches two; the next
     batch is on its way to the devices while the current one is used.
 device: all images lie on every device; a step sends B numbers and one jitted gather runs.
+epoch: likewise, but what is yielded is all images and the numbers of an epoch's batches, of
+    which the program of an epoch gathers each (`training/step.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,33 @@ from jaxcert.data.sources import Source
 from jaxcert.errors import InputError, one_of
 from jaxcert.interfaces import Batch
 
+PLACEMENTS = ("auto", "host", "device", "epoch")
 _CHUNK = 1 << 14  # images copied at a time
+
+
+class Epoch(NamedTuple):
+    """All images, and which of them make the S batches of an epoch; see `gathered`."""
+
+    image: jax.Array
+    """[N,H,W,C], the real ones first"""
+    label: jax.Array
+    """[N]"""
+    source: jax.Array
+    """int32 [S,B]"""
+    index: jax.Array
+    """int32 [S,B]"""
+    real: jax.Array
+    """int32, the number of real images"""
+
+    def batches(self, carried: Any, step: Callable[[Any, Batch], Any]) -> Any:
+        """Return what `step` of what is carried and a batch leaves after all of them, as one
+        loop of a compiled program."""
+
+        def one(carried: Any, rows: tuple[Any, Any]) -> tuple[Any, None]:
+            batch = gathered(self.image, self.label, *rows, real=self.real)
+            return step(carried, batch), None
+
+        return jax.lax.scan(one, carried, (self.source, self.index))[0]
 
 
 def batches(
@@ -40,25 +68,34 @@ def batches(
     placement: str = "auto",
     weights: np.ndarray | None = None,
 ) -> Iterator[Batch]:
-    """Batches number start..total-1 as global arrays sharded over 'data'.
+    """Batches number start..total-1 as global arrays sharded over 'data', or with placement
+    'epoch' an `Epoch` for each of them.
 
     image uint8 or float32 [B,H,W,C], label int32 [B], real bool [B], index int32 [B] (-1
     for generated images). Process k of P assembles slots kB/P..(k+1)B/P of the one global
     batch. `placement` 'auto' is 'device' where all images take less than a quarter of the
     device's memory, 'host' otherwise and on CPUs. `weights`: see `mixture.plan`.
 
-    Raises InputError for an unknown placement, a batch that the devices do not divide, or
-    sources that do not fit together.
+    Raises InputError for an unknown placement, a batch that the devices do not divide,
+    sources that do not fit together, or an epoch that has begun.
     """
     check(real, generated, mixture.batch, devices=mesh.shape["data"])
-    one_of(("auto", "host", "device"), of="data", placement=placement)
+    one_of(PLACEMENTS, of="data", placement=placement)
+    steps = mixture.steps_per_epoch
+    if placement == "epoch" and start % steps:
+        raise InputError(
+            f"data.placement is 'epoch', and the run stopped at step {start:,}, within an epoch "
+            f"of {steps:,}: continue with data.placement=device, whose batches are the same."
+        )
     if placement == "auto":
         placement = "device" if _fits(real, generated, mesh) else "host"
     weights = None if weights is None else np.asarray(weights, np.float64)
     planned = partial(plan, mixture, weights=weights)
-    run = _on_device if placement == "device" else _on_host
     origins = [real] if generated is None else [real, generated]
     sharding = NamedSharding(mesh, PartitionSpec("data"))
+    if placement == "epoch":
+        return _epochs(origins, planned, start, total, mixture, mesh)
+    run = _on_device if placement == "device" else _on_host
     return run(origins, planned, range(start, total), mixture.batch, sharding)
 
 
@@ -169,7 +206,31 @@ def _on_device(
         yield gather(image, label, send(source), send(index.astype(np.int32)))
 
 
-def gathered(image: Any, label: Any, source: Any, index: Any, *, real: int) -> Batch:
+def _epochs(
+    origins: list[Source],
+    planned: Callable,
+    start: int,
+    total: int,
+    mixture: Mixture,
+    mesh: Mesh,
+) -> Iterator[Epoch]:
+    steps, size = mixture.steps_per_epoch, mixture.batch
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    several = NamedSharding(mesh, PartitionSpec(None, "data"))
+    image = _joined([origin.image for origin in origins], everywhere)
+    label = _resident(np.concatenate([o.label for o in origins]), everywhere)
+    number = _resident(np.array(len(origins[0].label), np.int32), everywhere)
+
+    def send(rows: list[np.ndarray]) -> jax.Array:
+        own = np.stack([_own_slots(x) for x in rows]).astype(np.int32)
+        return jax.make_array_from_process_local_data(several, own, (steps, size))
+
+    for first in range(start, total, steps):
+        source, index = zip(*map(planned, range(first, first + steps)), strict=True)
+        yield Epoch(image, label, send(list(source)), send(list(index)), number)
+
+
+def gathered(image: Any, label: Any, source: Any, index: Any, *, real: Any) -> Batch:
     """Return the batch of the images number `index` [B] of the set `source` [B] (0:
     real, 1: generated) from arrays that hold the images of both, the `real` real ones
     first."""

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxcert import config as configs
 from jaxcert import random_keys, sharding
 from jaxcert.config import ConfigDict
-from jaxcert.data import normalisation, opened, sources
+from jaxcert.data import loader, normalisation, opened, sources
 from jaxcert.data.augment import augment
 from jaxcert.errors import InputError, one_of, whole_from
 from jaxcert.interfaces import (
@@ -225,4 +225,4 @@ def _check_numbers(config: ConfigDict) -> None:
     whole_from(1, of="checkpoint", keep=config.checkpoint.keep)
     whole_from(0, of="checkpoint", every_epochs=config.checkpoint.every_epochs)
     whole_from(0, of="eval", every_epochs=config.eval.every_epochs)
-    one_of(("auto", "host", "device"), of="data", placement=config.data.placement)
+    one_of(loader.PLACEMENTS, of="data", placement=config.data.placement)

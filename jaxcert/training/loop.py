@@ -54,6 +54,8 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
         )
     sweep = partial(data.sweep, mesh, built.move, sweep_key)
     per_epoch, total = data.run.steps_per_epoch, data.run.total_steps
+    stride = per_epoch if config.data.placement == "epoch" else 1
+    _check_phases(method, stride, total)
     totals, pending = None, None
     keeping = config.checkpoint.keep, config.checkpoint.best
     with (
@@ -71,7 +73,7 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
         evaluations = Evaluations(config, data.images)
         if start and config.data.epochs > before:
             log.longer(before)
-        for t in range(start, total):
+        for t in range(start, total, stride):
             if t % per_epoch == 0 and _refreshes(method, t // per_epoch):
                 refresh_key = jax.random.fold_in(sweep_key, t)
                 extra = method.refresh.fn(state, partial(sweep, t), refresh_key)
@@ -80,9 +82,10 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
                 log.restart(t)
             phase = method.phase(t)
             state, totals = run_step(state, totals, next(batches), key, phase=phase)
-            done = t + 1
+            done = t + stride
             if t == start:  # compiled: now the speed can be measured
                 log.restart(done)
+                log.show(done)
             if pending:  # read one step late: the next one is already under way
                 log.write(pending)
                 pending = None
@@ -91,7 +94,8 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
             evaluates = config.eval.every_epochs > 0 and done == total
             if not evaluates and _due(config.eval, done, per_epoch):
                 evaluates = bool(sharding.agreed(evaluations.allowed()))
-            if saves or evaluates or done % config.log.every_steps == 0:
+            every = config.log.every_steps
+            if saves or evaluates or done // every > t // every:
                 pending, totals = (done, totals), None
             if saves or evaluates:
                 log.write(pending)  # nothing that is not finite is saved
@@ -176,7 +180,10 @@ class _Log:
     def restart(self, done: int) -> None:
         """Measure the speed from step `done` on."""
         self._speed.restart(done)
-        if self.writer and done == self._start + 1:
+
+    def show(self, done: int) -> None:
+        """Show the first progress."""
+        if self.writer:
             self._line.update(done)
 
     def write(self, pending) -> None:
@@ -231,6 +238,18 @@ class _Log:
             told = f"{' and '.join(changed)}, other than in a run of {after} from the start"
         say(f"train: {before} epochs become {after} at step {step:,}: {told}")
         self.writer.write(step, "run", {"epochs_before": before, "epochs": after})
+
+
+def _check_phases(method, stride: int, total: int) -> None:
+    """Raises InputError for an epoch that one program cannot run, as the method changes its
+    phase within it."""
+    for t in range(0, total if stride > 1 else 0, stride):
+        if method.phase(t) != method.phase(t + stride - 1):
+            raise InputError(
+                f"data.placement is 'epoch', and the method changes from phase {method.phase(t)} "
+                f"to {method.phase(t + stride - 1)} within epoch {t // stride + 1}: give "
+                "data.placement=device."
+            )
 
 
 def _weights(state):

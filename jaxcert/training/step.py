@@ -1,5 +1,8 @@
 """The training step: one jit over the `data` mesh axis for every method.
 
+A program is a step, or with data.placement=epoch the steps of an epoch in one loop, which
+takes the same batches and keys. There nothing is read, evaluated or saved within an epoch.
+
     k_aug, k_loss = split(fold_in(key, step))
     loss, grads   = method.loss(params, ..., augment(k_aug, batch), k_loss, step, phase)
     params        = params + tx(grads);  ema = decay ema + (1 - decay) params
@@ -11,6 +14,7 @@ once per interval; the first step whose loss or gradient was not finite is among
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +25,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxcert import sharding
+from jaxcert.data.loader import Epoch, gathered
 from jaxcert.interfaces import Array, Batch, Key, Method, PyTree, TrainState
 from jaxcert.training import manifold
 
@@ -61,7 +66,8 @@ def init_state(
 
 class Step(NamedTuple):
     """step(state, totals, batch, key, *, phase) -> (state, totals), jitted; totals None: start
-    new ones. `phase` is static: each name compiles its own step."""
+    new ones. `phase` is static: each name compiles its own step. batch: a Batch, or an Epoch,
+    of which all steps are taken."""
 
     run: Callable[..., tuple[TrainState, Totals]]
     lower: Callable[..., Any]
@@ -125,9 +131,16 @@ def compile(
         )
         return state, totals
 
+    def steps(state, totals, work, key, phase):
+        if not isinstance(work, Epoch):
+            return step(state, totals, work, key, phase)
+        return work.batches(
+            (state, totals), lambda carried, batch: step(*carried, batch, key, phase)
+        )
+
     def on_mesh(*arguments):  # known to operations that work shard by shard
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return step(*arguments)
+            return steps(*arguments)
 
     jitted = jax.jit(
         on_mesh, static_argnums=4, donate_argnums=(0, 1), out_shardings=everywhere
@@ -137,6 +150,10 @@ def compile(
 
     def start(state, batch, key, phase):
         if phase not in empty:
+            if isinstance(batch, Epoch):  # of which a step takes the first
+                one = dict(real=batch.real)
+                rows = (batch.image, batch.label, batch.source[0], batch.index[0])
+                batch = jax.eval_shape(partial(gathered, **one), *rows)
             shapes = jax.eval_shape(
                 lambda *a: step(*a, phase)[1], state, _empty({}), batch, key
             )
