@@ -23,7 +23,9 @@ KEPT = ("accuracy", "certified", "loss")
 
 def measure(workdir: Path) -> dict[str, Any]:
     """Return what a workdir shows: shares in percent, times in core minutes."""
-    lines = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]
     c = load(workdir / "certificates.jsonl")
     config = c.header["config"]
     curves = {

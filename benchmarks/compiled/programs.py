@@ -130,6 +130,12 @@ _LIPSCHITZ = (
     ("bronet", "BRONet", "bronet/cifar10", "4m"),
     ("lipnext", "LipNeXt of 32 blocks of width 1024", "lipnext/cifar10", "l32w1024"),
 )
+_FIVE_MINUTES = (
+    ("lot", "LOT-S, minimax,"),
+    ("liresnet", "LiResNet-S, two power steps,"),
+    ("bronet", "BRONet, narrow,"),
+    ("lipnext", "LipNeXt L16W512 in bfloat16"),
+)
 _DISTANCES = (
     ("linf_dist", "l_inf-dist net", "linf_dist/cifar10"),
     ("sortnet", "SortNet", "sortnet/cifar10"),
@@ -254,6 +260,18 @@ _LIST = (
         "l32w1024,bf16",
         unit="bf16",
         loops=_OF_NORM_ONE,
+    ),
+    *(
+        _train(
+            f"five_minutes_{name}",
+            f"{what} of five minutes, an epoch of 195 steps as one program",
+            f"{name}/cifar10",
+            "five_minutes",
+            epoch=True,
+            unit="bf16" if name == "lipnext" else "tf32",
+            loops=_OF_NORM_ONE if name == "lipnext" else {},
+        )
+        for name, what in _FIVE_MINUTES
     ),
     *(step for net in _DISTANCES for step in _distances(*net)),
     _train("ddpmpp", "EDM, DDPM++ in bfloat16", "edm/cifar10", "bf16", unit="bf16"),

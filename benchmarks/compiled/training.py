@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from benchmarks import floors
 from benchmarks.compiled import shapes, target
 from benchmarks.compiled.programs import Built
+from jaxcert.data import loader
 from jaxcert.interfaces import Network, PyTree, Run
 from jaxcert.training import build as builds
 
@@ -31,11 +32,13 @@ def build(
     first_votes: bool = False,
     denoiser: str = "",
     statistics: str = "global",
+    epoch: bool = False,
 ) -> Built:
     """Return a training step. phase: that of the step; None: that of the last step.
     batch: that of one device, if not the config's. first_votes: whether the method has
     the votes of a first model. denoiser: the words of edm/cifar10 for a method that
-    needs one. statistics: config.batch_statistics."""
+    needs one. statistics: config.batch_statistics. epoch: a program of all steps of an
+    epoch, whose items are all their images."""
     given = shapes.load(config, words)
     given.batch_statistics = statistics
     if batch:
@@ -60,13 +63,21 @@ def build(
         "real": shapes.Shape((size,), bool),
         "index": shapes.Shape((size,), jnp.int32),
     }
+    work = target.on(data, devices, split=True)
+    if epoch:
+        work = loader.Epoch(
+            image=shapes.images(model, count, jnp.uint8),
+            label=shapes.Shape((count,), jnp.int32),
+            source=shapes.Shape((steps, size), jnp.int32),
+            index=shapes.Shape((steps, size), jnp.int32),
+            real=shapes.Shape((), jnp.int32),
+        )
+        work = target.on(work, devices)
     phase = phase or made.method.phase(run.total_steps - 1)
     lowered = builds.compiled(made, given).lower(
-        state,
-        target.on(data, devices, split=True),
-        shapes.key(devices),
-        phase=phase,
+        state, work, shapes.key(devices), phase=phase
     )
+    size *= steps if epoch else 1
     shape = dict(batch=size, image=list(model.image_shape), phase=phase)
     if given.method.get("m"):
         shape["copies"] = given.method.m

@@ -595,5 +595,5 @@ def test_certificates_by_votes_take_the_options_of_certifier(make, n):
         return {k: (parameters.parameters[k].default, kinds[k]) for k in keys}
 
     assert of(make) == of(smoothing.certifier) | {"n": (n, int)}
-    assert len(of(make)) == 13
+    assert len(of(make)) == 12
     assert "options" not in inspect.signature(make).parameters

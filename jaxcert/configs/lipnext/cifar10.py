@@ -9,13 +9,24 @@ blocks of width 128, for a laptop's CPU), bf16 (activations in training).
 Clean and certified accuracy at 36/255 of l32w1024 and l32w2048 are in `reference`. We do
 not know the schedule and the rate of the paper: those here are ours, with the loss and the
 augmentation of LiResNet++. We have not run these widths.
+
+`five_minutes`, which stands alone, is L16W512 in bfloat16, with all images on the device
+and an epoch as one program: about five minutes of an H200, by the counts of the compiled
+program (docs/accelerator.md). We have not run it.
 """
 
 from jaxcert.config import base, rows, words
 
 PAPER = {"l32w1024": (81.5, 71.2), "l32w2048": (85.0, 73.2)}
 SIZES = {"l32w1024": (32, 1024), "l32w2048": (32, 2048), "narrow": (6, 128)}
-WORDS = {"size": tuple(SIZES), "bf16": ("bf16",)}
+RECIPES = {
+    "five_minutes": dict(
+        model=dict(depth=16, width=512, dtype="bfloat16"),
+        data=dict(epochs=100, placement="epoch"),
+        optim=dict(lr=2e-3),
+    )
+}
+WORDS = {"size": tuple(SIZES), "bf16": ("bf16",), "recipe": RECIPES}
 ROWS = rows(WORDS)
 
 
@@ -48,7 +59,9 @@ def get_config(arg=""):
         batch=200,
         radii=(0.0, 36 / 255, 72 / 255, 108 / 255, 1.0),
     )
-    if not narrow:
+    if row.recipe:
+        config.update(row.recipe)
+    elif not narrow:
         clean, certified = PAPER[size]
         config.reference.update(
             paper="Hu et al. 2026",
