@@ -390,6 +390,15 @@ def test_every_row_has_a_word_of_each_group_but_for_groups_of_one_word():
     assert configs.rows({}) == ("",)
 
 
+def test_a_recipe_stands_alone():
+    groups = GROUPS | {"recipe": {"laptop": {"seed": 1}}}
+    assert configs.rows(groups) == (*configs.rows(GROUPS), "laptop")
+    assert configs.words("laptop", **groups).recipe == {"seed": 1}
+    assert configs.words("m", **groups).recipe is None
+    with pytest.raises(InputError, match=names("m,laptop", "laptop")):
+        configs.words("m,laptop", **groups)
+
+
 @pytest.mark.parametrize(
     "argument,words",
     [

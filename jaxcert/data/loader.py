@@ -51,10 +51,16 @@ class Epoch(NamedTuple):
         loop of a compiled program."""
 
         def one(carried: Any, rows: tuple[Any, Any]) -> tuple[Any, None]:
-            batch = gathered(self.image, self.label, *rows, real=self.real)
-            return step(carried, batch), None
+            return step(carried, self._batch(*rows)), None
 
         return jax.lax.scan(one, carried, (self.source, self.index))[0]
+
+    def first(self) -> Batch:
+        """Return the first batch."""
+        return self._batch(self.source[0], self.index[0])
+
+    def _batch(self, source: Any, index: Any) -> Batch:
+        return gathered(self.image, self.label, source, index, real=self.real)
 
 
 def batches(

@@ -14,7 +14,6 @@ once per interval; the first step whose loss or gradient was not finite is among
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxcert import sharding
-from jaxcert.data.loader import Epoch, gathered
+from jaxcert.data.loader import Epoch
 from jaxcert.interfaces import Array, Batch, Key, Method, PyTree, TrainState
 from jaxcert.training import manifold
 
@@ -150,10 +149,8 @@ def compile(
 
     def start(state, batch, key, phase):
         if phase not in empty:
-            if isinstance(batch, Epoch):  # of which a step takes the first
-                one = dict(real=batch.real)
-                rows = (batch.image, batch.label, batch.source[0], batch.index[0])
-                batch = jax.eval_shape(partial(gathered, **one), *rows)
+            if isinstance(batch, Epoch):  # of which a step takes one
+                batch = jax.eval_shape(Epoch.first, batch)
             shapes = jax.eval_shape(
                 lambda *a: step(*a, phase)[1], state, _empty({}), batch, key
             )

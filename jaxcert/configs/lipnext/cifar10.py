@@ -22,7 +22,7 @@ SIZES = {"l32w1024": (32, 1024), "l32w2048": (32, 2048), "narrow": (6, 128)}
 RECIPES = {
     "five_minutes": dict(
         model=dict(depth=16, width=512, dtype="bfloat16"),
-        data=dict(epochs=100, placement="epoch"),
+        data=dict(epochs=180, placement="epoch"),
         optim=dict(lr=2e-3),
     )
 }
