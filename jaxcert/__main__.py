@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "export",
     "convert": "convert",
     "study": "study",
+    "paper": "paper",
     "quality": "quality",
     "gradient_norms": "gradient_norms",
 }

@@ -215,6 +215,7 @@ WORK = {
     "quality": "jaxcert.papers.quality.look",
     "recertify": "jaxcert.records.load",
     "gradient_norms": "jaxcert.papers.gradient_norms.measure",
+    "paper": "jaxcert.papers.sun_page.show",
 }
 """The function that a command calls with what it has parsed."""
 
@@ -261,7 +262,8 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.undo()
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
-        *"convert study quality audit bound merge export recertify audit_network".split()
+        *"convert study quality audit bound merge export recertify".split(),
+        *"audit_network paper".split(),
     }
 
 

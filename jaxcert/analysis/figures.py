@@ -156,6 +156,13 @@ def _probability_curves(names, records, values_of, symbol: str) -> str:
 
 
 def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
+    """Return the figure of `draw_radius_theory` as SVG."""
+    return as_svg(*draw_radius_theory(settings), True)
+
+
+def draw_radius_theory(
+    settings: Sequence[tuple[float, float, int, float]],
+) -> tuple[Figure, Axes]:
     """What a vote probability is worth: left the radius sigma Phi^-1(p), right its slope
     sigma / phi(Phi^-1(p)), to the largest p that n votes can prove at alpha (the dot).
 
@@ -186,7 +193,7 @@ def radius_theory(settings: Sequence[tuple[float, float, int, float]]) -> str:
     for axes in (left, right):
         axes.set_xlabel("vote probability p")
         axes.set_xlim(0.5, 1)
-    return as_svg(figure, left, True)
+    return figure, left
 
 
 def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
@@ -295,15 +302,7 @@ def _percent(axes: Axes) -> None:
 def as_svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
     """Text of the figure, the legend (of `axes`) above it, so that it hides no line."""
     if legend:
-        handles, labels = axes.get_legend_handles_labels()
-        longest = max(map(len, labels))
-        room = 11.6 * figure.get_figwidth()  # letters
-        columns = max(1, min(len(labels), int(room // (longest + 10))))
-        rows = -(-len(labels) // columns)  # each makes the figure higher
-        figure.set_figheight(figure.get_figheight() + 0.23 * (rows - 1))
-        style = dict(frameon=False, labelcolor=INK, fontsize=11, handlelength=2.6)
-        place = dict(loc="outside upper left", ncols=columns)
-        figure.legend(handles, labels, **place, **style)
+        add_legend(figure, axes)
     figure.patch.set_alpha(0)
     file = io.StringIO()
     # equal records give equal files; ids of two figures on a page differ
@@ -312,3 +311,16 @@ def as_svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
     return svg[svg.index("<svg") :].replace(INK, "currentColor").strip()
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend of `axes` above the figure, which grows with its rows."""
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels))
+    room = 11.6 * figure.get_figwidth()  # letters
+    columns = max(1, min(len(labels), int(room // (longest + 10))))
+    rows = -(-len(labels) // columns)  # each makes the figure higher
+    figure.set_figheight(figure.get_figheight() + 0.23 * (rows - 1))
+    style = dict(frameon=False, labelcolor=INK, fontsize=11, handlelength=2.6)
+    place = dict(loc="outside upper left", ncols=columns)
+    figure.legend(handles, labels, **place, **style)

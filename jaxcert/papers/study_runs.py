@@ -44,7 +44,7 @@ def read(workdir: str | Path) -> Run:
                     f"{path} has test and train certificates with different {key}: certify "
                     "both with the same network and settings."
                 )
-    return Run(str(workdir), config, test, train, _evaluations(path / "metrics.jsonl"))
+    return Run(str(workdir), config, test, train, evaluations(path, "test"))
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -81,15 +81,16 @@ def _load(path: Path, split: str) -> Certificates:
     return c
 
 
-def _evaluations(path: Path) -> tuple[dict[str, float], ...]:
-    """Return the lines of evaluations, without those that a kill cut off."""
-    found = []
+def evaluations(workdir: str | Path, split: str) -> tuple[dict[str, float], ...]:
+    """Return the numbers of each line of metrics.jsonl about a split, without lines that a
+    kill cut off; none without the file."""
+    path, found = Path(workdir) / "metrics.jsonl", []
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     for line in text.splitlines():
         try:
             values = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(values, dict) and values.get("split") == "test":
+        if isinstance(values, dict) and values.get("split") == split:
             found.append({k: v for k, v in values.items() if type(v) in (int, float)})
     return tuple(found)

@@ -79,6 +79,8 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
                 extra = method.refresh.fn(state, partial(sweep, t), refresh_key)
                 state = state._replace(extra=sharding.replicate(extra, mesh))
                 batches = data.batches(t, weights=_weights(state), mesh=mesh)
+                # of the step to come: a run that continues here draws again
+                log.kept(t + 1, _weights(state))
                 log.restart(t)
             phase = method.phase(t)
             state, totals = run_step(state, totals, next(batches), key, phase=phase)
@@ -218,6 +220,11 @@ class _Log:
                 f"train: a loss below 0 is as it should be: the method {self._config.method.name} "
                 "subtracts a reward from it, and lower is better"
             )
+
+    def kept(self, step: int, weights: np.ndarray | None) -> None:
+        """Write the share of the training images that a method still draws."""
+        if self.writer and weights is not None:
+            self.writer.write(step, "refresh", {"kept": float((weights > 0).mean())})
 
     def longer(self, before: int) -> None:
         """Say, and write down, what a larger number of epochs than before changes."""

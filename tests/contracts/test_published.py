@@ -1,7 +1,8 @@
 """Rows of configs that carry a paper's numbers train what the paper trained, and no others
 carry any.
 
-published/*.csv are the tables of Altstidl et al. (2023) and Sun et al. (2024) as printed.
+jaxcert/papers/published has the tables of Altstidl et al. (2023) and Sun et al. (2024) as
+printed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import pytest
 from refusals import names
 
 from jaxcert import config as configs
+from jaxcert import papers
 from jaxcert.errors import InputError
 
 CONFIGS = configs.shipped()
-TABLES = Path(__file__).parent / "published"
+TABLES = Path(papers.__file__).parent / "published"
 IMAGES = {"none": 0, "1m": 1_000_000, "4m": 4_000_000, "5m": 5_000_000}
 IMAGES["10m"] = 10_000_000
 
