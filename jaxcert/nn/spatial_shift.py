@@ -61,6 +61,12 @@ def partial_abs(x: Array, count: int) -> Array:
     return jnp.where(jnp.arange(x.shape[-1]) < count, jnp.abs(x), x)
 
 
+def _times(x: Array, matrix: Array) -> Array:
+    """Return x @ matrix of [...,C] and [C,C] as one product of two matrices, of which the
+    gradient is also one. On a CPU that of several axes is a tenth slower."""
+    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(x.shape)
+
+
 class Orthogonal(nn.Module):
     """Square matrices [...,C,C] that start as random rotations, or reflections."""
 
@@ -100,7 +106,8 @@ class Blocks(nn.Module):
     def before_activation(self, x: Array, each: tuple[Array, ...]) -> Array:
         """Return S((x + p) R^T) R M^T + b for one member of `arrays`."""
         r, q, position, bias = each
-        return spatial_shift((x + position) @ r.T, self.shifted) @ q + bias
+        turned = spatial_shift(_times(x + position, r.T), self.shifted)
+        return _times(turned, q) + bias
 
     def arrays(self, dtype) -> tuple[Array, ...]:
         """Return R [D,C,C], R M^T [D,C,C], p and b of all blocks in `dtype`."""
