@@ -27,8 +27,8 @@ WORDS = {
     "recipe": {
         "five_minutes": dict(
             model=dict(depth=6, width=128, dense=512, dense_depth=4, power_steps=2),
-            data=dict(epochs=60, placement="epoch"),
-            optim=dict(warmup_epochs=3),
+            data=dict(epochs=200, placement="epoch"),
+            optim=dict(warmup_epochs=5),
         )
     },
 }

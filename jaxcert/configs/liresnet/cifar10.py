@@ -50,7 +50,7 @@ WORDS = {
     "recipe": {
         "five_minutes": dict(
             model=dict(power_steps=2, differentiated=False),
-            data=dict(epochs=300, placement="epoch"),
+            data=dict(epochs=340, placement="epoch"),
             optim=dict(warmup_epochs=10),
         )
     },
