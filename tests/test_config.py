@@ -390,11 +390,11 @@ def test_every_row_has_a_word_of_each_group_but_for_groups_of_one_word():
     assert configs.rows({}) == ("",)
 
 
-def test_a_recipe_stands_alone():
-    groups = GROUPS | {"recipe": {"laptop": {"seed": 1}}}
+def test_a_budget_stands_alone():
+    groups = GROUPS | {"budget": {"laptop": {"seed": 1}}}
     assert configs.rows(groups) == (*configs.rows(GROUPS), "laptop")
-    assert configs.words("laptop", **groups).recipe == {"seed": 1}
-    assert configs.words("m", **groups).recipe is None
+    assert configs.words("laptop", **groups).budget == {"seed": 1}
+    assert configs.words("m", **groups).budget is None
     with pytest.raises(InputError, match=names("m,laptop", "laptop")):
         configs.words("m,laptop", **groups)
 

@@ -18,7 +18,7 @@ def words(arg: str, **groups: Mapping[str, object] | Iterable[str]) -> SimpleNam
     groups: the words of which a row has at most one. Of a group that lists several, the word
     is returned, or "" if the row has none of them; of a group with a single one, whether the
     row has it; of a mapping, the value of its word, or None. Raises InputError for a word
-    that is unknown, empty, or the second of its group, and for one of the group `recipe`,
+    that is unknown, empty, or the second of its group, and for one of the group `budget`,
     which fixes everything, beside another.
     """
     chosen: dict[str, str] = {}
@@ -41,8 +41,8 @@ def words(arg: str, **groups: Mapping[str, object] | Iterable[str]) -> SimpleNam
                 f"{' | '.join(groups[name])}."
             )
         chosen[name] = word
-    if "recipe" in chosen and len(chosen) > 1:
-        alone = chosen["recipe"]
+    if "budget" in chosen and len(chosen) > 1:
+        alone = chosen["budget"]
         raise InputError(
             f"row {arg!r} has words beside {alone!r}, which fixes size, epochs and all else: "
             f"give {alone!r} alone, and change single values by --config.KEY=VALUE."
@@ -65,11 +65,11 @@ def listed(groups: Mapping[str, Iterable[str]]) -> str:
 
 def rows(groups: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     """Return every row that has one word of each group, of which one of a single word may be
-    left out, and the words of the group `recipe`, each by itself."""
-    alone = tuple(groups.get("recipe", ()))
+    left out, and the words of the group `budget`, each by itself."""
+    alone = tuple(groups.get("budget", ()))
     choices = [
         tuple(group) if len(tuple(group)) > 1 else ("", *group)
         for name, group in groups.items()
-        if name != "recipe"
+        if name != "budget"
     ]
     return (*(",".join(filter(None, row)) for row in product(*choices)), *alone)

@@ -459,8 +459,9 @@ def namespace_of(name):
 
 
 def groups_of(namespace):
-    """Group -> words of a config file."""
-    return {name: list(group) for name, group in namespace["WORDS"].items()}
+    """Group -> words of a config file that go with others; those of `budget` stand alone."""
+    groups = namespace["WORDS"].items()
+    return {name: list(group) for name, group in groups if name != "budget"}
 
 
 def rows_of(namespace, published):

@@ -24,7 +24,7 @@ WORDS = {
     "emma": ("emma",),
     "fast": ("fast",),
     "narrow": ("narrow",),
-    "recipe": {
+    "budget": {
         "five_minutes": dict(
             model=dict(depth=6, width=128, dense=512, dense_depth=4, power_steps=2),
             data=dict(epochs=200, placement="epoch"),
@@ -54,8 +54,8 @@ def get_config(arg=""):
     if not generated:
         config.optim.weight_decay = 4e-5
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
-    if row.recipe:
-        config.update(row.recipe)
+    if row.budget:
+        config.update(row.budget)
     elif not (generated or row.fast or row.narrow):
         clean, certified = PAPER["emma" if row.emma else "annealing"]
         config.reference.update(

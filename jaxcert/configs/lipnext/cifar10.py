@@ -19,14 +19,14 @@ from jaxcert.config import base, rows, words
 
 PAPER = {"l32w1024": (81.5, 71.2), "l32w2048": (85.0, 73.2)}
 SIZES = {"l32w1024": (32, 1024), "l32w2048": (32, 2048), "narrow": (6, 128)}
-RECIPES = {
+BUDGETS = {
     "five_minutes": dict(
         model=dict(depth=16, width=512, dtype="bfloat16"),
         data=dict(epochs=180, placement="epoch"),
         optim=dict(lr=2e-3),
     )
 }
-WORDS = {"size": tuple(SIZES), "bf16": ("bf16",), "recipe": RECIPES}
+WORDS = {"size": tuple(SIZES), "bf16": ("bf16",), "budget": BUDGETS}
 ROWS = rows(WORDS)
 
 
@@ -59,8 +59,8 @@ def get_config(arg=""):
         batch=200,
         radii=(0.0, 36 / 255, 72 / 255, 108 / 255, 1.0),
     )
-    if row.recipe:
-        config.update(row.recipe)
+    if row.budget:
+        config.update(row.budget)
     elif not narrow:
         clean, certified = PAPER[size]
         config.reference.update(

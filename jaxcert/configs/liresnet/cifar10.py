@@ -47,7 +47,7 @@ WORDS = {
     "trades": ("trades",),
     "fast": ("fast",),
     "narrow": ("narrow",),
-    "recipe": {
+    "budget": {
         "five_minutes": dict(
             model=dict(power_steps=2, differentiated=False),
             data=dict(epochs=340, placement="epoch"),
@@ -98,8 +98,8 @@ def get_config(arg=""):
         batch=200,
         radii=(0.0, 36 / 255, 72 / 255, 108 / 255, 1.0),
     )
-    if row.recipe:
-        config.update(row.recipe)
+    if row.budget:
+        config.update(row.budget)
     elif not (row.trades or row.fast or row.narrow):
         cells = TABLE_2[size, epochs]
         clean, certified = cells[list(COUNT).index(generated)]

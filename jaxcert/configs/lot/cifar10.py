@@ -55,7 +55,7 @@ WORDS = {
     "multistep": ("multistep",),
     "narrow": ("narrow",),
     "fast": ("fast",),
-    "recipe": {
+    "budget": {
         "five_minutes": dict(
             model=dict(polar="minimax"), data=dict(epochs=45, placement="epoch")
         )
@@ -101,8 +101,8 @@ def get_config(arg=""):
         batch=200,
         radii=(0.0, 36 / 255, 72 / 255, 108 / 255, 1.0),
     )
-    if row.recipe:
-        config.update(row.recipe)
+    if row.budget:
+        config.update(row.budget)
     elif not (row.narrow or row.fast):
         table = MULTISTEP if row.multistep else COSINE
         cells = table[size, epochs]

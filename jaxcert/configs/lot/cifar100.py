@@ -19,7 +19,7 @@ def get_config(arg=""):
     config.data.name = "cifar100"
     config.model.update(num_classes=100, head="lln")
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)
-    changed = row.multistep or row.narrow or row.fast or row.recipe
+    changed = row.multistep or row.narrow or row.fast or row.budget
     if row.size == "l" and row.epochs in ("", "200") and not changed:
         column = list(cifar10.COUNT).index(row.generated or "none")
         clean, certified = CERTIFIED[column]
