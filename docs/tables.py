@@ -8,6 +8,7 @@ them is made here and never typed. NAME is one of
     ratios FILE               CPU seconds beside PyTorch, of a file of benchmarks/results
     rivals FILE               certified accuracy by every rival from the same votes, likewise
     report, row               the report on docs/records/quickstart, and its first row
+    zoo                       the networks of the package, from their records
     any other                 a table of benchmarks/results/runs.json of this name
 
 `--check` writes nothing and ends with an error where a page is not what the results say.
@@ -44,6 +45,8 @@ def table(name: str) -> str:
         return _block("", _report())
     if name == "row":
         return _block("json", _row())
+    if name == "zoo":
+        return _zoo()
     if kind == "ratios":
         return _ratios(json.loads((RESULTS / rest).read_text()))
     if kind == "rivals":
@@ -172,6 +175,13 @@ def _report() -> str:
 def _row() -> str:
     """The first row of the record."""
     return (RECORD / "certificates.jsonl").read_text().splitlines()[1]
+
+
+def _zoo() -> str:
+    from jaxcert.api import sharing
+
+    rows = [sharing.row(shown) for shown in sharing.listed()]
+    return _markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
 
 
 def _block(kind: str, text: str) -> str:

@@ -26,6 +26,7 @@ COMMANDS = {
     "generate": "generate",
     "import_torch": "import_torch",
     "export": "export",
+    "zoo": "zoo",
     "convert": "convert",
     "study": "study",
     "paper": "paper",

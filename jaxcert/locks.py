@@ -18,18 +18,20 @@ LOCK = ".lock"
 
 
 @contextmanager
-def only_writer(folder: str | Path, *, option: str) -> Iterator[None]:
+def only_writer(
+    folder: str | Path, *, option: str, wait: bool = False
+) -> Iterator[None]:
     """Hold the lock of a folder, which is made if it is not there, while the body runs.
 
     The system releases it when the process ends, however it ends. If the body fails and has
     written nothing, a folder that was made here is removed again. option: the argument that
-    names the folder. Raises InputError if another process holds the lock, OSError if the
-    folder cannot be written.
+    names the folder. wait: wait for another process that holds the lock. Raises InputError if
+    one holds it that is not waited for, OSError if the folder cannot be written.
     """
     folder = Path(folder)
     made = _make(folder)
     path = folder / LOCK
-    file = _lock(path, option)
+    file = _lock(path, option, wait)
     try:
         yield
     except BaseException:
@@ -50,12 +52,12 @@ def _make(folder: Path) -> list[Path]:
     return missing
 
 
-def _lock(path: Path, option: str) -> int:
+def _lock(path: Path, option: str, wait: bool) -> int:
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB * (not wait))
         except BlockingIOError:
             os.close(file)
             raise InputError(

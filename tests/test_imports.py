@@ -39,6 +39,7 @@ OUTSIDE = {
     "diffusion": JAX,
     "data": JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
     "workdirs": JAX | {"orbax", "ml_collections"},
+    "zoos": {"ml_collections"},
     "models": JAX | {"flax"},
     "image_generation": JAX,
     "certificates": JAX | {"scipy", "ml_collections"},

@@ -69,6 +69,7 @@ TRAINED = {
     "runs/lot": "configs/quickstart.py",
     "runs/rs": "configs/smoothing/digits.py",
     "runs/theirs": "configs/quickstart.py",
+    "runs/lipnext": "configs/lipnext/digits.py",
 }
 """Workdirs that the pages only speak of."""
 
@@ -207,6 +208,7 @@ WORK = {
     "bound": "jaxcert.api.files.open_records",
     "audit_network": "jaxcert.audit_network.read_weights",
     "export": "jaxcert.workdirs.weights.export",
+    "zoo": "jaxcert.zoos.places.split",
     "generate": "jaxcert.image_generation.generate",
     "merge": "jaxcert.merge.merge",
     "import_torch": "jaxcert.torch_import.workdir.import_torch",
@@ -263,7 +265,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
         *"convert study quality audit bound merge export recertify".split(),
-        *"audit_network paper".split(),
+        *"audit_network paper zoo".split(),
     }
 
 

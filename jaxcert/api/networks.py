@@ -12,17 +12,23 @@ from jaxcert.interfaces import Network
 from jaxcert.torch_import.network import network_of
 from jaxcert.workdirs import weights
 from jaxcert.workdirs.networks import open_network
+from jaxcert.zoos import networks as zoos
+from jaxcert.zoos import places
 
 
 def load(workdir: str | Path) -> Network:
     """Return the network of a workdir that `jaxcert train` or `jaxcert import_torch` made: the
     newest checkpoint, or the best one where the run's config says by what; or that of a file
-    that `jaxcert export` wrote.
+    that `jaxcert export` wrote; or that of a zoo, such as "zoo:lipnext-digits" (`jaxcert zoo` lists
+    them) or "zoo:PLACE#NAME", where PLACE is a folder or begins with http:// or https://.
 
     It is on all devices of this process. JAX's own setting of the precision of products stays
     as it is: `config.precision` of the run is not applied. Raises InputError for a workdir
-    without a finished checkpoint, and for files that are damaged.
+    without a finished checkpoint, for files that are damaged, and for a zoo that has no such
+    network or cannot be reached.
     """
+    if isinstance(workdir, str) and workdir.startswith(places.PREFIX):
+        return zoos.load(workdir)
     path = path_of(workdir, "workdir")
     if path.is_file():
         return weights.load(path)

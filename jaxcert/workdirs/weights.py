@@ -68,7 +68,7 @@ def export(config: ConfigDict, workdir: str | Path, out: str | Path) -> dict[str
     """
     out = Path(out)
     _check_new(out)
-    manifest = _manifest(out.parent / MANIFEST)
+    manifest = read_manifest(out.parent / MANIFEST)
     model = configs.build("models", config.model)
     loaded = checkpoint.load_network(
         model, workdir, mesh=sharding.local_mesh(), best=config.checkpoint.best
@@ -84,12 +84,12 @@ def export(config: ConfigDict, workdir: str | Path, out: str | Path) -> dict[str
     }
     arrays = checkpoint.arrays_of(loaded.network)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(out) as part:
+    with replacing(out) as part:
         write(part, arrays, metadata, npz=out.suffix == ".npz")
     entry = _entry(config, model, out) | {"digest": loaded.digest}
     known = [m for m in manifest["models"] if m.get("checkpoint") != out.name]
     manifest["models"] = [*known, entry]
-    with _replacing(out.parent / MANIFEST) as part:
+    with replacing(out.parent / MANIFEST) as part:
         part.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return entry
 
@@ -200,7 +200,7 @@ def _check_new(out: Path) -> None:
 
 
 @contextmanager
-def _replacing(path: Path):
+def replacing(path: Path):
     """Give a path to write to, which takes the place of `path` when all is written."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -224,7 +224,7 @@ def _tuple(value: Any) -> Any:
     return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
     """Return the manifest of a folder, or a new one. Raises InputError for another file of
     that name."""
     if not os.path.lexists(path):

@@ -28,6 +28,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_error(416)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
+        said = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        self.send_header("Content-Range", said)
         self.end_headers()
         end = start + (len(CONTENT) - start) // 2 if self.path == "/short" else None
         self.wfile.write(CONTENT[start:end])
