@@ -98,6 +98,24 @@ def test_loss_is_that_of_the_last_step_with_its_tables_and_phase(small):
     assert votes.tolist() == [100, 0, 0], "ties go to class 0"
 
 
+def test_before_the_attack_the_same_noise_has_the_plain_loss(small):
+    model = small[0]._replace(
+        apply=lambda params, state, x: (jnp.zeros((len(x), 10)), 0)
+    )
+
+    def loss(params, state, extra, batch, key, step, phase):
+        scale = jax.random.uniform(key) * {"plain": 1, "attack": 3}[phase]
+        return scale * params["w"].sum(), (state, {})
+
+    method = Method(loss=loss, phase=lambda step: "attack" if step == 9 else "plain")
+    keys = jax.random.split(jax.random.key(1), 3)
+    given = ({"w": jnp.ones(4)}, (), (), keys, batch(3))
+    of = measuring.gradient_norms(model, method, sigma=SIGMA, step=9, noises=2)
+    before = measuring.before_attack(method, step=9)(*given)
+    np.testing.assert_allclose(of(*given)[1], 3 * before, rtol=1e-6)
+    assert measuring.before_attack(method, step=8) is None
+
+
 def test_inference_keeps_the_statistics(small):
     model, params, state = small
     x = batch(4)["image"]

@@ -217,7 +217,8 @@ WORK = {
     "quality": "jaxcert.papers.quality.look",
     "recertify": "jaxcert.records.load",
     "gradient_norms": "jaxcert.papers.gradient_norms.measure",
-    "paper": "jaxcert.papers.sun_page.show",
+    "paper altstidl": "jaxcert.papers.altstidl_page.show",
+    "paper sun": "jaxcert.papers.sun_page.show",
 }
 """The function that a command calls with what it has parsed."""
 
@@ -246,8 +247,9 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
         assert package == "jaxcert"
         command = importlib.import_module(module)
         makes = name in ("train", "import_torch")
-        study = " --study" if "--study" in arguments else ""
-        monkeypatch.setattr(WORK[name + study], makes_a_workdir if makes else reached)
+        which = " --study" if "--study" in arguments else ""
+        which += f" {arguments[0]}" if name == "paper" else ""
+        monkeypatch.setattr(WORK[name + which], makes_a_workdir if makes else reached)
         monkeypatch.setattr(
             processes,
             "join",

@@ -54,7 +54,7 @@ def gradient_norms(
 
     model: gives the votes; method: of its `inference` form. step: of the run, as in training.
     """
-    phase = method.phase(step)
+    norm_of = _norm_of(method, step, method.phase(step))
 
     def one(params, state, extra, key, batch):
         image, label = batch["image"], batch["label"]
@@ -62,16 +62,39 @@ def gradient_norms(
         shape = (noises, *image.shape)
         noisy = image + sigma * jax.random.normal(vote_key, shape, image.dtype)
         logits, _ = model.apply(params, state, noisy)
+        norm = norm_of(params, state, extra, loss_key, batch)
+        return (logits.argmax(-1) == label).sum(), norm
+
+    return jax.jit(jax.vmap(one, in_axes=(None, None, None, 0, 0)))
+
+
+def before_attack(method, *, step: int) -> Callable | None:
+    """Return (params, state, extra, keys [B], batch of B images) -> norm [B] of the loss without
+    its attack, on the noise that the attack of `gradient_norms` begins with, jitted (Figure 5 of
+    Sun et al.); None for a method whose attack is no phase of its own."""
+    if method.phase(step) != "attack":
+        return None
+    norm_of = _norm_of(method, step, "plain")
+
+    def one(params, state, extra, key, batch):
+        return norm_of(params, state, extra, jax.random.split(key)[1], batch)
+
+    return jax.jit(jax.vmap(one, in_axes=(None, None, None, 0, 0)))
+
+
+def _norm_of(method, step: int, phase) -> Callable:
+    """Return (params, state, extra, key, one image) -> norm of the gradient of its loss."""
+
+    def norm(params, state, extra, key, batch):
         alone = jax.tree.map(lambda leaf: leaf[None], batch)
 
         def loss(params):
             at = jnp.int32(step)
-            return method.loss(params, state, extra, alone, loss_key, at, phase)[0]
+            return method.loss(params, state, extra, alone, key, at, phase)[0]
 
-        norm = optax.tree.norm(jax.grad(loss)(params))
-        return (logits.argmax(-1) == label).sum(), norm
+        return optax.tree.norm(jax.grad(loss)(params))
 
-    return jax.jit(jax.vmap(one, in_axes=(None, None, None, 0, 0)))
+    return norm
 
 
 def inference(model):
@@ -116,11 +139,12 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
     # an imported network has made no step here: its run is over as well
     step = (loaded.step or data.run.total_steps) - 1
     of = gradient_norms(model, method, sigma=sigma, step=step)
+    plain = before_attack(method, step=step)
     tables = loaded.network.params, loaded.network.state, method.init_extra()
     images = min(images, len(source.label))
     index = np.arange(images) * len(source.label) // images
     key = jax.random.fold_in(random_keys.key(config.seed), _STREAM)
-    line, found, chunk = Progress("measure", images), [], _chunk()
+    line, found, before, chunk = Progress("measure", images), [], [], _chunk()
     for start in range(0, images, chunk):
         rows = index[np.minimum(np.arange(start, start + chunk), images - 1)]
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
@@ -131,6 +155,8 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
             "index": rows.astype(np.int32),
         }
         found.append(of(*tables, keys, batch))
+        if plain is not None:
+            before.append(plain(*tables, keys, batch))
         line.update(min(start + chunk, images))
     votes, norm = (np.concatenate(v)[:images] for v in zip(*found, strict=True))
     p, norm = votes / NOISES, norm.astype(np.float64)
@@ -151,8 +177,13 @@ def measure(config, workdir: str | Path, *, images: int = 1000) -> dict:
             "label": source.label[index].tolist(),
             "p": p.tolist(),
             "norm": norm.tolist(),
-        },
+        }
+        | ({"norm_before": _joined(before, images)} if before else {}),
     }
+
+
+def _joined(parts, images: int) -> list[float]:
+    return np.concatenate(parts)[:images].astype(np.float64).tolist()
 
 
 def table(found: dict) -> str:

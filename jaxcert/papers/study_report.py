@@ -65,6 +65,14 @@ def _study_text(runs: Sequence[Run], form: str, radii: Sequence[float] | None) -
     )
     if form not in forms:
         raise InputError(f"a study has no format {form}: take {', '.join(forms)}.")
+    return forms[form](studies(runs, radii))
+
+
+def studies(
+    runs: Sequence[Run], radii: Sequence[float] | None = None
+) -> list[study_groups.Study]:
+    """Return the study of each norm and data set among runs. radii: as in `entries`. Raises
+    InputError as `study_groups.make`."""
     found = []
     for group in study_groups.groups(runs):
         own: list[float] = list(radii or ())
@@ -72,4 +80,4 @@ def _study_text(runs: Sequence[Run], form: str, radii: Sequence[float] | None) -
             own += configured.radii_of(run.name, run.config, run.test)
         own = own or configured.usual_radii([run.test for run in group])
         found.append(study_groups.make(group, own))
-    return forms[form](found)
+    return found

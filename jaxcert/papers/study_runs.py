@@ -26,6 +26,8 @@ class Run(NamedTuple):
     train: Certificates | None = None
     evaluations: tuple[dict[str, float], ...] = ()
     """lines of metrics.jsonl about the test split"""
+    seen: tuple[dict[str, float], ...] = ()
+    """those about the training split"""
     reference: Reference | None = None
 
 
@@ -44,7 +46,8 @@ def read(workdir: str | Path) -> Run:
                     f"{path} has test and train certificates with different {key}: certify "
                     "both with the same network and settings."
                 )
-    return Run(str(workdir), config, test, train, evaluations(path, "test"))
+    lines = evaluations(path, "test"), evaluations(path, "train")
+    return Run(str(workdir), config, test, train, *lines)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Smoothing" (2024, arXiv:2410.06895), of logs and runs beside what the paper prin
     figure_2         the radius that a vote probability is worth, and its slope
     figure_3         distribution of the share of the votes, k/N
     figure_4         the radius of 16 votes and the weight of an image, against its p
+    figure_5         gradient norms against p, before and after the attack on the noise
 
 Each function returns an `Exhibit`. Shares are of all images; an abstention is wrong.
 """
@@ -49,6 +50,7 @@ def exhibits(sources: Sequence[Source]) -> list[Exhibit]:
         table_1(sources),
         figure_3(sources),
         figure_4(),
+        figure_5(sources),
         remaining_data(sources),
         table_2(sources),
         differing_cells(sources),
@@ -367,6 +369,48 @@ def figure_4() -> Exhibit:
     head = ["copies_right", "p", "radius", "weight", "printed_formula"]
     title = "Figure 4: radius and weight against p"
     return Exhibit("figure_4", title, caption, head, rows, figure, axes)
+
+
+def figure_5(sources: Sequence[Source]) -> Exhibit:
+    """Return Figure 5: the mean norm of the gradient of training images in tenths of p, on
+    Gaussian noise and on the noise that their attack makes of it."""
+    title, lines = "Figure 5: gradient norms before and after the attack", []
+    for source in sources:
+        found = (source.gradients or {}).get("rows") or {}
+        if "norm_before" not in found:
+            continue
+        p, after, before = (
+            np.asarray(found[k], float) for k in ("p", "norm", "norm_before")
+        )
+        tenth = np.minimum(np.floor(p * 10 + 1e-9), 9)
+        for i in np.unique(tenth):
+            own = tenth == i
+            means = before[own].mean(), after[own].mean()
+            lines.append([source.name, i / 10, (i + 1) / 10, int(own.sum()), *means])
+    if not lines:
+        missing = "jaxcert.gradient_norms of a run of sun writes its numbers"
+        return Exhibit("figure_5", title, missing=missing)
+    figure, (axes,) = figures.new_figure()
+    figure.set_size_inches(8.2, 3.7)
+    for i, name in enumerate(dict.fromkeys(line[0] for line in lines)):
+        own = np.array([line[1:] for line in lines if line[0] == name])
+        hue = figures.line_style(i)[0]
+        for y, mark, words in (
+            (own[:, 3], "o--", "before"),
+            (own[:, 4], "s-", "after"),
+        ):
+            x = own[:, :2].mean(1)
+            axes.plot(x, y, mark, color=hue, label=f"{name}, {words} the attack")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("p, share of noisy copies that are right")
+    axes.set_ylabel("mean gradient norm")
+    caption = (
+        "Mean ℓ₂ norm of the gradient of the loss on single training images, by tenths of p: on "
+        "Gaussian noise (before) and on the noise that the attack makes of it (after)."
+    )
+    head = ["source", "p_from", "p_to", "images", "before", "after"]
+    return Exhibit("figure_5", title, caption, head, lines, figure, axes)
 
 
 def _head(axes: Axes, text: str) -> None:

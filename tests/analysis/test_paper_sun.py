@@ -192,6 +192,22 @@ def test_figure_4_has_the_weights_of_the_authors_code():
     assert formula == [1.0, 1.32, 1.71, 2.27], "Phi^-1(p) / Phi^-1(3/4)"
 
 
+def test_figure_5_is_the_mean_of_tenths_of_p_before_and_after():
+    rows = dict(p=[0.0, 0.05, 0.3, 1.0], norm=[1.0, 3.0, 5.0, 9.0])
+    rows |= dict(norm_before=[1.0, 1.0, 2.0, 0.5])
+    source = Source(CATRS, "mine", run([900]), False, dict(rows=rows))
+    found = rows_of(as_csv(sun.figure_5([source])))
+    assert [
+        [float(r[k]) for k in ("p_from", "images", "before", "after")] for r in found
+    ] == [
+        [0.0, 2, 1.0, 2.0],
+        [0.3, 1, 2.0, 5.0],
+        [0.9, 1, 0.5, 9.0],
+    ]
+    del rows["norm_before"]
+    assert sun.figure_5([source]).missing
+
+
 def test_agreement_of_draws_of_one_network():
     # at 1,000 of 1,000 votes a log shows its largest radius; 900 and 90,000 agree
     radius = [

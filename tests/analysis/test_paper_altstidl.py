@@ -1,0 +1,200 @@
+"""Figures and tables of Altstidl et al. (2023), of runs that never were and whose numbers are
+known beforehand."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from command_line import end
+from refusals import tells
+from study_runs import RADII, of_counts, with_generated, workdir
+
+from jaxcert import paper
+from jaxcert.papers import altstidl
+from jaxcert.papers.exhibits import as_csv
+from jaxcert.papers.study_groups import make
+from jaxcert.papers.study_runs import read
+
+SYSTEM = "net lot, depth 2"
+LINES = [
+    dict(split=split, step=10 * k, epoch=float(k), certified_0=clean, **more)
+    for k, test, train, certified in (
+        (1, 0.60, 0.80, 0.30),
+        (2, 0.70, 0.95, 0.50),
+        (3, 0.65, 0.99, 0.50),
+        (4, 0.65, 0.99, 0.40),
+    )
+    for split, clean, more in (
+        ("train", train, {}),
+        ("test", test, {"certified_0.25": certified}),
+    )
+]
+"""Evaluations: the best is that of epoch 2, with a clean gap of 25 points."""
+
+
+def write(folder):
+    """100 images. (depth, epochs): certified and correct of none, 1M, 5M; share 0.7."""
+    counts = {
+        (2, 10): ((40, 70), (45, 72), (49, 74)),
+        (2, 20): ((40, 70), (46, 72), (50, 74)),
+        (4, 10): ((42, 70), (44, 72), (48, 74)),
+    }
+    kinds = [{}, with_generated(), with_generated(5_000_000)]
+    for (depth, epochs), of in counts.items():
+        for i, (numbers, data) in enumerate(zip(of, kinds, strict=True)):
+            first = (depth, epochs) == (2, 10)
+            workdir(
+                folder / f"{depth}-{epochs}-{i}",
+                test=of_counts(*numbers, 100),
+                train=of_counts(60, 90, 100) if first and i == 1 else None,
+                evaluations=LINES if first and i == 0 else (),
+                model=dict(depth=depth),
+                data=data | dict(epochs=epochs),
+            )
+    small = with_generated(share=0.3, epochs=10)
+    workdir(
+        folder / "share", test=of_counts(43, 71, 100), model=dict(depth=2), data=small
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = write(tmp_path_factory.mktemp("runs"))
+    return make([read(path) for path in sorted(folder.iterdir())], RADII)
+
+
+def rows(exhibit, **of):
+    assert not exhibit.missing
+    found = list(csv.DictReader(as_csv(exhibit).splitlines()))
+    return [r for r in found if all(r[k] == v for k, v in of.items())]
+
+
+def column(found, name):
+    return pytest.approx([float(r[name]) for r in found])
+
+
+def test_table_has_the_best_gain_over_the_amounts(study):
+    found = rows(altstidl.table(study), source="ours", system=SYSTEM, epochs="10")
+    (row,) = found
+    names = [
+        f"{kind}_{a}" for kind in ("clean", "certified") for a in ("none", "1M", "5M")
+    ]
+    assert [float(row[name]) for name in names] == pytest.approx(
+        [70, 72, 74, 40, 45, 49]
+    )
+    assert row["certified_10M"] == ""
+    assert column(found, "delta_clean") == [4] and column(found, "delta_certified") == [
+        9
+    ]
+    theirs = rows(
+        altstidl.table(study), source="published", system="LOT S", epochs="200"
+    )
+    assert column(theirs, "delta_certified") == [66.17 - 63.45]
+    assert column(theirs, "delta_clean") == [79.22 - 76.6]
+
+
+def test_figure_2_is_the_mean_gain_over_the_amounts(study):
+    found = rows(altstidl.figure_2(study), source="ours")
+    assert [(r["family"], r["size"], r["epochs"]) for r in found] == [
+        ("net lot", "depth 2", "10"),
+        ("net lot", "depth 2", "20"),
+        ("net lot", "depth 4", "10"),
+    ]
+    assert column(found, "mean_gain") == [7, 8, 4]
+    theirs = rows(altstidl.figure_2(study), source="published", size="S", epochs="200")
+    assert column(theirs, "mean_gain") == [(65.81 + 65.93 + 66.17) / 3 - 63.45]
+
+
+def test_figure_3_has_the_clean_gap_at_the_best_epoch(study):
+    left = rows(altstidl.figure_3_left(study))
+    assert {(r["system"], r["epochs"]) for r in left} == {(SYSTEM, "10")}
+    assert [r["generated"] for r in left] == ["1M", "5M"]
+    assert column(left, "clean_gap") == [25, 25] and column(left, "gain") == [5, 9]
+    right = rows(altstidl.figure_3_right(study))
+    # 1M has no evaluations, and 90 of 100 training images right where 72 of the test are
+    assert [r["generated"] for r in right] == ["none", "1M"]
+    assert column(right, "clean_gap") == [25, 18]
+
+
+def test_figure_4_has_clean_and_certified_by_share(study):
+    found = rows(altstidl.figure_4(study), epochs="10", generated="1M")
+    assert column(found, "share") == [0, 30, 70]
+    assert column(found, "clean") == [70, 71, 72]
+    assert column(found, "certified") == [40, 43, 45]
+
+
+def test_figure_5_counts_images_with_a_radius_or_more(study):
+    found = rows(altstidl.figure_5(study), system="net lot, depth 4")
+    for amount, certified, right in (("none", 42, 70), ("5M", 48, 74)):
+        own = [r for r in found if r["generated"] == amount]
+        first, middle, last = own[0], own[50], own[-1]
+        assert [float(r["radius"]) for r in (first, middle, last)] == [0, 0.15, 0.3]
+        assert (first["right"], first["wrong"]) == (str(right), str(100 - right))
+        assert (middle["right"], middle["wrong"]) == (str(certified), "0")
+        assert last["right"] == str(certified)
+
+
+def test_figure_6_is_the_epochs_from_the_best_to_the_last(study):
+    (row,) = rows(altstidl.figure_6(study))
+    assert (row["generated"], float(row["epochs_between"])) == ("none", 2.0)
+
+
+def test_figure_7_pairs_the_states_of_the_same_images(study):
+    found = rows(altstidl.figure_7(study), system="net lot, depth 4")
+    some = {(r["without"], r["with"]): float(r["percent"]) for r in found}
+    assert len(some) == 16
+    right, held, wrong = "right, not", "right, certified", "wrong, not"
+    known = {
+        (held, held): 42,
+        (right, held): 6,
+        (right, right): 22,
+        (wrong, right): 4,
+        (wrong, wrong): 26,
+    }
+    assert {k: v for k, v in some.items() if v} == pytest.approx(known)
+
+
+def test_amounts_have_ours_and_theirs(study):
+    ours = rows(altstidl.amounts(study), source="ours", system=SYSTEM, epochs="20")
+    assert column(ours, "certified") == [40, 46, 50]
+    theirs = rows(
+        altstidl.amounts(study), source="published", system="LOT S", epochs="200"
+    )
+    assert column(theirs, "certified") == [63.45, 65.81, 65.93, 66.17]
+
+
+def test_what_is_missing_is_said(tmp_path):
+    alone = make([read(workdir(tmp_path / "a", test=of_counts(4, 7, 10)))], RADII)
+    missing = {e.name for e in altstidl.exhibits(alone) if e.missing}
+    figures = (
+        "figure_2 figure_3_left figure_3_right figure_4 figure_5 figure_6 figure_7"
+    )
+    assert missing == {*figures.split(), "amounts"}
+
+
+def test_command_writes_the_page(tmp_path, capsys, monkeypatch):
+    write(tmp_path)
+    status, said = end(capsys, paper, "altstidl", "--workdir", tmp_path, "--logs", "x")
+    assert status == 2 and tells(said, "--logs", "altstidl")
+    two = lambda study: [altstidl.table(study), altstidl.figure_3_left(study)]  # noqa: E731
+    monkeypatch.setattr(altstidl, "exhibits", two)
+    assert paper.main(["altstidl", "--workdir", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    files = {f"figure_3_left.{form}" for form in ("csv", "pdf")}
+    assert names == files | {"table.csv", "paper.html"}
+    assert (tmp_path / "paper.html").read_text().count("<svg") == 1
+
+
+@pytest.mark.slow
+def test_page_has_every_figure(tmp_path):
+    write(tmp_path)
+    assert paper.main(["altstidl", "--workdir", str(tmp_path)]) == 0
+    page = (tmp_path / "paper.html").read_text()
+    assert page.count("<svg") == 8 and "Not here" not in page
+
+
+def test_a_folder_without_runs_is_refused(tmp_path, capsys):
+    status, said = end(capsys, paper, "altstidl", "--workdir", tmp_path)
+    assert status == 2 and tells(said, tmp_path, "--workdir")
