@@ -4,6 +4,8 @@ Networks
     load            the network of a trained workdir
     load_weights    a network of the papers' own PyTorch code, from its state dict
     smooth          the certifier of any function of images, by randomized smoothing
+    on_host         a NumPy function, PyTorch module or ONNX file, for smooth
+    oracle          a slow function or an address that is asked and may fail, for smooth
 
 Certificates
     certify_images  the class of each image, and the radius within which it cannot change
@@ -50,11 +52,15 @@ if TYPE_CHECKING:
     from jaxcert.api.files import open_records, recheck, write_records, write_report
     from jaxcert.api.networks import load, load_weights
     from jaxcert.certificate import Certificates
+    from jaxcert.host.classifiers import on_host
+    from jaxcert.host.oracle import oracle
 
 __all__ = [
     "load",
     "load_weights",
     "smooth",
+    "on_host",
+    "oracle",
     "certify_images",
     "predictor",
     "Certificates",
@@ -69,6 +75,8 @@ _MODULES = {
     "load": "api.networks",
     "load_weights": "api.networks",
     "smooth": "api.certifying",
+    "on_host": "host.classifiers",
+    "oracle": "host.oracle",
     "certify_images": "api.certifying",
     "predictor": "api.certifying",
     "Certificates": "certificate",

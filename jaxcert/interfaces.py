@@ -37,6 +37,26 @@ pure. -1, or a logit that is not finite, never counts as a vote for a class. Wha
 certificate of smoothing is written against."""
 
 
+class HostVote(NamedTuple):
+    """A base classifier that runs outside of JAX: a VoteFn of NumPy arrays."""
+
+    votes: Callable[[np.ndarray, int], np.ndarray]
+    """(noisy images float32 [B,H,W,C], K) -> class int64 [B], -1 for none. The array belongs
+    to JAX and is not written to."""
+
+    base: dict[str, Any]
+    """what a header says of it: name, stated, fixed_by, maybe digest; see docs/records.md"""
+
+    check: Callable[[], None] = lambda: None
+    """raises InputError where the classifier is no longer the one of `base`"""
+
+    may_fail: bool = False
+    """whether a vote for no class may be an answer that never came, and so one for any class"""
+
+    def __repr__(self) -> str:
+        return f"HostVote({self.base['name']} {self.base['stated']})"
+
+
 class Model(NamedTuple):
     """Pure functions of a network; what a network does not have is None.
 

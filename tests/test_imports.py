@@ -37,6 +37,7 @@ OUTSIDE = {
     "sharding": JAX,
     "nn": JAX | {"flax"},
     "diffusion": JAX,
+    "host": NUMPY | {"torch", "onnxruntime"},
     "data": JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
     "workdirs": JAX | {"orbax", "ml_collections"},
     "zoos": {"ml_collections"},
@@ -58,6 +59,7 @@ EVIDENCE = [
 ]
 """What proves a radius, without jax."""
 LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "safetensors", "pandas"}
+LAZY |= {"torch", "onnxruntime"}
 """Imported inside the functions that need them: not every machine has them."""
 
 

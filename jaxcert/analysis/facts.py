@@ -124,7 +124,9 @@ def describe(header: dict[str, Any]) -> str:
     words.append(str(header.get("method", "unknown method")))
     base = header.get("base")
     if isinstance(base, dict):  # a classifier made of other networks
-        told = [str(base[k]) for k in ("kind", "search", "weighting") if k in base]
+        told = [
+            str(base[k]) for k in ("kind", "search", "weighting", "stated") if k in base
+        ]
         words.append(f"{base.get('name')}" + (f" ({', '.join(told)})" if told else ""))
     if procedure.get("name") and procedure["name"] != header.get("method"):
         words.append(str(procedure["name"]))

@@ -101,6 +101,12 @@ def _not_compared(header: dict[str, Any]) -> list[str]:
             "the record names no model whose norm is known: that its radii are of the norm "
             f"{header.get('norm')} is not seen"
         )
+    base = _dict(header.get("base"))
+    if "fixed_by" in base and "digest" not in base:
+        found.append(
+            f"nothing in the record fixes its base classifier, which is stated to be "
+            f"{_short(base.get('stated'))}"
+        )
     if not certify:
         found.append(
             "the record does not hold the config of its certificate: what its header says is "
@@ -160,6 +166,10 @@ def _faults(c: Certificates) -> Iterator[str]:
     # the network below another base classifier may have other classes
     base = _dict(header.get("base")) if method == "smoothing" else {}
     known = (base or model).get("num_classes")
+    rival = str(procedure.get("rival", "single"))
+    if base.get("may_fail") is True and (rival != "single" or name == "predict"):
+        # answers that never came may have been for another class
+        yield f"rival {rival}, procedure {name} of a base classifier that may fail"
     if known is not None and classes is not None and classes != known:
         yield f"num_classes {classes} where its network has {known}"
     for column in ("counts", "logits"):

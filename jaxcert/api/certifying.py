@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,10 @@ from jaxcert.certificate import ABSTAIN, NO_LABEL, Certificates, concatenate
 from jaxcert.certificates import inputs, smoothing
 from jaxcert.data import recorded, sources
 from jaxcert.errors import InputError, whole_from
-from jaxcert.interfaces import Certifier, Model, Network
+from jaxcert.host import torch_module
+from jaxcert.host.answers import first_line
+from jaxcert.host.classifiers import on_host
+from jaxcert.interfaces import Certifier, HostVote, Model, Network
 from jaxcert.ops.images import outside
 from jaxcert.workdirs import checkpoint
 
@@ -168,7 +172,7 @@ def _sure(rows: Certificates) -> bool:
 
 
 def smooth(
-    f: Callable[..., Any],
+    f: Callable[..., Any] | HostVote | str | Path,
     *,
     num_classes: int,
     sigma: float,
@@ -183,30 +187,30 @@ def smooth(
     f: images [B,H,W,C], float32 in [0, 1] with noise added -> classes int [B], or logits
         [B,K]; a function that JAX can trace. A `jax.tree_util.Partial` keeps its arrays
         arguments of the compiled program. A row whose logits are not all finite is no vote.
+        Or what runs outside of JAX: that of `on_host` or `oracle`, and a PyTorch module or the
+        path of an ONNX file as `on_host` takes them.
     sigma: standard deviation of the noise for each pixel, in the scale of [0, 1].
     n0, n: votes that choose the class, and that its radius rests on.
     alpha: largest probability that a radius is wrong.
     options: others of `jaxcert.certificates.smoothing.certifier`, such as procedure, radii,
-        noise, norm and image_shape.
+        noise, norm, image_shape and chunk, the images that are passed to f together.
 
     Raises InputError for numbers that cannot certify anything.
     """
-    if not callable(f):
+    if isinstance(f, str | Path) or torch_module.is_of_torch(f):
+        f = on_host(f)
+    hosted = isinstance(f, HostVote)
+    if not hosted and (not callable(f) or isinstance(f, Network | Certifier)):
         raise InputError(
             f"f must be a function of images, not {type(f).__name__}: a network is certified by "
             'certify_images(network, images, certificate="smoothing", sigma=...).'
-        )
-    if any(c.__module__.partition(".")[0] == "torch" for c in type(f).__mro__):
-        raise InputError(
-            "f is a PyTorch module, which JAX cannot trace: give a JAX function, or the weights "
-            "to load_weights."
         )
     takes = inspect.signature(smoothing.certifier).parameters
     if unknown := [key for key in options if key not in takes or key == "vote"]:
         raise InputError(
             f"{unknown[0]} is no option of smooth: there are {', '.join([*takes][1:])}."
         )
-    vote = Partial(_vote, f if isinstance(f, Partial) else Partial(f))
+    vote = f if hosted else Partial(_vote, f if isinstance(f, Partial) else Partial(f))
     given = dict(num_classes=num_classes, sigma=sigma, n0=n0, n=n, alpha=alpha)
     given = {k: _plain(v) for k, v in (given | options).items()}
     return smoothing.certifier(vote, **given)
@@ -214,7 +218,15 @@ def smooth(
 
 def _vote(f, keys, image):
     """interfaces.VoteFn of a function that draws nothing."""
-    return f(image)
+    try:
+        return f(image)
+    except (
+        TypeError
+    ) as error:  # what takes arrays of NumPy cannot take those that are traced
+        raise InputError(
+            f"JAX cannot trace f, {first_line(error)}: if it is a function of NumPy arrays, "
+            "give on_host(f)."
+        ) from error
 
 
 def _key(seed: int):

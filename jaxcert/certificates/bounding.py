@@ -28,6 +28,12 @@ def again(c: Certificates, rival: str) -> Certificates:
             "only records of smoothing by procedure certify are bounded again: those of "
             f"{c.header.get('method')} by {asked.get('name')} lack votes for it."
         )
+    base = c.header.get("base")
+    if isinstance(base, dict) and base.get("may_fail") and rival != "single":
+        raise InputError(
+            f"the votes are of an oracle that may fail, and rival {rival} bounds those of other "
+            "classes, for which answers that never came may have been: keep rival=single."
+        )
     if c.counts is None:
         raise InputError("the record has no votes: certify again, with another --out.")
     runner_up.check(runner_up.Rival(rival), "certify")

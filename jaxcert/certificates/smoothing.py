@@ -46,6 +46,7 @@ from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import (
     _arithmetic,
     bounding,
+    hosting,
     inputs,
     networks,
     norms,
@@ -56,7 +57,7 @@ from jaxcert.certificates import (
 )
 from jaxcert.certificates import noise as noises
 from jaxcert.errors import InputError, above, one_of, whole_from, within
-from jaxcert.interfaces import Certifier, Network, Plan, VoteFn
+from jaxcert.interfaces import Certifier, HostVote, Network, Plan, VoteFn
 from jaxcert.ops import images
 
 _Make = TypeVar("_Make", bound=Callable)
@@ -88,7 +89,7 @@ class Options(TypedDict, total=False):
 
 @random_keys.pinned()
 def certifier(
-    vote: VoteFn,
+    vote: VoteFn | HostVote,
     *,
     num_classes: int,
     sigma: float,
@@ -111,7 +112,7 @@ def certifier(
 
     vote: (keys, image) -> classes, or logits [B,K], whose argmax is the class if all are
         finite. A `jax.tree_util.Partial` keeps its arrays arguments of the compiled program
-        instead of constants in it.
+        instead of constants in it. A HostVote runs outside of JAX, see `hosting.py`.
     sigma: std of the noise per pixel; it and all radii are in the units of the images,
         which are expected in [0, 1]; others get one warning.
     n0, n, alpha: the votes that select the class, the most votes that count, and the
@@ -154,20 +155,26 @@ def certifier(
         *(procedure, bounded, num_classes, n0, n, alpha, radii, rho, bound),
         *(radius_of, law),
     )
+    drawn = noises.law(noise, sigma)
     counter = functools.partial(
         voting.counter, chunk=chunk or _default_chunk(), mesh=mesh
     )
-    drawn = noises.law(noise, sigma)
-    count = counter(_partial(vote), drawn, num_classes=num_classes)
-    if exact is not None:
-        both = Partial(_differ_of(num_classes), _partial(vote), _partial(exact))
-        count_changed = counter(both, drawn, num_classes=2)
+    if isinstance(vote, HostVote):
+        hosting.check(vote, procedure=procedure, rival=rival, mesh=mesh)
+        count = hosting.counter(vote, drawn, num_classes=num_classes, chunk=chunk)
+    else:
+        count = counter(_partial(vote), drawn, num_classes=num_classes)
+        if exact is not None:
+            both = Partial(_differ_of(num_classes), _partial(vote), _partial(exact))
+            count_changed = counter(both, drawn, num_classes=2)
 
     warned = set()
 
     @random_keys.pinned()
     def certify(key, image, label, index) -> Certificates:
         start = time.perf_counter()
+        if isinstance(vote, HostVote):
+            vote.check()
         key, image, index = (
             random_keys.checked(key),
             np.asarray(image),
@@ -243,6 +250,8 @@ def certifier(
     )
     if norm == "linf":
         header["procedure"]["d"] = d
+    if isinstance(vote, HostVote):
+        header["base"] = vote.base
     return Certifier(header, certify, plan, image_shape)
 
 

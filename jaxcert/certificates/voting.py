@@ -150,7 +150,7 @@ def _count(
         def add_chunk(c, counts):
             t = c * chunk + jnp.arange(chunk)
             slot = jnp.minimum((ends[:, None] <= t).sum(0), _SLOTS - 1)
-            keys = jax.vmap(functools.partial(_sample_keys, key))(
+            keys = jax.vmap(functools.partial(sample_keys, key))(
                 index[slot], t + first[slot]
             )
             noisy, drawn = jax.vmap(noise)(keys[:, 0], image[slot])
@@ -200,6 +200,6 @@ def classes(votes: Array, images: int, num_classes: int) -> Array:
     )
 
 
-def _sample_keys(key, index, sample):
+def sample_keys(key, index, sample):
     """Return the keys of the noise and of the vote, [2]."""
     return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, index), sample))
