@@ -32,6 +32,7 @@ COMMANDS = {
     "paper": "paper",
     "quality": "quality",
     "gradient_norms": "gradient_norms",
+    "doctor": "doctor",
 }
 """Command -> the module of jaxcert whose `main` it calls."""
 

@@ -37,6 +37,7 @@ OUTSIDE = {
     "sharding": JAX,
     "nn": JAX | {"flax"},
     "diffusion": JAX,
+    "machine": JAX,
     "host": NUMPY | {"torch", "onnxruntime"},
     "data": JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
     "workdirs": JAX | {"orbax", "ml_collections"},
