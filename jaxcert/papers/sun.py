@@ -80,7 +80,7 @@ def table_2(sources: Sequence[Source]) -> Exhibit:
     caption = (
         "Certified accuracy in % at each ℓ₂ radius, ACR: average certified radius. In grey: "
         "published and below Gaussian training at that sigma. In red: a log that does not "
-        "round to what is published."
+        "round to what is published. ±: one standard error."
     )
     return _table("table_2", "Table 2: CIFAR-10", keys, sources, caption)
 
@@ -146,7 +146,9 @@ def _cell(source: Source, column: str, found, known) -> str:
     if value is None or (not value and not was):
         return ""
     if not source.is_log:
-        return _rounded(column, value, 0)
+        images, text = len(source.certificates.index), _rounded(column, value, 0)
+        error = 100 * float(metrics.standard_error(value / 100, images))
+        return text if column == "acr" else f"{text} <small>±{error:.1f}</small>"
     if was is not None and differs(column, value, was):
         return f'<span class="differs">{_rounded(column, value, 1)}</span>'
     return _rounded(column, value, 1)
@@ -171,7 +173,8 @@ def differing_cells(sources: Sequence[Source]) -> Exhibit:
     caption = (
         f"{len(logs) - len(shown)} of {len(logs)} logs round to what is published in every cell. "
         "The others say something else than the paper by themselves, whatever program reads "
-        "them, as a log of another run of the method does. Radius: published → log."
+        "them: likely one cell alone is a slip of print, and many are of another run of the "
+        "method. Radius: published → log."
     )
     return Exhibit(
         "differing_cells",

@@ -82,8 +82,8 @@ def logs(folder: str | Path) -> tuple[list[Source], list[tuple[str, str]]]:
     (path, why it was left out).
 
     Method and sigma are read off the name, as in cifar10_catrs_sigma0.50.tsv, or the folders, as
-    in cifar10/catrs/noise_0.5.tsv. Raises InputError for no folder, no log, two logs of one row,
-    and a table that is damaged or cannot have been made with n and alpha of these logs.
+    in cifar10/catrs/noise_0.5.tsv. Raises InputError for no folder, no log, two logs of one row
+    and a damaged table.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -99,8 +99,7 @@ def logs(folder: str | Path) -> tuple[list[Source], list[tuple[str, str]]]:
             left_out.append((name, key))
             continue
         c = records.load(path)
-        if len(c.index) != IMAGES:
-            why = f"{len(c.index):,} images where the tables have {IMAGES:,}"
+        if why := _unfit(c, key.sigma):
             left_out.append((name, why))
             continue
         if key in found:
@@ -108,11 +107,12 @@ def logs(folder: str | Path) -> tuple[list[Source], list[tuple[str, str]]]:
                 f"{folder} has two logs of one row, {found[key].name} and {name}: move one of "
                 "them out of the folder."
             )
-        found[key] = Source(key, name, _as_certify(c, key.sigma, name), True)
+        found[key] = Source(key, name, _as_certify(c, key.sigma), True)
     if not found:
+        told = "".join(f" {name}: {why};" for name, why in left_out[:3])
         raise InputError(
-            f"{folder} has no log of a row: {_NO_PLACE.replace('its', 'the')} of any file, or "
-            "it is not of all images."
+            f"{folder} has no log of a row:{told} name a folder with logs such as "
+            f"{DATASET}_catrs_sigma0.50.tsv."
         )
     order = {name: i for i, name in enumerate(METHODS.values())}
     of = sorted(found.values(), key=lambda s: (s.key.sigma, order[s.key.method]))
@@ -174,7 +174,7 @@ def runs(workdirs: Iterable[str | Path]) -> list[Source]:
         if key is None or not len(c.index) or not certifies(c):
             continue
         gradients = configured.gradients(path, c)
-        found.append(Source(key, path.name, c, False, gradients, _kept(path)))
+        found.append(Source(key, path.resolve().name, c, False, gradients, _kept(path)))
     return found
 
 
@@ -198,17 +198,21 @@ def _kept(path: Path) -> float | None:
     return values[0] if values else None
 
 
-def _as_certify(c: Certificates, sigma: float, name: str) -> Certificates:
-    """Return a log with what its authors' scripts say of it. Raises InputError for a radius
-    that these cannot give."""
-    most = float(max_radius(N, ALPHA, sigma))
-    # printed with three digits
-    if c.radius.max() > most * (1 + 0.006):
-        raise InputError(
-            f"{name} has a radius of {c.radius.max():g}, and n = {N:,} votes at alpha {ALPHA:g} "
-            f"and sigma {sigma:g} prove at most {most:.3g}: give the file the sigma that it has "
-            "in its name, or move it out of the folder."
+def _unfit(c: Certificates, sigma: float) -> str:
+    """Return why a log is no such row as its name says, or ''."""
+    if len(c.index) != IMAGES:
+        return f"{len(c.index):,} images where the tables have {IMAGES:,}"
+    most, largest = float(max_radius(N, ALPHA, sigma)), float(c.radius.max())
+    if largest > most * (1 + 0.006):  # printed with three digits
+        return (
+            f"a radius of {largest:g}, where n = {N:,} votes at alpha {ALPHA:g} and sigma "
+            f"{sigma:g} prove at most {most:.3g}"
         )
+    return ""
+
+
+def _as_certify(c: Certificates, sigma: float) -> Certificates:
+    """Return a log with what its authors' scripts say of it."""
     procedure = dict(name="certify", n0=100, n=N)
     header = dict(sigma=sigma, alpha=ALPHA, procedure=procedure, dataset=DATASET)
     n = np.full(len(c.index), N)

@@ -318,10 +318,14 @@ def test_what_is_no_folder_of_logs_is_refused(tmp_path, capsys):
     )
 
 
-def test_logs_that_contradict_their_names_are_refused(tmp_path):
-    table(tmp_path / "a/cifar10_catrs_sigma0.25.tsv")  # radii up to 1.88
+def test_a_log_of_another_sigma_than_its_name_is_left_out(tmp_path):
+    table(tmp_path / "cifar10_catrs_sigma0.25.tsv")  # radii up to 1.88
     with pytest.raises(InputError, match=names("radius", "sigma", 0.25, 0.953)):
-        logs(tmp_path / "a")
+        logs(tmp_path)
+    table(tmp_path / "cifar10_catrs_sigma0.50.tsv")
+    found, left_out = logs(tmp_path)
+    assert [s.key for s in found] == [CATRS]
+    assert [name for name, _ in left_out] == ["cifar10_catrs_sigma0.25.tsv"]
 
 
 def test_two_logs_of_one_row_are_refused(tmp_path):
