@@ -1060,6 +1060,12 @@ MADE = [
         dict(image_shape=(8, 6, 1)),
         dict(image_shape=(8, 8, 1)),
     ),
+    (
+        r"^(?!.*fewer multipliers).*8x6",  # they make no square of it
+        unet,
+        dict(image_shape=(8, 6, 1), multipliers=(1, 1)),
+        dict(image_shape=(8, 8, 1), multipliers=(1, 1)),
+    ),
     (names("attention's", 4, 8), unet, dict(attention=(4,)), dict(attention=(8,))),
     (names("attention", 8, 32, 64), unet, ADM | dict(width=32), ADM),
     (

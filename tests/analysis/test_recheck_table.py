@@ -347,6 +347,15 @@ CASES = [
     ),
     ("seconds", S, row(seconds=9.0), "passes"),
     ("norm of a Lipschitz network", L, put("", norm="linf"), "refused"),
+    (
+        "norm of a Lipschitz network of format 1",
+        L,
+        both(
+            put("", norm="linf", format="jaxcert-certificates-1"),
+            drop("network", "layers", "head"),
+        ),
+        "refused",
+    ),
     ("norm of a distance net", INTERVAL, put("", norm="l2"), "refused"),
     ("norm of smoothing", S, put("", norm="l1"), "refused"),
     (
@@ -572,7 +581,8 @@ CASES = [
 def one_order(head, rows):
     bound = 2.0 - 2.0 * np.eye(10)
     bound[0, 1] = 1.0
-    head["pairwise_bound"] = bound.tolist()
+    head["pairwise_bound"] = (bound * (1 + 1e-12)).tolist()
+    head["head"] = (bound / 2.0).tolist()  # the layers have the product 2
 
 
 def written(path, kind, edit):

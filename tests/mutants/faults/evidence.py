@@ -147,7 +147,7 @@ FAULTS = [
         "analysis/recheck_header.py",
         "known is not None and norm != known",
         'known is not None and norm == "none"',
-        f"{_MODIFIED}[norm of a Lipschitz network]",
+        f"{_MODIFIED}[norm of a Lipschitz network of format 1]",
     ),
     (
         "recheck header: distance nets are of l2",
