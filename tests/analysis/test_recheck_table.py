@@ -287,6 +287,7 @@ def infinite_margins(head, rows):
 
 
 S, L, INTERVAL = "smoothing", "lipschitz", "interval"
+RAISED = float(np.float32(0.5000004))
 CASES = [
     # what is changed, in which record, how, what comes of it
     ("a radius of smoothing above that of its votes", S, raised(1.001), "fails"),
@@ -534,7 +535,12 @@ CASES = [
         both(put("", alpha=0.0), put("config.certify", alpha=0.0)),
         "refused",
     ),
-    ("sigma raised by less than 1e-6 of it", S, put("", sigma=0.5000004), "refused"),
+    (
+        "sigma raised by less than 1e-6 of it",
+        S,
+        both(put("", sigma=RAISED), put("procedure", scale=RAISED)),
+        "refused",
+    ),
     ("infinite logits of the other classes", L, infinite_logits, "refused"),
     ("infinite margins", INTERVAL, infinite_margins, "refused"),
     ("a deleted row", S, last_gone, "noted"),
