@@ -182,7 +182,7 @@ def differing_cells(sources: Sequence[Source]) -> Exhibit:
         caption,
         ["sigma", "method", "parts", "column", "published", "log"],
         [[k.sigma, k.method, k.parts, column, was, v] for k, column, was, v in rows],
-        shown=(["σ, method", "cells"], shown),
+        shown=(["σ, method", '<span class="left">cells</span>'], shown),
     )
 
 
@@ -228,7 +228,7 @@ def table_1(sources: Sequence[Source]) -> Exhibit:
     ]
     caption = (
         "Mean ℓ₂ norm of the gradient of a method's own loss on single training images, easy "
-        "ones with p above 1/2 and hard ones below. `jaxcert gradient_norms` measures it of a "
+        "ones with p above 1/2 and hard ones below. jaxcert.gradient_norms measures it of a "
         "run; the paper does not say of which images and parameters its own is."
     )
     names = ["σ, method", "source", "ACR", "easy", "hard", "easy / hard"]
@@ -363,7 +363,7 @@ def figure_4() -> Exhibit:
     axes.set_ylabel("by the value at p = 0.75")
     caption = (
         "Radius that 16 noisy copies prove with 90 %, and the weight of an image, both by the "
-        "radius at 12 of 16. The printed formula max(1, Phi^-1(p) / Phi^-1(0.75)) takes p itself "
+        "radius at 12 of 16. The printed formula max(1, Φ⁻¹(p) / Φ⁻¹(0.75)) takes p itself "
         "where the authors' code takes its lower bound."
     )
     with np.errstate(divide="ignore"):

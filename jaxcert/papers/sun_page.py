@@ -65,7 +65,14 @@ def _files(released: Sequence[Source], left_out: Sequence[tuple[str, str]]) -> E
         for row, text in zip(rows, told, strict=True)
     ]
     head, title = ["file", "method", "sigma", "left_out"], "Files of the logs"
-    return Exhibit("files", title, "", head, rows, shown=(["file", "row"], shown))
+    return Exhibit(
+        "files",
+        title,
+        "",
+        head,
+        rows,
+        shown=(["file", '<span class="left">row</span>'], shown),
+    )
 
 
 def agreement_of(run: Source, log: Source, found: Agreement) -> Exhibit:
