@@ -560,6 +560,26 @@ class Full:
         return self.file.fileno()
 
 
+NO_NUMBERS = (
+    ("counts", [0.5, 2, 97]),
+    ("counts", [1, 2, 97.0]),
+    ("counts", [True, 2, 97]),
+    ("counts", [1, None, 97]),
+    ("selection", [0, 0, 10.0]),
+    ("agreeing", [97.0]),
+    ("rivals", [False]),
+    ("changed", 1.0),
+    ("changed", True),
+    ("changed", [1]),
+    ("logits", ["a", 1, 2]),
+    ("logits", [True, 1, 2]),
+    ("means", [[1], [2], [3]]),
+    ("p_lower", True),
+    ("distance", "1"),
+)
+"""Fields of a row with what JSON can hold, and no certifier writes, there."""
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         "changed, fault",
@@ -567,7 +587,9 @@ class TestRefused:
             (dict(radius="0.1"), names("line 3", "certificate")),
             (dict(radius=None), names("line 3", "certificate")),
             (dict(radius=10**400), names("line 3", "certificate")),
-            (dict(index=1.5), names("line 3", "certificate")),
+            (dict(index=7.0), names("line 3", "certificate")),
+            (dict(predicted=True), names("line 3", "certificate")),
+            (dict(n=100.0), names("line 3", "certificate")),
             (dict(label=2**40), names("line 3", "certificate")),
             (dict(radius=-0.1), names("line 3", "radius", "negative")),
             (dict(radius=float("nan")), names("line 3", "certificate")),
@@ -581,9 +603,8 @@ class TestRefused:
             (dict(counts=[2, 2, 97]), names("line 3", "votes", "samples")),
             (dict(counts=[-1, 2, 97]), names("line 3", "votes", "samples")),
             (dict(counts=[1, 97]), names("c.jsonl", "counts", "--out")),
-            (dict(counts=[0.5, 2, 97]), names("c.jsonl", "counts", "--out")),
             (dict(counts=5), names("c.jsonl", "counts", "--out")),
-            (dict(logits=["a", 1, 2]), names("c.jsonl", "logits", "--out")),
+            *((dict([fault]), names("line 3", *fault[:1])) for fault in NO_NUMBERS),
             (dict(index=4), names("line 3", "image 4", "before")),
         ],
         ids=str,
@@ -764,7 +785,14 @@ class TestMerge:
         with pytest.raises(InputError, match=names("image 1", found[0], found[2])):
             records.merge(found, tmp_path / "all.jsonl")
         with pytest.raises(InputError, match=names("one part")):
-            records.merge([found[0], found[0]], tmp_path / "all.jsonl")
+            records.merge(found[:1], tmp_path / "all.jsonl")
+        same = found[0].parent / "." / ".." / tmp_path.name / found[0].name
+        for again in (found[0], same):
+            with pytest.raises(InputError, match=names(again, "twice")):
+                records.merge([*found[:2], again], tmp_path / "all.jsonl")
+        unfinished = found[1].rename(tmp_path / ".1.jsonl.7.part")
+        with pytest.raises(InputError, match=names(unfinished, "unfinished")):
+            records.merge([found[0], unfinished], tmp_path / "all.jsonl")
         with pytest.raises(InputError, match=names(tmp_path / "none")):
             records.merge([found[0], tmp_path / "none"], tmp_path / "all.jsonl")
         assert not (tmp_path / "all.jsonl").exists()
@@ -775,6 +803,27 @@ class TestMerge:
         with pytest.raises(InputError, match=names(first, "--out")):
             records.merge([first, second], first)
         assert first.read_text() == before
+
+    def test_a_file_is_there_when_it_is_finished(self, tmp_path, monkeypatch):
+        """Whatever ends the process before."""
+        found = list(self.parts(tmp_path, [0], [1]))
+        out, synced, sync = tmp_path / "all.jsonl", [], files.os.fsync
+
+        def look(file):
+            synced.append(out.exists())
+            sync(file)
+
+        monkeypatch.setattr(files.os, "fsync", look)
+        records.merge(found, out)
+        assert synced == [False] * 3 and out.is_file()
+        out.unlink()
+        records.save(out, HEADER, [rows(2), rows(3)])
+        assert synced == [False] * 6 and len(records.load(out).index) == 2
+        with pytest.raises(InputError, match=names(out)):
+            records.save(out, HEADER, [rows(2)])
+        with pytest.raises(InputError, match=names("image 2", tmp_path / "b.jsonl")):
+            records.save(tmp_path / "b.jsonl", HEADER, [rows(2), rows(2)])
+        assert len(list(tmp_path.iterdir())) == 3
 
     def test_the_command_says_what_it_wrote(self, tmp_path, capsys):
         found = map(str, self.parts(tmp_path, [0], [1]))

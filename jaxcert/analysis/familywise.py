@@ -141,7 +141,7 @@ def _check_votes(c: Certificates, name: str, level: float) -> None:
     split = 1 if rival.name == "auto" else runner_up.bounds(rival, c.counts.shape[1])
     if name == "sequence" and rechecking.procedure(c).get("bound") == "union":
         split *= len(rechecking.looks(c))
-    n = rechecking.number(c, "n", rechecking.procedure(c))
+    n = rechecking.whole(c, "n", rechecking.procedure(c))
     least = statistics.min_n_for_any_radius(level / split)
     if n < least:
         raise InputError(

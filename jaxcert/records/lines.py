@@ -183,7 +183,7 @@ def _columns(
     for name in ROW_FIELDS:
         values = [row.get(name) for row in rows]
         if any(v is not None for v in values):
-            columns[name] = _stack(path, name, values)
+            columns[name] = _stack(path, name, values, first)
     return columns
 
 
@@ -218,20 +218,24 @@ def _whole_from_0(value: Any) -> int:
     return value
 
 
-def _stack(path: Path, name: str, values: list[Any]) -> np.ndarray:
+def _stack(path: Path, name: str, values: list[Any], first: int) -> np.ndarray:
     """Stack one field of all rows. A row without it, as of an error, becomes NaN or
-    zero counts, and so does a null."""
-    votes = name in COUNTED
+    zero counts, and so does a null. Raises InputError naming the line of a value that is no
+    whole number where votes are counted, 1000.0 among them, or else no number."""
+    votes, several = name in COUNTED, ROW_FIELDS[name]
+    kinds = {int} if votes else {int, float, type(None)}
+    for line, value in enumerate(values, first):
+        within = value if several and isinstance(value, list) else [value]
+        if value is not None and not set(map(type, within)) <= kinds:
+            raise InputError(
+                f"{path}, line {line} has {name} that are no {'whole ' * votes}numbers: delete "
+                "that line and certify the image again."
+            )
     try:
         given = np.array([v for v in values if v is not None])
         if given.dtype == object and not votes:  # with a null somewhere
-            plain = given.ravel().tolist()
-            if not set(map(type, plain)) <= {int, float, type(None)}:
-                raise ValueError
             given = given.astype(np.float64)
-        if given.dtype.kind not in "if" or given.ndim != 1 + ROW_FIELDS[name]:
-            raise ValueError
-        if votes and not np.array_equal(given, np.floor(given)):
+        if given.dtype.kind not in "if" or given.ndim != 1 + several:
             raise ValueError
     except (ValueError, TypeError, OverflowError):
         raise unequal(path, name) from None
