@@ -16,13 +16,12 @@ from jaxcert import cli
 from jaxcert.errors import exit_cleanly
 from jaxcert.records import merge
 
+OPTIONS: cli.Options = {"--out FILE": (str, "the new record file")}
+
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, OPTIONS)
     parser.add_argument("parts", nargs="+", metavar="PART", help="record files")
-    parser.add_argument(
-        "--out", required=True, metavar="FILE", help="the new record file"
-    )
     given = parser.parse_args(arguments)
     print(f"{given.out} holds {merge(given.parts, given.out):,} rows.")
 

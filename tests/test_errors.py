@@ -11,7 +11,13 @@ from refusals import names, tells
 
 from jaxcert import config as configs
 from jaxcert import convert, import_torch, quality, report, train
-from jaxcert.errors import InputError, check_file, exit_cleanly, is_stream
+from jaxcert.errors import (
+    InputError,
+    check_file,
+    exit_cleanly,
+    is_stream,
+    replacing,
+)
 
 FAULTS = {
     "memory": (MemoryError("Unable to allocate 3.2 PiB"), 1, "allocate 3.2 PiB"),
@@ -74,6 +80,29 @@ def test_what_is_about_to_be_written_may_be_missing(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match=names("pipe", "regular file")):
         check_file(tmp_path / "pipe", new=True)
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path, other = tmp_path / "file", tmp_path / "other"
+    other.write_text("mine")
+    with replacing(path) as part:
+        part.write_text("before")
+        assert (
+            part.parent == tmp_path
+            and part.name.endswith(".part")
+            and not path.exists()
+        )
+    part.symlink_to(other)  # planted
+    with pytest.raises(OSError, match="file'$") as error:
+        with replacing(path) as again:
+            again.write_text("half")
+            raise OSError(errno.ENOSPC, "full")
+    assert again == part and error.value.filename == str(path)
+    assert path.read_text() == "before" and other.read_text() == "mine"
+    with replacing(path) as part:
+        part.write_text("after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after" and len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["a.py", "a:b.py", "a b\n.py", "ä\udcff.py", "C:x.py"])

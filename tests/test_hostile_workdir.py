@@ -160,7 +160,8 @@ def test_links_out_of_the_workdir_are_not_written_through(ends, evil, command, t
 
 def test_half_written_files_are_not_written_through(evil):
     (evil.parent / "target").write_text("mine")
-    for name in ("report.html.part", "report.csv.part"):
+    for name in ("html", "csv"):
+        name = f".report.{name}.{os.getpid()}.part"
         (evil / name).symlink_to("../target")
     before = outside(evil)
     assert report.main([str(evil)]) == 0

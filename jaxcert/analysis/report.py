@@ -19,7 +19,7 @@ from jaxcert.analysis.metrics import summary
 from jaxcert.analysis.recheck import Recheck
 from jaxcert.analysis.table_settings import Stated
 from jaxcert.certificate import ATTACKS, Certificates
-from jaxcert.errors import InputError, is_stream, own_file
+from jaxcert.errors import InputError, is_stream, own_file, replacing
 
 RECORD = "certificates.jsonl"
 
@@ -170,16 +170,8 @@ def _replace(path: Path, text: str) -> None:
     if is_stream(path):
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
         return
-    path = Path(os.path.realpath(path))  # what a link leads to
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)  # a link as well: it may lead anywhere
-    try:
+    with replacing(os.path.realpath(path)) as part:  # what a link leads to
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        error.filename = str(path)
-        raise
 
 
 def _file(path: str | Path) -> Path:

@@ -25,21 +25,12 @@ _FORMS = {
 def write_records(path: str | Path, certificates: Certificates) -> None:
     """Write certificates with their evidence into a new record file (docs/records.md).
 
-    Raises InputError for a file that is there and not empty (`jaxcert.records.Writer` appends)
-    and, without leaving a file, for rows that `open_records` would refuse.
+    The file is there when all rows are in it, and not before. Raises InputError for one that is
+    there and not empty (`jaxcert.records.Writer` appends) and for rows that `open_records` would
+    refuse.
     """
     path, certificates = path_of(path, "path"), _known(certificates)
-    if path.is_file() and path.stat().st_size:
-        raise InputError(
-            f"{path} is there already: name another file, or append with "
-            "jaxcert.records.Writer."
-        )
-    with records.Writer(path, certificates.header) as writer:
-        try:
-            writer.append(certificates)
-        except BaseException:  # any: a part of the rows is no record of all
-            path.unlink()
-            raise
+    records.save(path, certificates.header, [certificates])
 
 
 def open_records(path: str | Path) -> Certificates:

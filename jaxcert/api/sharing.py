@@ -18,7 +18,7 @@ from jaxcert import config as configs
 from jaxcert import locks
 from jaxcert.analysis import facts, metrics, report, tables
 from jaxcert.analysis.facts import Entry
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, replacing
 from jaxcert.workdirs import weights
 from jaxcert.zoos import index, networks, places
 
@@ -129,7 +129,7 @@ def add(
             found = index.parsed(text.encode(), str(zoo / index.FILE))
             for path in made.values():
                 os.replace(path, zoo / path.name)
-            with weights.replacing(zoo / index.FILE) as part:
+            with replacing(zoo / index.FILE) as part:
                 part.write_text(text, "utf-8")
     return found[name]
 

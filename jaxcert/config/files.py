@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from jaxcert.config.checking import check
 from jaxcert.config.rows import listed
 from jaxcert.config.sections import base
-from jaxcert.errors import InputError, check_file
+from jaxcert.errors import InputError, check_file, replacing
 
 _SHIPPED = Path(__file__).parents[1] / "configs"
 _SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union", rival="single")
@@ -146,9 +146,9 @@ def system_name(argument: str) -> str:
 
 def save(config: ConfigDict, path: str | Path) -> None:
     """Write the config as JSON; on a full disk the file that was there stays."""
-    part = Path(path).with_suffix(".part")
-    part.write_text(json.dumps(config.to_dict(), indent=1, default=list) + "\n")
-    part.replace(path)
+    text = json.dumps(config.to_dict(), indent=1, default=list) + "\n"
+    with replacing(path) as part:
+        part.write_text(text)
 
 
 def read(workdir: str | Path) -> ConfigDict:

@@ -1,12 +1,21 @@
 """Errors of user input: the exception, checks of values and paths, and how a command ends."""
 
 from jaxcert.errors.exits import exit_cleanly
-from jaxcert.errors.files import check_file, home, is_stream, own_file, path_of
+from jaxcert.errors.files import (
+    UNFINISHED,
+    check_file,
+    home,
+    is_stream,
+    own_file,
+    path_of,
+    replacing,
+)
 from jaxcert.errors.guards import above, at_least, one_of, whole_from, within
 from jaxcert.errors.input_error import InputError
 from jaxcert.errors.terminal import interruptible
 
 __all__ = [
+    "UNFINISHED",
     "InputError",
     "above",
     "at_least",
@@ -18,6 +27,7 @@ __all__ = [
     "one_of",
     "own_file",
     "path_of",
+    "replacing",
     "whole_from",
     "within",
 ]

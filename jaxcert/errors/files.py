@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jaxcert.errors.input_error import InputError
@@ -49,6 +50,28 @@ def is_stream(path: str | Path) -> bool:
             return True
     check_file(path, new=True)
     return False
+
+
+UNFINISHED = ".part"
+"""The end of the names of files that are not finished."""
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a path beside this one to write to. It takes the place of this one when all is
+    written; until then, and where it cannot be, whatever was there stays. An OSError names
+    this path."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    part.unlink(missing_ok=True)  # a link as well: it may lead anywhere
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def own_file(workdir: str | Path, name: str) -> Path:

@@ -1,12 +1,20 @@
 """Files of certificates: one header, then one JSON line per image.
 
-`load` and `Writer` (files.py) read and write them, `merge` (merging.py) joins some; lines.py turns
-lines into columns, checks.py refuses what no certifier writes, cohen_table.py reads and writes
-the tables of Cohen et al., frames.py makes a table of pandas.
+`load`, `save` and `Writer` (files.py) read and write them, `merge` (merging.py) joins some;
+lines.py turns lines into columns, checks.py refuses what no certifier writes, cohen_table.py
+reads and writes the tables of Cohen et al., frames.py makes a table of pandas.
 """
 
 from jaxcert.certificate import ABSTAIN, ATTACKS, ERROR, Certificates, concatenate
-from jaxcert.records.files import SAME, Writer, computed, identity, load, to_tsv
+from jaxcert.records.files import (
+    SAME,
+    Writer,
+    computed,
+    identity,
+    load,
+    save,
+    to_tsv,
+)
 from jaxcert.records.frames import to_frame
 from jaxcert.records.lines import FORMAT, FORMAT_1
 from jaxcert.records.merging import merge
@@ -25,6 +33,7 @@ __all__ = [
     "identity",
     "load",
     "merge",
+    "save",
     "to_frame",
     "to_tsv",
 ]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from jaxcert.certificate import ATTACKS, NO_LABEL, Certificates
-from jaxcert.errors import InputError, check_file
+from jaxcert.errors import InputError, check_file, replacing
 from jaxcert.records import checks, cohen_table
 from jaxcert.records import lines as record_lines
 from jaxcert.records.lines import FORMAT, FORMAT_1, INTEGERS, ROW_FIELDS
@@ -83,11 +83,19 @@ class Writer:
     indices of all rows. A file that has a header and no row gets the header of this request.
     The format is the newest, or that of a header which was read from a file. Raises InputError,
     and leaves the file as it was, if it is of another format or request, has a line that is no
-    row, or another process is writing it.
+    row, or another process is writing it. instead: the file that errors name, where `path`
+    takes its place afterwards.
     """
 
-    def __init__(self, path: str | Path, header: dict[str, Any]):
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | Path,
+        header: dict[str, Any],
+        *,
+        instead: str | Path | None = None,
+    ):
+        self._at = Path(path)
+        self.path = self._at if instead is None else Path(instead)
         # rows that were read from another file have the evidence of their own format
         known = FORMAT if header.get("format", FORMAT) == FORMAT else FORMAT_1
         # the format comes first: by it a file is known
@@ -100,7 +108,7 @@ class Writer:
         checks.check_header(self.path, json.loads(json.dumps(self.header)))
         check_file(self.path, new=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "ab", buffering=0)
+        self._file = open(self._at, "ab", buffering=0)
         try:
             self._lock()
             self._start()
@@ -147,7 +155,8 @@ class Writer:
         except InputError:
             raise InputError(
                 f"rows with values that no record has cannot go into {self.path}: give whole "
-                "numbers of 31 bits for classes, finite times, and evidence of one size."
+                "numbers of 31 bits for classes, and for votes, finite times, and evidence of one "
+                "size."
             ) from None
         widths, largest = checks.widths(columns), self._largest
         for name, width in widths.items():
@@ -193,8 +202,8 @@ class Writer:
     def _start(self) -> None:
         """Write the header, or continue below the rows that are there. Whose file it is
         gets checked first, so nothing of another request is changed."""
-        size, whole, complete = record_lines.end_of_whole_lines(self.path)
-        kept, self._widths = _without_evidence(self.path) if whole else (None, {})
+        size, whole, complete = record_lines.end_of_whole_lines(self._at)
+        kept, self._widths = _without_evidence(self._at) if whole else (None, {})
         if kept is not None and not len(kept.index):
             whole = 0  # a header alone: there is nothing to keep, and this request's goes there
         elif kept is not None:
@@ -210,7 +219,7 @@ class Writer:
             self.done = set(kept.index.tolist())
             known = kept.header.get("requests", [None])
             self._asks = [r for r in self.header.get("requests", []) if r not in known]
-        elif not _begins_as_header(self.path, self.header):
+        elif not _begins_as_header(self._at, self.header):
             raise InputError(
                 f"{self.path} is no record file: name another file with --out."
             )
@@ -242,6 +251,24 @@ class Writer:
             os.ftruncate(self._file.fileno(), start)
             error.filename = str(self.path)
             raise
+
+
+def save(
+    path: str | Path, header: dict[str, Any], parts: Iterable[Certificates]
+) -> None:
+    """Write a record file of the rows of these parts as a whole: it is not there before all are
+    in it. Raises InputError for a file that is there and not empty, and as `Writer`."""
+    path = Path(path)
+    check_file(path, new=True)
+    if path.is_file() and path.stat().st_size:
+        raise InputError(
+            f"{path} is there already: name another file, or append with "
+            "jaxcert.records.Writer."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part, Writer(part, header, instead=path) as writer:
+        for rows in parts:
+            writer.append(rows)
 
 
 def load(path: str | Path) -> Certificates:

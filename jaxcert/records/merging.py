@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxcert.errors import InputError, check_file
-from jaxcert.records.files import Writer, difference, load
+from jaxcert.errors import UNFINISHED, InputError, check_file
+from jaxcert.records.files import difference, load, save
 from jaxcert.records.lines import FORMAT, FORMAT_1
 
 
@@ -15,16 +15,26 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> int:
     """Write the rows of record files of one request into a new file, with the header of the
     first and the requests of all. Returns the number of rows.
 
-    Raises InputError, and writes nothing, for files of different requests or formats, an
-    image that is in two of them, and an `out` that is there.
+    Raises InputError, and writes nothing, for files of different requests or formats, one that
+    is given twice or was not finished, an image that is in two of them, and an `out` that is
+    there.
     """
     out = Path(out)
     check_file(out, new=True)
     if os.path.lexists(out):
         raise InputError(f"{out} is there already: name a new file with --out.")
-    parts = {Path(path): load(path) for path in paths}
-    if len(parts) < 2:
+    if len(paths) < 2:
         raise InputError("one part is nothing to merge: name two record files or more.")
+    given: set[str] = set()
+    for path in paths:
+        if str(path).endswith(UNFINISHED):
+            raise InputError(
+                f"{path} is what a command that was ended left unfinished: run that again."
+            )
+        if os.path.realpath(path) in given:
+            raise InputError(f"{path} is given twice: leave one of them out.")
+        given.add(os.path.realpath(path))
+    parts = {Path(path): load(path) for path in paths}
     (first, head), *_ = parts.items()
     where: dict[int, Path] = {}
     requests: list = []
@@ -49,12 +59,5 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> int:
             where[index] = path
         requests += part.header.get("requests", [None])
     distinct = [r for i, r in enumerate(requests) if r not in requests[:i]]
-    unfinished = out.with_name(f"{out.name}.{os.getpid()}")
-    try:
-        with Writer(unfinished, head.header | {"requests": distinct}) as writer:
-            for part in parts.values():
-                writer.append(part)
-        os.replace(unfinished, out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    save(out, head.header | {"requests": distinct}, parts.values())
     return len(where)

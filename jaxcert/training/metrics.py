@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
-from jaxcert.errors import InputError
+from jaxcert.errors import InputError, replacing
 
 
 class MetricWriter:
@@ -23,9 +22,8 @@ class MetricWriter:
         self._path, self._per_epoch = Path(workdir) / "metrics.jsonl", per_epoch
         lines = _lines(self._path) if self._path.exists() else []
         kept = [x for x in lines if _step(x) <= resume_step]
-        fresh = self._path.with_suffix(".tmp")
-        fresh.write_text("".join(f"{x}\n" for x in kept))
-        os.replace(fresh, self._path)
+        with replacing(self._path) as fresh:
+            fresh.write_text("".join(f"{x}\n" for x in kept))
         last = kept[-1] if kept else "{}"
         self._began = time.monotonic() - _number(last, "seconds")
         self._used = time.process_time() - _number(last, "cpu_seconds")

@@ -28,7 +28,6 @@ import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from ml_collections import ConfigDict
 
 from jaxcert import config as configs
 from jaxcert import random_keys, sharding, version
-from jaxcert.errors import InputError, check_file
+from jaxcert.errors import InputError, check_file, replacing
 from jaxcert.interfaces import Network
 from jaxcert.workdirs import checkpoint
 
@@ -197,17 +196,6 @@ def _check_new(out: Path) -> None:
     check_file(out, new=True)
     if out.exists():
         raise InputError(f"{out} is there already: name another file by --out.")
-
-
-@contextmanager
-def replacing(path: Path):
-    """Give a path to write to, which takes the place of `path` when all is written."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _whole(section: ConfigDict) -> dict[str, Any]:

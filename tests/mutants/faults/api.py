@@ -57,7 +57,7 @@ FAULTS = [
     ),
     (
         "api: rows go below those of another network",
-        "api/files.py",
+        "records/files.py",
         "if path.is_file() and path.stat().st_size:",
         "if path.is_dir():",
         f"{_API}::test_records_are_written_once_and_read_again",
