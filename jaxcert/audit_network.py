@@ -56,7 +56,7 @@ def read_weights(path: Path) -> Weights:
         if metadata.get("format") != WEIGHTS:
             raise Other(f"{path} is no network of `jaxcert export` ({WEIGHTS})")
         model, said = json.loads(metadata["model"]), metadata["digest"]
-        name, digest = model["name"], digest_of(arrays)
+        known, digest = model["name"] in NETWORKS, digest_of(arrays)
     except OSError as error:
         raise Other(f"{path} cannot be read: {error.strerror}") from None
     except Other:
@@ -65,12 +65,12 @@ def read_weights(path: Path) -> Weights:
         raise Other(f"{path} is no safetensors or npz file, or cut off") from None
     if digest != said:
         raise Other(f"{path} is damaged: its arrays have not the digest that it says")
-    if name not in NETWORKS:
+    if not known:
         return Weights(digest, model, None)
     try:
         of = Modules(arrays)
         with np.errstate(all="ignore"):
-            network = NETWORKS[name](model, of)
+            network = NETWORKS[model["name"]](model, of)
             z = network.logits(np.zeros((1, *model["image_shape"])))
             known = np.isfinite(network.pairwise()).all() and np.isfinite(z).all()
         must(known and z.shape == (1, len(network.head)), "a number is not finite")
@@ -162,6 +162,21 @@ def read_images(
 # A record
 
 
+def read_record(path: Path) -> tuple[dict, list[bytes]]:
+    """Return (header, lines of the rows) of a record, or of that in a workdir. Raises Other."""
+    try:
+        path = path / "certificates.jsonl" if path.is_dir() else path
+        first, *lines = path.read_bytes().splitlines() or [b""]
+        head = json.loads(first, object_pairs_hook=once)
+        if isinstance(head, dict) and head.get("format") in RECORDS:
+            return head, lines
+    except OSError as error:
+        raise Other(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):  # no text, or no JSON
+        pass
+    raise Other(f"{path} has no header of {' or '.join(RECORDS)}")
+
+
 def must(holds: object, otherwise: str) -> None:
     if not holds:
         raise ValueError(otherwise)
@@ -179,10 +194,13 @@ def off_diagonal(constants, classes: int) -> np.ndarray:
 
 def check_constants(head: dict, network: Network) -> float:
     """Return the largest share by which the record's constants exceed those of the network.
-    Raises ValueError for one that is below."""
+    Raises ValueError for one that is below, and for a slack that is no number."""
     stated = head.get("network") or {}
     norms = {head.get("norm"), stated.get("norm", network.norm)}
     must(norms == {network.norm}, f"norm {norms}, the network {network.norm}")
+    slack = head["procedure"].get("logit_slack")
+    fits = type(slack) in (int, float) and 0 <= slack < math.inf
+    must(fits, f"logit_slack is {slack!r}")
     if head["method"] != "lipschitz":
         return 0.0
     own, classes = network.pairwise(), len(network.head)
@@ -203,11 +221,14 @@ def check_constants(head: dict, network: Network) -> float:
     return float((said / np.maximum(least, 1e-300)).max() - 1)
 
 
-def certified(row: dict, images: int) -> bool:
-    """Return whether a row claims a class. Raises ValueError for a radius without one, and for
-    an image that is not there."""
-    i, y, r = row["index"], row["predicted"], row["radius"]
-    must(type(i) is int and 0 <= i < images, f"there is no image {i}")
+def certified(row: dict, images: int, seen: set) -> bool:
+    """Return whether a row claims a class, and add its image to those that were seen. Raises
+    ValueError for a radius without a class, and for an image that is not there, or was before."""
+    i, y, label, r = (row[x] for x in ("index", "predicted", "label", "radius"))
+    whole = all(type(x) is int for x in (i, y, 0 if label is None else label))
+    must(whole and type(r) in (int, float), f"{i!r}, {y!r}, {label!r}, radius {r!r}")
+    must(0 <= i < images and i not in seen, f"image {i} is none, or was there before")
+    seen.add(i)
     must(r == 0 or (y >= 0 and 0 < r < math.inf), f"class {y}, radius {r!r}")
     return y >= 0
 
@@ -261,35 +282,28 @@ def audit(
     most: int | None = None,
 ) -> Found:
     """Compare a record, or that in a workdir, with a network. Returns a Found."""
-    path = Path(path)
-    path = path / "certificates.jsonl" if path.is_dir() else path
     try:
-        first, *lines = path.read_bytes().splitlines() or [b""]
-        head = json.loads(first, object_pairs_hook=once)
-        if not isinstance(head, dict) or head.get("format") not in RECORDS:
-            raise Other("it has no header of " + " or ".join(RECORDS))
+        head, lines = read_record(Path(path))
         for key in ("config", "model", "procedure"):
             head[key] = head[key] if isinstance(head.get(key), dict) else {}
         said = head.get("checkpoint")
         if said not in (None, weights.digest):
             raise Other(
-                f"it is of network {said}, and the weights are {weights.digest}"
+                f"it is of network {said!r}, and the weights are {weights.digest}"
             )
         network = weights.network
         if head.get("method") not in ("lipschitz", "interval"):
-            raise Other(f"nothing of {head.get('method')} follows from weights alone")
+            raise Other(f"nothing of {head.get('method')!r} follows from weights alone")
         if network is None:
-            raise Other(f"the model {weights.model['name']} is not known here")
+            raise Other(f"the model {weights.model['name']!r} is not known here")
         known = read_images(images, head, tuple(weights.model["image_shape"]))
-    except OSError as error:
-        return Found(2, [f"cannot be judged: {path}: {error.strerror}"], [])
     except Exception as why:  # a header of any form
         return Found(2, [f"cannot be judged: {why or repr(why)}"], [])
-    faults, notes, differs, seen = [], [], 0.0, 0
+    faults, notes, differs, again, seen = [], [], 0.0, 0, set()
     try:
         for k, v in head["model"].items():
             fits = k in weights.model and weights.model[k] == v
-            must(fits, f"{k} of the model is {v!r}, not that of the weights")
+            must(fits, f"{k!r} of the model is {v!r}, not that of the weights")
         above = check_constants(head, network)
     except Exception as error:  # any: what cannot be checked is not proven
         return Found(1, [f"line 1: {error or repr(error)}"], [])
@@ -301,7 +315,7 @@ def audit(
         for line, text in enumerate(texts[start : start + BATCH], start + 2):
             try:
                 row = json.loads(text, object_pairs_hook=once)
-                if certified(row, len(known[0])):
+                if certified(row, len(known[0]), seen):
                     rows.append((line, row))
             except Exception as error:
                 faults.append(f"line {line}: {error or repr(error)}")
@@ -312,11 +326,15 @@ def audit(
             try:
                 label = None if known[1] is None else known[1][row["index"]]
                 differs = max(differs, check_row(row, head, network, x, label, z))
-                seen += 1
+                again += 1
             except Exception as error:
                 faults.append(f"line {line}: {error or repr(error)}")
-    again = f"{seen} rows computed again: they differ by {differs:.2g} at most"
-    notes.append(again if known else "not seen: logits, margins, radii: no images")
+    if known and (known[1] is None or head.get("data_digest") is None):
+        notes.append(
+            "not seen: whether images are the record's; no labels, or no data_digest"
+        )
+    same = f"{again} rows computed again: they differ by {differs:.2g} at most"
+    notes.append(same if known else "not seen: logits, margins, radii: no images")
     if known and len(texts) < len(lines):
         notes.append(f"not seen: {len(lines) - len(texts)} further rows")
     if said is None:
@@ -349,7 +367,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cannot be judged: {why}")
         return 2
     name, network = weights.model["name"], weights.network
-    print(f"{given.weights}: network {weights.digest}, {name}")
+    print(f"{given.weights}: network {weights.digest}, {name!r}")
     for layer in network.layers if network and not given.records else []:
         if layer.name:
             print(f"  {layer.name:16} {layer.constant:.12g}")

@@ -325,6 +325,16 @@ TAMPERED = {
     "radius NaN": lambda head, rows: rows[0].update(radius=float("nan")),
     "logits": lambda head, rows: rows[0].update(logits=rows[0]["logits"][::-1]),
     "no logits": lambda head, rows: rows[0].pop("logits"),
+    "a row twice": lambda head, rows: rows.append(rows[0]),
+    "a label that is no whole number": lambda head, rows: rows[0].update(
+        label=float(rows[0]["label"])
+    ),
+    "a slack of any size": lambda head, rows: head["procedure"].update(
+        logit_slack=float("inf")
+    ),
+    "a slack that is no number": lambda head, rows: head["procedure"].update(
+        logit_slack=float("nan")
+    ),
 }
 
 
@@ -415,6 +425,10 @@ def test_what_does_not_belong_together_is_not_judged(record, tmp_path, capsys):
     named = {k: v for k, v in head.items() if k != "checkpoint"}
     found = audited(out, named, rows, tmp_path)
     assert found.status == 0 and "names no checkpoint" in found.notes[-1]
+    plain = {k: v for k, v in head.items() if k != "data_digest"}
+    for given, digest in ((head, False), (plain, True)):
+        notes = audited(out, given, rows, tmp_path).notes
+        assert any("data_digest" in note for note in notes) is digest
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(out.read_bytes()[:-4])
     arrays, metadata = weights.read(out)
@@ -438,6 +452,21 @@ def test_what_does_not_belong_together_is_not_judged(record, tmp_path, capsys):
     mine = audit_network.read_weights(tmp_path / "mine.npz")
     found = audit_network.audit(path, mine)
     assert found.status == 2 and "mine" in found.faults[0]
+    (tmp_path / "folder").mkdir()
+    unreadable = {
+        "text": b"\xff\x00\n",
+        "list": b"[1]\n",
+        "cut": b'{"format": ',
+        "deep": b"[" * 10**5,
+        "folder": None,
+        300 * "x": None,
+    }
+    for name, content in unreadable.items():
+        if content:
+            (tmp_path / name).write_bytes(content)
+        assert audit_network.main([str(out), str(tmp_path / name)]) == 2, name
+        said = capsys.readouterr().out.partition("not judged\n")[2]
+        assert str(tmp_path / name) in said and said.count("\n") == 1, said
     for wrong in (["--images", str(tmp_path / "none.npz")], ["--rows", "0"]):
         assert audit_network.main([str(out), str(path), *wrong]) == 2
 
