@@ -45,15 +45,15 @@ TRIED = (0.0, 0.02, 0.05, 0.1, 0.3)
 BOXES = (0.05, 0.1, 0.2)
 FAMILIES = {
     # name: (model, norm, kinds of its layers)
-    "LOT": ("lip_convnet", "l2", ("LOT", "MaxMin")),
-    "lip_convnet": ("lip_convnet", "l2", ("SOC", "Cayley")),
-    "LiResNet": ("liresnet", "l2", ("LiResNetBlock", "Dense")),
-    "LiResNet++": ("liresnet_pp", "l2", ("Cholesky", "Dense")),
-    "BRONet": ("bronet", "l2", ("BRO", "Dense")),
-    "LipNeXt": ("lipnext", "l2", ("LipNeXtBlock", "Dense")),
-    "l_inf-dist": ("dist_net", "linf", ("NormDist",)),
-    "SortNet": ("dist_net", "linf", ("NormDist",)),
-    "hybrid": ("dist_net", "linf", ("NormDist", "Dense")),
+    "LOT": ("lip_convnet", "l2", ("averaged lot.Conv", "lot.Dense")),
+    "lip_convnet": ("lip_convnet", "l2", ("soc.Conv", "cayley.Conv")),
+    "LiResNet": ("liresnet", "l2", ("liresnet.Blocks", "liresnet.BoundedDense")),
+    "LiResNet++": ("liresnet_pp", "l2", ("cholesky.PatchConv", "cholesky.Dense")),
+    "BRONet": ("bronet", "l2", ("bro.Blocks", "cholesky.Dense")),
+    "LipNeXt": ("lipnext", "l2", ("spatial_shift.Blocks",)),
+    "l_inf-dist": ("dist_net", "linf", ("norm_dist.NormDist",)),
+    "SortNet": ("dist_net", "linf", ("norm_dist.NormDist",)),
+    "hybrid": ("dist_net", "linf", ("norm_dist.NormDist",)),
 }
 
 
@@ -63,7 +63,7 @@ def head_of(header: dict, certify: dict, images: int) -> dict:
     classes = header["num_classes"]
     model = dict(name="small_cnn", image_shape=SHAPE, num_classes=classes)
     model |= header.pop("model", {})
-    certify = dict(split="test", seed=0) | certify
+    certify = dict(split="test", seed=0, start=0, stop=images, step=1) | certify
     return header | dict(
         format=audit.FORMAT,
         model=model,

@@ -387,6 +387,29 @@ def sigma_everywhere(head, rows):
     scaled(2)(head, rows)
 
 
+def row_and_request(head, rows):
+    rows.sort(key=lambda x: x["index"])
+    rows.pop()
+    head["requests"] = [dict(start=0, stop=23, step=1)]
+
+
+def of_model(norm, **changed):
+    """The norm everywhere, of a model that the auditor does not know."""
+    model = dict(name="mine", image_shape=many.SHAPE, num_classes=3)
+    return both(
+        put(norm=norm, model=model),
+        put("network", norm=norm),
+        put("config", model=model),
+    )
+
+
+TAMPERING |= {
+    "row deleted, and its request": ("certify", row_and_request),
+    "row deleted, and all requests": ("lipschitz", both(row_and_request, drop("requests"))),
+    "norm everywhere": ("lipschitz", of_model("linf")),
+    "norm everywhere, of distances": ("interval", of_model("l2")),
+}  # fmt: skip
+
 UNSEEN = {
     "votes of another row, with its radius": ("certify", lambda h, r: r.__setitem__(5, r[0] | dict(index=r[5]["index"]))),
     "a label": ("certify", row(label=2)),
@@ -396,7 +419,7 @@ UNSEEN = {
     "sigma everywhere, with radii": ("certify", sigma_everywhere),
     "a norm of a layer and the constant": ("lipschitz", layers_and_constant),
     "a larger mean": ("bernstein", lambda h, r: r[0].update(means=[1.01 * m for m in r[0]["means"]])),
-    "a row and its request": ("certify", both(lambda h, r: r.sort(key=lambda x: x["index"]), lambda h, r: r.pop(), lambda h, r: h.update(requests=[dict(start=0, stop=23, step=1)]))),
+    "a row, its request and the config's": ("certify", both(row_and_request, put("config", "certify", stop=23))),
 }  # fmt: skip
 
 

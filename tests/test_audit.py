@@ -207,6 +207,7 @@ def test_rows_without_a_label_are_judged(tmp_path):
         tampering.put(format="jaxcert-certificates-9"),
         tampering.put(method="pgd"),
         tampering.put(method=None),
+        tampering.put(method="\ud800"),
         tampering.put("procedure", name="bayes"),
         tampering.put("procedure", bound="bonferroni"),
         tampering.put("procedure", rival="third"),
@@ -223,12 +224,30 @@ def test_what_is_not_known_is_not_judged(edit, tmp_path, capsys):
 
 
 def test_files_that_are_no_records_are_not_judged(tmp_path):
-    for content in (b"", b"idx\tlabel\n", b"\xff\xfe", b"[1]\n"):
+    head = b'["%s"]' % audit.FORMAT.encode()
+    contents = (
+        b"",
+        b"idx\tlabel\n",
+        b"\xff\xfe",
+        b"[1]\n",
+        head,
+        head[1:-1],
+        head + b"\xff",
+    )
+    for content in (*contents, b'{"format": ' + 10**5 * b"[", b'{"format":"x"}'):
         (tmp_path / "x").write_bytes(content)
-        assert audit.audit(tmp_path / "x")[0] == 2
-    for path, missing in [("none", "none"), (".", "certificates.jsonl")]:
+        status, faults, _ = audit.audit(tmp_path / "x")
+        assert (status, len(faults)) == (2, 1)
+    folder = tmp_path / "folder" / "certificates.jsonl"
+    folder.mkdir(parents=True)
+    for path, missing in [
+        ("none", "none"),
+        (".", "certificates.jsonl"),
+        (300 * "x", 300 * "x"),
+        ("folder", "folder/certificates.jsonl"),
+    ]:
         status, (said,), _ = audit.audit(tmp_path / path)
-        assert status == 2 and said.endswith(f"no file {tmp_path / missing}")
+        assert status == 2 and said.endswith(f" {tmp_path / missing}")
 
 
 def test_the_record_of_the_quickstart_holds_and_runs_by_path():

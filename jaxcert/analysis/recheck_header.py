@@ -61,19 +61,22 @@ def notes(c: Certificates) -> list[str]:
     known = [r for r in requests if r is not None]
     found = _not_compared(c.header)
     if old:
+        chose = "" if c.selection is not None else ", and the votes that chose a class"
         found.append(
             f"the record is of the format {FORMAT_1}, which holds less evidence: the norms of "
-            "layers, the rule of the procedure and the votes that chose a class are not seen"
+            f"layers and the rule of the procedure{chose} are not seen"
         )
-    if known:
-        asked = _asked(known, c)
+    ranges = known + _of_config(c.header)
+    if ranges:
+        asked = _asked(ranges, c)
         done = int(np.isin(asked, c.index).sum())
         if done < len(asked):
             found.append(
                 f"incomplete: {done:,} of {len(asked):,} rows of the request are there"
             )
-        others = int((~np.isin(c.index, asked)).sum())
-        if others and len(known) == len(requests):
+    if known and len(known) == len(requests):
+        others = int((~np.isin(c.index, _asked(known, c))).sum())
+        if others:
             found.append(
                 f"{others:,} rows are of images that no request in the record names, as where "
                 "the rows of another file were joined: whether these are complete is not seen"
@@ -127,6 +130,17 @@ def _not_compared(header: dict[str, Any]) -> list[str]:
             "of that is not compared with it"
         )
     return found
+
+
+def _of_config(header: dict[str, Any]) -> list[dict[str, int]]:
+    """Return the request that follows from the config of the certificate, in a list, which is
+    empty where that is not known. Rows that were deleted with their request are missed so."""
+    certify = _dict(_dict(header.get("config")).get("certify"))
+    start, stop, step = numbers = [certify.get(k) for k in ("start", "stop", "step")]
+    images = header.get("images")
+    if not all(type(x) is int and x >= 0 for x in [*numbers, images]) or not step:
+        return []
+    return [dict(start=start, stop=min(stop or images, images), step=step)]
 
 
 def _asked(requests: list[dict[str, int]], c: Certificates) -> np.ndarray:

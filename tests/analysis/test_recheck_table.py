@@ -544,7 +544,13 @@ CASES = [
     ("infinite logits of the other classes", L, infinite_logits, "refused"),
     ("infinite margins", INTERVAL, infinite_margins, "refused"),
     ("a deleted row", S, last_gone, "noted"),
-    ("a deleted row, and the request with it", S, slice_gone, "passes"),
+    ("a deleted row, and the request with it", S, slice_gone, "noted"),
+    (
+        "a deleted row, and the request and the config's with it",
+        S,
+        both(slice_gone, put("config.certify", stop=10)),
+        "passes",
+    ),
     ("a deleted row of a record without requests", S, drop("requests"), "noted"),
     (
         "a deleted row, and no request left",
@@ -622,6 +628,14 @@ def test_certificates_that_smooth_something_else_go_by_the_name_of_their_base(
 ):
     edit = both(put("", base=dict(name="magic")), put("config.certify", name=name))
     assert outcome(written(tmp_path / "c.jsonl", S, edit)) == expected
+
+
+@pytest.mark.parametrize("left_out", [(), ("selection",)])
+def test_of_format_1_the_selection_is_named_where_it_is_not_there(tmp_path, left_out):
+    edit = both(put("", format=records.FORMAT_1), no_evidence(*left_out))
+    (entry,) = reports.entries([written(tmp_path / "c.jsonl", S, edit)])
+    (said,) = [note for note in entry.recheck.notes if records.FORMAT_1 in note]
+    assert ("votes that chose a class" in said) == bool(left_out)
 
 
 def test_page_has_each_modification_with_its_outcome():
