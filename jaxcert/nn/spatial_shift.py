@@ -142,6 +142,7 @@ class Blocks(nn.Module):
         r, m = (self.orthogonal.kernel[:, i] for i in range(2))
 
         def compute():
-            return linalg.product(r, jnp.swapaxes(m, -1, -2))
+            how = linalg.iterated(r.dtype)
+            return linalg.product(r, jnp.swapaxes(m, -1, -2), how)
 
         return r, _layer.prepared(self, compute)

@@ -7,7 +7,7 @@ ones.
 Precision. The products here make matrices orthogonal and estimate norms: they are `EXACT`,
 float32 with all its bits, whatever the default of the process is (TF32 has 10 of 23 bits
 and leaves an orthogonality error of 1e-3). Only the steps of Newton-Schulz and of the odd
-polynomials take another precision, see `iterated`.
+polynomials, and products of rotations, take another precision, see `iterated`.
 """
 
 from __future__ import annotations

@@ -147,10 +147,10 @@ def on_group(
     """Return an optimizer that takes the steps of `inner`, on orthogonal parameters in the
     algebra and on the others as they are.
 
-    inner: must take each number by itself and leave orthogonal parameters out of weight
-    decay; epoch: the optimizer steps of an epoch, after which X is retracted; lookahead: the
-    number of steps K after which, and at the end of an epoch, X_slow <- X_slow FastExp(1/2
-    the sum of the steps since) and X <- X_slow; 0: none.
+    inner: must take each number by itself, but for a factor of all, and leave orthogonal
+    parameters out of weight decay; epoch: the optimizer steps of an epoch, after which X is
+    retracted; lookahead: the number of steps K after which, and at the end of an epoch, X_slow
+    <- X_slow FastExp(1/2 the sum of the steps since) and X <- X_slow; 0: none.
     """
     onto = _onto_group(epoch, lookahead)
     return optax.chain(

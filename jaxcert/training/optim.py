@@ -57,7 +57,9 @@ def make(
     name stands for every parameter that has it in its path. lookahead_steps: those between
     two synchronisations.
     orthogonal: whether some parameters stay on the orthogonal group (manifold.py), where they
-    take the steps of the same optimizer, and never decay.
+    take the steps of the same optimizer, and never decay. clip_norm: the most that the norm of
+    the whole gradient may be, in which orthogonal parameters count with their gradient in the
+    algebra, because the rest of it does not move them.
     Raises InputError for unknown names and impossible numbers.
     """
     above(0, of="optim", lr=lr)
@@ -106,6 +108,8 @@ def make(
     for group, factor in (factors or {}).items():
         own = partial(_named, (group,))
         tx = optax.chain(tx, optax.masked(optax.scale(factor), own))
+    if clip_norm:
+        tx = optax.chain(clip_by_global_norm(clip_norm), tx)
     epoch = max(run.steps_per_epoch // accumulate, 1)
     ahead = dict(sync_every=epoch, k=lookahead_steps)
     if orthogonal:
@@ -114,8 +118,6 @@ def make(
             tx = optax.chain(tx, optax.masked(others, manifold.free))
         k = lookahead_steps if lookahead else 0
         tx = manifold.on_group(tx, epoch=epoch, lookahead=k)
-    if clip_norm:
-        tx = optax.chain(clip_by_global_norm(clip_norm), tx)
     if lookahead and not orthogonal:
         tx = with_lookahead(tx, **ahead)
     return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx

@@ -173,6 +173,21 @@ def test_steps_take_three_products_where_a_config_asks_for_them(polar, gpu, x64)
     assert set(layers) == {SHORT}
 
 
+def test_rotations_are_joined_in_three_products_where_a_config_asks_for_them(gpu):
+    """R M^T of LipNeXt; what is measured of it stays exact."""
+    sharding.use_precision("tf32x3")
+    model = NETWORKS["lipnext"]()
+    params, state, images = shapes_of(model)
+
+    def train(params, state, x):
+        return model.apply(params, state, x, train=True)[0]
+
+    found = products(train, params, state, images)
+    assert found[THREE] == 1 and not found[EXACT]
+    prepared = products(model.prepare, params, state)
+    assert set(prepared) == {THREE}
+
+
 def test_three_products_are_for_gpus_alone():
     sharding.use_precision("tf32x3")
     assert linalg.iterated(jnp.float32) == linalg.EXACT

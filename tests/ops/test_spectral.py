@@ -94,6 +94,19 @@ def test_factorisation_refuses_what_is_below_the_norm(x64):
         assert spectral.cholesky_error(band, norm**2 * (1 + 1e-6)) < 1e-9
 
 
+def test_a_low_estimate_takes_a_larger_excess_and_none_proves_less(x64, monkeypatch):
+    (kernel,) = kernels((3, 3, 2, 2), 1)
+    band = spectral.stride_one(kernel, 4, stride=1, padding=1)
+    norm = np.linalg.norm(np.asarray(dense(jnp.asarray(kernel), 1, 1, 4)), 2)
+    for low, most in ((0, 1e-7), (3e-6, 1e-5), (3e-3, 1e-2), (0.5, np.inf)):
+        estimate = norm**2 * (1 - low)
+        monkeypatch.setattr(spectral, "largest_eigenvalue", lambda _, e=estimate: e)
+        found = spectral.band_bound(band, below=np.inf)
+        assert norm <= found <= norm * np.sqrt(1 + most) * (1 + 1e-12)
+    loose = spectral.conv_bound(kernel, 4, padding=1, tight=False)
+    assert spectral.conv_bound(kernel, 4, padding=1) == loose
+
+
 def test_zero_and_infinite_kernels():
     zero = np.zeros((3, 3, 2, 2))
     assert spectral.conv_bound(zero, 4, padding=1) == 0

@@ -289,6 +289,20 @@ def test_a_factor_on_the_rate_keeps_matrices_on_the_group(x64):
     assert not np.allclose(params[0]["bias"], params[1]["bias"])
 
 
+def test_a_gradient_is_clipped_by_its_norm_in_the_algebra(x64):
+    """What is normal to the group does not move a matrix and does not count."""
+    x, bias = rotations(), (0.4, 0.0)
+    how = dict(name="sgd", momentum=0.0, schedule="constant", lr=0.1, orthogonal=True)
+    run = Run(100, 100, 100)
+    g = tree(x @ (skew(0.3) + 100 * np.eye(N)), bias)  # of norm 0.5 in all
+    shorter = tree(x @ skew(0.15), np.divide(bias, 2))
+    for most, same in ((1.0, g), (0.25, shorter)):
+        clipped, _ = last(optim.make(run, **how, clip_norm=most), tree(x), [g])
+        expected, _ = last(optim.make(run, **how), tree(x), [same])
+        np.testing.assert_allclose(clipped["bias"], expected["bias"], atol=1e-7)
+        np.testing.assert_allclose(matrix(clipped), matrix(expected), atol=1e-7)
+
+
 def test_steps_that_are_far_too_long_stay_on_the_group():
     x = rotations(2).astype(np.float32)
     grads = [tree(random(2, N, N, seed=i).astype(np.float32)) for i in range(20)]

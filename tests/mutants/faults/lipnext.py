@@ -29,8 +29,8 @@ FAULTS = [
     (
         "lipnext: M is not turned",
         "nn/spatial_shift.py",
-        "return linalg.product(r, jnp.swapaxes(m, -1, -2))",
-        "return linalg.product(r, m)",
+        "return linalg.product(r, jnp.swapaxes(m, -1, -2), how)",
+        "return linalg.product(r, m, how)",
         f"{_NETWORK}::test_a_block_is_the_formula_of_the_paper",
     ),
     (
