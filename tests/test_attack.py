@@ -260,6 +260,20 @@ def rows(index, predicted, label, radius=None, distance=None):
     )
 
 
+def test_own_radii_are_those_of_the_network_that_is_attacked(tmp_path):
+    """Whose checkpoint is not read again: there is none."""
+    network = Network(SimpleNamespace(norm="l2"), {"w": np.ones(2)}, {})
+    digest = checkpoint.network_digest(network)
+    config = ConfigDict(dict(certify=dict(split="test")))
+    for i, (asked, split, radius) in enumerate(
+        [(digest, "test", 0.1), ("0", "test", 0.9), (digest, "train", 0.8)]
+    ):
+        head = dict(method="lipschitz", norm="l2", checkpoint=asked, split=split)
+        made = rows([3, 5], [1, 1], [1, 1], radius=[radius, 2 * radius])
+        records.save(tmp_path / f"{i}.jsonl", head, [made])
+    assert audits._certified(tmp_path, config, network) == {3: 0.1, 5: 0.2}
+
+
 def test_attacked_accuracy_counts_correct_images_that_kept_their_class():
     attacks = rows(
         [0, 1, 2, 3], [1, 1, 0, 2], [1, 1, 1, 2], distance=[0.1, np.nan, 0.05, 0.2]

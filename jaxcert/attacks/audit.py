@@ -94,7 +94,7 @@ def attacker_of(
     else:
         params = network.params
         state = jax.jit(model.prepare)(params, network.state)
-    own = _certified(workdir, config, model, mesh)
+    own = _certified(workdir, config, network)
     devices = 1 if mesh is None else mesh.size
     largest = math.sqrt(math.prod(model.image_shape))  # distance in the box of pixels
     # what was found may have left the ball by a rounding: distances are below eps
@@ -235,14 +235,15 @@ def search_of(model: Model, name: str, steps: int) -> Callable:
     return moved
 
 
-def _certified(workdir: str | Path, config: ConfigDict, model, mesh):
-    """Return {image: largest radius} of the workdir's records that are of the checkpoint that
-    is attacked and the same split."""
-    best = config.checkpoint.best
-    attacked = checkpoint.load_network(model, workdir, mesh=mesh, best=best).digest
+def _certified(
+    workdir: str | Path, config: ConfigDict, network: Network
+) -> dict[int, float]:
+    """Return {image: largest radius} of the workdir's records that are of the network that is
+    attacked and the same split."""
+    attacked = checkpoint.network_digest(network)
     own: dict[int, float] = {}
     for _, c in _records(workdir):
-        asked = (attacked, model.norm, config.certify.split)
+        asked = (attacked, network.model.norm, config.certify.split)
         if tuple(c.header.get(k) for k in ("checkpoint", "norm", "split")) == asked:
             for i, radius in zip(c.index.tolist(), c.radius.tolist(), strict=True):
                 own[i] = max(radius, own.get(i, 0.0))

@@ -67,8 +67,11 @@ def rays(
             return project(image + share * best.reach * away, image, eps, norm)
 
         shares = jnp.arange(1, SHARES + 1, dtype=image.dtype) / SHARES
-        lost = lax.map(lambda share: margin(point(share)) > 0, shares)
-        found, first = lost.any(0), lost.argmax(0).astype(image.dtype)
+        # images first, which may be split over devices
+        tried = jax.vmap(point, out_axes=1)(shares).reshape(-1, *image.shape[1:])
+        lost = margins(logits(tried), jnp.repeat(label, SHARES)) > 0
+        lost = lost.reshape(-1, SHARES, 1, 1, 1)
+        found, first = lost.any(1), lost.argmax(1).astype(image.dtype)
         # without one the halving stays at the end of the ray
         low = jnp.where(found, first / SHARES, 1)
         high = jnp.where(found, (first + 1) / SHARES, 1)
