@@ -102,11 +102,7 @@ def _sequence(c: Certificates, rows: np.ndarray) -> ClaimsAt:
 
 
 def _predict(c: Certificates, rows: np.ndarray) -> ClaimsAt:
-    counts = rechecking.column(c, "counts")[rows]
-    second, first = np.sort(counts, 1)[:, -2:].T
-    fits = counts[np.arange(len(rows)), c.predicted[rows]] == first
-    fits &= rechecking.has_all_samples(c, rows)
-    p = statistics.predict_pvalue(first, second)
+    p, fits = procedures.tested(c, rows)
 
     def at(share: float):
         says = fits & (p <= rechecking.alpha_of(c) * share)

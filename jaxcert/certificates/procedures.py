@@ -158,13 +158,19 @@ def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
     return Decided(counts.argmax(1), sure, zero, None, all_n, counts, failed)
 
 
-def recheck_predict(c: Certificates, rows: np.ndarray):
-    alpha = rechecking.alpha_of(c)
+def tested(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (p-values float64 [R] of the binomial test of PREDICT, bool [R]: whether the predicted
+    class has most of all n votes)."""
     counts = rechecking.column(c, "counts")[rows]
     second, first = np.sort(counts, 1)[:, -2:].T
     top = counts[np.arange(len(rows)), c.predicted[rows]] == first
-    passes = statistics.predict_pvalue(first, second) <= alpha
-    holds = top & passes & (c.radius[rows] == 0) & rechecking.has_all_samples(c, rows)
+    fits = top & rechecking.has_all_samples(c, rows)
+    return statistics.predict_pvalue(first, second), fits
+
+
+def recheck_predict(c: Certificates, rows: np.ndarray):
+    p, fits = tested(c, rows)
+    holds = fits & (p <= rechecking.alpha_of(c)) & (c.radius[rows] == 0)
     return np.zeros(len(rows)), holds
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,10 +23,23 @@ from jaxcert.certificates import noise as noises
 from jaxcert.errors import InputError, one_of, within
 
 
-def planned(name, rival, num_classes, n0, n, alpha, radii, rho, bound, radius_of, law):
+def planned(
+    name: str,
+    rival: runner_up.Rival,
+    *,
+    num_classes: int,
+    n0: int,
+    n: int,
+    alpha: float,
+    radii: Sequence[float],
+    rho: float,
+    bound: str,
+    radius_of: pilots.RadiusOf,
+    law: dict[str, Any],
+) -> tuple[Callable[..., procedures.Decided], dict[str, Any], float]:
     """Return (run, details of the header, largest radius) of a procedure, whose run
-    takes a `procedures.Draw` and the number of images. rival: a `runner_up.Rival`; the other
-    arguments are those of `smoothing.certifier`.
+    takes a `procedures.Draw` and the number of images. radius_of: `norms.radius` by the law; the
+    other arguments are those of `smoothing.certifier`.
 
     Raises InputError for what proves nothing, whatever the votes, and warns where the noise ends
     before the votes do.
@@ -81,7 +95,7 @@ def planned(name, rival, num_classes, n0, n, alpha, radii, rho, bound, radius_of
     # `auto` may take `single`, but is refused where it could take nothing else
     level = alpha if rival.name == "auto" else each
     tail = tail_if_all_agree(name, n, level, bound)
-    least = radius_of(tail_if_all_agree(name, n, each, bound))
+    least = float(radius_of(tail_if_all_agree(name, n, each, bound)))
     largest, ends = float(radius_of(tail)), law.get("least_tail", 0.0)
     if tail < ends and (name != "radii" or max(radii) > largest):
         warnings.warn(

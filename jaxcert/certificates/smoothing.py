@@ -152,8 +152,17 @@ def certifier(
     radius_of = functools.partial(norms.radius, **law)
     bounded = runner_up.Rival(rival, noise == "grid")
     run, details, largest = reach.planned(
-        *(procedure, bounded, num_classes, n0, n, alpha, radii, rho, bound),
-        *(radius_of, law),
+        procedure,
+        bounded,
+        num_classes=num_classes,
+        n0=n0,
+        n=n,
+        alpha=alpha,
+        radii=radii,
+        rho=rho,
+        bound=bound,
+        radius_of=radius_of,
+        law=law,
     )
     drawn = noises.law(noise, sigma)
     counter = functools.partial(

@@ -38,8 +38,9 @@ def draw(rows, start, size):
 
 def record(name, *, rival="single", bound="union", n0=50):
     """Certificates as a certifier writes them, of votes that no network cast."""
-    given = name, Rival(rival), 3, n0, N, ALPHA, RADII, 0.05, bound, RADIUS_OF, LAW
-    run, details, _ = reach.planned(*given)
+    asked = dict(n0=n0, n=N, alpha=ALPHA, radii=RADII, rho=0.05, bound=bound)
+    asked |= dict(num_classes=3, radius_of=RADIUS_OF, law=LAW)
+    run, details, _ = reach.planned(name, Rival(rival), **asked)
     d = run(draw, len(P))
     procedure = dict(name=name, **details, noise="gaussian", scale=SIGMA)
     return Certificates(

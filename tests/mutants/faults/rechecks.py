@@ -56,8 +56,8 @@ FAULTS = [
     (
         "recheck: PREDICT at another level",
         "certificates/procedures.py",
-        "passes = statistics.predict_pvalue(first, second) <= alpha",
-        "passes = statistics.predict_pvalue(first, second) <= 1",
+        "holds = fits & (p <= rechecking.alpha_of(c))",
+        "holds = fits & (p <= 1)",
         f"{_RECHECK}::test_predict_must_pass_its_test_and_has_no_radius",
     ),
     (
