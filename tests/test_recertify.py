@@ -244,6 +244,30 @@ def test_a_radius_above_its_evidence_ends_it_before(smoothing, tmp_path, capsys)
     assert tells(capsys.readouterr().err, "1 radii", path, "--out")
 
 
+def test_a_record_of_version_0_1_need_not_say_how_its_base_makes_keys(
+    smoothing, tmp_path, monkeypatch
+):
+    def with_base(base):
+        def change(header, rows):
+            header.update(format=records.FORMAT_1, base=base)
+
+        return changed(smoothing, tmp_path / "x.jsonl", change)
+
+    plain = recertifying.building.certifier_of
+    base = dict(name="noised_diffusion_classifier", levels=3)
+
+    def certifier_of(*given):
+        made = plain(*given)
+        named = base | dict(keys="fold_in(vote, level)")
+        return made._replace(settings=made.settings | dict(base=named))
+
+    monkeypatch.setattr(recertifying.building, "certifier_of", certifier_of)
+    found = recertifying.recertify(smoothing, with_base(base), images=2, seed=3)
+    assert found.p > 0.001
+    with pytest.raises(InputError, match=names("x.jsonl", "base", "levels")):
+        recertifying.recertify(smoothing, with_base(base | dict(levels=4)), seed=3)
+
+
 def header_of(key, value, section=None):
     def change(header, rows):
         for place in (
