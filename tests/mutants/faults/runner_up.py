@@ -103,8 +103,8 @@ FAULTS = [
     (
         "reach: the whole alpha is enough",
         "reach.py",
-        "least = radius_of(tail_if_all_agree(name, n, each, bound))",
-        "least = radius_of(tail_if_all_agree(name, n, alpha, bound))",
+        "least = float(radius_of(tail_if_all_agree(name, n, each, bound)))",
+        "least = float(radius_of(tail_if_all_agree(name, n, alpha, bound)))",
         f"{_TESTS}::test_the_least_n_is_enough_and_one_fewer_is_not",
     ),
 ]
