@@ -7,6 +7,7 @@ them is made here and never typed. NAME is one of
     attacks FILE              pairs of an image and an attack, of a file of benchmarks/results
     ratios FILE               CPU seconds beside PyTorch, of a file of benchmarks/results
     rivals FILE               certified accuracy by every rival from the same votes, likewise
+    boundaries FILE           classes beside the boundaries of a network, likewise
     report, row               the report on docs/records/quickstart, and its first row
     zoo                       the networks of the package, from their records
     any other                 a table of benchmarks/results/runs.json of this name
@@ -51,6 +52,8 @@ def table(name: str) -> str:
         return _ratios(json.loads((RESULTS / rest).read_text()))
     if kind == "rivals":
         return _rivals(json.loads((RESULTS / rest).read_text())["rows"])
+    if kind == "boundaries":
+        return boundaries(json.loads((RESULTS / rest).read_text()))
     if kind == "attacks":
         return attacks(json.loads((RESULTS / rest).read_text()))
     results = json.loads((RESULTS / "runs.json").read_text())
@@ -116,6 +119,15 @@ def attacks(result: dict[str, Any]) -> str:
         )
     rows.append(["all", "", "", "", *(f"{count:,}" for count in sums), "", ""])
     return _markdown(head, rows)
+
+
+def boundaries(result: dict[str, Any]) -> str:
+    """Markdown of a result of benchmarks/boundaries.py, of one line."""
+    head = ["points", "float32 logits differ by up to", "another class in float32"]
+    head += ["another class by the predictor", "it abstains"]
+    counts = (result[k] for k in ("float32_other", "predictor_other", "abstained"))
+    row = [result["points"], f"{result['logits_differ']:.2g}", *counts]
+    return _markdown(head, [[str(cell) for cell in row]])
 
 
 def _percent(share: dict[str, float]) -> str:
