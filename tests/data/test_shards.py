@@ -16,7 +16,7 @@ from refusals import names, tells
 from jaxcert import config as configs
 from jaxcert.data import generated, loader, opened, shards, write
 from jaxcert.data.generated import open_generated
-from jaxcert.data.sources import Source
+from jaxcert.data.sources import Source, checked
 from jaxcert.errors import InputError
 from jaxcert.training import loop
 
@@ -293,6 +293,9 @@ def test_labels_below_0_of_classes_that_are_not_known(tmp_path):
     image, label = _images(20, (4, 4, 3))
     np.savez(tmp_path / "one.npz", image=image, label=np.full_like(label, -1))
     _refused(tmp_path / "one.npz", "label -1:")
+    with pytest.raises(InputError, match="label -1") as refused:
+        checked(image, np.full_like(label, -1), num_classes=0, name="mine")
+    assert "0..-1" not in str(refused.value)
 
 
 def test_a_label_of_no_class_names_its_shard(tmp_path):
