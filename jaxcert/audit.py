@@ -17,8 +17,7 @@ import numpy as np
 from scipy import special, stats
 
 OLD, FORMAT = "jaxcert-certificates-1", "jaxcert-certificates-2"
-TOLERANCE = 1e-9
-"""Relative: of alpha for votes; of constants, slack and radius for margins. 0 if exact."""
+TOLERANCE = 1e-9  # relative, of alpha, constants, slack and radius; 0 if exact
 NORMS = dict(bronet="l2", lip_convnet="l2", liresnet="l2", liresnet_pp="l2")
 NORMS |= dict(lipnext="l2", dist_net="linf")
 THEOREMS = dict(gaussian=("l2", "l1", "linf"), grid=("l2", "l1", "linf"))
@@ -86,7 +85,7 @@ def boundary(q: float, looks: tuple, spending: tuple, exact: bool) -> list[int]:
         low += start
         alive = np.convolve(alive, step.pmf(np.arange(start, last + 1)))
         crossed = np.append(alive[::-1].cumsum()[::-1] * (1 + wrong), 0.0)
-        above = int(np.argmax(crossed <= most - spent))
+        above = int(np.argmax(crossed <= max(most - spent - 1e-25, 0.0)))
         bounds.append(low + above if above < len(alive) else look + 1)
         spent, alive = spent + float(crossed[above]) + 1e-25, alive[: max(above, 1)]
     return bounds
@@ -157,7 +156,7 @@ def smoothing(head: dict, exact: bool):
         if votes is not None or not head["old"]:
             n0 = number(asked, "n0", 1)
             fits = are_votes(votes, n0) and len(votes) == classes
-            must(fits and votes.index(max(votes)) == y, f"{votes} do not choose {y}")
+            must(fits and votes.index(max(1, *votes)) == y, f"{votes} choose not {y}")
         both = more and classes > 2
         if both and rival == "auto":
             k, c = (x * n // n0 for x in split(votes, n0, y))
@@ -167,8 +166,8 @@ def smoothing(head: dict, exact: bool):
 
     def seen(row: dict, part: float, both: bool) -> list[tuple[int, int, int]]:
         """Return (n, k, c) at each look that counts, with k and c as `split` has them."""
-        counts, used, ends = row["counts"], row["n"] - pilot, looks
-        k, c = split(counts, used, row["predicted"])
+        counts, used, ends, y = row["counts"], row["n"] - pilot, looks, row["predicted"]
+        (k, c), others = split(counts, used, y), counts[:y] + counts[y + 1 :]
         c *= both
         at = row.get("agreeing", [k])
         at = [at, row.get("rivals", [c]) if both else [min(x, 0) for x in at]]
@@ -185,17 +184,18 @@ def smoothing(head: dict, exact: bool):
         must(rest <= {-1} and path[-1] == (used, k, c), f"{at}, {k}, {c} are counted")
         for (s, *old), (t, *new) in pairwise(path):
             steps = [y - x for x, y in zip(old, new, strict=True)]
-            fits = max(steps) <= t - s and are_votes(steps, t) and are_votes(new, t)
-            must(fits, f"{at} at looks up to {used}")
+            room = used - sum(counts) + sum(min(x, new[1]) for x in others)
+            fits = are_votes(steps, t - s) and are_votes(new, t)
+            must(fits and (not both or t - new[0] <= room), f"{at}, of {counts}")
         return path[1:]
 
     def check(row: dict) -> None:
         r, counts, p_lower = row["radius"], row["counts"], row.get("p_lower")
         if name == "predict":
-            k, second = counts[row["predicted"]], sorted(counts)[-2]
+            k, second = split(counts, n, row["predicted"])
             p = 2 * chance(False, k + second, k, 0.5) * (1 + 1e-12 * exact)
-            fits = are_votes(counts, n) and k == max(counts) and row["n"] == n
-            must(fits and r == 0 and p <= level, f"{counts} of {n} prove {r!r}")
+            fits = are_votes(counts, n) and row["n"] == n and r == 0 and p <= level
+            must(fits, f"{counts} of {n} prove {r!r}")
             return
         part, both = chosen(row)
         votes = seen(row, part, both)
@@ -224,10 +224,13 @@ def margin(head: dict, exact: bool):
     n, product = number(asked, "n", 2, 10**6) if drawn else 1, math.prod(layers)
     if drawn and not old:
         w, s = (np.array(asked[x], float) for x in ("weights", "sigmas"))
+        must(w.shape == s.shape == (len(w),) and min(*w, *s) >= 0, f"{w}, {s}")
         cap, direct = number(asked, "cap", 1e-9, 1.0), 1 / head["pixels"] ** 0.5
         last = sum(w * (cap * (8 / math.pi) ** 0.5 / s + min(2, 4 * cap**0.5) * direct))
-        must(min(*w, *s) >= 0, "a weight or a level is below 0")
-        span, log = cap * w.sum(), math.log(2) - math.log(head["alpha"])
+        last, span = last * (1 + 1e-14 * exact), cap * w.sum()
+        (log, ln), kind = np.log([2, 1] / np.float64(head["alpha"])), asked["bound"]
+        wide = dict(bernstein=14 * log / (3 * n - 3), hoeffding=(2 * ln / n) ** 0.5)
+        wide, log = span * (wide[kind] + 1e-14 * exact), log * (kind == "bernstein")
     bound, last = (np.full((K, K), x).tolist() for x in (head["pairwise_bound"], last))
     for i, j in permutations(range(K), 2):
         given, least = bound[i][j], product * Fraction(last[i][j])
@@ -240,14 +243,12 @@ def margin(head: dict, exact: bool):
     def check(row: dict) -> None:
         y, r, z = row["predicted"], row["radius"], [*map(Fraction, row["logits"])]
         must(row["n"] == n and (not drawn or z[y] == 0 < r), f"n {row['n']}, {r!r}")
-        for j in [j for j in range(len(z)) if j != y]:
+        for j in [j for j in range(max(K, len(z))) if j != y]:  # not K: none there
             gap, reach = z[y] - z[j], Fraction(r) * Fraction(bound[y][j])
             fits = gap >= 0 and (r == 0 or reach * (1 - t) <= gap * (1 + t) - lost)
             if drawn and not old:
                 m, v = row["means"][j], row["variances"][j]
-                lower = m - math.sqrt(2 * v * log / n) - 14 * span * log / (3 * (n - 1))
-                if asked["bound"] == "hoeffding":
-                    lower = m - span * math.sqrt(2 * (log - math.log(2)) / n)
+                lower = m - math.sqrt(2 * v * log / n) - wide
                 fits = fits and abs(m) * (1 - 1e-9) <= span and gap <= lower
             must(fits, f"radius {r!r}: {float(gap)!r} to class {j}")
 
@@ -263,14 +264,13 @@ def interval(head: dict, exact: bool):
     must(tried == sorted(set(tried)) and max(tried) <= 1, f"radii {tried} were tried")
 
     def check(row: dict) -> None:
-        z, y, r = (row[x] for x in ("logits", "predicted", "radius"))
+        z, y, r = [*map(Fraction, row["logits"])], row["predicted"], row["radius"]
         gap = z[y] - max(z[:y] + z[y + 1 :])
-        must(math.inf > gap >= 0, "another class has the largest logit")
+        must(gap >= 0 and len(z) == head["num_classes"], "it has not the largest logit")
         found = [nan if x is None else x for x in row.get("least_margins", [])]
         if own := head["old"] and row.get("margins"):  # those of the row's own radius
             found = [min(own[:y] + own[y + 1 :]) if x == r else nan for x in tried]
-        of_r = math.inf if r == 0 else found[tried.index(r)]
-        must(of_r > slack * (1 - t), f"radius {r!r} has the margin {of_r!r}")
+        must(r == 0 or found[tried.index(r)] > slack * (1 - t), f"{r!r} has no margin")
         for x in found:  # margins do not grow with the box
             must(not x > gap + slack * (1 + t), f"margin {x!r} follows {gap!r}")
             gap = gap if math.isnan(x) else min(gap, x)
@@ -295,26 +295,27 @@ def opened(head: dict, exact: bool):
     head |= dict(old=old, pixels=math.prod(shape or [0]), name=name, norm=norm)
     if head.get("format") not in (OLD, FORMAT) or (method, name) not in CHECKS:
         raise NotImplementedError(f"{method!r}, {name!r} of {head.get('format')!r}")
-    drawn = method in ("smoothing", "diffusion_classifier")
+    drawn = (voted := method == "smoothing") or method == "diffusion_classifier"
     made = dict(implementation="threefry2x32", partitionable=old) | head["generator"]
     must(not drawn or [*made.values()][:2] == ["threefry2x32", True], f"noise: {made}")
-    base = base if method == "smoothing" else {}
-    fits = (base or model).get("num_classes") in (None, head["num_classes"])
-    fits = fits and (shape or drawn or old) and model.get("image_shape", shape) == shape
-    must(fits, f"images of {shape!r}, {head['num_classes']!r} classes")
+    base = base if voted and base.get("name") != method else {}
+    must(old or (asked.get("noise") if voted else shape), "no noise, or no image_shape")
     number(head, "alpha", 1e-300 * drawn, (1 - 1e-9) * drawn)
-    known = "l2" if drawn else NORMS.get(model.get("name"), norm)
+    known = {norm, "l2" if drawn else NORMS.get(model.get("name"), norm)}
     kinds = [x["kind"] for x in head.get("layers") or []]
     own = "linf" if any(x.endswith("NormDist") for x in kinds) else "l2"
-    known = {norm, known, head["network"].get("norm", norm), own if kinds else norm}
-    must(method == "smoothing" or known == {norm}, f"norm {norm!r} is not all {known}")
+    known |= {head["network"].get("norm", norm if old else None), *[own][: len(kinds)]}
+    must(voted or known == {norm} <= {*THEOREMS[None]}, f"norms are {known}")
     wanted = dict(config.get("certify", {}), dataset=config.get("data", {}).get("name"))
     wanted |= {k: config.get(k) for k in ("model", "precision")}
+    wanted["num_classes"] = (base or model).get("num_classes")
+    wanted["image_shape"] = model.get("image_shape")
     start, stop, step = (wanted.get(k, 10**7) for k in ("start", "stop", "step"))
     head["rows"] = range(start, min(stop or 10**7, head.get("images", 0)), step)
     said = dict(noise="gaussian", rival="single") | base | asked
     said |= {k: head.get(k) for k in "split seed alpha dataset model precision".split()}
     said |= dict(name=base.get("name", method), procedure=name, norm=norm)
+    said |= dict(num_classes=number(head, "num_classes", 1), image_shape=shape)
     said["sigma"] = np.float32(head.get("sigma", 0))  # as drawn
     wanted["sigma"] = wanted.get("sigma") and np.float32(wanted["sigma"])
     if wanted.get("radii") and "radii" in asked:
@@ -322,10 +323,9 @@ def opened(head: dict, exact: bool):
         wanted["radii"] = radii[: len(asked["radii"])] if drawn else radii
     for k in wanted.keys() & said.keys():
         must(wanted[k] in (None, said[k]), f"{k} {said[k]!r}, not {wanted[k]!r}")
-    told = "alpha sigma norm noise procedure n n0 " * (method == "smoothing")
-    told = (told + "radii name split dataset model precision").split()
-    head["untold"] = [k for k in told if k in said and wanted.get(k) is None]
-    head["untold"] += [k for k in ("num_classes", "image_shape") if k not in model]
+    told = "alpha sigma norm noise procedure n n0 " * voted
+    told += "radii name split dataset model precision num_classes image_shape"
+    head["untold"] = [k for k in told.split() if k in said and wanted.get(k) is None]
     return CHECKS[method, name](head, exact)
 
 

@@ -179,6 +179,7 @@ def _faults(c: Certificates) -> Iterator[str]:
     classes = header.get("num_classes")
     # the network below another base classifier may have other classes
     base = _dict(header.get("base")) if method == "smoothing" else {}
+    base = base if base.get("name") != method else {}
     known = (base or model).get("num_classes")
     rival = str(procedure.get("rival", "single"))
     if base.get("may_fail") is True and (rival != "single" or name == "predict"):

@@ -147,22 +147,33 @@ def recheck_certify(c: Certificates, rows: np.ndarray):
     return proven, holds & fits & rechecking.has_all_samples(c, rows)
 
 
-def predict(draw: Draw, images: int, *, n: int, alpha: float) -> Decided:
+def predict(
+    draw: Draw, images: int, *, n: int, alpha: float, undrawn: bool = False
+) -> Decided:
     """PREDICT (Cohen et al. 2019, section 3.2.1): the class with most of n votes; abstain unless a
-    binomial test of the two largest counts rejects p = 1/2 at the level alpha."""
+    binomial test of the two largest counts rejects p = 1/2 at the level alpha. undrawn: that of
+    `runner_up.Rival`."""
     counts = draw(np.arange(images), 0, n)
-    second, first = np.sort(counts, 1)[:, -2:].T
-    sure = statistics.predict_pvalue(first, second) <= alpha
+    sure = statistics.predict_pvalue(*two_most(counts, n, undrawn)) <= alpha
     failed = counts.sum(1) == 0
     zero, all_n = np.zeros(images), np.full(images, n)
     return Decided(counts.argmax(1), sure, zero, None, all_n, counts, failed)
+
+
+def two_most(
+    counts: np.ndarray, n: Any, undrawn: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (the largest of votes [B,K] of n samples, the most that another class may have);
+    undrawn: samples without a class may be for that one."""
+    second, first = np.sort(counts, 1)[:, -2:].T
+    return first, np.minimum(second + undrawn * (n - counts.sum(1)), first)
 
 
 def tested(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (p-values float64 [R] of the binomial test of PREDICT, bool [R]: whether the predicted
     class has most of all n votes)."""
     counts = rechecking.column(c, "counts")[rows]
-    second, first = np.sort(counts, 1)[:, -2:].T
+    first, second = two_most(counts, c.n[rows], rechecking.rival(c).undrawn)
     top = counts[np.arange(len(rows)), c.predicted[rows]] == first
     fits = top & rechecking.has_all_samples(c, rows)
     return statistics.predict_pvalue(first, second), fits

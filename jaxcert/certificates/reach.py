@@ -51,7 +51,8 @@ def planned(
                 f"n {n} samples always abstain at alpha {alpha}: take more than "
                 f"{statistics.min_n_for_any_radius(alpha)}."
             )
-        return partial(procedures.predict, n=n, alpha=alpha), dict(n=n), 0.0
+        asked = dict(n=n, alpha=alpha, undrawn=rival.undrawn)
+        return partial(procedures.predict, **asked), dict(n=n), 0.0
     looks = sequential.looks(n)
     values: tuple[float, ...] = ()
     details: dict[str, Any] = dict(n0=n0, n=n)

@@ -286,14 +286,20 @@ def rival_path(
     agreeing = votes_at(c, rows, len(looks))
     taken = agreeing >= 0
     fits = ((found >= 0) == taken).all(1)
-    # the largest of sums that do not fall
-    steps = np.diff(np.maximum(found, 0), axis=1, prepend=0)
+    # the largest of sums that do not fall, of votes that the class did not get
+    steps, mine = (np.diff(np.maximum(x, 0), prepend=0) for x in (found, agreeing))
     size = np.diff(looks, prepend=0)
-    fits &= (~taken | ((steps >= 0) & (steps <= size))).all(1)
+    fits &= (~taken | ((steps >= 0) & (steps + mine <= size))).all(1)
     fits &= (~taken | (found + agreeing <= np.asarray(looks))).all(1)
-    last = np.maximum(taken.sum(1) - 1, 0)
-    counted = chosen.votes(column(c, "counts")[rows], c.n[rows])[1]
-    fits &= found[np.arange(len(rows)), last] == counted
+    counts, each = column(c, "counts")[rows], np.arange(len(rows))
+    counted = chosen.votes(counts, c.n[rows])[1]
+    fits &= found[each, np.maximum(taken.sum(1) - 1, 0)] == counted
+    # votes that the class did not get are for none, or for others that have at most `found`
+    others, none = counts.copy(), c.n[rows] - counts.sum(1)
+    others[each, c.predicted[rows]] = 0
+    for j, look in enumerate(looks):
+        room = none + np.minimum(others, found[:, j, None]).sum(1)
+        fits &= ~taken[:, j] | (look - agreeing[:, j] <= room)
     return np.minimum(found, looks), fits
 
 
