@@ -197,7 +197,8 @@ def smaller_images(head, rows):
 def fewer_classes(head, rows):
     head["num_classes"] = 2
     for one in rows:
-        one["counts"], one["selection"] = one["counts"][:2], one["selection"][:2]
+        for key in {"counts", "selection"} & set(one):
+            one[key] = one[key][:2]
 
 
 def fewer_logits(*edits):
@@ -227,6 +228,29 @@ def own_margins(head, rows):
     for one in rows:
         one.update(radius=many.BOXES[-1], margins=[0.01] * 3)
         one["logits"] = [float(j == one["predicted"]) for j in range(3)]
+
+
+def without_norm(head, rows):
+    """A norm that neither the network nor its model says."""
+    head["norm"] = "linf"
+    for place in head["network"], head["model"], head["config"]["model"]:
+        place.pop("norm", None), place.pop("name", None)
+
+
+def one_weight(head, rows):
+    """One weight for all levels makes the same constant, and means of a smaller range."""
+    asked, pixels = head["procedure"], math.prod(many.SHAPE)
+    asked["weights"] = [weight] = asked["weights"][:1]
+    each = [(8 / math.pi) ** 0.5 / s + 2 / pixels**0.5 for s in asked["sigmas"]]
+    head["pairwise_bound"] = weight * sum(each) * (1 + 1e-12)
+    for one in rows:
+        one.update(means=[0.0] * 3, predicted=-1, radius=0.0)
+
+
+def another_base(**values):
+    """A base classifier that the config names as well."""
+    base = dict(name="denoised_smoothing", **values)
+    return both(put(base=base), put("config", "certify", name="denoised_smoothing"))
 
 
 def copied(**values):
@@ -261,6 +285,7 @@ TAMPERING = {
     "votes of fewer classes": ("certify", fewer_classes),
     "selection of another class": ("certify", selection_moved),
     "selection of more samples": ("certify", larger_selection),
+    "selection without a vote": ("certify", row(selection=[0, 0, 0])),
     "selection left out": ("sequence", lambda h, r: r[0].pop("selection")),
     "n0, in both": ("certify", anywhere(n0=50)),
     "class of the prediction": ("certify", row(predicted=1)),
@@ -283,6 +308,8 @@ TAMPERING = {
     "norm linf without d": ("certify", both(put(norm="linf"), put("config", "certify", norm="linf"))),
     "norm of a network": ("lipschitz", put(norm="linf")),
     "norm of a network, said twice": ("lipschitz", both(put(norm="linf"), put("network", norm="linf"))),
+    "norm of a network that says none": ("lipschitz", without_norm),
+    "norm that is none": ("lipschitz", both(put(norm="l7", model=dict(name="own")), put("network", norm="l7"), put("config", model=dict(name="own")))),
     "norm of a distance net": ("interval", put(norm="l2")),
     "norm of a diffusion classifier": ("bernstein", put(norm="linf")),
     "noise": ("certify", put("procedure", noise="grid")),
@@ -291,7 +318,8 @@ TAMPERING = {
     "generator left out": ("certify", drop("generator")),
     "generator that is not partitionable": ("certify", put("generator", partitionable=False)),
     "generator of draws": ("bernstein", put("generator", implementation="rbg")),
-    "noise, beside a base that has the config's": ("certify", both(put("procedure", noise="grid"), put(base=dict(name="smoothing", noise="gaussian")))),
+    "noise, beside a base that has the config's": ("certify", both(put("procedure", noise="grid"), another_base(noise="gaussian"))),
+    "noise left out": ("certify", both(drop("procedure", "noise"), drop("procedure", "scale"), another_base(noise="gaussian"))),
     "procedure": ("certify", put("procedure", name="predict")),
     "rival": ("certify", put("procedure", rival="auto")),
     "rival of all": ("certify", put("procedure", rival="runner_up")),
@@ -306,6 +334,8 @@ TAMPERING = {
     "votes that go back": ("radii", at_look(1, lambda k: 0)),
     "votes of a look that was not taken": ("sequence", lambda h, r: r[0].update(n=100)),
     "votes of another class at a look": ("sequence runner_up", at_look(0, lambda k: k + 101, "rivals")),
+    "votes of another class at a look, too few for the samples": ("sequence runner_up", row(n=1000, counts=[520, 400, 80], agreeing=[40, 90, 200, 415, 520], rivals=[30, 60, 60, 320, 400], p_lower=0.0, radius=0.16)),
+    "votes of another class from look to look": ("sequence runner_up", row(n=1000, counts=[520, 400, 0], agreeing=[40, 90, 200, 415, 520], rivals=[30, 60, 60, 120, 400], p_lower=0.0, radius=0.16)),
     "votes of another class, fewer": ("sequence runner_up", at_look(-1, lambda k: -1, "rivals")),
     "pilot": ("two_stage", put("procedure", pilot=500)),
     "votes of the pilot": ("two_stage", at_look(0, lambda k: 700)),
@@ -330,6 +360,7 @@ TAMPERING = {
     "layer left out": ("lipschitz", layer(lambda ls: ls.remove(max(ls, key=lambda x: abs(x["bound"] - 1))))),
     "class left out": ("lipschitz", fewer_logits()),
     "class left out, beside a base": ("lipschitz", fewer_logits(put(base=dict(name="lipschitz")))),
+    "class of PREDICT left out, beside a base": ("predict", both(fewer_classes, put(base=dict(name="smoothing")))),
     "layers left out": ("lipschitz", drop("layers")),
     "constant of the last layer": ("lipschitz", times(0.99, "head")),
     "norm of a layer of a distance net": ("interval", layer(lambda ls: ls[0].update(bound=0.5))),
@@ -338,6 +369,11 @@ TAMPERING = {
     "slack to 0, shape of images left out": ("lipschitz", without_shape),
     "slack of boxes to 0": ("interval", put("procedure", logit_slack=0.0)),
     "logits below all": ("lipschitz", logits_below_all),
+    "no logits": ("lipschitz", row(logits=[], radius=1e3)),
+    "one logit, beside votes": ("lipschitz", row(logits=[5.0], counts=[0, 0, 1], predicted=0, radius=1e3)),
+    "one logit of means, beside votes": ("bernstein", row(logits=[0.0], counts=[0, 0, 1], predicted=0, radius=1e3)),
+    "two logits of a box, beside votes": ("interval", row(logits=[5.0, 1.0], counts=[0, 0, 1], predicted=0, least_margins=[0.1] * 3, radius=0.2)),
+    "logit of a box that is no number": ("interval", row(logits=[5.0, 1.0, math.nan], predicted=0, least_margins=[0.1] * 3, radius=0.2)),
     "equal logits": ("lipschitz", row(logits=[1e15] * 3)),
     "logits without end": ("lipschitz", own_logit(math.inf)),
     "logit of the class of means": ("bernstein", own_logit(1.0)),
@@ -350,11 +386,13 @@ TAMPERING = {
     "margins left out": ("interval", both(lambda h, r: r[0].pop("least_margins"), row(radius=0.2))),
     "draws": ("bernstein", row(n=499)),
     "bound of means": ("bernstein", put("procedure", bound="hoeffding")),
+    "bound of means that is not known": ("bernstein", anywhere(bound="mine")),
     "margins beyond their means": ("bernstein", beyond_its_mean),
     "margins beyond their means, Hoeffding": ("hoeffding", beyond_its_mean),
     "variance below 0": ("bernstein", variance_below_0),
     "mean beyond all": ("bernstein", mean_beyond_all),
     "weights": ("bernstein", times(0.9, "procedure", "weights")),
+    "weights of fewer levels": ("bernstein", one_weight),
     "levels": ("bernstein", times(1.1, "procedure", "sigmas")),
     "weights and constant": ("bernstein", both(times(0.9, "procedure", "weights"), times(0.8, "pairwise_bound"))),
     "cap": ("bernstein", put("procedure", cap=0.5)),

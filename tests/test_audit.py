@@ -34,6 +34,7 @@ KINDS = [
     for bound in (("union", "mixture") if name == "sequence" else ("union",))
     if name != "two_stage" or (noise, norm) == ("gaussian", "l2")
 ]
+MEANS = ("predicted", "means", "variances")
 SOME = ("gaussian", "l2"), ("grid", "linf"), ("uniform", "linf"), ("laplace", "l1")
 RIVALS = [
     (name, noise, norm, bound, rival)
@@ -184,6 +185,30 @@ def test_samples_that_could_not_be_drawn_count_for_the_rival(tmp_path):
             rows[0] |= dict(counts=[600, 300, 70], radius=exact * factor, p_lower=None)
             path = many.written(tmp_path, head, rows)
             assert many.lines_at_fault(path) == expected
+
+
+def test_samples_that_could_not_be_drawn_count_for_the_second_of_predict(tmp_path):
+    """80 of 1000 votes are for no class: 520 are more than 400, and not surely than 480."""
+    for noise, expected in (("gaussian", set()), ("grid", {2})):
+        head, rows = copy.deepcopy(many.voted("predict", noise=noise))
+        rows[0].update(predicted=0, counts=[520, 400, 0])
+        path = many.written(tmp_path, head, rows)
+        assert many.lines_at_fault(path) == expected
+        failing = recheck.recheck(records.load(path)).failing
+        assert {int(i) + 2 for i in failing} == expected
+
+
+def test_votes_at_a_look_leave_room_for_those_of_the_others(tmp_path):
+    """At 400 samples 200 votes are for the class, and 140 or more for one of the two others."""
+    head, rows = copy.deepcopy(many.voted("sequence", rival="runner_up"))
+    agreeing, counts = [40, 90, 200, 415, 520], [520, 400, 80]
+    rows[0] |= dict(n=1000, predicted=0, counts=counts, agreeing=agreeing, radius=0.01)
+    for most, expected in ((140, set()), (119, {2})):
+        rows[0] |= dict(rivals=[60, 60, most, 320, 400], p_lower=0.0)
+        path = many.written(tmp_path, head, rows)
+        assert many.lines_at_fault(path) == expected
+        failing = recheck.recheck(records.load(path)).failing
+        assert {int(i) + 2 for i in failing} == expected
 
 
 def test_a_key_that_stands_twice_is_rejected(tmp_path):
@@ -342,6 +367,30 @@ def test_a_tail_that_float32_noise_does_not_show_is_not_proven(noise, fails, tmp
         assert many.lines_at_fault(path, exact=exact) == expected
     rows[0]["radius"] = SIGMA * 4.7
     assert many.lines_at_fault(many.written(tmp_path, head, rows)) == set()
+
+
+def test_an_alpha_below_what_is_left_out_rejects_nothing():
+    """Tails below 1e-30 are not counted, so no count may reject at less than 1e-25."""
+    looks = (100, 200, 400)
+    for spending in ((5e-29, 6e-29, 1e-28), (9e-26, 1e-25, 2e-25)):
+        found = audit.boundary(1e-5, looks, spending, True)
+        assert found[:2] == [101, 201]
+
+
+def test_bounds_of_means_are_rounded_down_if_exact(tmp_path):
+    """By rounding to nearest a margin may be larger than that of its mean."""
+    head, rows = many.fresh("bernstein")
+    asked, (y, m, v) = head["procedure"], map(rows[0].get, MEANS)
+    n, log = asked["n"], math.log(2 / ALPHA)
+    lost = 14 * sum(asked["weights"]) * log / (3 * (n - 1))
+    low = [a - math.sqrt(2 * b * log / n) - lost for a, b in zip(m, v, strict=True)]
+    rows[0]["logits"] = [0.0 if j == y else -low[j] for j in range(3)]
+    rows[0]["radius"] = 1e-3
+    path = many.written(tmp_path, head, rows)
+    assert many.lines_at_fault(path, exact=True) == {2}
+    rows[0]["logits"] = [z + 1e-10 * (j != y) for j, z in enumerate(rows[0]["logits"])]
+    path = many.written(tmp_path, head, rows)
+    assert many.lines_at_fault(path, exact=True) == set()
 
 
 @pytest.mark.parametrize("n, k, q", [(10, 7, 0.5), (40, 40, 0.01), (25, 3, 0.75)])

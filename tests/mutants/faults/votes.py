@@ -371,10 +371,17 @@ FAULTS = [
         _CERTIFY,
     ),
     (
+        "predict: samples that could not be drawn are for no class",
+        "procedures.py",
+        "np.minimum(second + undrawn * (n - counts.sum(1)), first)",
+        "np.minimum(second, first)",
+        "tests/test_audit.py::test_samples_that_could_not_be_drawn_count_for_the_second_of_predict",
+    ),
+    (
         "predict: level of twice alpha",
         "procedures.py",
-        "sure = statistics.predict_pvalue(first, second) <= alpha",
-        "sure = statistics.predict_pvalue(first, second) <= 2 * alpha",
+        "sure = statistics.predict_pvalue(*two_most(counts, n, undrawn)) <= alpha",
+        "sure = statistics.predict_pvalue(*two_most(counts, n, undrawn)) <= 2 * alpha",
         f"{STAGES}::test_predictions_are_made_at_the_level_of_the_two_sided_test",
     ),
     (
