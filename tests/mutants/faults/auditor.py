@@ -172,8 +172,8 @@ FAULTS = [
     ),
     _fault(
         "a network need not say its norm",
-        "norm if old else None)}",
-        "norm)}",
+        "norm if old else None)",
+        "norm)",
         f"{_REJECTED}[norm of a network that says none]",
     ),
     _fault(
@@ -202,8 +202,8 @@ FAULTS = [
     ),
     _fault(
         "means are not rounded down if exact",
-        '[asked["bound"]] + 1e-14 * exact',
-        '[asked["bound"]] + 0 * exact',
+        "wide[kind] + 1e-14 * exact",
+        "wide[kind] + 0 * exact",
         f"{_TEST}::test_bounds_of_means_are_rounded_down_if_exact",
     ),
     _fault(

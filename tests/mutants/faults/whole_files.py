@@ -58,8 +58,8 @@ FAULTS = [
     (
         "audit: layers of another norm",
         "audit.py",
-        "own if kinds else norm}",
-        "norm}",
+        ", *[own][: len(kinds)]}",
+        "}",
         f"{_AUDIT}[norm everywhere]",
     ),
     (
