@@ -69,8 +69,8 @@ def planned(
         details |= dict(rho=rho, pilot=pilots.PILOT)
         details |= dict(sizes=pilots.sizes(n).tolist())
         if split == 1:
-            asked = dict(n=n, rho=rho, alpha=alpha, radius_of=radius_of)
-            details |= dict(rule=pilots.rule(**asked))
+            rule = pilots.rule(n=n, rho=rho, alpha=alpha, radius_of=radius_of)
+            details |= dict(rule=rule)
     elif name == "sequence":
         options |= dict(looks=looks, rho=rho, bound=bound, radius_of=radius_of)
         details |= dict(looks=list(looks), rho=rho, bound=bound)
