@@ -231,8 +231,8 @@ def own_margins(head, rows):
 
 
 def without_norm(head, rows):
-    """A norm that neither the network nor its model says."""
-    head["norm"] = "linf"
+    """A norm that neither the network nor its model says, nor a layer."""
+    head.update(norm="linf", layers=[], head=head["pairwise_bound"])
     for place in head["network"], head["model"], head["config"]["model"]:
         place.pop("norm", None), place.pop("name", None)
 
