@@ -352,7 +352,6 @@ WRONG = {
     "n": dict(head={"procedure.n": -1}),
     "radii": dict(head={"procedure.radii": ["x"]}),
     "counts": dict(row={"counts": [1, 2]}),
-    "type": dict(row={"counts": "x"}),
 }
 
 
@@ -380,6 +379,10 @@ def test_lines_are_restored_or_deleted(ends, run, tmp_path):
         (
             [*good[:2], json.dumps(json.loads(good[2]) | dict(label=8))],
             f"delete that line or {into}",
+        ),
+        (
+            [*good[:2], json.dumps(json.loads(good[2]) | dict(counts=[1.0, 2.0]))],
+            "delete that line and certify the image again",
         ),
     ]
     for lines, said in faults:

@@ -101,7 +101,8 @@ def test_configs_lists_every_config_and_its_words(capsys):
         lines.index(next(x for x in lines if x.startswith("lot/cifar10:"))) + 1
     ]
     assert after == (
-        "    s | m | l; 200 | 400 | 600; none | 1m | 5m | 10m; multistep; narrow; fast"
+        "    s | m | l; 200 | 400 | 600; none | 1m | 5m | 10m; multistep; narrow; fast; "
+        "five_minutes"
     )
 
 

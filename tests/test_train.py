@@ -70,9 +70,12 @@ def test_tables_phases_and_calibration_reach_the_method(tmp_path, monkeypatch):
 
     monkeypatch.setattr(configs, "build", with_method)
     state = loop.train(small(), tmp_path)
-    lines = [
+    told = [
         json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()
     ]
+    lines = [x for x in told if x["split"] == "train"]
+    (refreshed,) = [x for x in told if x["split"] == "refresh"]
+    assert (refreshed["step"], refreshed["kept"]) == (3, 2 / 1000)
     assert [x["late"] for x in lines] == [0, 0, 0, 0, 1, 1]
     assert lines[0]["chosen"] < 1 and [x["chosen"] for x in lines[2:]] == [1, 1, 1, 1]
     ((step, rows, dtype),) = seen
