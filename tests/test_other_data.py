@@ -96,8 +96,9 @@ def test_whose_mean_and_std_own_data_gets_is_said_once(capsys, tmp_path):
         loop.check(config)
         return [x for x in capsys.readouterr().err.splitlines() if "normalised" in x]
 
-    (warning,) = said()
+    warnings = said()
+    assert len(warnings) == 1
     keys = "--config.model.mean", "--config.model.std"
-    assert tells(warning, "warning", own, "(0.3,)", "(0.37,)", "digits", *keys)
+    assert tells(warnings[0], "warning", own, "(0.3,)", "(0.37,)", "digits", *keys)
     assert said("--config.model.mean=(0.4,)", "--config.model.std=(0.2,)") == []
     assert said("--config.data.name=digits") == []

@@ -361,7 +361,7 @@ class TestChunks:
         },
     }
 
-    @pytest.mark.parametrize("fault", FAULTS)
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda said: " ".join(map(str, said)))
     @pytest.mark.parametrize("read", ["load", "append"])
     def test_a_fault_of_any_chunk_is_named_with_its_line(self, tmp_path, read, fault):
         header = {k: v for k, v in HEADER.items() if k != "num_classes"}

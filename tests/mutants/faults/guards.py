@@ -39,7 +39,7 @@ FAULTS = [
         "guards: 2.0 is a whole number",
         "errors/guards.py",
         "isinstance(value, numbers.Integral) and int(value) >= low",
-        "value == int(value) and value >= low",
+        "float(value).is_integer() and value >= low",
         f"{_RANGE}[whole]",
     ),
     (
