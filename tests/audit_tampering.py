@@ -335,7 +335,7 @@ TAMPERING = {
     "votes of a look that was not taken": ("sequence", lambda h, r: r[0].update(n=100)),
     "votes of another class at a look": ("sequence runner_up", at_look(0, lambda k: k + 101, "rivals")),
     "votes of another class at a look, too few for the samples": ("sequence runner_up", row(n=1000, counts=[520, 400, 80], agreeing=[40, 90, 200, 415, 520], rivals=[30, 60, 60, 320, 400], p_lower=0.0, radius=0.16)),
-    "votes of another class from look to look": ("sequence runner_up", row(n=1000, counts=[520, 400, 0], agreeing=[40, 90, 200, 415, 520], rivals=[30, 60, 60, 120, 400], p_lower=0.0, radius=0.16)),
+    "votes of another class from look to look": ("sequence runner_up", row(n=1000, counts=[600, 300, 100], agreeing=[20, 40, 200, 480, 600], rivals=[40, 80, 200, 280, 300], p_lower=0.0, radius=0.01)),
     "votes of another class, fewer": ("sequence runner_up", at_look(-1, lambda k: -1, "rivals")),
     "pilot": ("two_stage", put("procedure", pilot=500)),
     "votes of the pilot": ("two_stage", at_look(0, lambda k: 700)),

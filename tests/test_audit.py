@@ -199,12 +199,12 @@ def test_samples_that_could_not_be_drawn_count_for_the_second_of_predict(tmp_pat
 
 
 def test_votes_at_a_look_leave_room_for_those_of_the_others(tmp_path):
-    """At 400 samples 200 votes are for the class, and 140 or more for one of the two others."""
+    """At 100 samples 40 votes are for the class, and 30 or more for one of the two others."""
     head, rows = copy.deepcopy(many.voted("sequence", rival="runner_up"))
     agreeing, counts = [40, 90, 200, 415, 520], [520, 400, 80]
     rows[0] |= dict(n=1000, predicted=0, counts=counts, agreeing=agreeing, radius=0.01)
-    for most, expected in ((140, set()), (119, {2})):
-        rows[0] |= dict(rivals=[60, 60, most, 320, 400], p_lower=0.0)
+    for most, expected in ((30, set()), (29, {2})):
+        rows[0] |= dict(rivals=[most, 60, 140, 320, 400], p_lower=0.0)
         path = many.written(tmp_path, head, rows)
         assert many.lines_at_fault(path) == expected
         failing = recheck.recheck(records.load(path)).failing

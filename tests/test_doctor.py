@@ -49,7 +49,8 @@ def test_votes_or_radii_that_cannot_be(monkeypatch, wrong):
     rows = selftest._half_space(None)
     assert rows.counts[0].tolist() == [1000 - selftest.AGREEING, selftest.AGREEING]
     if wrong == "counts":
-        rows = rows._replace(counts=rows.counts + np.array([[3, -3]]))
+        less = dict(radius=rows.radius / 2, p_lower=rows.p_lower * 0.9)  # it holds
+        rows = rows._replace(counts=rows.counts + np.array([[3, -3]]), **less)
     elif wrong == "radius":
         rows = rows._replace(radius=np.array([0.26]))
     else:
