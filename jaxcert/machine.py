@@ -1,4 +1,4 @@
-"""What there is on this machine, in lines of text."""
+"""Says in lines of text what this machine has."""
 
 from __future__ import annotations
 

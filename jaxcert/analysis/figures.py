@@ -251,6 +251,24 @@ def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, found
 
 
+def panels_of(count: int, height: float = 1.6) -> tuple[Figure, list[Axes]]:
+    """Return a figure of panels, at most three in a row. height: that of a row in inches,
+    without its title and its axis."""
+    figure, panels = new_figure(count)
+    columns = panel_columns(count)
+    rows = -(-count // columns)
+    grid = figure.add_gridspec(rows, columns)
+    for i, axes in enumerate(panels):
+        axes.set_subplotspec(grid[divmod(i, columns)])
+    figure.set_size_inches(8.2, max(3.8, 0.7 + rows * (0.9 + height)))
+    return figure, panels
+
+
+def panel_columns(count: int) -> int:
+    """Return how many panels stand in a row of `panels_of`."""
+    return 2 if count in (2, 4) else min(count, 3)
+
+
 def line_style(i: int):
     """Return the colour and dash of the i-th record, the same in every figure."""
     return _HUES[i % len(_HUES)], _DASHES[i % len(_DASHES)]

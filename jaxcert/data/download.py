@@ -65,7 +65,7 @@ def read(url: str, *, most: int) -> bytes:
 
 
 class _Other(Exception):
-    """What came is not the file that was asked for."""
+    """Raised where the file that came is not the one that was asked for."""
 
 
 @contextmanager

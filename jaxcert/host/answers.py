@@ -1,4 +1,4 @@
-"""What a classifier outside of JAX answers, as classes."""
+"""Turns the answers of classifiers outside of JAX into classes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from jaxcert.host.answers import classes_of
 from jaxcert.interfaces import HostVote
 
 NOTHING = "nothing in the record; `stated` is what its owner says"
-"""What fixes a classifier whose code and weights are not seen."""
+"""The `fixed_by` of a classifier whose code and weights are not seen."""
 
 
 def on_host(f: Callable[..., Any] | str | Path, *, name: str = "") -> HostVote:

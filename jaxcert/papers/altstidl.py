@@ -48,7 +48,7 @@ _NO_PAIR = "no system has runs with and without generated images at equal epochs
 
 
 class Epochs(NamedTuple):
-    """Of one run: when its evaluations certify most test images."""
+    """The epochs of a run at which its evaluations certify most test images, and the last."""
 
     best: float
     last: float

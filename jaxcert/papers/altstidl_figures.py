@@ -1,5 +1,7 @@
-"""What the figures of Altstidl et al. (2023) look like: lines of numbers -> a matplotlib figure
-and the axes that have its legend. `altstidl` computes the numbers."""
+"""Draws the figures of Altstidl et al. (2023) from lines of numbers, which `altstidl` computes.
+
+Each function returns a matplotlib figure and the axes that have its legend.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcert.analysis.facts import radius_text
-from jaxcert.analysis.figures import INK, line_style, new_figure
+from jaxcert.analysis.figures import INK, line_style, panel_columns, panels_of
 from jaxcert.analysis.page import NORMS
 from jaxcert.papers.exhibits import number
 from jaxcert.papers.study_groups import Study
@@ -47,7 +49,9 @@ def table_row(line: Sequence, names: Sequence[str], half: Sequence | None) -> li
 def heat_maps(lines: Sequence) -> Figure:
     """source, family, size, epochs, value -> a panel per source and family."""
     groups = by(lines, lambda line: (line[0], line[1]))
-    figure, panels = _panels(len(groups), 0.55 * max(len(_sizes(g)) for _, g in groups))
+    figure, panels = panels_of(
+        len(groups), 0.55 * max(len(_sizes(g)) for _, g in groups)
+    )
     low, high = min(line[-1] for line in lines), max(line[-1] for line in lines)
     for axes, ((source, family), group) in zip(panels, groups, strict=True):
         sizes, epochs = _sizes(group), sorted({line[3] for line in group})
@@ -67,7 +71,7 @@ def _sizes(group: Sequence) -> list[str]:
 
 def points(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
     """system, epochs, amount, x, y -> a point each, a colour per system, a mark per amount."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1, 2.4)
     systems = list(dict.fromkeys(line[0] for line in lines))
     amounts = list(dict.fromkeys(line[2] for line in lines))
     for system, _, amount, x, y in lines:
@@ -86,7 +90,7 @@ def points(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
 
 def bars(lines: Sequence, label: str) -> tuple[Figure, Axes]:
     """system, epochs, amount, value -> a group of bars per system, one per amount."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1, 2.4)
     systems = list(dict.fromkeys((line[0], line[1]) for line in lines))
     amounts = list(dict.fromkeys(line[2] for line in lines))
     width = 0.8 / len(amounts)
@@ -106,7 +110,7 @@ def bars(lines: Sequence, label: str) -> tuple[Figure, Axes]:
 
 def shares(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
     """system, epochs, amount, share, clean, certified, and the errors of both -> two panels."""
-    figure, panels = _panels(2)
+    figure, panels = panels_of(2, 2.4)
     for i, (key, group) in enumerate(by(lines, lambda line: tuple(line[:3]))):
         x, *values = np.array([line[3:] for line in group], float).T
         label = f"{key[0]}; {key[1]} epochs, {key[2]}"
@@ -123,7 +127,7 @@ def shares(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
 def cumulative(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
     """system, amount, radius, right, wrong -> a panel per system."""
     groups = by(lines, lambda line: line[0])
-    figure, panels = _panels(len(groups))
+    figure, panels = panels_of(len(groups), 2.4)
     for axes, (system, group) in zip(panels, groups, strict=True):
         for (_, own), dash in zip(
             by(group, lambda line: line[1]), ("--", "-"), strict=True
@@ -145,20 +149,20 @@ def cumulative(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
 
 def joint_maps(tables: dict[str, np.ndarray]) -> Figure:
     """{system: percent [4,4]} -> a panel per system."""
-    figure, panels = _panels(len(tables), 2.6)
+    figure, panels = panels_of(len(tables), 2.6)
     for axes, (system, grid) in zip(panels, tables.items(), strict=True):
         _heat(axes, grid, 0.0, 100.0, _STATES, _STATES, "{:.1f}")
         axes.tick_params(labelsize=8)
         axes.set_xlabel("with generated images")
         _head(axes, system)
-    for axes in panels[:: _columns(len(panels))]:
+    for axes in panels[:: panel_columns(len(panels))]:
         axes.set_ylabel("without")
     return figure
 
 
 def by_amount(lines: Sequence, names: Sequence[str], study: Study):
     """source, system, epochs, amount, value, error -> a line per system and epochs."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1, 2.4)
     theirs = [line for line in lines if line[0] == "published" and line[3] in names]
     for i, (_, group) in enumerate(by(theirs, lambda line: tuple(line[:3]))):
         x, y = [names.index(line[3]) for line in group], [line[4] for line in group]
@@ -191,22 +195,6 @@ def _heat(axes: Axes, grid, low: float, high: float, rows, columns, form: str) -
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xticks(range(len(columns)), columns)
     axes.grid(visible=False)
-
-
-def _panels(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
-    """Return a figure of panels, at most three in a row."""
-    figure, panels = new_figure(count)
-    columns = _columns(count)
-    rows = -(-count // columns)
-    grid = figure.add_gridspec(rows, columns)
-    for i, axes in enumerate(panels):
-        axes.set_subplotspec(grid[divmod(i, columns)])
-    figure.set_size_inches(8.2, max(3.8, 0.7 + rows * (0.9 + height)))
-    return figure, panels
-
-
-def _columns(count: int) -> int:
-    return 2 if count in (2, 4) else min(count, 3)
 
 
 def _head(axes: Axes, text: str) -> None:

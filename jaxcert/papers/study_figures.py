@@ -14,10 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from jaxcert.analysis.facts import radius_text
-from jaxcert.analysis.figures import INK, NORMS, as_svg, line_style, new_figure
+from jaxcert.analysis.figures import (
+    INK,
+    NORMS,
+    as_svg,
+    line_style,
+    panel_columns,
+    panels_of,
+)
 from jaxcert.papers.study_groups import Cell, Study, in_order
 from jaxcert.papers.study_numbers import (
     Estimate,
@@ -67,7 +73,7 @@ def gain_arrows(study: Study) -> Drawn:
     title, pairs = "What generated images gain", pairs_of(study)
     if not pairs:
         return Drawn(title, "", _NO_PAIR)
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     for i, pair in pairs.items():
         hue, dash = line_style(i)
         old, new = (100 * accuracy(c, study.radii).mean[[0, study.at]] for c in pair)
@@ -97,7 +103,7 @@ def against_amount(study: Study) -> Drawn:
     shown = {(in_order(c.generated), c.amount) for g in lines.values() for c in g}
     places = list(dict.fromkeys(amount for _, amount in sorted(shown)))
     factors = sorted({factor for factor, _ in lines})
-    figure, panels = _panels(len(factors))
+    figure, panels = panels_of(len(factors))
     for (factor, system), group in lines.items():
         axes, i = panels[factors.index(factor)], study.systems.index(system)
         _line(axes, study, i, [places.index(c.amount) for c in group], group)
@@ -134,7 +140,7 @@ def gap_against_gain(study: Study) -> Drawn:
             f"without; there are {len(points)}"
         )
         return Drawn(title, "", missing)
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     for system, *pair in points:
         i = study.systems.index(system)
         style = dict(
@@ -170,7 +176,7 @@ def against_share(study: Study) -> Drawn:
             lines.append((key, [base, *group] if base else group))
     if not lines:
         return Drawn(title, "", _NO_SHARES)
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     for i, ((system, epochs, amount), group) in enumerate(lines):
         x = [100 * c.generated.share for c in group]
         _line(axes, study, i, x, group, label=f"{system}; {epochs} epochs, {amount}")
@@ -187,7 +193,7 @@ def radius_distributions(study: Study) -> Drawn:
     title, pairs = "Distribution of radii", pairs_of(study)
     if not pairs:
         return Drawn(title, "", _NO_PAIR)
-    figure, panels = _panels(len(pairs))
+    figure, panels = panels_of(len(pairs))
     for axes, (i, pair) in zip(panels, pairs.items(), strict=True):
         tests = [[run.test for run in cell.runs.values()] for cell in pair]
         most = max(np.quantile(c.radius, 0.995) for cs in tests for c in cs)
@@ -203,7 +209,7 @@ def radius_distributions(study: Study) -> Drawn:
         axes.set_ylim(bottom=0)
         axes.set_xlabel(f"{_norm(study)} radius (pixels in [0, 1])")
         _head(axes, study.systems[i])
-    for axes in panels[:: _columns(len(panels))]:
+    for axes in panels[:: panel_columns(len(panels))]:
         axes.set_ylabel("% of images per bin")
     for name, hue in (("correct", _RIGHT), ("wrong", _WRONG)):
         for words, dash in (("without", "--"), ("with generated images", "-")):
@@ -229,7 +235,7 @@ def best_against_last(study: Study) -> Drawn:
         )
         return Drawn(title, "", missing)
     systems = list(dict.fromkeys(c.system for c, _ in lost))
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels_of(1)
     for i, label in enumerate(("without generated images", "with them")):
         shown = [(c, v) for c, v in lost if bool(c.generated.share) == bool(i)]
         rows = [systems.index(c.system) + 0.28 * i - 0.14 for c, _ in shown]
@@ -269,7 +275,7 @@ def heat_maps(study: Study) -> list[Drawn]:
 def _heat_map(study: Study, family: str, systems, epochs, grids: np.ndarray) -> Drawn:
     names = ("without generated images", "with generated images")
     drawn = [(n, g) for n, g in zip(names, grids, strict=True) if not np.isnan(g).all()]
-    figure, panels = _panels(len(drawn))
+    figure, panels = panels_of(len(drawn))
     low, high = np.nanmin(grids), np.nanmax(grids)
     for axes, (name, grid) in zip(panels, drawn, strict=True):
         axes.imshow(grid, cmap="viridis", vmin=low, vmax=high, aspect="auto")
@@ -324,28 +330,12 @@ def _name_systems(axes: Axes, study: Study, shown, *, lines: bool = True) -> Non
             axes.plot([], [], label=name, **style, **mark)
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure of panels, at most three in a row."""
-    figure, panels = new_figure(count)
-    columns = _columns(count)
-    rows = -(-count // columns)
-    grid = figure.add_gridspec(rows, columns)
-    for i, axes in enumerate(panels):
-        axes.set_subplotspec(grid[divmod(i, columns)])
-    figure.set_size_inches(8.2, 3.8 if rows == 1 else 0.7 + 2.5 * rows)
-    return figure, panels
-
-
-def _columns(count: int) -> int:
-    return 2 if count in (2, 4) else min(count, 3)
-
-
 def _level(panels: Sequence[Axes], study: Study) -> None:
     """Return one scale of certified accuracy for all figures."""
     low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
     for axes in panels:
         axes.set_ylim(min(low), max(high))
-    for axes in panels[:: _columns(len(panels))]:
+    for axes in panels[:: panel_columns(len(panels))]:
         at = f"{_norm(study)} {radius_text(study.radius)}"
         axes.set_ylabel(f"certified at {at} (%)")
 

@@ -127,7 +127,7 @@ def retracted(x: Array) -> Array:
 
 
 class State(NamedTuple):
-    """What `on_group` keeps of orthogonal parameters."""
+    """The state that `on_group` keeps of orthogonal parameters."""
 
     count: Array
     """the optimizer steps so far"""
