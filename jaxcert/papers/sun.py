@@ -229,7 +229,7 @@ def table_1(sources: Sequence[Source]) -> Exhibit:
     caption = (
         "Mean ℓ₂ norm of the gradient of a method's own loss on single training images, easy "
         "ones with p above 1/2 and hard ones below. jaxcert.gradient_norms measures it of a "
-        "run; the paper does not say of which images and parameters its own is."
+        "run; which images and parameters the published norms are of, the paper does not say."
     )
     names = ["σ, method", "source", "ACR", "easy", "hard", "easy / hard"]
     title = "Table 1: gradient norms"
@@ -257,8 +257,8 @@ def remaining_data(sources: Sequence[Source]) -> Exhibit:
         rows += [[sigma, s.name, 100 * s.kept] for s in own]
     shown = [[f"{s:g}", escape(name), number(kept)] for s, name, kept in rows]
     caption = (
-        "% of the training images that the method of the paper trains on once it has discarded "
-        "those with p below p_t, of its metrics.jsonl."
+        "% of the training images that the method of the paper still trains on after it has "
+        "discarded those with p below p_t. That of a run is read from its metrics.jsonl."
     )
     return Exhibit(
         "remaining_data",
