@@ -145,8 +145,8 @@ def _checked(record: Path) -> str:
             f"{record} cannot be checked again, {entry.recheck.reason}: give a record with the "
             "evidence of its rows."
         )
-    asked = [r for r in header.get("requests") or [None]]
-    if None in asked:
+    asked = header.get("requests")
+    if not asked:
         raise InputError(
             f"{record} does not say which images were asked for: certify into a new file."
         )
@@ -186,6 +186,7 @@ def _without_folder(rows: bytes) -> bytes:
 
 
 def sizes(path: Path) -> dict[str, Any]:
+    """Return the `size_bytes` and the `sha256` of a file, as an index has them."""
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return {"size_bytes": len(content), "sha256": digest}

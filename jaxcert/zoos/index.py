@@ -69,9 +69,8 @@ def parsed(text: bytes, where: str) -> dict[str, Listed]:
         entries = [e for e in found["models"] if "record" in e]
         listed = [_listed(entry) for entry in entries]
         names = [entry.name for entry in listed]
-        if len({name.lower() for name in names}) < len(
-            names
-        ):  # files may not tell them apart
+        # files may not tell small letters from capital ones
+        if len({name.lower() for name in names}) < len(names):
             raise ValueError("a name stands there twice")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
