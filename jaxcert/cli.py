@@ -168,8 +168,7 @@ def _of_workdir(args: argparse.Namespace, words: list[str]) -> ConfigDict:
         # to no place that only the workdir names, which may be of somebody else
         config.data.download = config.data.download and not config.data.dir
     if getattr(args, "config", None):
-        other = configs.load(args.config)
-        config.update(certify=other.certify, tiny=other.tiny)
+        config = configs.with_certificate(config, configs.load(args.config))
     if getattr(args, "tiny", False):
         config = _tiny_certificate(config)
     return configs.override(config, words)

@@ -9,7 +9,12 @@ from ml_collections import ConfigDict
 
 from jaxcert.config.building import PACKAGES, build, call, in_float32, maker, settings
 from jaxcert.config.checking import check, check_type, type_of
-from jaxcert.config.comparing import differences, tiny, without_reference
+from jaxcert.config.comparing import (
+    differences,
+    tiny,
+    with_certificate,
+    without_reference,
+)
 from jaxcert.config.files import (
     described,
     load,
@@ -54,6 +59,7 @@ __all__ = [
     "system_name",
     "tiny",
     "type_of",
+    "with_certificate",
     "without_reference",
     "words",
 ]

@@ -44,6 +44,18 @@ def without_reference(config: ConfigDict, row: ConfigDict) -> ConfigDict:
     return config
 
 
+def with_certificate(config: ConfigDict, row: ConfigDict) -> ConfigDict:
+    """Return a copy of a network's config with the certificate of another config, and its
+    published numbers where both are of one data set."""
+    config = deepcopy(config)
+    same = config.data.name == row.data.name
+    reference = row.reference if same else base().reference
+    with config.unlocked():  # another certificate has other keys
+        config.certify, config.tiny = deepcopy(row.certify), deepcopy(row.tiny)
+        config.reference = deepcopy(reference)
+    return config
+
+
 def differences(one: ConfigDict, other: ConfigDict) -> list[str]:
     """Return the dotted keys in which two configs train different runs, each with both
     values."""

@@ -90,7 +90,7 @@ def run(
             size = _check(config, without_images=bool(edm), train_images=train_images)
             needed += 0 if (workdir / name / "checkpoints").exists() else size
         limits.check_disk(workdir, needed)
-        _keep_programs(workdir)
+        keep_programs(workdir)
         if edm and count:
             make_images(edm, workdir, count, tiny=tiny)
         folders = study(planned, workdir, train_images=train_images)
@@ -229,7 +229,7 @@ def _check(config: ConfigDict, *, without_images: bool, train_images: int) -> in
     return needed
 
 
-def _keep_programs(workdir: Path) -> None:
+def keep_programs(workdir: Path) -> None:
     """Keep compiled programs in a folder of the study, because its runs of one shape
     share them."""
     if not jax.config.jax_compilation_cache_dir:
