@@ -106,7 +106,7 @@ def by_levels(
         levels = Levels(*(np.pad(v, room, mode="edge") for v in law.levels))
         for shared in (True, False):
             of = dict(classes=classes, sigma_tau=float(sigma_tau))
-            found = _logits(denoise, levels, count, x, keys, not shared, **of)
+            found = level_logits(denoise, levels, count, x, keys, not shared, **of)
             rows.append(
                 dict(levels=count, shared=shared, evaluations=float(law.evaluations))
                 | _accuracy(np.asarray(found).argmax(1), label)
@@ -176,7 +176,7 @@ def _with_none(denoise):
 
 
 @partial(jax.jit, static_argnames=("classes", "sigma_tau"))
-def _logits(denoise, levels, count, x, keys, apart, *, classes, sigma_tau):
+def level_logits(denoise, levels, count, x, keys, apart, *, classes, sigma_tau):
     """Return logits [B,K] of APNDC at the first `count` levels; apart: each class has noise of
     its own."""
     ask = _with_none(denoise)

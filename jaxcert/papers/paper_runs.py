@@ -75,7 +75,7 @@ def run(rows: Sequence[Row], workdir: str | Path) -> None:
             print(f"{ahead}: {row.folder}: {row.name}", file=sys.stderr, flush=True)
             for step in row.steps:
                 if not _is_done(step, workdir, row.folder):
-                    _DO[step.what](step, workdir / row.folder)
+                    DO[step.what](step, workdir / row.folder)
             spent += row.seconds
 
 
@@ -209,10 +209,11 @@ def _measure(of: Callable[..., dict], step: Step, place: Path) -> None:
         gradient_norms.write(found, fresh)
 
 
-_DO: dict[str, Callable[[Step, Path], None]] = {
+DO: dict[str, Callable[[Step, Path], None]] = {
     "train": _train,
     "certify": _certify,
     "images": _generate,
     "norms": partial(_measure, gradient_norms.measure),
     "votes": partial(_measure, chen_votes.measure),
 }
+"""Step.what -> (step, workdir of its row)"""

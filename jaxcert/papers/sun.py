@@ -75,8 +75,13 @@ def differs(column: str, value: float, printed_value: float) -> bool:
 
 
 def table_2(sources: Sequence[Source]) -> Exhibit:
-    """Return Table 2: a line as printed, below it one for each log and run of that row."""
+    """Return Table 2: a line as printed, below it one for each log and run of that row, and
+    last the runs of methods that the paper has not."""
     keys = [key for key in published() if not key.parts]
+    more = {
+        s.key for s in sources if s.key not in published() and s.key.sigma in _SIGMAS
+    }
+    keys += sorted(key for key in more if key.parts in ("", "m1"))
     caption = (
         "Certified accuracy in % at each ℓ₂ radius, ACR: average certified radius. In grey: "
         "published and below Gaussian training at that sigma. In red: a log that does not "
@@ -104,18 +109,19 @@ def table_3(sources: Sequence[Source]) -> Exhibit:
 
 
 def _table(name, title, keys: Sequence[Key], sources, caption: str) -> Exhibit:
-    columns = list(dict.fromkeys(c for key in keys for c in published()[key]))
+    columns = list(dict.fromkeys(c for key in keys for c in published().get(key, {})))
     head = ["sigma", "method", "parts", "source", "images", *columns]
     rows, shown = [], []
     for key in keys:
-        known = published()[key]
-        rows.append([key.sigma, key.method, key.parts, "published", None])
-        rows[-1] += [known.get(column) for column in columns]
+        known = published().get(key, {})
         gaussian = published()[Key(METHODS["gaussian"], key.sigma)]
-        cells = [_published_cell(c, known, gaussian) for c in columns]
+        if known:
+            rows.append([key.sigma, key.method, key.parts, "published", None])
+            rows[-1] += [known.get(column) for column in columns]
+        cells = [_published_cell(c, known, gaussian) if known else "" for c in columns]
         shown.append([f"{key.sigma:g} {escape(key.label)}", *cells])
         for source in (s for s in sources if s.key == key):
-            found = measured(source, radii_of(known))
+            found = measured(source, radii_of(known or gaussian))
             images = len(source.certificates.index)
             rows.append([key.sigma, key.method, key.parts, source.name, images])
             rows[-1] += [found.get(column) for column in columns]

@@ -38,8 +38,9 @@ METHODS = {
     "smoothmix": "SmoothMix",
     "catrs": "CAT-RS",
     "sun": "Sun et al.",
+    "stability": "Stability",
 }
-"""Word of a file's name or a config -> name in the paper."""
+"""Word of a file's name or a config -> name in the paper, which has no stability training."""
 PARTS = ("discard", "reweight", "adversarial")
 _WORDS = METHODS | {"ours": METHODS["sun"], "cat-rs": METHODS["catrs"]}
 _NAME = re.compile(
@@ -174,7 +175,9 @@ def runs(workdirs: Iterable[str | Path]) -> list[Source]:
         if key is None or not len(c.index) or not certifies(c):
             continue
         gradients = configured.gradients(path, c)
-        found.append(Source(key, path.resolve().name, c, False, gradients, _kept(path)))
+        name, dataset = path.resolve().name, c.header.get("dataset")
+        name += f", {dataset}" if dataset != DATASET else ""
+        found.append(Source(key, name, c, False, gradients, _kept(path)))
     return found
 
 

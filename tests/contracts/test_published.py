@@ -428,6 +428,22 @@ def _smoothing(arg, table, row, name, sigma, *, copies=None, sun=None):
     return arg, ("Sun et al. 2024", table, 0.5, *numbers), settings
 
 
+def diffusion_classifier_cifar10():
+    """Chen et al. (2024), section 1: what Table 1 has of APNDC with T' = 1000."""
+    settings = {
+        "certify.kind": "apndc",
+        "certify.sigma": 0.25,
+        "certify.search": "full",
+        "certify.levels": 1001,
+        "certify.noise_from": "denoised",
+        "certify.n": 10_000,
+        "certify.stop": 512,
+        "data.name": "cifar10",
+    }
+    numbers = ("Chen et al. 2024", "1", 0.25, 91.2, 82.2)
+    yield "apndc,0.25,full,t1001", numbers, settings
+
+
 PAPERS = {
     "lot/cifar10": lot_cifar10,
     "lot/cifar100": lot_cifar100,
@@ -449,6 +465,7 @@ PAPERS = {
     "sortnet/mnist": sortnet_mnist,
     "sortnet/imagenet": sortnet_imagenet,
     "smoothing/cifar10": smoothing_cifar10,
+    "diffusion_classifier/cifar10": diffusion_classifier_cifar10,
 }
 """Config -> (row, (paper, table, radius, clean, certified), what the paper trained) of every
 row that a paper has."""
