@@ -40,9 +40,10 @@ def told(rows: Sequence[Row], workdir: str | Path, *, scale: str) -> list[str]:
     sizes = disk(rows)
     what = "H200 hours" if scale == "cifar10" else "core hours"
     hours = sum(row.seconds for row in left) / 3600
+    size = sum(size for row, size in zip(rows, sizes, strict=True) if row in left)
     lines = [
         f"{len(rows)} rows, {len(left)} to do: about {hours:,.1f} {what} and "
-        f"{sum(sizes) / 1e9:,.2f} GB of checkpoints and images in {workdir}"
+        f"{size / 1e9:,.2f} GB of checkpoints and images in {workdir}"
     ]
     for row, size in zip(rows, sizes, strict=True):
         state = "to do" if row in left else "done"
@@ -97,8 +98,10 @@ def _is_done(step: Step, workdir: Path, folder: str) -> bool:
     if not path.is_file() or not path.stat().st_size:
         return False
     c = records.load(path)
-    asked = {i for r in c.header["requests"] for i in range(*(r[k] for k in _RANGE))}
-    of = c.header["config"]["certify"]
+    asked = {
+        i for r in c.header.get("requests", ()) for i in range(*(r[k] for k in _RANGE))
+    }
+    of = (c.header.get("config") or {}).get("certify")
     same = json.loads(json.dumps(step.config.certify.to_dict())) == of
     return same and asked == set(c.index.tolist())
 

@@ -117,7 +117,7 @@ SYSTEMS = {
     "digits": {
         "linf_dist/digits": (dict(model__width=96), {}, 0.05),
         "sortnet/digits": (dict(model__width=96), {}, 0.05),
-        "lot/digits": (dict(model__width=8), {}, 0.12),
+        "lot/digits": (dict(model__width=8), {}, 0.145),
         "liresnet/digits": (dict(model__depth=2), {}, 0.03),
     },
     "mnist": {
