@@ -56,6 +56,15 @@ def test_digits_of_altstidl_are_four_systems_two_sizes_epochs_and_seeds():
     assert {w for n, w in widths if n == "dist_net"} == {96, 192}
 
 
+def test_generated_images_are_of_the_size_that_the_systems_take():
+    edm, *runs = plans.plan("altstidl", "mnist", workdir="runs/a", seeds=1)
+    (shape,) = {c.model.image_shape for c in configs_of([edm])}
+    assert shape == (32, 32, 1)
+    for c in configs_of([edm, *runs]):
+        assert c.model.image_shape == shape and c.data.pad == 32
+        assert not c.reference.paper  # of other networks
+
+
 def test_digits_of_sun_are_eight_methods_and_the_parts_of_theirs():
     rows = plans.plan("sun", "digits", workdir="runs/s", seeds=2)
     whole = Counter()

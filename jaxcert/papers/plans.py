@@ -71,6 +71,8 @@ def _word(**values: Any) -> list[str]:
     return [f"--config.{k.replace('__', '.')}={v}" for k, v in values.items()]
 
 
+_PADDED = dict(data__pad=32, model__image_shape="(32,32,1)")
+"""MNIST for all, as the l2 networks take it: generated images are of one size."""
 # the EDM of a scale: config, words, seconds a step, images a second of sampling
 EDM = {
     "digits": ("edm/digits", [], 0.15, 80.0),
@@ -79,12 +81,12 @@ EDM = {
         _word(
             data__name="mnist",
             data__epochs=4,
-            model__image_shape="(28,28,1)",
             model__multipliers="(1,2,2)",
-            model__attention="(7,)",
+            model__attention="(8,)",
+            **_PADDED,
         ),
-        1.5,
-        7.0,
+        2.0,
+        5.0,
     ),
     "cifar10": ("edm/cifar10:dropped,bf16", [], 0.129, 380.0),
     "cifar100": ("edm/cifar100:bf16", [], 0.129, 300.0),
@@ -121,8 +123,8 @@ SYSTEMS = {
         "liresnet/digits": (dict(model__depth=2), {}, 0.03),
     },
     "mnist": {
-        "linf_dist/mnist:laptop": (dict(model__width=128), {}, 0.23),
-        "sortnet/mnist:laptop": (dict(model__width=128), {}, 0.27),
+        "linf_dist/mnist:laptop": (dict(_PADDED, model__width=128), _PADDED, 0.25),
+        "sortnet/mnist:laptop": (dict(_PADDED, model__width=128), _PADDED, 0.3),
         "lot/mnist": (dict(model__width=4), {}, 1.2),
         "liresnet/mnist": (dict(model__depth=3), {}, 0.6),
     },
@@ -246,7 +248,7 @@ CHEN_IMAGES = {
     "cifar10": (dict(stop=512), 512),
 }
 CHEN_N = {"digits": 500, "mnist": 500, "cifar10": 10_000}
-_EVALUATION = {"digits": 1 / 4000, "mnist": 1 / 340, "cifar10": 0.183 / 2048}
+_EVALUATION = {"digits": 1 / 4000, "mnist": 1 / 260, "cifar10": 0.183 / 2048}
 """Seconds of one evaluation of the EDM."""
 DC_WEIGHTS = ({}, dict(weighting="uniform"), dict(weighting="uniform", drop_below=0.5))
 

@@ -179,6 +179,7 @@ def test_classes_share_noise_or_have_their_own():
     assert not np.allclose(measured(False)[:, 2], own, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_searches_count_their_evaluations():
     denoise, x, keys = problem()
     label = np.arange(len(x)) % K
