@@ -235,7 +235,7 @@ def _shown(line: Sequence) -> list[str]:
             text += f" <small>({number(clean[i - 1], 0)})</small>"
         elif text and not published and not best:
             error = 100 * float(standard_error(value / 100, images))
-            text += f" <small>±{error:.1f}</small>"
+            text += f" <small>±{error:.1f}</small>" if round(error, 1) else ""
         texts.append(text)
     return [what, escape(str(levels or "")), f"{sigma}", *texts]
 
