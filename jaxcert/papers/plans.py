@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from copy import deepcopy
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -247,6 +248,13 @@ CHEN_IMAGES = {
     "mnist": (dict(stop=0, step=500), 20),
     "cifar10": (dict(stop=512), 512),
 }
+_CAPPED = dict(cap=0.1, levels=4, sigma_end=1.5, n=400)
+"""DC of few draws, which has radii above 0 with errors that count up to this one alone."""
+DC_IMAGES = {
+    "digits": (dict(_CAPPED, stop=0, step=40), 20),
+    "mnist": (dict(_CAPPED, stop=0, step=500), 20),
+    "cifar10": CHEN_IMAGES["cifar10"],
+}
 CHEN_N = {"digits": 500, "mnist": 500, "cifar10": 10_000}
 _EVALUATION = {"digits": 1 / 4000, "mnist": 1 / 260, "cifar10": 0.183 / 2048}
 """Seconds of one evaluation of the EDM."""
@@ -257,43 +265,41 @@ def _chen(scale: str, workdir: str, seeds: Iterable[int]) -> Iterable[Row]:
     """Chen et al.: single votes, DC by its weights, the noised classifiers at each noise and
     number of levels."""
     shipped = f"diffusion_classifier/{'cifar10' if scale == 'cifar10' else 'digits'}"
-    (chosen, images), full = CHEN_IMAGES[scale], scale == "cifar10"
     for seed in seeds:
         edm = _edm(scale, seed)
         yield edm
-
-        def row(words, out, evaluations, what="certify", edm=edm, **values):
-            config = configs.with_certificate(
-                edm.steps[0].config, configs.load(f"{shipped}:{words}")
-            )
-            with config.certify.unlocked():
-                config.certify.update(values)
-            name = out.rpartition(".")[0].replace("_", " ")
-            seconds = evaluations * _EVALUATION[scale]
-            return Row(edm.folder, name, (Step(what, config, out),), seconds)
-
+        row = partial(_of_edm, edm, _EVALUATION[scale])
         for sigma in CHEN_SIGMAS[scale]:
-            spent = 200 * (2960 + (1260 if full else 240))
-            yield row(f"apndc,{sigma}", f"votes_{sigma}.json", spent, "votes")
+            system = f"{shipped}:apndc,{sigma}"
+            yield row("votes", system, f"votes_{sigma}.json", 200 * 4000)
+        chosen, images = DC_IMAGES[scale]
         for weights in DC_WEIGHTS:
             name = "_".join(str(v) for v in weights.values()) or "edm"
-            few, count, n, levels = chosen, images, 1000, 126
-            if not full:
-                count, n, levels = 20, 400, 4
-                few = dict(
-                    stop=0, step=2 * chosen["step"] if scale == "digits" else 500
-                )
-                few |= dict(cap=0.1, levels=levels, sigma_end=1.5, n=n)
-            spent = count * (10 + n) * 10 * levels
-            yield row("dc", f"dc_{name}.jsonl", spent, **few, **weights)
-        for levels, words in CHEN_LEVELS[scale]:
-            for sigma in CHEN_SIGMAS[scale]:
-                for kind in ("epndc", "apndc", "diffpure"):
-                    each = 10 * levels if "full" in words else min(50, 5 * levels)
-                    spent = images * (100 + CHEN_N[scale]) * each
-                    out = f"{kind}_{sigma}_{levels}_{words[0]}.jsonl"
-                    of = dict(chosen, levels=levels, n=CHEN_N[scale])
-                    yield row(",".join((kind, sigma, *words)), out, spent, **of)
+            each = 10 * chosen.get("levels", 126) * (10 + chosen.get("n", 1000))
+            out, more = f"dc_{name}.jsonl", dict(chosen, **weights)
+            yield row("certify", f"{shipped}:dc", out, images * each, **more)
+        chosen, images = CHEN_IMAGES[scale]
+        for (levels, words), sigma, kind in product(
+            CHEN_LEVELS[scale], CHEN_SIGMAS[scale], ("epndc", "apndc", "diffpure")
+        ):
+            each = 10 * levels if "full" in words else min(50, 5 * levels)
+            spent = images * (100 + CHEN_N[scale]) * each
+            out = f"{kind}_{sigma}_{levels}_{words[0]}.jsonl"
+            more = dict(chosen, levels=levels, n=CHEN_N[scale])
+            system = f"{shipped}:{','.join((kind, sigma, *words))}"
+            yield row("certify", system, out, spent, **more)
+
+
+def _of_edm(
+    edm: Row, each: float, what: str, system: str, out: str, spent: int, **values: Any
+) -> Row:
+    """Return the row of a certificate of an EDM, that of another config with these values. each:
+    seconds of an evaluation, of which it takes as many as `spent`."""
+    config = configs.with_certificate(edm.steps[0].config, configs.load(system))
+    with config.certify.unlocked():
+        config.certify.update(values)
+    name = out.rpartition(".")[0].replace("_", " ")
+    return Row(edm.folder, name, (Step(what, config, out),), spent * each)
 
 
 # seconds of training on one core: configs/smoothing/digits.py
