@@ -217,6 +217,7 @@ WORK = {
     "quality": "jaxcert.papers.quality.look",
     "recertify": "jaxcert.records.load",
     "gradient_norms": "jaxcert.papers.gradient_norms.measure",
+    "paper --scale": "jaxcert.papers.plans.plan",
     "paper altstidl": "jaxcert.papers.altstidl_page.show",
     "paper sun": "jaxcert.papers.sun_page.show",
 }
@@ -248,7 +249,8 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
         command = importlib.import_module(module)
         makes = name in ("train", "import_torch")
         which = " --study" if "--study" in arguments else ""
-        which += f" {arguments[0]}" if name == "paper" else ""
+        if name == "paper":
+            which = " --scale" if "--scale" in arguments else f" {arguments[0]}"
         monkeypatch.setattr(WORK[name + which], makes_a_workdir if makes else reached)
         monkeypatch.setattr(
             processes,
