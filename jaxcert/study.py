@@ -13,7 +13,8 @@ done again. --epochs multiplies data.epochs and the marks of a method's schedule
 epochs (p_start, p_end, eps_start, eps_end). --edm trains the model of the generated images
 first, and samples as many as the largest of --counts; all seeds share it. At the end,
 `jaxcert.report --study` of all of them; its figure of the best and the last epoch needs
---config.eval.every_epochs. Altstidl et al. (2023): counts 0 to 10M, share 0.7, epochs 1 to 3.
+--config.eval.every_epochs, that of gap and gain three systems or numbers of epochs.
+Altstidl et al. (2023): counts 0 to 10M, share 0.7, epochs 1 to 3.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ OPTIONS: cli.Options = {
     "--epochs X,X,...": ((1.0,), "factors on data.epochs"),
     "--seeds X,X,...": ((0,), "of the training and of the sub-set of the images"),
     "--train-images N": (1000, "training images to certify for the gap; 0: none"),
-    "--tiny": (False, "run the same study, shrunk to seconds"),
+    "--tiny": (
+        False,
+        "run the same study, shrunk to seconds, and its sampling with it",
+    ),
 }
 
 

@@ -83,10 +83,10 @@ def test_csv_has_full_precision_and_leaves_out_what_there_is_not(tmp_path):
     assert float(none["wrong_not_certified_0.25"]) == pytest.approx(0.30)
 
 
-def test_the_page_has_figures_reasons_and_the_confusion(tmp_path):
+def test_the_page_has_figures_the_result_and_the_confusion(tmp_path):
     page = study_report.study(runs(tmp_path), form="html")
     assert page.count("<svg") == 3, "arrows, amounts and radii"
-    assert page.count("Not drawn: ") == 4
+    assert page.count('<p class="lead">') == 1 and "changes by +9.0 points" in page
     assert "42.0 → 51.0" in page and "28.0 → 24.0" in page
     assert not re.search(r'(src|href)="http', page)
 

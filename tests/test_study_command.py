@@ -94,6 +94,24 @@ def test_what_a_study_lacks_is_told_before_it_trains(tmp_path):
         study.main([*words, "--edm", LOT])
 
 
+def test_a_tiny_study_samples_few_images_at_few_levels(tmp_path, monkeypatch):
+    assert studies.shrunk([0, 1000, 5000]) == [0, 13, 64]
+    assert studies.shrunk([0, 40]) == [0, 40]
+    seen = {}
+    monkeypatch.setattr("jaxcert.training.loop.train", lambda *_, **__: None)
+    monkeypatch.setattr(studies, "generate", lambda *_, **how: seen.update(how))
+    monkeypatch.setattr(
+        studies, "study", lambda planned, *_, **how: seen.update(how, planned=planned)
+    )
+    words = ["configs/smoothing/digits.py"], tmp_path
+    plan = ONE | dict(generated="", counts=[0, 1000, 5000])
+    how = dict(edm="configs/edm/digits.py", tiny=True)
+    studies.run(*words, **plan, **how)
+    assert seen["count"] == 64 and seen["steps"] < 18 and seen["train_images"] < 100
+    counts = {run.config.data.generated_count for run in seen["planned"]}
+    assert counts == {0, 13, 64}
+
+
 @pytest.mark.slow
 def test_a_study_from_nothing_to_its_report_and_again(tmp_path, capsys):
     words = [

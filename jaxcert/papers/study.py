@@ -28,6 +28,9 @@ from jaxcert.training import limits, loop
 
 MARKS = ("p_start", "p_end", "eps_start", "eps_end")
 """Keys of config.method that are epochs."""
+TINY_IMAGES, TINY_STEPS, TINY_TRAIN_IMAGES = 64, 4, 20
+"""Most generated images, their noise levels, and training images to certify, of a study that
+is shrunk to seconds."""
 
 
 class Run(NamedTuple):
@@ -55,11 +58,16 @@ def run(
     are below `workdir`.
 
     edm: the config of an EDM that first makes the generated images. train_images: certified
-    for the gap. Other arguments as of `runs`. Raises InputError, before the first run trains,
-    for what any of them would refuse.
+    for the gap. tiny: the configs are shrunk, and so are train_images and, with `edm`, the
+    sampling. Other arguments as of `runs`. Raises InputError, before the first run trains, for
+    what any of them would refuse.
     """
     if generated and edm:
         raise InputError("--generated and --edm both name images: give one of them.")
+    whole_from(0, **{"--train-images": train_images})
+    if tiny:
+        train_images = min(train_images, TINY_TRAIN_IMAGES)
+        counts = shrunk(counts) if edm else counts
     workdir, count = Path(workdir), max(counts)
     if edm and count:
         generated = str(workdir / f"generated_{count}")
@@ -73,7 +81,6 @@ def run(
         words=words,
         tiny=tiny,
     )
-    whole_from(0, **{"--train-images": train_images})
     if count and not edm:
         size = images_at(generated)
         if count > size:
@@ -95,6 +102,16 @@ def run(
             make_images(edm, workdir, count, tiny=tiny)
         folders = study(planned, workdir, train_images=train_images)
     return folders
+
+
+def shrunk(counts: list[int]) -> list[int]:
+    """Return numbers of generated images in proportion, the largest at most TINY_IMAGES."""
+    for count in counts:
+        whole_from(0, **{"--counts": count})
+    most = max(counts)
+    return (
+        [-(-c * TINY_IMAGES // most) for c in counts] if most > TINY_IMAGES else counts
+    )
 
 
 def runs(
@@ -187,7 +204,8 @@ def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
     shards."""
     folder = workdir / f"generated_{count}"
     loop.train(_edm_config(edm, tiny=tiny), workdir / "edm")
-    generate(workdir / "edm", folder, count=count)
+    steps = dict(steps=TINY_STEPS) if tiny else {}
+    generate(workdir / "edm", folder, count=count, **steps)
     return folder
 
 

@@ -1,8 +1,8 @@
 """Figures of a study of generated images, as SVG text: see figures.py.
 
-Each function takes a `Study` and gives what it drew with a caption, or no picture and a
-clause that says what is missing. Systems of a study certify in one norm, so an axis has
-one. The questions are those of the figures of Altstidl et al. (2023).
+Each function takes a `Study` and gives what it drew with a caption, or None where the study
+lacks what the figure needs. Systems of a study certify in one norm, so an axis has one. The
+questions are those of the figures of Altstidl et al. (2023).
 """
 
 from __future__ import annotations
@@ -42,22 +42,18 @@ from jaxcert.papers.study_numbers import (
 _MARKS = "osD^vPX<>"
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
 _BARS = "Bars are 95 % intervals over seeds, of a single run, and where seeds agree, over images."
-_NO_PAIR = "no system has runs with and without generated images at equal epochs"
-_NO_AMOUNTS = "no system has two amounts of generated images, or one and none"
-_NO_SHARES = "no system was trained with two shares of as many generated images"
-_NO_SIZES = "it takes two sizes of one model and method at two numbers of epochs"
 
 
 class Drawn(NamedTuple):
     title: str
     svg: str
-    """empty if something is missing"""
     text: str
-    """caption, or what is missing in a clause"""
+    """caption"""
 
 
 def figures(study: Study) -> list[Drawn]:
-    return [
+    """Return the figures that the runs of a study are enough for."""
+    drawn = [
         gain_arrows(study),
         against_amount(study),
         gap_against_gain(study),
@@ -66,13 +62,16 @@ def figures(study: Study) -> list[Drawn]:
         best_against_last(study),
         *heat_maps(study),
     ]
+    return [each for each in drawn if each]
 
 
-def gain_arrows(study: Study) -> Drawn:
-    """Draw clean against certified accuracy, an arrow per system from none to its best."""
+def gain_arrows(study: Study) -> Drawn | None:
+    """Draw clean against certified accuracy, an arrow per system from none to its best,
+    with the intervals of both gains. Needs runs with and without generated images at equal
+    epochs."""
     title, pairs = "What generated images gain", pairs_of(study)
     if not pairs:
-        return Drawn(title, "", _NO_PAIR)
+        return None
     figure, (axes,) = panels_of(1)
     for i, pair in pairs.items():
         hue, dash = line_style(i)
@@ -80,26 +79,30 @@ def gain_arrows(study: Study) -> Drawn:
         arrow = dict(arrowstyle="-|>", color=hue, linewidth=2, linestyle=dash)
         axes.annotate("", new, old, arrowprops=arrow | dict(shrinkA=4, shrinkB=0))
         axes.plot(*old, color=hue, marker=_MARKS[i % len(_MARKS)], markersize=7)
-        axes.plot(*new, color=hue)
+        base, cell = pair
+        gained = gain(cell, base, study.radii)
+        dx, dy = (100 * _bars(gained, at) for at in (0, study.at))
+        axes.errorbar(*new, dy, dx, color=hue, elinewidth=1, alpha=0.6)
     axes.margins(0.08)
     axes.set_xlabel("clean accuracy (%)")
     _level([axes], study)
     _name_systems(axes, study, {study.systems[i] for i in pairs})
     caption = (
         "The mark is the system without generated images, the tip of the arrow its best cell "
-        "with them at equal epochs, chosen on these test images."
+        "with them at equal epochs, chosen on these test images. Bars at the tip are the 95 % "
+        "intervals of the two gains."
     )
     return _drawn(study, title, figure, axes, caption)
 
 
-def against_amount(study: Study) -> Drawn:
+def against_amount(study: Study) -> Drawn | None:
     """Draw certified accuracy against the amount of generated images, a panel per
-    number of epochs, at the share that most cells have."""
+    number of epochs, at the share that most cells have. Needs two amounts of one system."""
     title, share = "Amount of generated images", usual_share(study)
     cells = [c for c in study.cells if c.generated.share in (0, share)]
     lines = {k: g for k, g in by(cells, lambda c: (c.factor, c.system)) if len(g) > 1}
     if not lines:
-        return Drawn(title, "", _NO_AMOUNTS)
+        return None
     shown = {(in_order(c.generated), c.amount) for g in lines.values() for c in g}
     places = list(dict.fromkeys(amount for _, amount in sorted(shown)))
     factors = sorted({factor for factor, _ in lines})
@@ -121,9 +124,10 @@ def against_amount(study: Study) -> Drawn:
     return _drawn(study, title, figure, panels[0], caption)
 
 
-def gap_against_gain(study: Study) -> Drawn:
+def gap_against_gain(study: Study) -> Drawn | None:
     """Draw the gap without generated images against what the best cell gains, a point
-    per system and number of epochs."""
+    per system and number of epochs. Needs three points, with train.jsonl of the runs
+    without."""
     title, at, radius = "Gap and gain", study.at, radius_text(study.radius)
     points = []
     for base in study.cells:
@@ -134,12 +138,7 @@ def gap_against_gain(study: Study) -> Drawn:
             points.append((base.system, x, gain(top, base, study.radii)))
     points = [p for p in points if not np.isnan(p[1].mean + p[2].mean)[at]]
     if len(points) < 3:
-        missing = (
-            "it takes three systems or numbers of epochs with and without "
-            "generated images, and a train.jsonl (certified training images) of the runs "
-            f"without; there are {len(points)}"
-        )
-        return Drawn(title, "", missing)
+        return None
     figure, (axes,) = panels_of(1)
     for system, *pair in points:
         i = study.systems.index(system)
@@ -165,9 +164,9 @@ def gap_against_gain(study: Study) -> Drawn:
     return _drawn(study, title, figure, axes, caption)
 
 
-def against_share(study: Study) -> Drawn:
+def against_share(study: Study) -> Drawn | None:
     """Draw certified accuracy against the share of generated images, a line per system,
-    epochs and amount."""
+    epochs and amount. Needs two shares of one amount."""
     title, lines = "Share of generated images", []
     cells = [c for c in study.cells if c.generated.share]
     for key, group in by(cells, lambda c: (c.system, c.epochs, c.amount)):
@@ -175,7 +174,7 @@ def against_share(study: Study) -> Drawn:
             base = baseline(study, group[0])
             lines.append((key, [base, *group] if base else group))
     if not lines:
-        return Drawn(title, "", _NO_SHARES)
+        return None
     figure, (axes,) = panels_of(1)
     for i, ((system, epochs, amount), group) in enumerate(lines):
         x = [100 * c.generated.share for c in group]
@@ -187,12 +186,12 @@ def against_share(study: Study) -> Drawn:
     return _drawn(study, title, figure, axes, caption)
 
 
-def radius_distributions(study: Study) -> Drawn:
+def radius_distributions(study: Study) -> Drawn | None:
     """Draw the radii of correct and wrong images with and without generated images, a
-    panel per system."""
+    panel per system. Needs runs with and without them at equal epochs."""
     title, pairs = "Distribution of radii", pairs_of(study)
     if not pairs:
-        return Drawn(title, "", _NO_PAIR)
+        return None
     figure, panels = panels_of(len(pairs))
     for axes, (i, pair) in zip(panels, pairs.items(), strict=True):
         tests = [[run.test for run in cell.runs.values()] for cell in pair]
@@ -222,18 +221,14 @@ def radius_distributions(study: Study) -> Drawn:
     return _drawn(study, title, figure, panels[0], caption)
 
 
-def best_against_last(study: Study) -> Drawn:
+def best_against_last(study: Study) -> Drawn | None:
     """Draw what the last evaluation lost since the best, a mark per cell, a row per
-    system."""
+    system. Needs two evaluations of each run (eval.every_epochs)."""
     title, at = "Best and last epoch", radius_text(study.radius)
     lost = [(c, lost_since_best(c, study.radius)) for c in study.cells]
     lost = [(c, value) for c, value in lost if value is not None]
     if not lost:
-        missing = (
-            "no metrics.jsonl has two evaluations of certified accuracy at "
-            f"{at} on the test split (eval.every_epochs)"
-        )
-        return Drawn(title, "", missing)
+        return None
     systems = list(dict.fromkeys(c.system for c, _ in lost))
     figure, (axes,) = panels_of(1)
     for i, label in enumerate(("without generated images", "with them")):
@@ -256,7 +251,8 @@ def best_against_last(study: Study) -> Drawn:
 
 def heat_maps(study: Study) -> list[Drawn]:
     """Draw certified accuracy by size and epochs without and with generated images, a
-    figure per family: systems of one model and method."""
+    figure per family: systems of one model and method. Needs two sizes at two numbers of
+    epochs."""
     found = []
     for family, group in by(study.cells, lambda c: c.system.partition(",")[0]):
         systems = list(dict.fromkeys(c.system for c in group))
@@ -269,7 +265,7 @@ def heat_maps(study: Study) -> list[Drawn]:
             grids[place] = np.fmax(grids[place], 100 * share)
         if min(len(systems), len(epochs)) > 1 and not np.isnan(grids).all():
             found.append(_heat_map(study, family, systems, epochs, grids))
-    return found or [Drawn("Size and epochs", "", _NO_SIZES)]
+    return found
 
 
 def _heat_map(study: Study, family: str, systems, epochs, grids: np.ndarray) -> Drawn:

@@ -26,6 +26,7 @@ from jaxcert.analysis.latex import escape_latex
 from jaxcert.analysis.page import NORMS, document, html_figure, html_table
 from jaxcert.analysis.recheck import why_not
 from jaxcert.analysis.tables import aligned, blocks, untried
+from jaxcert.papers import study_samples
 from jaxcert.papers.study_figures import figures
 from jaxcert.papers.study_groups import Cell, Study
 from jaxcert.papers.study_numbers import (
@@ -98,21 +99,101 @@ def csv(studies: Sequence[Study]) -> str:
 
 
 def html(studies: Sequence[Study]) -> str:
-    """Return tables, figures, and what is missing for a figure that is not drawn."""
+    """Return the result in a sentence, the gains, the accuracies, and the figures that the
+    runs are enough for."""
     title = "Certified robustness with generated images"
     parts = [f"<h1>{title}</h1>"]
     for study in studies:
-        head, rows = _rows(study)
-        cells = [[escape(cell) for cell in row] for row in rows]
         parts += [f"<h2>{escape(_title(study))}</h2>"]
-        parts += [html_table([escape(h) for h in head], cells, _caption(study))]
+        if said := result(study):
+            parts.append(f'<p class="lead">{escape(said)}</p>')
+        parts += _html_tables(study)
         parts += [f'<p class="soft">{escape(note)}</p>' for note in _notes(study)]
-        for drawn in figures(study):
+        for drawn in filter(None, (study_samples.beside(study), *figures(study))):
             parts.append(f"<h2>{escape(drawn.title)}</h2>")
-            missing = f'<p class="soft">Not drawn: {escape(drawn.text)}.</p>'
-            parts.append(html_figure(drawn.svg, drawn.text) if drawn.svg else missing)
+            parts.append(html_figure(drawn.svg, drawn.text))
         parts += _confusions(study)
     return document(title, parts)
+
+
+def result(study: Study) -> str:
+    """Return what generated images gain at the study's radius, in one sentence about every
+    cell that has them, so that none is chosen; empty without a gain."""
+    gains = [
+        (cell.system, found)
+        for cell in study.cells
+        if (found := _gain(study, cell)) is not None
+        and found.mean[study.at] == found.mean[study.at]
+    ]
+    if not gains:
+        return ""
+    at = f"{NORMS.get(study.norm, study.norm)} radius {radius_text(study.radius)}"
+    low, mean, high = (
+        [100 * getattr(found, name)[study.at] for _, found in gains]
+        for name in ("low", "mean", "high")
+    )
+    if len(gains) == 1:
+        said = "not shown to differ from 0"
+        if low[0] > 0 or high[0] < 0:
+            said = "above 0" if low[0] > 0 else "below 0"
+        return (
+            f"With generated images {gains[0][0]} changes by {_signed(mean[0])} points of "
+            f"certified accuracy at {at} (95 % interval {_signed(low[0])} to "
+            f"{_signed(high[0])}), which is {said}."
+        )
+    more, less = sum(x > 0 for x in low), sum(x < 0 for x in high)
+    return (
+        f"With generated images certified accuracy at {at} changes by {_signed(min(mean))} to "
+        f"{_signed(max(mean))} points over {len(gains)} cells; the 95 % interval of the gain is "
+        f"above 0 in {more} of them and below 0 in {less}."
+    )
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "−")
+
+
+def _html_tables(study: Study) -> list[str]:
+    """Return the gains and the accuracies as two tables, which fit a page."""
+    head, rows = _rows(study)
+    about = head.index("clean")
+    gains = [i for i, name in enumerate(head) if name.startswith("gain ")]
+    others = [i for i in range(about, len(head)) if i not in gains]
+    gained = [row for row in rows if any(row[i] != "--" for i in gains)]
+    tables = [(chosen, c) for chosen, c in ((gained, gains), (rows, others)) if chosen]
+    captions = [_caption(study), ""]
+    return [
+        html_table(
+            [*head[:2], *(escape(head[i]) for i in columns)],
+            [
+                [
+                    escape(row[0]),
+                    _html_runs(row),
+                    *(_html_cell(row[i]) for i in columns),
+                ]
+                for row in chosen
+            ],
+            caption,
+            kind="dense study",
+        )
+        for (chosen, columns), caption in zip(tables, captions, strict=False)
+    ]
+
+
+def _html_runs(row: list[str]) -> str:
+    """Return the generated images of a row, with their share, epochs and seeds below."""
+    share, epochs, seeds = row[2:5]
+    below = f"{epochs} epochs, {seeds} seed{'s' * (seeds != '1')}"
+    below = below if share == "--" else f"{share}, {below}"
+    return f"{escape(row[1])} <small>{escape(below)}</small>"
+
+
+def _html_cell(text: str) -> str:
+    """Return a number with its error small, on a line of its own where it is narrow."""
+    value, space, error = escape(text).partition(" ")
+    if space and error[0] in "±[":
+        return f"{value} <small>{error}</small>"
+    return escape(text)
 
 
 def _rows(study: Study) -> tuple[list[str], list[list[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 
 import numpy as np
@@ -11,8 +12,9 @@ from refusals import names
 from study_runs import certificates, of_counts, with_generated, workdir
 
 from jaxcert.analysis.metrics import interval
+from jaxcert.data import sources
 from jaxcert.errors import InputError
-from jaxcert.papers import study_figures, study_page
+from jaxcert.papers import study_figures, study_page, study_samples
 from jaxcert.papers import study_numbers as numbers
 from jaxcert.papers.study_groups import groups, make
 from jaxcert.papers.study_runs import read
@@ -292,23 +294,84 @@ def test_every_figure_is_drawn_where_its_input_is_there(tmp_path):
     assert "undefined" in found["Gap and gain"].text, "every gain is the same"
 
 
-def test_no_figure_is_drawn_without_its_input_and_the_page_says_why(tmp_path):
+def test_no_figure_is_drawn_without_its_input(tmp_path):
     s = study(workdir(tmp_path / "a", test=of_counts(4, 7, 10)))
-    missing = {
-        "What generated images gain": "with and without",
-        "Amount of generated images": "two amounts",
-        "Gap and gain": "train.jsonl",
-        "Share of generated images": "two shares",
-        "Distribution of radii": "with and without",
-        "Best and last epoch": "metrics.jsonl",
-        "Size and epochs": "two sizes",
-    }
-    found = titles(s)
-    assert found.keys() == missing.keys()
+    assert titles(s) == {}
     page = study_page.html([s])
-    assert "<svg" not in page and page.count("Not drawn: ") == len(missing)
-    for title, words in missing.items():
-        assert found[title].svg == "" and words in found[title].text
+    assert "<figure" not in page and "drawn" not in page and 'class="lead"' not in page
+
+
+def test_the_result_is_one_sentence_about_every_cell(tmp_path):
+    s = pair(tmp_path / "one", ((0, 40),), ((5, 50),))
+    # 10 of 100 gained, none lost: the error of the test of paired images above
+    assert study_page.result(s) == (
+        "With generated images net lot changes by +10.0 points of certified accuracy at ℓ₂ "
+        "radius 0.25 (95 % interval +3.6 to +16.4), which is above 0."
+    )
+    assert "-2.0 points" in study_page.result(
+        pair(tmp_path / "two", ((0, 40),), ((0, 38),))
+    ).replace("−", "-")
+    for i, count in enumerate((50, 41, 20)):
+        data = with_generated(10 + i)
+        workdir(tmp_path / "three" / str(i), test=of_counts(count, 70, 100), data=data)
+    workdir(tmp_path / "three" / "none", test=of_counts(40, 70, 100))
+    said = study_page.result(study(*sorted((tmp_path / "three").iterdir())))
+    assert "by −20.0 to +10.0 points over 3 cells" in said
+    assert "above 0 in 1 of them and below 0 in 1." in said
+    assert study_page.result(study(tmp_path / "three" / "none")) == ""
+
+
+def test_gains_have_a_table_of_their_own_so_that_they_are_seen(tmp_path):
+    page = study_page.html([pair(tmp_path)])
+    first, second = re.findall("<thead>.*?</thead>.*?</table>", page, re.DOTALL)[:2]
+    names = [
+        re.findall("<th[^>]*>([^<]*)</th>", t.split("</thead>")[0])
+        for t in (first, second)
+    ]
+    about = ["system", "generated"]
+    assert names[0] == [*about, "gain clean", "gain 0.25", "gain 0.5"]
+    assert names[1] == [*about, "clean", "0.25", "0.5", "gap 0.25"]
+    assert "1M <small>70 %, 10 epochs, 2 seeds</small>" in first
+    assert first.count("<tr>") == 2 and "+9.0 <small>±12.7</small>" in first
+    assert second.count("<tr>") == 3
+
+
+def test_real_images_stand_beside_generated_ones(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    made = rng.integers(0, 255, (30, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "5m.npz", image=made, label=np.arange(30) % 10)
+    data = with_generated(30) | dict(generated=str(tmp_path / "gone" / "5m.npz"))
+    for where, header in (("runs", {}), ("cifar", dict(dataset="cifar10"))):
+        place = tmp_path / where
+        workdir(place / "a", test=of_counts(4, 7, 10), header=header)
+        workdir(place / "b", test=of_counts(4, 7, 10), header=header, data=data)
+    s = study(tmp_path / "runs" / "a", tmp_path / "runs" / "b")
+    assert study_samples.beside(s) is None, "the images are not here"
+    shutil.move(tmp_path / "5m.npz", tmp_path / "runs" / "5m.npz")
+    drawn = study_samples.beside(s)
+    assert drawn.svg.count("<image") == 2 and "5m.npz" in drawn.text
+    assert drawn.title in study_page.html([s])
+    shutil.copy(tmp_path / "runs" / "5m.npz", tmp_path / "cifar" / "5m.npz")
+    digits = sources.open("digits", "train")
+    monkeypatch.setattr(sources, "open", lambda *_, **__: digits)
+    s = study(tmp_path / "cifar" / "a", tmp_path / "cifar" / "b")
+    assert study_samples.beside(s) is None, "those of CIFAR-10 are not handed on"
+
+
+def test_arrows_have_the_bars_of_both_gains(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.errorbar", lambda self, *args, **_: seen.append(args)
+    )
+    study_figures.gain_arrows(pair(tmp_path, ((0, 40),), ((5, 50),)))
+    ((x, y, dy, dx),) = seen
+    error = 196 * math.sqrt(11 + 1 - 10**2 / 102) / 102  # points
+    assert (x, y) == pytest.approx((70, 50)) and dy.ravel() == pytest.approx(
+        [error] * 2
+    )
+    assert dx.ravel() == pytest.approx([196 * math.sqrt(2) / 102] * 2), (
+        "none gained or lost"
+    )
 
 
 def test_correlation_is_printed_with_its_n(tmp_path):
