@@ -160,15 +160,26 @@ def dist_net(m: dict, of: dict) -> Network:
         for i, s in ((i, of[f"shift_{i}"]["mean"]) for i in range(count))
     ]
     scale = float(top["scale"]) if m["learn_scale"] else 1.0
+    step, places = m.get("stride", 0), 4 if m.get("stride", 0) else 1
 
     def normalise(x):
-        return ((x - np.array(m["mean"])) / m["std"]).reshape(len(x), -1)
+        x = (x - np.array(m["mean"])) / m["std"]
+        if step:  # four parts of each image, as rows of their own
+            size = [side - step for side in x.shape[1:3]]
+            corners = [(i, j) for i in (0, step) for j in (0, step)]
+            x = [x[:, i : i + size[0], j : j + size[1]] for i, j in corners]
+            x = np.stack(x, 1).reshape(4 * len(x[0]), -1)
+        return x.reshape(len(x), -1)
+
+    def together(x):
+        return x.reshape(len(x) // places, -1)
 
     layers = [Layer(normalise, 1 / m["std"], "normalisation")]
     for i, (bounds, shift) in enumerate(hidden):
         layers.append(Layer(distance(bounds, shift), 1.0, f"dist_{i}"))
     if m["hidden"]:
         tanh = kinds.TanhHead(of["head.linear"], of["head.final"])
+        layers += [Layer(together)] * bool(step)
         layers, head = [*layers, Layer(tanh)], tanh.constants()
     else:
         last = kinds.neuron(of["last"]["kernel"], m["rho"], m["num_terms"])
@@ -182,6 +193,7 @@ def dist_net(m: dict, of: dict) -> Network:
         for bounds, shift in hidden:
             lower, upper = bounds(lower, upper) - shift
         if m["hidden"]:
+            lower, upper = together(lower), together(upper)
             found = tanh.margins(lower, upper, y)
             return scale * found if scale >= 0 else np.full_like(found, np.nan)
         near, far = last(lower, upper) + top["bias"]

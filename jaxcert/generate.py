@@ -7,7 +7,8 @@ too. Image i draws from fold_in(seed, i): another batch or device count changes 
 the rounding of its pixels. The same command continues after kill -9 with the shard that was
 being written. images.json in the folder says what the images are made of.
 
-The defaults are the 18 steps, 35 evaluations, of Karras et al. (2022) for CIFAR-10. Theirs
+The defaults are the 18 steps, 35 evaluations, of Karras et al. (2022) for CIFAR-10. The sets
+of Wang et al. (2023) have --steps 20 on CIFAR-10 and --steps 25 on CIFAR-100. Karras et al.
 for ImageNet-64: --steps 256 --churn 40 --churn-min 0.05 --churn-max 50 --churn-noise 1.003.
 """
 

@@ -50,6 +50,7 @@ FAMILIES = {
     "linf_dist": DIST,
     "sortnet": DIST | dict(rho=0.3, num_terms=4),
     "hybrid": DIST | dict(hidden=4, depth=4),
+    "hybrid of parts": DIST | dict(hidden=4, depth=4, stride=1),
 }
 
 

@@ -79,7 +79,7 @@ def _resnet110() -> Partial:
 
 def _base(kind: str, search: str, classes: int) -> diffusion.Base:
     """Return the base classifier as configs/diffusion_classifier has it."""
-    config = shapes.load("diffusion_classifier/cifar10", f"{kind},0.25,{search}")
+    config = shapes.load("diffusion_classifier/cifar10", f"{kind},0.25,{search},edm")
     options = {k: v for k, v in config.certify.items() if k in diffusion.Base._fields}
     options |= dict(
         sigma_tau=2 * SIGMA, num_classes=classes, block=diffusion._default_block()

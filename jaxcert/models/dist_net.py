@@ -8,7 +8,9 @@ followed by a mean shift; the last has a bias:
 
 `scale` is a learnt scalar that matters to the cross entropy alone: it cancels in every
 radius. With `hidden` the last two layers are a tanh network with interval bounds (the
-hybrid, "+MLP").
+hybrid, "+MLP"). With `stride` the first layer is a distance convolution whose kernel lacks
+`stride` pixels of each side, so that it has 2 x 2 positions; the others are 1 x 1
+convolutions, which treat every position alike, and the head takes all four ("2x").
 
 All pixels are divided by ONE std, so the l_inf ball stays a cube. Training takes p
 (None for infinity); evaluation is at p = infinity with the deterministic sort neuron,
@@ -17,7 +19,7 @@ and refuses any other p.
 
 from __future__ import annotations
 
-import math
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,7 @@ def make(
     rho: float = 0.0,
     num_terms: int = 10,
     hidden: int = 0,
+    stride: int = 0,
     identity: float = 0.0,
     learn_scale: bool = True,
     group: int = 32,
@@ -51,7 +54,8 @@ def make(
 
     rho: that of the sort neuron; in training each group of `group` images keeps a
     random share 1 - rho of the hidden units. hidden: the number of units of the
-    interval head, 0 for none.
+    interval head, 0 for none. stride: pixels between the positions of the first layer, 0:
+    it sees the whole image.
 
     `apply` with train=True takes p (None | int | traced scalar >= 1), kept (a tuple of
     int32 [S,k], one per hidden layer that drops; None draws them from `key`),
@@ -60,7 +64,7 @@ def make(
     worst being 0 at the label and else 1 + (f_j - f_label) / (2 eps), or for hybrids
     the upper bounds of f_j - f_label when the head's inputs move by eps.
 
-    Raises InputError for sizes, rho or a std that no such network can have.
+    Raises InputError for sizes, rho, a stride or a std that no such network can have.
     """
     check_sizes(image_shape, num_classes, width)
     if len(mean) != image_shape[-1]:
@@ -74,10 +78,16 @@ def make(
         )
     within("[0, 1)", of="model", rho=rho)
     whole_from(1, of="model", num_terms=num_terms, group=group)
-    whole_from(0, of="model", hidden=hidden)
+    whole_from(0, of="model", hidden=hidden, stride=stride)
+    if stride and not (hidden and stride < min(image_shape[:2])):
+        raise InputError(
+            f"model.stride is {stride}, and it takes model.hidden and a side of more pixels: "
+            "give hidden, or stride 0."
+        )
     whole_from(3 if hidden else 2, of="model", depth=depth)  # with the head
     module = DistNet(
-        inputs=math.prod(image_shape),
+        image_shape=tuple(image_shape),
+        stride=stride,
         num_classes=num_classes,
         depth=depth,
         width=width,
@@ -97,7 +107,8 @@ def make(
 class DistNet(nn.Module):
     """The flax module of the network, see above."""
 
-    inputs: int
+    image_shape: tuple[int, int, int]
+    stride: int
     num_classes: int
     depth: int
     width: int
@@ -112,16 +123,29 @@ class DistNet(nn.Module):
 
     def setup(self):
         layers = self.depth - (2 if self.hidden else 1)
-        sizes = [self.inputs] + [self.width] * layers
+        height, width, channels = self.image_shape
+        sizes = [(height - self.stride) * (width - self.stride) * channels]
+        sizes += [self.width] * layers
         self.dist = [self._dist(i, size) for i, size in enumerate(sizes[:-1])]
         self.shift = [MeanShift(self.width) for _ in range(layers)]
         if self.hidden:
-            self.head = IntervalHead(self.num_classes, self.hidden, self.width)
+            inputs = self.width * self.positions
+            self.head = IntervalHead(self.num_classes, self.hidden, inputs)
         else:
             self.last = self._dist(layers, self.width, self.num_classes)
             self.bias = self.param("bias", nn.initializers.zeros, (self.num_classes,))
         if self.learn_scale:
             self.scale = self.param("scale", nn.initializers.ones, ())
+
+    @property
+    def positions(self) -> int:
+        return 4 if self.stride else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of the distance layers that drop the same units: all positions of `group`
+        images."""
+        return self.group * self.positions
 
     def _dist(self, layer: int, inputs: int, features: int | None = None) -> NormDist:
         return NormDist(
@@ -130,7 +154,7 @@ class DistNet(nn.Module):
             rho=self.rho if layer else 0.0,  # the first layer sees all pixels
             num_terms=self.num_terms,
             identity=self.identity,
-            group=self.group,
+            group=self.rows,
         )
 
     def __call__(
@@ -159,12 +183,13 @@ class DistNet(nn.Module):
             y, seen, counted = dist(x, p=p, kept=seen), None, None
             if draws and i < dropped:
                 key = self.make_rng("dropout")
-                seen = draw_kept(key, len(x), self.width, self.rho, self.group)
+                seen = draw_kept(key, len(x), self.width, self.rho, self.rows)
             elif kept is not None and i < dropped:
                 seen = kept[i]
             if seen is not None:
-                counted = as_mask(seen, len(x), self.width, self.group)
+                counted = as_mask(seen, len(x), self.width, self.rows)
             x = shift(y, train=train, counted=counted, momentum=momentum)
+        x = self._together(x)
         f = self.head(x) if self.hidden else self._nearness(x, p, seen)
         logits = self._scale(x) * f
         if label is None:
@@ -209,6 +234,7 @@ class DistNet(nn.Module):
         for dist, shift in zip(self.dist, self.shift, strict=True):
             lower, upper = dist.interval(lower, upper)
             lower, upper = (shift(y, train=False) for y in (lower, upper))
+        lower, upper = self._together(lower), self._together(upper)
         scale = self._scale(lower)
         if self.hidden:
             worst = self.head.worst(lower, upper, label)
@@ -222,8 +248,18 @@ class DistNet(nn.Module):
         return jnp.where(own, 0.0, margins)
 
     def _normalized(self, x):
+        """Return the normalised images [B,D], or their four parts [4B,D], those of an image
+        one after the other."""
         x = (x - jnp.asarray(self.mean, x.dtype)) / self.std
-        return x.reshape(x.shape[0], -1)
+        if s := self.stride:
+            upper, lower, left, right = (slice(None, -s), slice(s, None)) * 2
+            places = itertools.product((upper, lower), (left, right))
+            x = jnp.stack([x[:, rows, columns] for rows, columns in places], 1)
+        return x.reshape(x.shape[0] * self.positions, -1)
+
+    def _together(self, x):
+        """Return what the positions of an image have become, as one row."""
+        return x.reshape(-1, self.positions * x.shape[1])
 
     def _scale(self, x):
         return self.scale.astype(x.dtype) if self.learn_scale else 1.0

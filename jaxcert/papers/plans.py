@@ -92,8 +92,6 @@ EDM = {
     "cifar10": ("edm/cifar10:dropped,bf16", [], 0.129, 380.0),
     "cifar100": ("edm/cifar100:bf16", [], 0.129, 300.0),
 }
-WANG = {"cifar10": 20, "cifar100": 25}
-"""Steps of sampling of the sets of Wang et al."""
 
 
 def _edm(place: str, seed: int = 0, *, images: int = 0) -> Row:
@@ -103,7 +101,7 @@ def _edm(place: str, seed: int = 0, *, images: int = 0) -> Row:
     steps = [Step("train", config)]
     name, seconds = system, rate * steps_of(config)
     if images:
-        more = dict(count=images, steps=WANG.get(place, 18))
+        more = dict(count=images, steps=study.WANG_STEPS.get(place, 18))
         steps.append(Step("images", config, _images(place, images), more))
         name, seconds = f"{system}, {images:,} images", seconds + images / sampled
     return Row(f"edm_{place}_seed{seed}", name, tuple(steps), seconds)
@@ -258,7 +256,11 @@ DC_IMAGES = {
 CHEN_N = {"digits": 500, "mnist": 500, "cifar10": 10_000}
 _EVALUATION = {"digits": 1 / 4000, "mnist": 1 / 260, "cifar10": 0.183 / 2048}
 """Seconds of one evaluation of the EDM."""
-DC_WEIGHTS = ({}, dict(weighting="uniform"), dict(weighting="uniform", drop_below=0.5))
+DC_WEIGHTS = (
+    dict(weighting="edm"),
+    dict(weighting="uniform"),
+    dict(weighting="uniform", drop_below=0.5),
+)
 
 
 def _chen(scale: str, workdir: str, seeds: Iterable[int]) -> Iterable[Row]:
@@ -274,7 +276,7 @@ def _chen(scale: str, workdir: str, seeds: Iterable[int]) -> Iterable[Row]:
             yield row("votes", system, f"votes_{sigma}.json", 200 * 4000)
         chosen, images = DC_IMAGES[scale]
         for weights in DC_WEIGHTS:
-            name = "_".join(str(v) for v in weights.values()) or "edm"
+            name = "_".join(str(v) for v in weights.values())
             each = 10 * chosen.get("levels", 126) * (10 + chosen.get("n", 1000))
             out, more = f"dc_{name}.jsonl", dict(chosen, **weights)
             yield row("certify", f"{shipped}:dc", out, images * each, **more)

@@ -33,6 +33,10 @@ TINY_IMAGES, TINY_STEPS, TINY_TRAIN_IMAGES = 64, 4, 20
 is shrunk to seconds."""
 
 
+WANG_STEPS = {"cifar10": 20, "cifar100": 25}
+"""Noise levels of the sets of Wang et al. (2023), which Altstidl et al. train on, by data set."""
+
+
 class Run(NamedTuple):
     """One training of a study."""
 
@@ -203,9 +207,10 @@ def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
     """Train the EDM of a config, sample `count` images, and return the folder of their
     shards."""
     folder = workdir / f"generated_{count}"
-    loop.train(_edm_config(edm, tiny=tiny), workdir / "edm")
-    steps = dict(steps=TINY_STEPS) if tiny else {}
-    generate(workdir / "edm", folder, count=count, **steps)
+    config = _edm_config(edm, tiny=tiny)
+    loop.train(config, workdir / "edm")
+    steps = TINY_STEPS if tiny else WANG_STEPS.get(config.data.name, 18)
+    generate(workdir / "edm", folder, count=count, steps=steps)
     return folder
 
 

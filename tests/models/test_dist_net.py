@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import partial
 
@@ -12,6 +13,7 @@ import pytest
 from conftest import Golden, close, golden_each
 from refusals import names
 
+from jaxcert import config as configs
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Run
 from jaxcert.methods import _linf, linf_dist, sortnet
@@ -229,7 +231,9 @@ def test_evaluation_at_finite_p_is_refused():
         model.apply(params, state, jnp.zeros((1, 4, 4, 1)), p=8)
 
 
-@pytest.mark.parametrize("changes", [{}, {"rho": 0.3}, {"hidden": 5}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"rho": 0.3}, {"hidden": 5}, {"hidden": 5, "stride": 1}], ids=str
+)
 def test_interval_contains_every_image_of_the_box_and_never_says_less(x64, changes):
     """Corners, random points and the Lipschitz radius itself."""
     model = small(**changes)
@@ -283,6 +287,57 @@ def test_a_negative_scale_turns_the_bounds_of_plain_nets_and_ends_those_of_hybri
         np.testing.assert_allclose(at, margins(image), atol=1e-12)
 
 
+def test_parts_of_an_image_are_read_alike_and_the_head_sees_all_of_them(x64):
+    """Against loops over positions. The mean is over images and positions."""
+    model = small(hidden=5, stride=1, depth=4)
+    params, state = jax.jit(model.init)(jax.random.key(1))
+    params = jax.tree.map(np.asarray, params)
+    image = np.random.default_rng(0).uniform(size=(3, 4, 4, 1))
+    x, parts = (image - 0.3) / 0.2009, []
+    for i in (0, 1):
+        for j in (0, 1):
+            y = x[:, i : i + 3, j : j + 3].reshape(3, 9)
+            for layer in ("dist_0", "dist_1"):
+                kernel = params[layer]["kernel"]
+                y = np.abs(y[:, :, None] - kernel).max(1)
+                if layer == "dist_0":
+                    parts.append(y)
+            parts[-1] = parts[-1], y
+    joined = np.concatenate([y for _, y in parts], 1)
+    head = params["head"]
+    for layer, width in (("linear", 4 * 12), ("final", 5)):
+        joined = joined @ head[layer]["kernel"] / math.sqrt(width) + head[layer]["bias"]
+        joined = np.tanh(joined) if layer == "linear" else joined
+    logits, _ = jax.jit(model.apply)(params, state, image)
+    np.testing.assert_allclose(logits, joined, rtol=1e-12)
+    _, after = jax.jit(partial(model.apply, train=True))(params, state, image)
+    mean = np.mean([first for first, _ in parts], (0, 1))
+    found = after["mean_shift"]["shift_0"]["mean"]
+    np.testing.assert_allclose(found, 0.1 * mean, rtol=1e-6)
+
+
+def test_parts_of_an_image_keep_the_same_units():
+    """Of two images in groups of one, the second may keep others."""
+    model = small(hidden=5, stride=1, depth=4, rho=0.5, group=1)
+    params, state = model.init(jax.random.key(0))
+    image = jax.random.uniform(jax.random.key(1), (2, 4, 4, 1))
+    kept = jnp.asarray([[0, 3, 5], [1, 3, 7]])
+    run = jax.jit(partial(model.apply, train=True, p=8, kept=(kept, kept)))
+    _, after = run(params, state, image)
+    moved = np.flatnonzero(after["mean_shift"]["shift_0"]["mean"])
+    assert moved.tolist() == [0, 1, 3, 5, 7]
+
+
+@pytest.mark.parametrize(
+    "row, count", [("imagenet64,2x", 204_147_689), ("tiny_imagenet,2x", 170_742_473)]
+)
+def test_published_networks_of_parts_have_their_number_of_parameters(row, count):
+    section = configs.load(f"configs/sortnet/imagenet.py:{row}").model
+    model = configs.build("models", section)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
+
+
 def test_identity_start_copies_inputs():
     model = small(width=20, identity=10.0)
     params, state = model.init(jax.random.key(0))
@@ -326,6 +381,8 @@ def test_training_draws_other_units_for_every_key():
         ({"depth": 2, "hidden": 4}, names("model.depth", 2)),
         ({"hidden": -1}, names("model.hidden", -1)),
         ({"group": 0}, names("model.group", 0)),
+        ({"stride": 1}, names("model.stride", 1, "model.hidden")),
+        ({"stride": 4, "hidden": 4}, names("model.stride", 4)),
         ({"std": 0.0}, names("model.std", 0.0)),
         ({"std": (0.2, 0.2, 0.2)}, names("model.std", "(0.2, 0.2, 0.2)")),
         ({"mean": (0.1, 0.2)}, names("model.mean", 2, 1)),

@@ -5,7 +5,8 @@
         --config configs/diffusion_classifier/digits.py:apndc,0.25 \\
         --out runs/edm_digits/apndc_0.25.jsonl
 
-Words as in cifar10.py; 24 levels up to sigma 3 (sift has 50 and 126 of its own), n = 1,000,
+Words as in cifar10.py, but classes are raced and the weights are those of training where the
+words say nothing; 24 levels up to sigma 3 (sift has 50 and 126 of its own), n = 1,000,
 the first 100 test images.
 `denoised` and `hybrid` take the classifier of runs/digits_classifier:
 

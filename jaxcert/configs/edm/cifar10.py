@@ -1,8 +1,9 @@
 """EDM on CIFAR-10: Karras et al. (2022), Table 7, the DDPM++ and NCSN++ networks.
 
     python -m jaxcert.train --config configs/edm/cifar10.py:dropped,bf16 --workdir runs/edm
-    python -m jaxcert.generate --workdir runs/edm --out generated/edm --count 1000000
+    python -m jaxcert.generate --workdir runs/edm --out generated/edm --count 1000000 --steps 20
 
+The 20 steps are those of the sets of Wang et al. (2023); Karras et al. take 18 for their FID.
 Words after the colon: ddpmpp | ncsnpp; uncond (without classes); dropped (a tenth of
 the labels is left out, so that the network also denoises without a class, as the
 diffusion classifiers need; not in the paper); bf16; small (a network of 5.0 million

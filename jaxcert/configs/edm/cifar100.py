@@ -1,9 +1,11 @@
 """EDM on CIFAR-100: the recipe of configs/edm/cifar10.py with 100 classes.
 
     python -m jaxcert.train --config configs/edm/cifar100.py:bf16 --workdir runs/edm_c100
+    python -m jaxcert.generate --workdir runs/edm_c100 --out generated/c100 --count 1000000 \\
+        --steps 25
 
-Rows as there. Wang et al. (2023) train such a network; their FID is 2.09. We have not
-run it.
+The 25 steps are those of the sets of Wang et al. (2023), who train such a network; their FID
+is 2.09. Rows as there. We have not run it.
 """
 
 from jaxcert.configs.edm import cifar10

@@ -9,8 +9,8 @@ FAULTS = [
     (
         "studies: a tiny study samples at all levels",
         "papers/study.py",
-        "steps = dict(steps=TINY_STEPS) if tiny else {}",
-        "steps = dict(steps=18) if tiny else {}",
+        "steps = TINY_STEPS if tiny else",
+        "steps = 18 if tiny else",
         f"{_COMMAND}::test_a_tiny_study_samples_few_images_at_few_levels",
     ),
     (

@@ -1,0 +1,53 @@
+"""Planted faults of rows and of networks of parts: (name, file, text, replacement, test)."""
+
+FOLDER = "jaxcert"
+
+_NET = "tests/models/test_dist_net.py"
+_CONFIGS = "tests/contracts/test_diffusion_rows.py"
+
+FAULTS = [
+    (
+        "rows: units are dropped by position, not by image",
+        "models/dist_net.py",
+        "return self.group * self.positions",
+        "return self.group",
+        f"{_NET}::test_parts_of_an_image_keep_the_same_units",
+    ),
+    (
+        "rows: parts in another order",
+        "models/dist_net.py",
+        "itertools.product((upper, lower), (left, right))",
+        "itertools.product((lower, upper), (left, right))",
+        f"{_NET}::test_parts_of_an_image_are_read_alike_and_the_head_sees_all_of_them",
+    ),
+    (
+        "rows: a head of one part",
+        "models/dist_net.py",
+        "sizes = [(height - self.stride) * (width - self.stride) * channels]",
+        "sizes = [height * width * channels]",
+        f"{_NET}::test_published_networks_of_parts_have_their_number_of_parameters"
+        "[imagenet64,2x-204147689]",
+    ),
+    (
+        "rows: the auditor reads one corner four times",
+        "audit_models.py",
+        "corners = [(i, j) for i in (0, step) for j in (0, step)]",
+        "corners = [(0, 0)] * 4",
+        "tests/test_audit_network.py::test_logits_are_the_networks[hybrid of parts]",
+    ),
+    (
+        "rows: a race by default",
+        "configs/diffusion_classifier/cifar10.py",
+        'def authors(row, search="full"):',
+        'def authors(row, search="race"):',
+        f"{_CONFIGS}::test_rows_that_name_no_search_are_the_authors"
+        "[cifar10.py-expected0]",
+    ),
+    (
+        "rows: 18 steps where the sets of Wang et al. are meant",
+        "papers/study.py",
+        'WANG_STEPS = {"cifar10": 20,',
+        'WANG_STEPS = {"cifar10": 18,',
+        f"{_CONFIGS}::test_images_of_a_study_have_the_steps_of_their_paper[cifar10-20]",
+    ),
+]
