@@ -7,7 +7,8 @@ Words after the colon: tiny_imagenet (TinyImageNet, 200 classes) | imagenet64 (I
 at 64x64, 1,000 classes); 2x (the first distances see four overlapping parts of 60x60, and
 the head what comes of all four: 204,147,689 parameters for imagenet64). `folder:DIR` holds
 train/CLASS/*.png and test/CLASS/*.png (see jaxcert/data/files.py). The best of the
-paper's logs: 24.17 clean and 17.92 certified, 13.48 and 9.02; with 2x 25.69 and 18.18, 14.79 and 9.54. We have not run these.
+paper's logs: 24.17 clean and 17.92 certified, 13.48 and 9.02; with 2x 25.69 and 18.18,
+14.79 and 9.54. We have not run these.
 """
 
 from jaxcert.config import rows, words
