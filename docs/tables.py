@@ -8,6 +8,8 @@ them is made here and never typed. NAME is one of
     ratios FILE               CPU seconds beside PyTorch, of a file of benchmarks/results
     rivals FILE               certified accuracy by every rival from the same votes, likewise
     boundaries FILE           classes beside the boundaries of a network, likewise
+    claims FILE [PAPER]       how many claims hold, or those of a paper with verdicts, likewise
+    powers FILE               ten differentiated power steps against two, likewise
     report, row               the report on docs/records/quickstart, and its first row
     zoo                       the networks of the package, from their records
     any other                 a table of benchmarks/results/runs.json of this name
@@ -54,6 +56,12 @@ def table(name: str) -> str:
         return _rivals(json.loads((RESULTS / rest).read_text())["rows"])
     if kind == "boundaries":
         return boundaries(json.loads((RESULTS / rest).read_text()))
+    if kind == "claims":
+        file, _, paper = rest.partition(" ")
+        found = json.loads((RESULTS / file).read_text())
+        return claims(found, paper) if paper else claims_in_all(found)
+    if kind == "powers":
+        return powers(json.loads((RESULTS / rest).read_text()))
     if kind == "attacks":
         return attacks(json.loads((RESULTS / rest).read_text()))
     results = json.loads((RESULTS / "runs.json").read_text())
@@ -128,6 +136,75 @@ def boundaries(result: dict[str, Any]) -> str:
     counts = (result[k] for k in ("float32_other", "predictor_other", "abstained"))
     row = [result["points"], f"{result['logits_differ']:.2g}", *counts]
     return _markdown(head, [[str(cell) for cell in row]])
+
+
+VERDICTS = ("shown", "not shown", "contradicted", "not tested")
+
+
+def verdict(parts: list[dict[str, Any]], least: int) -> str:
+    """What the intervals of a claim's numbers say, which are above 0 if it holds. least: seeds
+    of a number that counts."""
+    if not parts or any(len(part["values"]) < least for part in parts):
+        return "not tested"
+    if any(part["high"] < 0 for part in parts):
+        return "contradicted"
+    return "shown" if all(part["low"] > 0 for part in parts) else "not shown"
+
+
+def claims(result: dict[str, Any], paper: str) -> str:
+    """Markdown of the claims of a paper in a result of benchmarks/claims.py."""
+    rows, least = [], result["rule"]["least_seeds"]
+    for claim in result["claims"]:
+        if claim["paper"] != paper:
+            continue
+        parts, said = claim["parts"], verdict(claim["parts"], least)
+        seeds = {len(part["values"]) for part in parts}
+        measured = "; ".join(map(_measured, parts)) or claim["why"]
+        rows.append(
+            [
+                f"{claim['says']} ({claim['where']})",
+                measured,
+                ", ".join(map(str, sorted(seeds))),
+                f"**{said}**" if said != "not tested" else said,
+            ]
+        )
+    return _markdown(
+        ["claim", "measured: mean [95 % interval]", "seeds", "verdict"], rows
+    )
+
+
+def claims_in_all(result: dict[str, Any]) -> str:
+    """Markdown of how many claims of each paper have each verdict."""
+    rows, least = [], result["rule"]["least_seeds"]
+    for paper, name in result["papers"].items():
+        own = [c["parts"] for c in result["claims"] if c["paper"] == paper]
+        said = [verdict(parts, least) for parts in own]
+        rows.append([name, *(str(said.count(word)) for word in VERDICTS)])
+    return _markdown(["paper", *VERDICTS], rows)
+
+
+def _measured(part: dict[str, Any]) -> str:
+    if "mean" not in part:
+        return part["what"]
+    digits = 1 if part["unit"] == "points" else 3
+    mean, low, high = (f"{part[k]:+.{digits}f}" for k in ("mean", "low", "high"))
+    unit = "" if part["unit"] in ("r", "ln") else f" {part['unit']}"
+    return f"{part['what']}: {mean} [{low}, {high}]{unit}"
+
+
+def powers(result: dict[str, Any]) -> str:
+    """Markdown of a result of benchmarks/power_steps.py: means over seeds."""
+    rows = []
+    for name, found in result["numbers"].items():
+        means = [sum(values) / len(values) for values in found["rows"]]
+        ends = ", ".join(f"{found[k]:+.1f}" for k in ("low", "high"))
+        difference = f"{found['difference']:+.1f} [{ends}]"
+        known = name[0].isdigit()
+        label = f"certified at {float(name):.3g}, %" if known and float(name) else name
+        label = "clean, %" if name == "0" else label
+        rows.append([label, *(f"{mean:.1f}" for mean in means), difference])
+    head = [f"mean of {result['seeds']} seeds", *(f"`{row}`" for row in result["pair"])]
+    return _markdown([*head, "difference [95 % interval]"], rows)
 
 
 def _percent(share: dict[str, float]) -> str:
