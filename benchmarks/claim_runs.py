@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ from jaxcert.data import sources
 from jaxcert.diffusion import classifiers, edm
 from jaxcert.image_generation import generate
 from jaxcert.ops.images import unit
-from jaxcert.papers import gradient_norms, study
+from jaxcert.papers import chen_votes, gradient_norms, study
 from jaxcert.training import loop
 from jaxcert.workdirs.networks import open_edm
 
@@ -239,9 +239,10 @@ def _votes(seed: int, folder: Path, *, images: int) -> None:
         law = make(classes, count, 2 * VOTE_SIGMA, weighting=weighting)
         room = (0, LEVELS - len(law.levels.sigma))  # one shape, one program
         levels = classifiers.Levels(*(np.pad(v, room, mode="edge") for v in law.levels))
-        static = dict(at=law.denoise_at, from_input=law.from_input, classes=classes)
-        losses = _losses(denoise, levels, count, x, of_vote, not shared, **static)
-        found["right"][name] = int((np.asarray(losses).argmin(1) == label).sum())
+        of = dict(apart=not shared)
+        law = law._replace(levels=levels)
+        logits = chen_votes.level_logits(denoise, law, count, x, of_vote, **of)
+        found["right"][name] = int((np.asarray(logits).argmax(1) == label).sum())
 
     for name, (kind, weighting) in VOTES.items():
         vote(name, kind, weighting, LEVELS, True)
@@ -249,29 +250,3 @@ def _votes(seed: int, folder: Path, *, images: int) -> None:
         vote(f"shared {count}", "apndc", "edm", count, True)
         vote(f"own {count}", "apndc", "edm", count, False)
     _write(folder / "votes.json", found)
-
-
-@partial(jax.jit, static_argnames=("at", "from_input", "classes"))
-def _losses(denoise, levels, count, x, keys, apart, *, at, from_input, classes):
-    """Return the losses [B,K] of noisy images at the first `count` levels; apart: each class has
-    noise of its own."""
-
-    def ask(x, sigma, label):
-        label = jnp.full(len(x), -1, jnp.int32) if label is None else label
-        return denoise(x, sigma, label)
-
-    law = classifiers.Classifier(levels, classes, at, from_input)
-    fixed = classifiers.anchors(ask, law, x)
-    everyone: Callable = partial(jnp.full, len(x))
-
-    def of_class(label):
-        own = jax.vmap(jax.random.fold_in, (0, None))(keys, label * apart)
-        noise = classifiers.draws(own, x)
-
-        def add(t, total):
-            losses = classifiers.losses_at(ask, law, fixed, t, noise(t))
-            return total + losses(jnp.arange(len(x), dtype=jnp.int32), everyone(label))
-
-        return jax.lax.fori_loop(0, count, add, jnp.zeros(len(x), x.dtype))
-
-    return jax.lax.map(of_class, jnp.arange(classes, dtype=jnp.int32)).T

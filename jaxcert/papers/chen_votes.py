@@ -105,8 +105,8 @@ def by_levels(
         room = (0, max(counts) - count)  # one shape, one program
         levels = Levels(*(np.pad(v, room, mode="edge") for v in law.levels))
         for shared in (True, False):
-            of = dict(classes=classes, sigma_tau=float(sigma_tau))
-            found = level_logits(denoise, levels, count, x, keys, not shared, **of)
+            of = law._replace(levels=levels)
+            found = level_logits(denoise, of, count, x, keys, apart=not shared)
             rows.append(
                 dict(levels=count, shared=shared, evaluations=float(law.evaluations))
                 | _accuracy(np.asarray(found).argmax(1), label)
@@ -175,12 +175,17 @@ def _with_none(denoise):
     return ask
 
 
-@partial(jax.jit, static_argnames=("classes", "sigma_tau"))
-def level_logits(denoise, levels, count, x, keys, apart, *, classes, sigma_tau):
-    """Return logits [B,K] of APNDC at the first `count` levels; apart: each class has noise of
-    its own."""
+def level_logits(denoise, law: Classifier, count: int, x, keys, *, apart: bool):
+    """Return logits [B,K] of a diffusion classifier at the first `count` of its levels; apart:
+    each class has noise of its own. Laws of one kind and number of levels share a program."""
+    static = dict(classes=law.num_classes, at=law.denoise_at, from_input=law.from_input)
+    return _level_logits(denoise, law.levels, count, x, keys, apart, **static)
+
+
+@partial(jax.jit, static_argnames=("classes", "at", "from_input"))
+def _level_logits(denoise, levels, count, x, keys, apart, *, classes, at, from_input):
     ask = _with_none(denoise)
-    law = Classifier(levels, classes, sigma_tau, from_input=False)
+    law = Classifier(levels, classes, at, from_input)
     fixed = classifiers.anchors(ask, law, x)
     everyone = jnp.arange(len(x), dtype=jnp.int32)
 

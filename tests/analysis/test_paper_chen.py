@@ -169,14 +169,17 @@ def test_classes_share_noise_or_have_their_own():
         return classifiers.logits(denoise, law, x, classifiers.draws(keys, x))
 
     def measured(apart):
-        of = dict(classes=K, sigma_tau=TAU)
-        return chen_votes.level_logits(denoise, padded, 2, x, keys, apart, **of)
+        of = law._replace(levels=padded)
+        return chen_votes.level_logits(denoise, of, 2, x, keys, apart=apart)
 
     folded = [jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (0, 2)]
     np.testing.assert_allclose(measured(False), logits(folded[0]), rtol=1e-5)
     own = logits(folded[1])[:, 2]
     np.testing.assert_allclose(measured(True)[:, 2], own, rtol=1e-5)
     assert not np.allclose(measured(False)[:, 2], own, rtol=1e-3)
+    law = classifiers.epndc(K, 2, TAU)
+    found = chen_votes.level_logits(denoise, law, 2, x, keys, apart=False)
+    np.testing.assert_allclose(found, logits(folded[0]), rtol=1e-5)
 
 
 @pytest.mark.slow
