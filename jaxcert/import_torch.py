@@ -6,13 +6,14 @@
 
 Networks: L_inf-dist-net-v2 and SortNet (dist_net), LipConvNet with LOT or BRO
 (lip_convnet), LiResNet, LiResNet++ and BRONet; of the smoothing papers the ResNets for
-CIFAR (resnet, also those of akamaster) and ImageNet (resnet50) and LeNet; of EDM the
-denoisers (edm_unet), whose published weights are under CC BY-NC-SA 4.0. The state dict is
-an npz or safetensors file, for the smoothing papers of the entry `state_dict` of their
-checkpoints; what it does not say (rho, mean, std) is the config's. MACER's own code does
-not normalise: mean 0 and std 1; akamaster's does as for ImageNet, (0.485, 0.456, 0.406)
-and (0.229, 0.224, 0.225). The checkpoint is for certification: it holds no optimizer,
-nothing trains on.
+CIFAR (resnet, also those of akamaster) and ImageNet (resnet50) and LeNet; torchvision's
+ResNet-18 and 34 (resnet18) and 50, 101 (resnet50); WRN-d-k by the names of TRADES
+(wide_resnet); of EDM the denoisers (edm_unet), whose published weights are under
+CC BY-NC-SA 4.0. The state dict is an npz or safetensors file, for the smoothing papers of the
+entry `state_dict` of their checkpoints; what it does not say (rho, mean, std) is the config's.
+MACER's own code and TRADES do not normalise: mean 0 and std 1; akamaster's does as for ImageNet,
+(0.485, 0.456, 0.406) and (0.229, 0.224, 0.225). The checkpoint is for certification: it holds no
+optimizer, nothing trains on.
 
 The network is found behind any prefix of its names and in what holds it (DataParallel,
 torch.compile, Lightning, {"net": ...}); of a file with several, such as the trained network

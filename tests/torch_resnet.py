@@ -38,12 +38,15 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, stages, width, classes, *, bottleneck, channels=3):
+    """large: a stem for images of ImageNet's size, as all bottleneck networks have it."""
+
+    def __init__(self, stages, width, classes, *, bottleneck, channels=3, large=None):
         super().__init__()
-        size, stride = (7, 2) if bottleneck else (3, 1)
+        large = bottleneck if large is None else large
+        size, stride = (7, 2) if large else (3, 1)
         self.conv1 = conv(channels, width, size, stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.pool = nn.MaxPool2d(3, 2, 1) if bottleneck else nn.Identity()
+        self.pool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
         self.names, c_in = [], width
         for s, blocks in enumerate(stages):
             layer = []
@@ -60,6 +63,42 @@ class ResNet(nn.Module):
         for name in self.names:
             x = getattr(self, name)(x)
         return self.fc(x.mean((2, 3)))
+
+
+class WideBlock(nn.Module):
+    """A block of WRN-d-k by the names of TRADES."""
+
+    def __init__(self, c_in, out, stride):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(c_in), conv(c_in, out, 3, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(out), conv(out, out, 3)
+        self.convShortcut = conv(c_in, out, 1, stride) if c_in != out else None
+
+    def forward(self, x):
+        active = self.bn1(x).relu()
+        y = self.conv2(self.bn2(self.conv1(active)).relu())
+        return y + (self.convShortcut(active) if self.convShortcut else x)
+
+
+class WideResNet(nn.Module):
+    def __init__(self, depth, widen, width, num_classes, channels=3):
+        super().__init__()
+        self.conv1, c_in = conv(channels, width, 3), width
+        for s in range(3):
+            out, blocks = widen * width * 2**s, []
+            for i in range(depth // 6):
+                blocks.append(WideBlock(c_in, out, 2 if s and not i else 1))
+                c_in = out
+            stage = nn.Module()
+            stage.layer = nn.Sequential(*blocks)
+            setattr(self, f"block{s + 1}", stage)
+        self.bn1, self.fc = nn.BatchNorm2d(c_in), nn.Linear(c_in, num_classes)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        for block in (self.block1, self.block2, self.block3):
+            x = block.layer(x)
+        return self.fc(self.bn1(x).relu().mean((2, 3)))
 
 
 class Normalize(nn.Module):

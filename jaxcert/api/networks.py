@@ -47,8 +47,8 @@ def load_weights(
 
     state: {name: tensor on the CPU or numpy array}, the torch.nn.Module itself, or the path of
         an npz or safetensors file.
-    model: the file of jaxcert/models that it is of: resnet | resnet50 | lenet | dist_net |
-        lip_convnet | liresnet | liresnet_pp | bronet | edm_unet.
+    model: the file of jaxcert/models that it is of: resnet | resnet18 | resnet50 |
+        wide_resnet | lenet | dist_net | lip_convnet | liresnet | liresnet_pp | bronet | edm_unet.
     part: of a state with several networks, what the names of the wanted one begin with.
     settings: what no array shows, such as image_shape, mean and std; the rest is read off the
         arrays.

@@ -31,6 +31,7 @@ from jaxcert.models._parts import (
     dense,
     normalize,
 )
+from jaxcert.models.resnet import Block as BasicBlock
 from jaxcert.models.resnet import repeat
 from jaxcert.nn.activations import relu
 from jaxcert.nn.adapter import from_linen
@@ -50,12 +51,21 @@ def make(
     layers. dtype "bfloat16" holds for weights and activations between the normalisation
     and the mean over pixels; statistics and logits stay float32. Float64 images make
     all of it float64. Raises InputError for sizes that no such network can have."""
+    shapes = tuple(stages), num_classes, image_shape, width
+    return of_blocks(False, *shapes, tuple(mean), tuple(std), dtype)
+
+
+def of_blocks(
+    basic: bool, stages, num_classes, image_shape, width, mean, std, dtype
+) -> Model:
+    """Return the Model of bottleneck blocks, or of the basic ones of models/resnet18.py; the
+    other arguments, and errors, as of `make`."""
     if not stages or min(stages) < 1:
         raise InputError(f"stages {tuple(stages)} has no block: take (3, 4, 6, 3).")
     check_dtype(dtype)
     check_sizes(image_shape, num_classes, width)
     check_channels(image_shape, mean, std)
-    module = ResNet(tuple(stages), num_classes, width, tuple(mean), tuple(std), dtype)
+    module = ResNet(stages, num_classes, width, mean, std, dtype, basic)
     return from_linen(module, image_shape=image_shape, num_classes=num_classes)
 
 
@@ -68,9 +78,11 @@ class ResNet(nn.Module):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dtype: str
+    basic: bool = False
 
     @nn.compact
     def __call__(self, x, train: bool):
+        block = BasicBlock if self.basic else Block
         wide = x.dtype
         x = normalize(x, self.mean, self.std)
         x = x if wide == jnp.float64 else x.astype(self.dtype)
@@ -79,9 +91,9 @@ class ResNet(nn.Module):
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for i, blocks in enumerate(self.stages):
             width, stride, stage = self.width * 2**i, 2 if i else 1, f"stage{i + 1}"
-            x = Block(width, stride, name=f"{stage}_first")(x, train)
+            x = block(width, stride, name=f"{stage}_first")(x, train)
             if blocks > 1:
-                rest = Block(width, name=f"{stage}_rest")
+                rest = block(width, name=f"{stage}_rest")
                 x = repeat(rest, x, train, times=blocks - 1)
         x = x.astype(wide).mean((1, 2))
         return dense(self.num_classes, inputs=x.shape[-1], dtype=wide, name="head")(x)

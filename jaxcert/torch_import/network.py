@@ -27,8 +27,8 @@ def network_of(
 
     state: {name: tensor on the CPU or numpy array}, a checkpoint that holds one, the
         torch.nn.Module itself, or the path of an npz or safetensors file
-    model: file of jaxcert/models: resnet | resnet50 | lenet | dist_net | lip_convnet |
-        liresnet | liresnet_pp | bronet | edm_unet
+    model: file of jaxcert/models: resnet | resnet18 | resnet50 | wide_resnet | lenet |
+        dist_net | lip_convnet | liresnet | liresnet_pp | bronet | edm_unet
     part: where the state has several networks, the beginning of the names of the one to
         import
     settings: arguments of its `make` that no array shows (image_shape, mean, std, rho);

@@ -9,10 +9,10 @@
     bn: weight, bias                             scale, bias
     bn: running_mean, running_var                batch_stats: mean, var
 
-A block has two convolutions for CIFAR (models/resnet.py) and three for ImageNet
-(models/resnet50.py, the names of torchvision). The CIFAR ResNets of Yerlan Idelbayev
-(akamaster), whose names are `linear` for fc and `shortcut` for downsample, are read as well:
-where the shortcuts have no tensors (his option A) they are those of shortcut="pad".
+A block has two convolutions for CIFAR (models/resnet.py) and in torchvision's ResNet-18 and 34
+(models/resnet18.py), and three from ResNet-50 on (models/resnet50.py). The CIFAR ResNets of
+Yerlan Idelbayev (akamaster), whose names are `linear` for fc and `shortcut` for downsample, are
+read as well: where the shortcuts have no tensors (his option A) they are those of shortcut="pad".
 
 mean and std are in no state dict: the network follows a normalisation without
 parameters. MACER's own code has none, so give mean 0 and std 1 for its checkpoints;
@@ -25,15 +25,14 @@ import re
 from collections import Counter
 from functools import partial
 
-import numpy as np
-
 from jaxcert.errors import InputError
 from jaxcert.torch_import import state_dict, wrapping
 from jaxcert.torch_import.state_dict import Arrays, Shapes
 
 CIFAR = "a CIFAR ResNet of basic blocks"
 IMAGENET = "an ImageNet ResNet of bottleneck blocks"
-STEM = {CIFAR: 3, IMAGENET: 7}  # side of the stem's kernel
+IMAGENET_BASIC = "an ImageNet ResNet of basic blocks"
+STEM = {CIFAR: 3, IMAGENET: 7, IMAGENET_BASIC: 7}  # side of the stem's kernel
 
 Layers = dict[str, tuple[str, str, tuple[int, ...]]]
 """The map from our name of a convolution to theirs, that of its normalisation, and the
@@ -95,7 +94,7 @@ def convert(arrays: Arrays, image_shape, stages, network: str, facts: dict):
         first, *rest = (_trees(arrays, block) for block in stage)
         params[f"stage{number}_first"], means[f"stage{number}_first"] = first
         if rest:
-            stacked = (_stacked(trees) for trees in zip(*rest, strict=True))
+            stacked = (state_dict.stacked(trees) for trees in zip(*rest, strict=True))
             params[f"stage{number}_rest"], means[f"stage{number}_rest"] = stacked
     params["head"] = state_dict.linear(arrays, "fc")
     return params, {"batch_stats": means}, facts
@@ -104,7 +103,7 @@ def convert(arrays: Arrays, image_shape, stages, network: str, facts: dict):
 def _layers(stages, network: str, facts: dict, image_shape):
     """Return the layers of the stem and of the blocks of each stage, and the number of
     features before the head."""
-    size, growth = STEM[network], 1 if network == CIFAR else 4
+    size, growth = STEM[network], 4 if network == IMAGENET else 1
     width, pads = facts["width"], facts.get("shortcut") == "pad"
     stem: Layers = {"stem": ("conv1", "bn1", (width, image_shape[-1], size, size))}
     blocks, c_in = [], width
@@ -156,12 +155,3 @@ def _trees(arrays: Arrays, layers: Layers) -> tuple[dict, dict]:
             "var": arrays[f"{norm}.running_var"],
         }
     return params, means
-
-
-def _stacked(trees) -> dict:
-    return {
-        layer: {
-            leaf: np.stack([tree[layer][leaf] for tree in trees]) for leaf in leaves
-        }
-        for layer, leaves in trees[0].items()
-    }

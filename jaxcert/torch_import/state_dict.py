@@ -161,6 +161,17 @@ def conv(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
     }
 
 
+def stacked(trees) -> dict:
+    """Return the tree {layer: {leaf: array}} of equal blocks, whose arrays have a first axis for
+    the block."""
+    return {
+        layer: {
+            leaf: np.stack([tree[layer][leaf] for tree in trees]) for leaf in leaves
+        }
+        for layer, leaves in trees[0].items()
+    }
+
+
 def hwio(weight: np.ndarray) -> np.ndarray:
     """Transpose kernels [..., O,I,k,k] to [..., k,k,I,O]."""
     return np.moveaxis(weight, (-4, -3), (-1, -2))

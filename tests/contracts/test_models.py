@@ -52,8 +52,10 @@ OTHERS = {
     ],
     "lipnext": [dict(width=8, depth=2, patch=2)],
     "resnet": [PIXELS | dict(depth=14)],
+    "resnet18": [PIXELS | dict(stages=(1,))],
     "resnet50": [PIXELS | dict(stages=(1, 2))],
     "small_cnn": [PIXELS],
+    "wide_resnet": [PIXELS | dict(depth=10, widen=2)],
 }
 """What differs in a network that cannot be as SMALL says, or is tested in several forms."""
 CASES = [(name, i) for name in NAMES for i in range(len(OTHERS.get(name, [{}])))]
@@ -266,7 +268,7 @@ def test_converters_are_found_by_the_name_of_their_network():
 
     folder = Path(network.__file__).parent
     importable = {name for name in NAMES if (folder / f"{name}.py").is_file()}
-    assert {"lip_convnet", "resnet", "resnet50"} <= importable
+    assert {"lip_convnet", "resnet", "resnet18", "wide_resnet"} <= importable
     for name in importable:
         convert = network.converter(name)
         assert convert.__module__ == f"jaxcert.torch_import.{name}"

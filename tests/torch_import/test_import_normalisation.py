@@ -18,7 +18,7 @@ from jaxcert import import_torch
 from jaxcert.data import normalisation
 from jaxcert.errors import InputError
 from jaxcert.import_torch import network_of
-from jaxcert.torch_import import dist_net, lip_convnet, resnet
+from jaxcert.torch_import import dist_net, lip_convnet, resnet, wide_resnet
 
 SHAPE = (8, 8, 3)
 RESNET = dict(width=2, num_classes=43, shortcut="conv")
@@ -28,6 +28,8 @@ LIP_NET = LIP | dict(stages=3, num_classes=43, head="lln", residual=False)
 OTHERS = {  # of 43 classes
     "resnet": lambda: resnet._shapes((1, 1, 1), resnet.CIFAR, RESNET, SHAPE),
     "resnet50": lambda: resnet._shapes((1, 1), resnet.IMAGENET, RESNET, SHAPE),
+    "resnet18": lambda: resnet._shapes((1, 1), resnet.IMAGENET_BASIC, RESNET, SHAPE),
+    "wide_resnet": lambda: wide_resnet._shapes(RESNET | dict(depth=10, widen=2), SHAPE),
     "dist_net": lambda: dist_net._shapes(DIST, SHAPE),
     "lip_convnet": lambda: lip_convnet._shapes(LIP_NET, SHAPE),
 }
@@ -44,7 +46,7 @@ def test_other_classes_ask_for_their_normalisation(name):
     with pytest.raises(InputError, match=names("43 classes")) as refused:
         network_of(state, name, **given)
     said = str(refused.value)
-    assert ("ImageNet" if name == "resnet50" else "CIFAR-10") in said
+    assert ("ImageNet" if name in ("resnet18", "resnet50") else "CIFAR-10") in said
     options = re.findall(r"(mean|std)=(\([\d.,]+\)|[\d.]+)", said)
     options = {key: ast.literal_eval(value) for key, value in options}
     assert set(options) == {"mean", "std"}

@@ -23,7 +23,9 @@ from jaxcert.torch_import import (
     liresnet,
     liresnet_pp,
     resnet,
+    resnet18,
     resnet50,
+    wide_resnet,
     wrapping,
 )
 
@@ -48,6 +50,18 @@ NETWORKS = {  # converter, names and shapes, image shape, axes that follow from 
     "resnet50": (
         resnet50.convert_state_dict,
         partial(resnet._shapes, (1, 2), resnet.IMAGENET, RESNET),
+        COLOUR,
+        {"conv1.weight": {1}},
+    ),
+    "resnet18": (
+        resnet18.convert_state_dict,
+        partial(resnet._shapes, (1, 2), resnet.IMAGENET_BASIC, RESNET),
+        COLOUR,
+        {"conv1.weight": {1}},
+    ),
+    "wide_resnet": (
+        wide_resnet.convert_state_dict,
+        partial(wide_resnet._shapes, RESNET | dict(depth=16, widen=3)),
         COLOUR,
         {"conv1.weight": {1}},
     ),
