@@ -85,6 +85,12 @@ class Certificates(NamedTuple):
         return (self.predicted == self.label) & (self.label != NO_LABEL)
 
     @property
+    def counted(self) -> np.ndarray:
+        """Return bool [N], the images that shares count: those that are correct or, where the
+        labels are not known, those that have a class, right or wrong."""
+        return self.correct if self.labelled else self.predicted >= 0
+
+    @property
     def procedure(self) -> dict[str, Any]:
         """Return what the header says of the procedure; {} where it says nothing."""
         found = self.header.get("procedure")
@@ -124,11 +130,18 @@ def certified_accuracy(c: Certificates, radii: ArrayLike) -> np.ndarray:
     """Return the share of images that are correct with radius >= r, for each r; float64
     [R], nan at radii of which the record says nothing (see `share_is_known`), and at all radii
     where an image has no label."""
+    return certified_share(c, radii) if c.labelled else np.full(np.shape(radii), np.nan)
+
+
+def certified_share(c: Certificates, radii: ArrayLike) -> np.ndarray:
+    """Return the certified accuracy or, where an image has no label, the share of images whose
+    class, right or wrong, is certified with radius >= r, for each r; float64 [R], nan at radii
+    of which the record says nothing."""
     radii = np.asarray(radii, np.float64)
-    reached = np.sort(c.radius[c.correct])
+    reached = np.sort(c.radius[c.counted])
     below = np.searchsorted(reached, radii, side="left")
     share = (len(reached) - below) / len(c.index)
-    return np.where(share_is_known(c, radii) & c.labelled, share, np.nan)
+    return np.where(share_is_known(c, radii), share, np.nan)
 
 
 def certifies(c: Certificates) -> bool:

@@ -39,7 +39,7 @@ OUTSIDE = {
     "diffusion": JAX,
     "machine": JAX,
     "host": NUMPY | {"torch", "onnxruntime"},
-    "data": JAX | {"grain", "array_record", "tensorflow_datasets", "PIL"},
+    "data": JAX | {"grain", "array_record", "tensorflow_datasets", "datasets", "PIL"},
     "workdirs": JAX | {"orbax", "ml_collections"},
     "zoos": {"ml_collections"},
     "models": JAX | {"flax"},
@@ -60,7 +60,7 @@ EVIDENCE = [
 ]
 """What proves a radius, without jax."""
 LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "safetensors", "pandas"}
-LAZY |= {"torch", "onnxruntime"}
+LAZY |= {"torch", "onnxruntime", "datasets"}
 """Imported inside the functions that need them: not every machine has them."""
 
 

@@ -75,14 +75,15 @@ class Difference(NamedTuple):
 
 def common(records: Sequence[Certificates]) -> list[Certificates] | None:
     """Return the rows of the images that all records have, in one order; None if there
-    is none, or if labels differ, as those of two data sets do."""
+    is none, or if labels are not known or differ, as those of two data sets do."""
     index = records[0].index
     for c in records[1:]:
         index = np.intersect1d(index, c.index)
     if not len(index):
         return None
     parts = [_take(c, index) for c in records]
-    same = all(np.array_equal(part.label, parts[0].label) for part in parts)
+    same = all(c.labelled for c in records)
+    same &= all(np.array_equal(part.label, parts[0].label) for part in parts)
     for key in ("dataset", "split"):
         same &= len({c.header[key] for c in records if key in c.header}) <= 1
     return parts if same else None
@@ -95,6 +96,8 @@ def why_not_comparable(one: Certificates, other: Certificates, name: str) -> str
         return "classes without radii, as PREDICT finds"
     if not certifies(other):
         return f"no radii of {name}, which is of PREDICT, to compare with"
+    if not (one.labelled and other.labelled):
+        return "no labels, so that no share of it is better than another"
     if common([one, other]) is not None:
         return ""
     for key in ("dataset", "split"):

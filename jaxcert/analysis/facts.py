@@ -106,6 +106,13 @@ def published_percent(share: float) -> str:
     return f"{100 * share:.2f}".removesuffix("0")
 
 
+def share_name(c: Certificates) -> str:
+    """Return what `certified_share` is of this record, in words."""
+    return (
+        "certified accuracy" if c.labelled else "share of images with a certified class"
+    )
+
+
 def describe(header: dict[str, Any]) -> str:
     """Say in one line how the certificates were made."""
     procedure = header.get("procedure")
@@ -262,10 +269,10 @@ def first_positive(s: Summary) -> int | None:
 
 
 def mean_and_median(entry: Entry) -> str:
-    """Return mean and median radius of the correct images, as text."""
-    s = entry.summary
+    """Return mean and median radius of the images that count, as text."""
+    s, c = entry.summary, entry.certificates
     if math.isnan(s.mean_radius):
-        return "no image is correct"
+        return f"no image {'is correct' if c.labelled else 'has a class'}"
     of_grid = [_OF_GRID] if tried(entry.certificates) is not None else []
     return ", ".join(
         [f"mean {s.mean_radius:.3g}", f"median {s.median_radius:.3g}", *of_grid]
@@ -275,14 +282,15 @@ def mean_and_median(entry: Entry) -> str:
 def numbers(entry: Entry) -> dict[str, str]:
     """Return what a report says of a record beside its certified accuracies, by name; the
     average radius is not among it, because it comes last."""
-    s, found = entry.summary, {}
-    if (i := first_positive(s)) is not None:
+    s, found, labelled = entry.summary, {}, entry.certificates.labelled
+    if labelled and (i := first_positive(s)) is not None:
         share = f"{percent(s.wrong_certified[i])} %"
         found[f"certified at {radius_text(s.radii[i])} for a wrong class"] = share
     if s.error:
         found["could not be evaluated"] = f"{percent(s.error)} %"
     if certifies(entry.certificates):
-        found["radius of the correct images"] = mean_and_median(entry)
+        which = "the correct images" if labelled else "the images with a class"
+        found[f"radius of {which}"] = mean_and_median(entry)
     if s.paper:
         found["by the estimates of the paper"] = paper_radii(entry)
     if s.changed is not None:

@@ -24,7 +24,7 @@ from jaxcert.analysis.facts import radius_text
 from jaxcert.analysis.tables import short_names
 from jaxcert.certificate import (
     Certificates,
-    certified_accuracy,
+    certified_share,
     certifies,
     share_is_known,
     tried,
@@ -42,7 +42,7 @@ NORMS = {"l2": r"$\ell_2$", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$"}
 
 
 def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
-    """Certified accuracy against radius, a line per record that certifies, the band the 95 %
+    """`certified_share` against radius, a line per record that certifies, the band the 95 %
     interval. A record that tried some radii alone has a mark at each: between two the line is
     a lower bound.
 
@@ -55,8 +55,8 @@ def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
         if not certifies(c):  # it keeps its colour all the same
             continue
         known = tried(c)
-        radii = _steps(c.radius[c.correct]) if known is None else known
-        shares = certified_accuracy(c, radii)
+        radii = _steps(c.radius[c.counted]) if known is None else known
+        shares = certified_share(c, radii)
         if known is None:  # above the largest radius there is nothing
             shares, radii = np.append(shares, 0.0), np.append(radii, radii[-1])
         else:
@@ -67,7 +67,7 @@ def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
     if alike and envelope(records, [0.0]) is not None:
         _envelope(axes, records)
     axes.set_xlabel(_radius_label(records))
-    axes.set_ylabel("certified accuracy")
+    axes.set_ylabel("certified accuracy" if records[0].labelled else "with a class")
     axes.set_xlim(left=0)
     _percent(axes)
     return as_svg(figure, axes, len(names) > 1)

@@ -36,7 +36,8 @@ def latex(entries: Sequence[Entry]) -> str:
     head += ["ACR (constant)" if constant else "ACR"]
     lines = [
         "% \\usepackage{booktabs, xcolor}",
-        f"% certified accuracy in % at {norm} radius ({UNITS}), of the record's own images",
+        f"% {facts.share_name(entries[0].certificates)} in % at {norm} radius ({UNITS}), of the "
+        "record's own images",
         f"% bold: {tables.BEST} of that sigma, where all have the same images",
         "% grey: worse than the baseline at the images that both have, and so is the whole "
         "95 % interval",

@@ -1,7 +1,9 @@
 """What a certificate record says about a classifier. Functions of `records.Certificates`.
 
 certified accuracy at r = share of all images with predicted = label and radius >= r;
-at r = 0 it is the clean accuracy of the certified classifier: abstaining is wrong.
+at r = 0 it is the clean accuracy of the certified classifier: abstaining is wrong. Where the
+labels are not known, the share counts every image with a class, and what needs to know whether
+it is the right one is nan or None.
 
 PREDICT names classes and certifies nothing: what needs a radius is nan in its `summary`. So
 is what a record that tried some radii alone would say of others.
@@ -28,6 +30,7 @@ from jaxcert.certificate import (
     ERROR,
     Certificates,
     certified_accuracy,
+    certified_share,
     certifies,
     share_is_known,
 )
@@ -41,7 +44,7 @@ class Summary(NamedTuple):
     radii: np.ndarray
     """float64 [R]"""
     certified: np.ndarray
-    """float64 [R], certified accuracy"""
+    """float64 [R], `certified_share`"""
     certified_error: np.ndarray
     """float64 [R], its standard error; 0 at shares of 0 and 1, where none can be estimated"""
     certified_low: np.ndarray
@@ -55,7 +58,7 @@ class Summary(NamedTuple):
     abstention: float
     error: float
     mean_radius: float
-    """of the correct images; nan if there is none"""
+    """of the images that count; nan if there is none"""
     median_radius: float
     acr: float
     acr_error: float
@@ -100,14 +103,15 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
     """Return all numbers of a record at the given radii; the record must have a row."""
     radii, count = np.asarray(radii, np.float64), len(c.index)
     stated = 1.0 if certifies(c) else np.nan
+    known = 1.0 if c.labelled else np.nan
     at = np.where(share_is_known(c, radii), 1.0, np.nan)
-    certified = certified_accuracy(c, radii)
+    certified = certified_share(c, radii)
     low, high = interval(certified, count)
     of_table = c.header.get("format") == "tsv"
     alpha = c.header.get("alpha") or (np.nan if of_table else 0.0)
     if "familywise" in c.header:  # its level may depend on the votes
         alpha = np.nan
-    right = c.radius[c.correct] if c.correct.any() else np.array([np.nan])
+    right = c.radius[c.counted] if c.counted.any() else np.array([np.nan])
     wrong = c.radius[(c.predicted >= 0) & ~c.correct]
     n0 = c.procedure.get("n0")
     return Summary(
@@ -118,16 +122,16 @@ def summary(c: Certificates, radii: ArrayLike) -> Summary:
         certified_low=low,
         certified_high=high,
         certified_lower=certified_accuracy_lower_bound(certified, count, alpha=alpha),
-        wrong_certified=at * (wrong >= radii[:, None]).sum(1) / count,
+        wrong_certified=known * at * (wrong >= radii[:, None]).sum(1) / count,
         abstention=float(np.mean(c.predicted == ABSTAIN)),
         error=float(np.mean(c.predicted == ERROR)),
         mean_radius=stated * float(np.mean(right)),
         median_radius=stated * float(np.median(right)),
-        acr=stated * acr(c),
-        acr_error=stated * float(np.std(c.radius * c.correct) / np.sqrt(count)),
-        acr_share=acr_share(c),
-        trivial_acr=trivial_acr(c),
-        trivial_n=trivial_n(c),
+        acr=known * stated * acr(c),
+        acr_error=known * stated * float(np.std(c.radius * c.correct) / np.sqrt(count)),
+        acr_share=acr_share(c) if c.labelled else None,
+        trivial_acr=trivial_acr(c) if c.labelled else None,
+        trivial_n=trivial_n(c) if c.labelled else None,
         changed=float(c.changed.mean() / n0) if n0 and c.changed is not None else None,
         paper=None if c.radius_paper is None else paper(c, radii),
     )
@@ -137,7 +141,7 @@ def paper(c: Certificates, radii: ArrayLike) -> Paper:
     """Return what the paper prints of a record that has `radius_paper`."""
     some = (c.radius > 0) & (c.radius_paper > 0)
     ratio = c.radius[some] / c.radius_paper[some] if some.any() else np.array([np.nan])
-    theirs = certified_accuracy(c._replace(radius=c.radius_paper), radii)
+    theirs = certified_share(c._replace(radius=c.radius_paper), radii)
     return Paper(theirs, float(np.median(ratio)), float(ratio.min()))
 
 
@@ -202,13 +206,15 @@ def vote_probability(c: Certificates, *, sigma: float | None = None):
 
 
 def survival(c: Certificates, values: np.ndarray, p: ArrayLike) -> np.ndarray:
-    """Share of images that are correct with a value >= p, for each p; float64 [P].
+    """Share of images that are correct with a value >= p, for each p; float64 [P], nan where
+    the labels are not known.
 
     values [N]: `vote_probability`, for the survival form of the data that Sun et al. (2024)
     released, or `vote_share`: 1 minus that is their Figure 3."""
     reached = np.sort(values[c.correct])
     below = np.searchsorted(reached, np.asarray(p, np.float64), side="left")
-    return (len(reached) - below) / len(c.index)
+    share = (len(reached) - below) / len(c.index)
+    return share if c.labelled else np.full(share.shape, np.nan)
 
 
 def vote_share(c: Certificates) -> np.ndarray | None:

@@ -34,9 +34,10 @@ def page(entries: Sequence[Entry]) -> str:
         *map(_lead, entries[:alone]),
         _checks(entries),
     ]
-    parts += ["<h2>Certified accuracy</h2>", _accuracy_table(entries)]
+    share, labelled = facts.share_name(records[0]).capitalize(), records[0].labelled
+    parts += [f"<h2>{share}</h2>", _accuracy_table(entries)]
     best = tables.best_of(entries)
-    caption = "Certified accuracy against radius. The band is the 95 % interval."
+    caption = f"{share} against radius. The band is the 95 % interval."
     if any(tried(c) is not None for c in records):
         caption += (
             " Records that tried some radii have a mark at each; the line between two is a "
@@ -52,7 +53,7 @@ def page(entries: Sequence[Entry]) -> str:
         parts.append(html_figure(figures.radius_curves(names, records), caption))
     parts += _best(entries) + _against(entries)
     parts += [f'<p class="soft">{escape(note)}</p>' for note in tables.notes(entries)]
-    if any(metrics.vote_probability(c) is not None for c in records):
+    if labelled and any(metrics.vote_probability(c) is not None for c in records):
         caption = (
             "Left: share of images that are correct with a vote probability proven to be p or "
             "more, p_lower ≥ p (the survival form). Right: 1 minus it, the distribution "
@@ -69,8 +70,10 @@ def page(entries: Sequence[Entry]) -> str:
         parts += _theory(entries)
     parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
     parts += map(_config, entries)
-    parts += ["<h2>Other numbers</h2>", _facts(entries, _numbers), _NOTE]
-    parts += ["<h2>Classes</h2>", *(_classes(e, opened=alone) for e in entries)]
+    parts += ["<h2>Other numbers</h2>", _facts(entries, _numbers)]
+    if labelled:
+        parts += [_NOTE]
+        parts += ["<h2>Classes</h2>", *(_classes(e, opened=alone) for e in entries)]
     return document(title, parts)
 
 
@@ -167,6 +170,7 @@ _NOTE = (
 def _lead(entry: Entry) -> str:
     """Return the result in words."""
     s, header = entry.summary, entry.certificates.header
+    right = "are classified correctly" if entry.certificates.labelled else "get a class"
     data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
     parts = []
     first = facts.first_positive(s)
@@ -175,7 +179,7 @@ def _lead(entry: Entry) -> str:
         if share == "--":
             continue
         within = f"provably so within {_norm([entry])} radius {radius_text(radius)}"
-        parts.append(f"{share} % {within if radius else 'are classified correctly'}")
+        parts.append(f"{share} % {within if radius else right}")
     if not parts:
         return ""
     images = " ".join([f"{s.images:,}", *data, "images"])
@@ -218,7 +222,7 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
         if alone and s.paper:
             head.append("by estimates")
             columns.append([percent(v) for v in s.paper.certified])
-        if alone:
+        if alone and entry.certificates.labelled:
             head.append("wrong class")
             columns.append([percent(v) for v in s.wrong_certified])
     caption = (
@@ -293,7 +297,7 @@ def _config(entry: Entry) -> str:
 def _numbers(entry: Entry) -> dict[str, str]:
     found = {"abstained": f"{percent(entry.summary.abstention)} %"}
     found |= facts.numbers(entry)
-    if certifies(entry.certificates):
+    if certifies(entry.certificates) and entry.certificates.labelled:
         found["average radius over all images"] = facts.average_radius(entry)
     return found
 

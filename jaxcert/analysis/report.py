@@ -93,6 +93,11 @@ def entries(
             f"the records certify in {' and '.join(norms)}, whose radii do not compare: "
             "report them one at a time."
         )
+    if len({c.labelled for c in certificates}) > 1:
+        raise InputError(
+            "some of the records have labels and others not, so that their shares are of other "
+            "things: report them one at a time."
+        )
     configs = [_config(*pair) for pair in zip(paths, certificates, strict=True)]
     if radii is None:
         named = zip(paths, configs, certificates, strict=True)
@@ -112,7 +117,7 @@ def entries(
             certificates=c,
             summary=summary(c, radii),
             recheck=check,
-            reference=configured.reference(config),
+            reference=configured.reference(config) if c.labelled else None,
             against=difference,
             not_comparable=not_comparable,
             gradients=configured.gradients(path, c),
@@ -192,14 +197,15 @@ def _load(path: str | Path) -> Certificates:
 
 
 @functools.lru_cache(maxsize=4)
-def _data_at_hand(name: str, split: str, dir: str, pad: int):
+def _data_at_hand(name: str, split: str, dir: str, pad: int, resize: tuple):
     """Return (Source, its digest), or None where the data set is not on this machine."""
     from jaxcert.data import recorded, sources
 
-    if name.startswith("tfds:"):  # opening it may prepare it
+    if name.startswith(("tfds:", "hf:")):  # opening it may prepare it
         return None
     try:
-        source = sources.open(name, split, dir=dir, download=False, pad=pad)
+        how = dict(dir=dir, download=False, pad=pad, resize=resize, labels=False)
+        source = sources.open(name, split, **how)
     except (InputError, OSError):
         return None
     return source, recorded.data_digest(source)
@@ -210,11 +216,13 @@ def _check_data(path: str | Path, c: Certificates) -> None:
     where that is at hand."""
     config = _section(c.header, "config")
     data, certify = _section(config, "data"), _section(config, "certify")
+    resize = data["resize"] if isinstance(data.get("resize"), list) else []
     asked = (
         data.get("name", c.header.get("dataset")),
         c.header.get("split", certify.get("split")),
         data["dir"] if type(data.get("dir")) is str else "",
         data["pad"] if type(data.get("pad")) is int else 0,
+        tuple(resize) if all(type(x) is int for x in resize) else (),
     )
     if tuple(map(type, asked[:2])) != (str, str):
         return

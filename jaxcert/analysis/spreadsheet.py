@@ -30,9 +30,14 @@ def csv(entries: Sequence[Entry]) -> str:
 
 
 def csv_classes(entries: Sequence[Entry]) -> str:
-    """Return one row per record and class of the labels."""
+    """Return one row per record and class of the labels. Raises InputError without labels."""
     rows = []
     for entry in entries:
+        if not entry.certificates.labelled:
+            raise InputError(
+                f"csv-classes needs the classes of the images, and {entry.name} has no labels: "
+                "take csv."
+            )
         radii = entry.summary.radii
         for label, images, shares, acr in zip(
             *metrics.per_class(entry.certificates, radii), strict=True
@@ -54,7 +59,7 @@ def csv_votes(entries: Sequence[Entry]) -> str:
     for entry in entries:
         c = entry.certificates
         probability, share = metrics.vote_probability(c), metrics.vote_share(c)
-        if probability is None:
+        if probability is None or not c.labelled:
             continue
         proven = metrics.survival(c, probability, PROBABILITIES)
         counted = [None] * len(PROBABILITIES)
@@ -66,8 +71,8 @@ def csv_votes(entries: Sequence[Entry]) -> str:
             rows.append(row)
     if not rows:
         raise InputError(
-            "csv-votes needs vote probabilities, and no record has them: a table tells them "
-            "with --sigma, other certificates than smoothing have none."
+            "csv-votes needs vote probabilities and labels, and no record has both: a table tells "
+            "them with --sigma, other certificates than smoothing have none."
         )
     return _written(rows)
 
@@ -85,6 +90,7 @@ def _written(rows: Iterable[dict[str, Any]]) -> str:
 def _row(entry: Entry, position: int, best: np.ndarray | None) -> dict[str, Any]:
     s, header = entry.summary, entry.certificates.header
     gradients = entry.gradients
+    kind = "certified" if entry.certificates.labelled else "with_class"
     row = {"record": entry.name}
     for key in ("method", "norm", "sigma", "alpha", "dataset", "split"):
         row[key] = header.get(key)
@@ -93,7 +99,7 @@ def _row(entry: Entry, position: int, best: np.ndarray | None) -> dict[str, Any]
     row |= {"baseline": entry.against.baseline if entry.against else None}
     for i, radius in enumerate(s.radii):
         at = radius_text(radius)
-        row[f"certified_{at}"] = float(s.certified[i])
+        row[f"{kind}_{at}"] = float(s.certified[i])
         # none can be estimated at shares of 0 and 1
         row[f"standard_error_{at}"] = float(s.certified_error[i]) or None
         row[f"low_{at}"] = float(s.certified_low[i])

@@ -31,7 +31,8 @@ def text(entries: Sequence[Entry], *, width: int = 100) -> str:
     error = "±standard error"
     if any("[" in cell for column in columns for cell in column):
         error += " or [95 % interval]"
-    lines = [f"certified accuracy in % ({error}) at {norm} radius ({UNITS})"]
+    share = facts.share_name(entries[0].certificates)
+    lines = [f"{share} in % ({error}) at {norm} radius ({UNITS})"]
     for block in blocks(fixed, columns, width):
         lines += ["", *aligned(block)]
     if best.any():
@@ -68,6 +69,8 @@ def best_name(names: Sequence[str], best: Envelope, i: int) -> str:
 def notes(entries: Sequence[Entry]) -> list[str]:
     """Return what is not compared and why, a sentence each."""
     found = []
+    if not entries[0].certificates.labelled:
+        found.append(NO_LABELS)
     kept = _certifying(entries)
     if len(kept) > 1 and best_of(entries) is None:
         not_comparable = compare.why_not_comparable
@@ -132,6 +135,12 @@ def points(against: Difference, i: int) -> str:
 NO_BASELINE = (
     "No difference to Gaussian training is shown: no record's config has the method gaussian "
     "at the sigma of another; name one with --baseline."
+)
+
+
+NO_LABELS = (
+    "The classes of the images are not known: a share counts every image with a class, right or "
+    "wrong, and says nothing of accuracy."
 )
 
 
@@ -289,7 +298,7 @@ def _paragraph(entry: Entry, width: int) -> list[str]:
     said.append(facts.evidence(entry))
     if entry.reference is not None:
         said.append(f"published: {entry.reference.source}")
-    if certifies(entry.certificates):
+    if certifies(entry.certificates) and entry.certificates.labelled:
         average = facts.average_radius(entry)
         said.append(f"average radius (never compare by it alone): {average}")
     lines, indents = [entry.name], dict(initial_indent="  ", subsequent_indent="    ")

@@ -285,9 +285,9 @@ def audit(workdir: str | Path, attacks: Certificates) -> list[Path]:
     Raises InputError for one that certifies more than a distance that was found.
     """
     held = []
-    same = ("checkpoint", "norm", "dataset", "split")
+    same = ("checkpoint", "norm", "dataset", "split", "resize")
     for path, found in _records(workdir):
-        if any(found.header.get(name) != attacks.header[name] for name in same):
+        if any(found.header.get(name) != attacks.header.get(name) for name in same):
             continue
         broken = contradicted(found, attacks)
         if len(broken):

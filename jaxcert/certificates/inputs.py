@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxcert.certificate import Certificates
+from jaxcert.certificate import NO_LABEL, Certificates
 from jaxcert.errors import InputError
 from jaxcert.interfaces import Certifier, Plan
 from jaxcert.ops import images
@@ -15,9 +15,9 @@ def inside(inner: Certifier, **more) -> Certifier:
     more: further fields of its header."""
     header = inner.header | more
 
-    def certify(key, image, label, index) -> Certificates:
+    def certify(key, image, label, index, **how) -> Certificates:
         images.check_range(image)
-        return inner.certify(key, image, label, index)._replace(header=header)
+        return inner.certify(key, image, label, index, **how)._replace(header=header)
 
     def plan(key, image) -> Plan:
         images.check_range(image)
@@ -54,7 +54,10 @@ def check_index(index) -> np.ndarray:
 
 
 def check_label(label) -> None:
-    """Raises InputError unless labels are whole numbers from 0 up."""
+    """Raises InputError unless labels are whole numbers from 0 up, or -1 for none."""
     label = np.asarray(label)
-    if label.dtype.kind not in "iu" or label.min() < 0:
-        raise InputError("a label must be a whole number from 0 up: give the class.")
+    if label.dtype.kind not in "iu" or label.min() < NO_LABEL:
+        raise InputError(
+            "a label must be a whole number from 0 up: give the class, or -1 where it is not "
+            "known."
+        )

@@ -45,6 +45,9 @@ _UP = 1 + 1e-9
 """The factor that rounds a p-value up, by more than the error of scipy's functions."""
 _LEAST = 1e-300
 """The least p-value that is told: below it float64 ends."""
+_IMAGES: dict[str, type] = {"name": str, "pad": int, "resize": list}
+"""The keys of config.data, and their types in a file, that a record may have otherwise than the
+run; what they name is opened if it is at hand, and never downloaded."""
 _SAME = ("method", "norm", "sigma", "base", "networks")
 """The keys of a header that the certifier of the fresh votes must have as well."""
 
@@ -210,7 +213,7 @@ def recertify(
 
 
 def _config_of(workdir: str | Path, path: Path, c: Certificates) -> ConfigDict:
-    """Return the config of the workdir with the certificate of the record."""
+    """Return the config of the workdir with the certificate and the images of the record."""
     made = c.header.get("config")
     made = made if isinstance(made, dict) else {}
     certify = made.get("certify")
@@ -219,13 +222,18 @@ def _config_of(workdir: str | Path, path: Path, c: Certificates) -> ConfigDict:
             f"{path} does not hold the config of its certificate, by which it is made again: "
             "certify from Python with another seed, and compare."
         )
-    config = configs.read(workdir)
+    config, data = configs.read(workdir), made.get("data")
+    data = data if isinstance(data, dict) else {}
     known = configs.base().certify.to_dict()
     certify = {k: known[k] for k in building.SELECTION if k in known} | certify
     certify = {k: tuple(v) if isinstance(v, list) else v for k, v in certify.items()}
     with config.unlocked():
         config.certify = ConfigDict(certify)
         config.precision = made.get("precision", config.precision)
+        for key, kind in _IMAGES.items():
+            value = data.get(key)
+            if type(value) is kind:
+                config.data[key] = tuple(value) if isinstance(value, list) else value
     configs.check(config, path)
     return config
 
@@ -233,9 +241,8 @@ def _config_of(workdir: str | Path, path: Path, c: Certificates) -> ConfigDict:
 def _opened(config: ConfigDict, workdir: str | Path, path: Path, c: Certificates):
     """Return (data, certifier) of the config. Raises InputError unless they are the record's."""
     data = config.data
-    source = sources.open(
-        data.name, config.certify.split, dir=data.dir, download=False, pad=data.pad
-    )
+    split = config.certify.split
+    source = sources.of(data, split, download=False, labels=False)
     recorded.check_rows(c, source, path)
     sharding.use_precision(config.precision)
     mesh = sharding.data_mesh()

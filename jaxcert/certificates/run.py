@@ -38,7 +38,8 @@ def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None =
     there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
     """
     path = Path(out) if out else own_file(workdir, "certificates.jsonl")
-    return run(config, workdir, path, building.certifier_of, what="certify")
+    made = building.certifier_of
+    return run(config, workdir, path, made, what="certify", labels=False)
 
 
 def run(
@@ -49,15 +50,14 @@ def run(
     *,
     what: str,
     first: int | None = None,
+    labels: bool = True,
 ):
     """Write the rows of `make(config, network, mesh)` for the images of config.certify
     to `path`, and return all rows of the file. first: the images of the first part, None: one
-    for each device."""
+    for each device. labels: whether the images must have some."""
     chosen = config.certify
     data = config.data
-    source = sources.open(
-        data.name, chosen.split, dir=data.dir, download=data.download, pad=data.pad
-    )
+    source = sources.of(data, chosen.split, labels=labels)
     model = configs.build("models", config.model)
     sources.check_model(
         source, image_shape=model.image_shape, num_classes=model.num_classes
@@ -78,8 +78,9 @@ def run(
         "split": chosen.split,
         "data_digest": recorded.data_digest(source),
         "images": len(source.label),
+        **({"resize": list(data.resize)} if data.resize else {}),
         "requests": [{"start": index[0], "stop": index[-1] + 1, "step": chosen.step}],
-        "num_classes": source.num_classes,
+        "num_classes": source.num_classes if source.labelled else model.num_classes,
         "model": config.model.to_dict(),
         "precision": config.precision,
         "checkpoint": loaded.digest,
@@ -98,7 +99,8 @@ def run(
         if writer.kept is not None:
             recorded.check_rows(writer.kept, source, path)
         todo = [i for i in index if i not in writer.done]
-        done, right = len(index) - len(todo), 0
+        done, counted = len(index) - len(todo), 0
+        what_counts = "correct" if source.labelled else "with a class"
         if certifier.plan and todo:
             say_plan(certifier, key, source.image[todo[:1]], len(todo))
             say_untried(certifier.header, chosen.radii)
@@ -114,9 +116,10 @@ def run(
                 key, source.image[rows], source.label[rows], rows
             )
             writer.append(result)
-            right += int(result.correct.sum())
+            counted += int(result.counted.sum())
             seen += len(rows)
-            line.update(done + seen, f"{100 * right / seen:.1f} % correct so far")
+            share = f"{100 * counted / seen:.1f} % {what_counts} so far"
+            line.update(done + seen, share)
             ends()
     return records.load(path)
 

@@ -24,7 +24,7 @@ _SHIPPED = Path(__file__).parents[1] / "configs"
 _SMOOTHING = dict(noise="gaussian", norm="l2", rho=0.05, bound="union", rival="single")
 """Values that certify had in older versions, which did not write them."""
 _WITHOUT = dict(
-    data=dict(holdout=0.0),
+    data=dict(holdout=0.0, resize=()),
     checkpoint=dict(best=""),
     eval=dict(images=0, share=0.0, certify={}),
 )

@@ -69,10 +69,14 @@ def base() -> ConfigDict:
 
 def _data() -> dict[str, Any]:
     return dict(
-        # digits | mnist | cifar10 | cifar100 | tfds:<name> | npz:, npy:, folder:<path>
+        # digits | mnist | cifar10 | cifar100 | cifar10_c:<corruption>[:<severity>] |
+        # tfds:<name> | hf:<name> | npz:, npy:, folder:<path>
         name="digits",
         dir="",  # folder of the archives; empty: $JAXCERT_DATA or ~/.cache/jaxcert
         download=True,  # fetch an archive that is not there
+        # short side to resize images to, and that of the square cut out of the centre if it is
+        # another one: (224,) or (256, 224); none: as they are
+        resize=(),
         pad=0,  # zero-pad images to this side (an isometry); 0: as they are
         holdout=0.0,  # training images kept out: a share below 1, or their number
         batch=256,

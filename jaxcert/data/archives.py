@@ -1,9 +1,12 @@
-"""The published archives of MNIST, CIFAR-10 and CIFAR-100, read with numpy alone.
+"""The published archives of MNIST, CIFAR-10, CIFAR-100 and CIFAR-10-C, read with numpy alone.
 
 MNIST (LeCun, Cortes, Burges): idx files, big-endian header then bytes. CIFAR (Krizhevsky,
 Learning Multiple Layers of Features from Tiny Images, 2009): the binary version, records of
 one label byte (CIFAR-100: a coarse one, then the fine one that counts) and 3,072 bytes in
-CHW order; or the pickled version, through an unpickler that knows nothing but arrays.
+CHW order; or the pickled version, through an unpickler that knows nothing but arrays. CIFAR-10-C
+(Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations, 2019, arXiv 1903.12261): <corruption>.npy with the test images at the severities 1
+to 5, one after the other, and labels.npy.
 
 Checksums of gzip, lengths and labels decide whether a file is taken. A member with another
 md5 than the published one is taken with a warning: re-encoded copies are common and differ
@@ -27,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcert.data import download
+from jaxcert.data import download, files
 from jaxcert.errors import InputError
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -45,7 +48,11 @@ class _Cifar(NamedTuple):
 
 
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
-_MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+_MNIST_URLS = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+)
+"""Where the same files are; the second place is asked where the first one fails."""
 
 _CIFAR = {
     "cifar10": (
@@ -128,6 +135,7 @@ _AGAIN = "copy it again, or remove it, then it is downloaded"
 _LARGEST = 1 << 28
 """The most bytes that an archive may unpack to; the published ones have up to 186 MB."""
 _SIZES = {"train": 50_000, "test": 10_000}  # of CIFAR
+_SEVERITIES = 5  # of CIFAR-10-C
 _MNIST_SIZES = {"train": 60_000, "test": 10_000}
 
 
@@ -175,9 +183,8 @@ def read_mnist(split: str, *, folder: Path, fetch: bool) -> Arrays:
         if path is None:
             if not fetch:
                 raise _missing("mnist", folder, f"{stem}.gz")
-            path = download.fetch(
-                f"{_MNIST_URL}{stem}.gz", folder / "mnist" / f"{stem}.gz", md5=packed
-            )
+            urls = [f"{place}{stem}.gz" for place in _MNIST_URLS]
+            path = download.fetch_any(urls, folder / "mnist" / f"{stem}.gz", md5=packed)
         data = _unzip(path) if path.suffix == ".gz" else _content(path)
         arrays.append(_idx(data, rank, path))
         _compare_md5(data, unpacked, str(path))
@@ -190,6 +197,50 @@ def read_mnist(split: str, *, folder: Path, fetch: bool) -> Arrays:
         )
     _check_labels(label, 10, f"the MNIST labels in {folder}")
     return image[..., None], label.astype(np.int32)
+
+
+def read_cifar10_c(name: str, *, folder: Path) -> Arrays:
+    """(uint8 [N,32,32,3], int32 [N]) of a corruption, or `corruption:severity`, of CIFAR-10-C:
+    the test images at severity 1, ..., 5, or at one of them. `folder` holds the npy files, or the
+    folder CIFAR-10-C of them. Raises InputError for what is not there or damaged."""
+    corruption, _, severity = name.partition(":")
+    place = next(
+        (p for p in (folder / "CIFAR-10-C", folder) if (p / "labels.npy").is_file()),
+        None,
+    )
+    if place is None:
+        raise InputError(
+            f"there is no CIFAR-10-C in {folder}: unpack CIFAR-10-C.tar of "
+            "https://zenodo.org/records/2535967 there, or name its folder by --config.data.dir."
+        )
+    there = sorted(p.stem for p in place.glob("*.npy") if p.stem != "labels")
+    if corruption not in there:
+        raise InputError(
+            f"{place} has no corruption {corruption!r}: it has {', '.join(there)}."
+        )
+    levels = [str(level) for level in range(1, _SEVERITIES + 1)]
+    if severity not in ("", *levels):
+        raise InputError(
+            f"cifar10_c:{name} has the severity {severity!r}: give 1 to {_SEVERITIES}, or none "
+            "for all of them."
+        )
+    image, label = (
+        files.read_array(place / f"{stem}.npy") for stem in (corruption, "labels")
+    )
+    size = _SIZES["test"]
+    whole = (size * _SEVERITIES, 32, 32, 3), (size * _SEVERITIES,)
+    if (image.shape, label.shape) != whole or {image.dtype.kind, label.dtype.kind} - {
+        *"iu"
+    }:
+        raise InputError(
+            f"{place / corruption}.npy has {image.dtype} {image.shape}, and labels.npy "
+            f"{label.shape}, not {whole[0][0]:,} images of 32 x 32 x 3: copy them again."
+        )
+    _check_labels(label, 10, f"{place / 'labels.npy'}")
+    if severity:
+        part = slice((int(severity) - 1) * size, int(severity) * size)
+        image, label = image[part], label[part]
+    return image, np.asarray(label, np.int32)
 
 
 def _missing(name: str, folder: Path, file: str) -> InputError:

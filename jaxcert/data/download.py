@@ -7,13 +7,13 @@ import hashlib
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jaxcert.errors import InputError
-from jaxcert.progress import Progress
+from jaxcert.progress import Progress, say
 
 _BLOCK = 1 << 20
 _SECONDS = 30.0
@@ -51,6 +51,17 @@ def fetch(
             "hand."
         ) from None
     return part.replace(target)
+
+
+def fetch_any(urls: Sequence[str], target: Path, **how: Any) -> Path:
+    """`fetch` the same file from the first of several addresses that has it. Raises InputError
+    of the last one, after all have failed."""
+    for url in urls[:-1]:
+        try:
+            return fetch(url, target, **how)
+        except InputError as error:
+            say(f"{error} Now from {urls[-1]}.")
+    return fetch(urls[-1], target, **how)
 
 
 def read(url: str, *, most: int) -> bytes:

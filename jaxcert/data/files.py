@@ -4,6 +4,7 @@ npz:<folder>     train.npz and test.npz, each with the arrays `image` and `label
 npy:<folder>     train_image.npy, train_label.npy, test_image.npy, test_label.npy
 folder:<folder>  train/<class>/*.png and test/<class>/*.png (see data/pictures.py)
 
+Images to certify may have no labels: then the array `label`, or its file, is not there.
 Images are uint8, or floats in [0, 1], [N,H,W,C] or [N,H,W]; labels whole numbers from 0.
 Arrays are mapped, never read whole, which needs npz files that are not compressed: the
 members of a zip file that are only stored lie in it as they are, an npy header and then the
@@ -21,28 +22,34 @@ import zipfile
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcert.errors import InputError, check_file
 from jaxcert.progress import Progress
 
-Arrays = tuple[np.ndarray, np.ndarray]
+Arrays = tuple[Any, Any]
+"""Images and their labels, or None where there are none."""
+
+_BOTH = ("image", "label")
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., length of name, of extra
 _BLOCK = 1 << 24  # bytes of which a checksum is taken at a time
 _ENCRYPTED = 1  # flag of a zip file's member
 
 
-def read_npz(path: Path, *, whole: bool = True) -> Arrays:
+def read_npz(path: Path, *, whole: bool = True, labels: bool = True) -> Arrays:
     """(image, label) of one npz file, mapped. `whole`: compare the checksum of the images
-    too, for which all of them are read; that of the labels is always compared. Raises
-    InputError for a file that is missing, no npz, compressed, cut off, damaged, or without
-    the two arrays."""
-    members = _members(path)
+    too, for which all of them are read; that of the labels is always compared. labels: whether
+    there must be some; if not, label is None where there are none. Raises InputError for a file
+    that is missing, no npz, compressed, cut off, damaged, or without the arrays."""
+    members = _members(path, _BOTH if labels else ("image",))
     image, label = (
         _map_member(path, members[f"{name}.npy"], check=whole or name == "label")
-        for name in ("image", "label")
+        if f"{name}.npy" in members
+        else None
+        for name in _BOTH
     )
     return image, label
 
@@ -60,10 +67,10 @@ def digest(path: Path) -> str:
     """Return the checksums that an npz file holds of its images and its labels. Raises
     as `read_npz`."""
     members = _members(path)
-    return "".join(f"{members[f'{name}.npy'].CRC:08x}" for name in ("image", "label"))
+    return "".join(f"{members[f'{name}.npy'].CRC:08x}" for name in _BOTH)
 
 
-def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
+def _members(path: Path, needed: tuple[str, ...] = _BOTH) -> dict[str, zipfile.ZipInfo]:
     check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -73,7 +80,7 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
     except Exception:  # a damaged table of contents can raise anything
         raise InputError(f"{path} is no npz file, or cut off: copy it again.") from None
     there = ", ".join(name.removesuffix(".npy") for name in members) or "nothing"
-    for name in ("image", "label"):
+    for name in needed:
         if f"{name}.npy" not in members:
             raise InputError(
                 f"{path} has no array `{name}` but {there}: save it by "
@@ -82,25 +89,33 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def read_npy(folder: Path, split: str) -> Arrays:
-    """Return (image, label) of one split, mapped. Raises InputError for missing or bad
-    files."""
-    arrays = []
-    for what in ("image", "label"):
+def read_npy(folder: Path, split: str, *, labels: bool = True) -> Arrays:
+    """Return (image, label) of one split, mapped; labels as of `read_npz`. Raises InputError
+    for missing or bad files."""
+    arrays: list[Any] = []
+    for what in _BOTH:
         path = folder / f"{split}_{what}.npy"
         if not os.path.lexists(path):
+            if what == "label" and not labels:
+                arrays.append(None)
+                continue
             raise InputError(
                 f"there is no {path}: npy:{folder} wants {split}_image.npy and "
                 f"{split}_label.npy."
             )
-        check_file(path)
-        array = _map(path, 0, path.stat().st_size)
-        if array is None:
-            raise InputError(
-                f"{path} is no array of numbers, or cut off: save it by np.save."
-            )
-        arrays.append(array)
+        arrays.append(read_array(path))
     return arrays[0], arrays[1]
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the array of an npy file, mapped. Raises InputError for another file."""
+    check_file(path)
+    array = _map(path, 0, path.stat().st_size)
+    if array is None:
+        raise InputError(
+            f"{path} is no array of numbers, or cut off: save it by np.save."
+        )
+    return array
 
 
 def _map_member(path: Path, info: zipfile.ZipInfo, *, check: bool) -> np.ndarray:

@@ -115,10 +115,7 @@ def _open_splits(data: ConfigDict, splits: Iterable[str]) -> dict[str, sources.S
     if several and jax.process_index() > 0:  # the first one downloads
         multihost_utils.sync_global_devices("data")
     images = {
-        split: sources.open(
-            data.name, split, dir=data.dir, download=data.download, pad=data.pad
-        )
-        for split in dict.fromkeys(["train", *splits])
+        split: sources.of(data, split) for split in dict.fromkeys(["train", *splits])
     }
     if several and jax.process_index() == 0:
         multihost_utils.sync_global_devices("data")

@@ -1,5 +1,5 @@
 """Folders of pictures: train/<class>/*.png and test/<class>/*.png, also jpg, bmp, webp,
-pgm and ppm.
+pgm and ppm. Pictures to certify may have no classes: test/*.png, or *.png.
 
 Classes are numbered in the order of the names of train's sub-folders. What a system or a
 program leaves behind is passed over: names that begin with a dot (`.ipynb_checkpoints`,
@@ -23,9 +23,11 @@ import math
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from jaxcert.data import resizing
 from jaxcert.errors import InputError
 from jaxcert.progress import Progress
 
@@ -44,21 +46,29 @@ _COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _GREY = ("1", "L", "LA")
 
 
-def read_folder(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """(image [N,H,W,C], uint8 or for grey pictures of 16 bits float32, label int32 [N]) of
-    one split.
+def read_folder(
+    folder: Path, split: str, *, labels: bool = True, resize: tuple[int, ...] = ()
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """(image [N,H,W,C], uint8 or for grey pictures of 16 bits float32, label int32 [N],
+    number of classes) of one split.
+
+    labels: whether the pictures must be in folders of classes; if not, and where they lie beside
+    each other, label is None and there are 0 classes. resize: as of `resizing.fit`.
 
     Raises InputError for missing folders, no pictures, a picture that is damaged or of a
-    kind that is not read, or pictures of several sizes or kinds.
+    kind that is not read, or pictures of several sizes or kinds that are not resized.
     """
-    files = _pictures(folder, split)
-    line = Progress(f"read {folder / split}", len(files))
+    files, place = None, folder / split
+    if not labels:
+        files, place = _without_classes(folder, split)
+    files, known = files or _pictures(folder, split), files is None
+    line = Progress(f"read {place}", len(files))
     image: np.ndarray | None = None
     for number, (path, _) in enumerate(files):
         expected = None if image is None else image.shape[1:]
-        pixels = _read(path, expected)
+        pixels = _read(path, expected, resize)
         if image is None:
-            _check_memory(folder / split, len(files), pixels)
+            _check_memory(place, len(files), pixels)
             image = np.empty((len(files), *pixels.shape), pixels.dtype)
         if pixels.dtype != image.dtype:
             raise InputError(
@@ -67,13 +77,40 @@ def read_folder(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
             )
         image[number] = pixels
         line.update(number + 1)
-    return image, np.array([label for _, label in files], np.int32)
+    if not known:
+        return image, None, 0
+    return (
+        image,
+        np.array([label for _, label in files], np.int32),
+        len(classes(folder)),
+    )
 
 
 def classes(folder: Path) -> list[str]:
     """Return the names of the classes in the order of their numbers: train's
     sub-folders."""
     return [place.name for place in _folders(folder / "train")]
+
+
+def _without_classes(
+    folder: Path, split: str
+) -> tuple[list[tuple[Path, int]] | None, Path]:
+    """Return (pictures without classes, where they lie): in folder/split, or for the split test
+    in the folder itself; None where there is a folder of classes, or no picture."""
+    place = folder / split
+    if split == "test" and not place.is_dir() and not (folder / "train").is_dir():
+        place = folder
+    if not place.is_dir() or _folders(place):
+        return None, place
+    files, _ = _sorted_out(place)
+    return [(path, 0) for path in files] or None, place
+
+
+def _sorted_out(place: Path) -> tuple[list[Path], list[Path]]:
+    """Return (the pictures of a folder in the order of their names, what else is there)."""
+    there = [p for p in sorted(place.iterdir()) if not _left_behind(p.name)]
+    files = [path for path in there if path.suffix.lower() in _SUFFIXES]
+    return files, [path for path in there if path not in files]
 
 
 def _pictures(folder: Path, split: str) -> list[tuple[Path, int]]:
@@ -89,14 +126,9 @@ def _pictures(folder: Path, split: str) -> list[tuple[Path, int]]:
             raise InputError(
                 f"{place} is a class that {folder / 'train'} has not: add or remove it."
             )
-        label = names.index(place.name)
-        for path in sorted(place.iterdir()):
-            if _left_behind(path.name):
-                continue
-            if path.suffix.lower() in _SUFFIXES:
-                files.append((path, label))
-            else:
-                others.append(path)
+        label, (found, more) = names.index(place.name), _sorted_out(place)
+        files += [(path, label) for path in found]
+        others += more
     if not files:
         raise InputError(
             f"there are no pictures in {folder / split}/<class>/: "
@@ -120,26 +152,40 @@ def _left_behind(name: str) -> bool:
     return name.startswith(".") or name in _LEFT_BEHIND
 
 
-def _read(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
-    """Return one picture as an array [H,W,C]. A size other than expected is refused
-    before it is decoded."""
-    from PIL import Image, ImageOps
-
+def _read(
+    path: Path, expected: tuple[int, ...] | None, resize: tuple[int, ...]
+) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path} is no file but is called a picture: remove it.")
+    return decoded(path, path, expected, resize)
+
+
+def decoded(
+    file: Path | BinaryIO,
+    path: Path | str,
+    expected: tuple[int, ...] | None = None,
+    resize: tuple[int, ...] = (),
+) -> np.ndarray:
+    """Return one picture as an array [H,W,C], as the table above has it. path: what to call it;
+    resize: as of `resizing.fit`. Raises InputError for one that is damaged or of a kind that is
+    not read; a size other than expected is refused before it is decoded, if it is not
+    resized."""
+    from PIL import Image, ImageOps
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            with Image.open(file) as opened:
                 _check_kind(path, opened)
                 sides = opened.size
-                if expected is None or sorted(sides) == sorted(expected[:2]):
+                same = expected is None or sorted(sides) == sorted(expected[:2])
+                if same or resize:
                     opened.load()
                     picture = ImageOps.exif_transpose(opened)
-                    pixels = _pixels(path, picture)
+                    pixels = resizing.fit(_pixels(path, picture), resize, str(path))
                     if expected is None or pixels.shape == expected:
                         return pixels
-                    sides, channels = picture.size, pixels.shape[2]
+                    sides, channels = pixels.shape[1::-1], pixels.shape[2]
                 else:
                     channels = 1 if opened.mode in _GREY + _GREY_16 else 3
     except InputError:
@@ -154,13 +200,16 @@ def _read(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
             raise
         raise InputError(f"{path} is no picture that can be read: remove it.") from None
     shape = (sides[1], sides[0], channels)
+    how = ""
+    if expected is not None and shape[:2] != expected[:2]:
+        how = "; --config.data.resize=64 makes them 64 x 64"
     raise InputError(
         f"{path} is {shape}, the pictures before it {expected} (height, width, channels): "
-        "bring all to one size and kind."
+        f"bring all to one size and kind{how}."
     )
 
 
-def _check_kind(path: Path, opened) -> None:
+def _check_kind(path: Path | str, opened) -> None:
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":  # a photograph with its small copies
         raise InputError(f"{path} has {frames} frames: save one of them as a picture.")
@@ -173,7 +222,7 @@ def _check_kind(path: Path, opened) -> None:
         )
 
 
-def _pixels(path: Path, picture) -> np.ndarray:
+def _pixels(path: Path | str, picture) -> np.ndarray:
     if picture.mode in _GREY_16:
         return (np.asarray(picture).astype(np.float32) / np.float32(65535))[..., None]
     if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:

@@ -17,53 +17,82 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcert.data import archives, files, pictures, tfds
+from jaxcert.certificate import NO_LABEL
+from jaxcert.data import archives, files, hf, pictures, resizing, tfds
 from jaxcert.errors import InputError, home, one_of
 
 NAMES = (
-    "digits, mnist, cifar10, cifar100, tfds:<name>, npz:<folder>, npy:<folder> and "
-    "folder:<folder>"
+    "digits, mnist, cifar10, cifar100, cifar10_c:<corruption>, tfds:<name>, hf:<name>, "
+    "npz:<folder>, npy:<folder> and folder:<folder>"
 )
 
 _CHUNK = 1 << 14  # images looked at together
 _MOST_CLASSES = 1 << 24
+_RESIZED = ("folder", "hf", "tfds")
+"""Kinds of data sets whose images may have several sizes and are resized one by one."""
 
 
 class Source(NamedTuple):
-    """N images with labels, in their own order."""
+    """N images, with labels or without, in their own order."""
 
     image: Any
     """uint8, or float32 in [0, 1], [N,H,W,C]: an array, or what is indexed like one by an
     array of positions without lying in memory"""
     label: np.ndarray
-    """int32 [N]"""
+    """int32 [N]; -1 everywhere: the images have no labels"""
     num_classes: int
+    """0: nothing says how many there are"""
     name: str
     files: tuple[tuple[str, str], ...] = ()
     """name and digest of the files of a generated set, in their order"""
 
+    @property
+    def labelled(self) -> bool:
+        """Return whether the classes are known: of all images, or of none."""
+        return bool(self.label[0] != NO_LABEL)
+
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.image.shape))
-        kind = f"{size} {self.image.dtype}, {self.num_classes} classes"
+        classes = f"{self.num_classes} classes" if self.labelled else "no labels"
+        kind = f"{size} {self.image.dtype}, {classes}"
         return f"Source({self.name!r}, {kind})"
 
 
+def of(data: Any, split: str, **how: Any) -> Source:
+    """Return the split that a section config.data names; how: as of `open`, in place of what
+    the section says. Raises InputError as `open`."""
+    asked = {key: data[key] for key in ("dir", "download", "resize", "pad")}
+    return open(data.name, split, **(asked | how))
+
+
 def open(
-    name: str, split: str, *, dir: str = "", download: bool = True, pad: int = 0
+    name: str,
+    split: str,
+    *,
+    dir: str = "",
+    download: bool = True,
+    resize: tuple[int, ...] = (),
+    pad: int = 0,
+    labels: bool = True,
 ) -> Source:
     """One split, 'train' or 'test', of a data set.
 
-    name: digits | mnist | cifar10 | cifar100 | tfds:<name>[:config] | npz:, npy: or
+    name: digits | mnist | cifar10 | cifar100 | cifar10_c:<corruption>[:severity], CIFAR-10 with
+        other test images | tfds:<name>[:config] | hf:<name>[:config] | npz:, npy: or
         folder:<path> (see `jaxcert.data.files` and `jaxcert.data.pictures`)
-    dir: where archives are; empty: $JAXCERT_DATA or ~/.cache/jaxcert (tfds: its default)
+    dir: where archives are; empty: $JAXCERT_DATA or ~/.cache/jaxcert (tfds, hf: their default)
     download: fetch an archive that is not there
+    resize: (side,): the short side of every image is resized to it and a square cut out of
+        the centre, in (256, 224) one of side 224; (): as they are (data/resizing.py)
     pad: side to which images are filled up with black, 0: as they are. An isometry, so
         radii keep their meaning.
+    labels: whether there must be some. If not, hf, npz, npy and folder may have images alone.
 
     Raises InputError for an unknown name or split, data that is missing or damaged, images
     that are neither uint8 nor floats in [0, 1], or labels that do not fit them.
     """
     one_of(("train", "test"), split=split)
+    resizing.check(resize)
     kind, _, rest = name.partition(":")
     classes = 0
     if name == "digits":
@@ -75,19 +104,39 @@ def open(
         folder = _folder(dir)
         image, label = archives.read_cifar(name, split, folder=folder, fetch=download)
         classes = int(name.removeprefix("cifar"))
+    elif kind == "cifar10_c" and rest:
+        if split == "test":
+            image, label = archives.read_cifar10_c(rest, folder=_folder(dir))
+        else:
+            how = dict(folder=_folder(dir), fetch=download)
+            image, label = archives.read_cifar("cifar10", split, **how)
+        classes = 10
+    elif kind == "hf" and rest:
+        how = dict(dir=dir, download=download, labels=labels, resize=resize)
+        image, label, classes = hf.read(rest, split, **how)
     elif kind == "tfds" and rest:
-        image, label, classes = tfds.read(rest, split, dir=dir)
-    elif kind in ("npz", "npy", "folder") and rest:
-        image, label, classes = _own(kind, home(rest), split)
+        image, label, classes = tfds.read(rest, split, dir=dir, resize=resize)
+    elif kind == "folder" and rest:
+        how = dict(labels=labels, resize=resize)
+        image, label, classes = pictures.read_folder(_there(kind, rest), split, **how)
+    elif kind in ("npz", "npy") and rest:
+        image, label, classes = _own(kind, _there(kind, rest), split, labels)
     else:
         raise InputError(f"no data set is called {name!r}: there are {NAMES}.")
-    return _pad(checked(image, label, num_classes=classes, name=name), pad)
+    source = checked(image, label, num_classes=classes, name=name)
+    if resize and kind not in _RESIZED:
+        image = [resizing.fit(pixels, resize, name) for pixels in source.image]
+        source = source._replace(image=np.stack(image))
+    return _pad(source, pad)
 
 
-def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> Source:
+def checked(
+    image: Any, label: np.ndarray | None, *, num_classes: int, name: str
+) -> Source:
     """The arrays as a Source, after a look at all of their labels and, for floats, pixels.
 
-    image [N,H,W,C] or [N,H,W]; num_classes 0: the largest label + 1. Raises InputError.
+    image [N,H,W,C] or [N,H,W]; label None: there are none; num_classes 0: the largest label
+    + 1. Raises InputError.
     """
     if image.ndim == 3:
         image = image[..., None]
@@ -95,17 +144,29 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
         raise InputError(
             f"{name} has images of shape {image.shape}: give [N,H,W,C] or [N,H,W]."
         )
-    if label.shape != image.shape[:1]:
+    if label is not None and label.shape != image.shape[:1]:
         raise InputError(
             f"{name} has {len(image):,} images and labels of shape {label.shape}: give one "
             "label per image."
         )
-    if not len(label):
+    if not len(image):
         raise InputError(f"{name} has no images: give at least one.")
     if 0 in image.shape:
         raise InputError(
             f"{name} has images of {times(image.shape[1:])}, without a pixel: give larger ones."
         )
+    if label is not None:
+        num_classes = _classes(label, num_classes, name)
+    else:
+        label = np.full(len(image), NO_LABEL, np.int32)
+    if image.dtype != np.uint8:
+        image = _unit_floats(image, name)
+    return Source(image, np.asarray(label, np.int32), num_classes, name)
+
+
+def _classes(label: np.ndarray, num_classes: int, name: str) -> int:
+    """Return the number of classes, by the labels where it is 0. Raises InputError for labels
+    that are none of them."""
     if label.dtype.kind not in "iu":
         raise InputError(f"{name} has {label.dtype} labels: give whole numbers.")
     low, high = int(label.min()), int(label.max())
@@ -119,9 +180,7 @@ def checked(image: Any, label: np.ndarray, *, num_classes: int, name: str) -> So
             f"{name} has the label {high}, more than there are classes anywhere: give numbers "
             "of classes from 0."
         )
-    if image.dtype != np.uint8:
-        image = _unit_floats(image, name)
-    return Source(image, np.asarray(label, np.int32), num_classes or high + 1, name)
+    return num_classes or high + 1
 
 
 def checked_bytes(image: Any, label: np.ndarray, *, name: str) -> Source:
@@ -140,10 +199,10 @@ def check_model(
     exactly: bool = False,
     split: str = "",
 ) -> None:
-    """Raises InputError unless images and labels are those a model takes; one of 0 classes
-    takes no labels. It may have classes that the labels lack only where these are arrays
-    (npz, npy), with a warning, and not if `exactly`. split: that of the source, where the
-    training images are of the model's shape."""
+    """Raises InputError unless images and labels, if there are any, are those a model takes;
+    one of 0 classes takes no labels. It may have classes that the labels lack only where these
+    are arrays (npz, npy), with a warning, and not if `exactly`. split: that of the source, where
+    the training images are of the model's shape."""
     shape = tuple(source.image.shape[1:])
     if shape != tuple(image_shape):
         side = image_shape[0]
@@ -155,6 +214,8 @@ def check_model(
             f"takes {times(image_shape)}: give images of that size{how}"
             f"{'' if split else train}."
         )
+    if not source.labelled:
+        return
     # the arrays of a part of a data set may lack the last classes
     partly = source.name.startswith(("npz:", "npy:"))
     more = source.num_classes < num_classes and (exactly or not partly)
@@ -193,28 +254,37 @@ def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
             return file["image"][chosen], file["label"][chosen].astype(np.int32)
 
 
-def _own(kind: str, path: Path, split: str) -> tuple[Any, np.ndarray, int]:
+def _there(kind: str, name: str) -> Path:
+    """Return the folder of the user's own data. Raises InputError if it is none."""
+    path = home(name)
+    if path.is_dir():
+        return path
+    wanted = {
+        "npz": "train.npz and test.npz.",
+        "npy": "train_image.npy, train_label.npy and those of test.",
+        "folder": "train/<class>/ and test/<class>/.",
+    }
+    raise InputError(f"{kind}:{path} is no folder: give one with {wanted[kind]}")
+
+
+def _own(
+    kind: str, path: Path, split: str, labels: bool
+) -> tuple[Any, np.ndarray | None, int]:
     """Open both splits of the user's own data, which share the classes: the largest
-    label of either, + 1."""
-    if not path.is_dir():
-        wanted = {
-            "npz": "train.npz and test.npz.",
-            "npy": "train_image.npy, train_label.npy and those of test.",
-            "folder": "train/<class>/ and test/<class>/.",
-        }
-        raise InputError(f"{kind}:{path} is no folder: give one with {wanted[kind]}")
-    if kind == "folder":
-        image, label = pictures.read_folder(path, split)
-        return image, label, len(pictures.classes(path))
+    label of either, + 1. labels: whether there must be some."""
     if kind == "npz":
-        read, file = lambda s: files.read_npz(path / f"{s}.npz"), "{}.npz"
+        read = lambda s, **how: files.read_npz(path / f"{s}.npz", **how)  # noqa: E731
+        file = "{}.npz"
     else:
         read, file = partial(files.read_npy, path), "{}_label.npy"
-    image, label = read(split)
-    others = [s for s in ("train", "test") if s != split]
-    labels = [read(s)[1] for s in others if (path / file.format(s)).is_file()]
+    image, label = read(split, labels=labels)
     _check_levels(image, f"{kind}:{path}")
-    whole = (x for x in (label, *labels) if x.size and x.dtype.kind in "iu")
+    if label is None:
+        return image, None, 0
+    others = [s for s in ("train", "test") if s != split]
+    there = [s for s in others if (path / file.format(s)).is_file()]
+    found = [label, *(read(s, labels=False)[1] for s in there)]
+    whole = (x for x in found if x is not None and x.size and x.dtype.kind in "iu")
     highest = [int(x.max()) for x in whole]
     return image, label, max(highest, default=-1) + 1
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxcert.data import resizing
 from jaxcert.errors import InputError
 from jaxcert.progress import Progress
 
 _CHUNK = 512  # records read at a time
 
 
-def read(name: str, split: str, *, dir: str = "") -> tuple[np.ndarray, np.ndarray, int]:
+def read(
+    name: str, split: str, *, dir: str = "", resize: tuple[int, ...] = ()
+) -> tuple[np.ndarray, np.ndarray, int]:
     """(image uint8 [N,H,W,C], label int32 [N], classes) of `name` or `name/config`.
 
-    `dir` is TFDS's data_dir, empty: its default. Raises InputError if tensorflow_datasets
+    `dir` is TFDS's data_dir, empty: its default. resize: as of `resizing.fit`. Raises InputError
+    if tensorflow_datasets
     is missing, the data set is not prepared, or it is no set of labelled images of one
     size.
     """
@@ -54,10 +58,12 @@ def read(name: str, split: str, *, dir: str = "") -> tuple[np.ndarray, np.ndarra
             f"{full} has the features {', '.join(features)}: give a data set with `image` "
             "and a class `label`."
         )
-    return *_arrays(source, full), label.num_classes
+    return *_arrays(source, full, resize), label.num_classes
 
 
-def _arrays(source, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(
+    source, name: str, resize: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     size = len(source)
     line = Progress(f"read {name}", size)
     label = np.empty(size, np.int32)
@@ -65,13 +71,13 @@ def _arrays(source, name: str) -> tuple[np.ndarray, np.ndarray]:
     for first in range(0, size, _CHUNK):
         rows = range(first, min(first + _CHUNK, size))
         for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-            pixels = np.asarray(record["image"])
+            pixels = resizing.fit(np.asarray(record["image"]), resize, name)
             if image is None:
                 image = np.empty((size, *pixels.shape), pixels.dtype)
             if pixels.shape != image.shape[1:]:
                 raise InputError(
-                    f"{name} has images of {pixels.shape} and of {image.shape[1:]}: give a "
-                    "data set of one size."
+                    f"{name} has images of {pixels.shape} and of {image.shape[1:]}: bring them "
+                    "to one size, as by --config.data.resize=64."
                 )
             image[row], label[row] = pixels, record["label"]
         line.update(rows.stop)

@@ -33,7 +33,7 @@ except ImportError:  # Windows: files are not locked there
     fcntl = None
 
 IDENTITY = (
-    "method norm alpha sigma procedure dataset split data_digest num_classes model "
+    "method norm alpha sigma procedure dataset split resize data_digest num_classes model "
     "precision checkpoint seed generator base networks bounded_again"
 ).split()
 """Header keys that say what was asked for. Rows of headers that differ here never share

@@ -71,9 +71,7 @@ def _look(network, config: ConfigDict) -> None:
         return
     data, sigma = config.data, config.certify.get("sigma", 0.0)
     try:
-        source = sources.open(
-            data.name, "test", dir=data.dir, download=False, pad=data.pad
-        )
+        source = sources.of(data, "test", download=False)
         sources.check_model(
             source,
             image_shape=network.model.image_shape,

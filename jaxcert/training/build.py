@@ -183,7 +183,7 @@ def _check_later(config: ConfigDict, model: Model) -> None:
     ):
         return
     try:
-        source = sources.open(data.name, split, pad=data.pad)
+        source = sources.of(data, split, labels=False)
     except (InputError, OSError):
         return
     sources.check_model(

@@ -64,6 +64,16 @@ def cifar(classes):
     return write
 
 
+def cifar10_c(folder, split):
+    _, known = cifar(10)(folder, split)
+    if split == "test":
+        image, label = drawn(split, 32, 32, 3, classes=10)
+        np.save(folder / "fog.npy", np.concatenate([image + i for i in range(5)]))
+        np.save(folder / "labels.npy", np.tile(label, 5))
+        known = image + 2, label
+    return "cifar10_c:fog:3", known
+
+
 def arrays(kind, image_of):
     def write(folder, split):
         for each in SIZES:
@@ -125,6 +135,27 @@ def tfds(folder, split):
     return "tfds:contract_pictures", None
 
 
+def hf(folder, split):
+    pytest.importorskip("datasets")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    for each in SIZES:
+        image, label = drawn(each, 4, 6, 3, classes=3)
+        rows = [{"bytes": png(one), "path": None} for one in image]
+        table = pyarrow.table({"image": rows, "label": label.astype(np.int64)})
+        parquet.write_table(table, folder / f"{each}.parquet")
+    return f"hf:{folder}", drawn(split, 4, 6, 3, classes=3)
+
+
+def png(image):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    return file.getvalue()
+
+
 def floats(image):
     return (image / 255).astype(np.float64)
 
@@ -134,7 +165,9 @@ WRITERS = {
     "mnist": {"mnist": mnist},
     "cifar10": {"cifar10": cifar(10)},
     "cifar100": {"cifar100": cifar(100)},
+    "cifar10_c": {"cifar10_c": cifar10_c},
     "tfds": {"tfds": tfds},
+    "hf": {"hf": hf},
     "npz": {"npz": arrays("npz", np.copy), "npz of floats": arrays("npz", floats)},
     "npy": {"npy": arrays("npy", np.copy), "npy of floats": arrays("npy", floats)},
     "folder": {"folder": pictures},

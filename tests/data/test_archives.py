@@ -186,9 +186,61 @@ def test_one_flipped_bit_of_an_archive_is_noticed(tmp_path):
             _refused("cifar10", tmp_path, "cut off or damaged", split)
 
 
+def _cifar10_c(folder, corruptions=("fog", "jpeg_compression")):
+    """Files of CIFAR-10-C, and the images of the first corruption and their labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = 5 * PER_FILE
+    image = RNG.integers(0, 256, (len(corruptions), size, 32, 32, 3), dtype=np.uint8)
+    label = np.tile(RNG.integers(0, 10, PER_FILE), 5).astype(np.uint8)
+    for name, one in zip(corruptions, image, strict=True):
+        np.save(folder / f"{name}.npy", one)
+    np.save(folder / "labels.npy", label)
+    return image[0], label
+
+
+@pytest.mark.parametrize("place", ["", "CIFAR-10-C"])
+def test_cifar10_c_has_five_severities_one_after_the_other(tmp_path, place):
+    image, label = _cifar10_c(tmp_path / place)
+    _check(sources.open("cifar10_c:fog", "test", dir=str(tmp_path)), image, label)
+    for level in range(1, 6):
+        part = slice((level - 1) * PER_FILE, level * PER_FILE)
+        source = sources.open(f"cifar10_c:fog:{level}", "test", dir=str(tmp_path))
+        _check(source, image[part], label[part])
+        assert source.num_classes == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("rain", names("rain", "fog, jpeg_compression")),
+        ("labels", names("labels", "fog")),
+        ("../fog", names("fog")),
+        ("fog:6", names("6", "1 to 5")),
+        ("fog:0", names("0", "1 to 5")),
+        ("fog:hard", names("hard", "1 to 5")),
+    ],
+)
+def test_what_cifar10_c_has_not_is_refused(tmp_path, name, words):
+    _cifar10_c(tmp_path)
+    with pytest.raises(InputError, match=words):
+        sources.open(f"cifar10_c:{name}", "test", dir=str(tmp_path))
+
+
+def test_a_part_of_cifar10_c_is_no_whole_one(tmp_path):
+    image, label = _cifar10_c(tmp_path)
+    np.save(tmp_path / "fog.npy", image[:-1])
+    with pytest.raises(InputError, match=names("fog.npy")):
+        sources.open("cifar10_c:fog:1", "test", dir=str(tmp_path))
+    np.save(tmp_path / "fog.npy", image)
+    np.save(tmp_path / "labels.npy", label + 10)
+    with pytest.raises(InputError, match=names("labels.npy")):
+        sources.open("cifar10_c:fog:1", "test", dir=str(tmp_path))
+
+
 def test_missing_data_names_the_folder_and_the_file(tmp_path, monkeypatch):
     _refused("cifar10", tmp_path, names("cifar10", tmp_path, "cifar-10-binary.tar.gz"))
     _refused("mnist", tmp_path, names("mnist", tmp_path, "train-images-idx3-ubyte.gz"))
+    _refused("cifar10_c:fog", tmp_path, names("CIFAR-10-C", tmp_path), "test")
     with pytest.raises(InputError, match=names("none", "--config.data.dir")):
         sources.open("mnist", "train", dir=str(tmp_path / "none"), download=True)
     monkeypatch.setenv("JAXCERT_DATA", str(tmp_path / "from environment"))

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from refusals import names
 
-from jaxcert.data import archives, sources
+from jaxcert.data import archives, download, sources
 from jaxcert.data.download import fetch
 from jaxcert.errors import InputError
 
@@ -95,6 +95,33 @@ def test_an_unreachable_file_is_one_sentence(server, tmp_path, url):
     url = url.format(server.url)
     with pytest.raises(InputError, match=names(url, tmp_path / "file")):
         fetch(url, tmp_path / "file", md5=MD5)
+
+
+def test_a_second_address_is_asked_where_the_first_fails(server, tmp_path):
+    places = [f"{server.url}/{name}" for name in ("nothing", "ranges")]
+    path = download.fetch_any(places, tmp_path / "file", md5=MD5)
+    assert path.read_bytes() == CONTENT and len(server.asked) == 2
+    # what the first one sent is continued at the second
+    places = [f"{server.url}/{name}" for name in ("short", "ranges")]
+    path = download.fetch_any(places, tmp_path / "other", md5=MD5)
+    assert path.read_bytes() == CONTENT
+    assert server.asked[-1] == f"bytes={len(CONTENT) // 2}-"
+    with pytest.raises(InputError, match=names(f"{server.url}/no")):  # the last one
+        download.fetch_any([places[0], f"{server.url}/no"], tmp_path / "none", md5=MD5)
+
+
+def test_both_addresses_of_mnist_are_asked(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(url, target, **how):
+        asked.append(url)
+        raise InputError(f"{url} is not there: try again.")
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    with pytest.raises(InputError, match="train-images-idx3-ubyte.gz"):
+        sources.open("mnist", "train", dir=str(tmp_path))
+    assert len(asked) == 2 and len({url.split("/")[2] for url in asked}) == 2
+    assert all(url.endswith("/train-images-idx3-ubyte.gz") for url in asked)
 
 
 def test_a_missing_archive_is_downloaded_into_the_folder(server, tmp_path, monkeypatch):
