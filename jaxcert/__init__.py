@@ -10,6 +10,7 @@ Networks
 Certificates
     certify_images  the class of each image, and the radius within which it cannot change
     predictor       the same for one image at a time, compiled once
+    Server          a predictor behind a small HTTP endpoint
     Certificates    what certify_images returns and a record file holds
 
 Records
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from jaxcert.api.certifying import certify_images, predictor, smooth
     from jaxcert.api.files import open_records, recheck, write_records, write_report
     from jaxcert.api.networks import load, load_weights
+    from jaxcert.api.serving import Server
     from jaxcert.certificate import Certificates
     from jaxcert.host.classifiers import on_host
     from jaxcert.host.oracle import oracle
@@ -63,6 +65,7 @@ __all__ = [
     "oracle",
     "certify_images",
     "predictor",
+    "Server",
     "Certificates",
     "write_records",
     "open_records",
@@ -79,6 +82,7 @@ _MODULES = {
     "oracle": "host.oracle",
     "certify_images": "api.certifying",
     "predictor": "api.certifying",
+    "Server": "api.serving",
     "Certificates": "certificate",
     "write_records": "api.files",
     "open_records": "api.files",

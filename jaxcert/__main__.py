@@ -17,6 +17,7 @@ COMMANDS = {
     "certify": "certify",
     "report": "report",
     "audit": "audit",
+    "serve": "serve",
     "recertify": "recertify",
     "audit_network": "audit_network",
     "bound": "bound",

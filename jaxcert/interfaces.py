@@ -241,8 +241,9 @@ class Certifier(NamedTuple):
     settings: dict[str, Any]
     """the header, but for what `prove` gives"""
 
-    certify: Callable[[Key, Any, Any, Any], Certificates]
+    certify: Callable[..., Certificates]
     """(key, image uint8 or float in [0, 1] [B,H,W,C], label [B], index [B]) -> B rows.
+    A label of -1 is none, and no label changes anything but the row's own.
     Row i draws from fold_in(key, index[i]): it does not depend on batching, order,
     device count or an interruption (float64 logits up to rounding, far inside their
     slack). B bounds what an interruption loses."""
@@ -256,6 +257,11 @@ class Certifier(NamedTuple):
     prove: Callable[[], dict[str, Any]] | None = None
     """() -> the keys of the header that are proven of the network, which can take minutes
     when first asked for; None: there are none"""
+
+    stops: bool = False
+    """whether `certify` takes `left=`, a function that returns the seconds that are left. It is
+    asked between votes, and rows that are not decided when none are left say what is proven by
+    then: nothing, where the procedure needs all its votes"""
 
     @property
     def header(self) -> dict[str, Any]:

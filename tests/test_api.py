@@ -110,7 +110,7 @@ def test_records_need_no_jax():
 
 def test_names_are_in_the_contents_and_are_no_modules():
     listed = re.findall(r"^    (\w+)  ", jaxcert.__doc__, re.MULTILINE)
-    assert sorted(listed) == sorted(jaxcert.__all__) and len(listed) == 13
+    assert sorted(listed) == sorted(jaxcert.__all__) and len(listed) == 14
     for name in jaxcert.__all__:
         assert importlib.util.find_spec(f"jaxcert.{name}") is None
         assert getattr(jaxcert, name).__doc__, name

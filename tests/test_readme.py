@@ -201,6 +201,7 @@ class Reached(Exception):
 WORK = {
     "train": "jaxcert.training.loop.train",
     "certify": "jaxcert.certificates.run.certify",
+    "serve": "jaxcert.api.serving.predictor_of",
     "report": "jaxcert.analysis.report.show",
     "report --study": "jaxcert.papers.study_report.show",
     "attack": "jaxcert.attacks.audit.attack",
@@ -269,7 +270,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
         *"convert study quality audit bound merge export recertify".split(),
-        *"audit_network paper zoo".split(),
+        *"audit_network paper zoo serve".split(),
     }
 
 

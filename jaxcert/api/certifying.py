@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from jaxcert import random_keys, sharding, version
 from jaxcert.certificate import ABSTAIN, NO_LABEL, Certificates, concatenate
 from jaxcert.certificates import inputs, smoothing
 from jaxcert.data import recorded, sources
-from jaxcert.errors import InputError, whole_from
+from jaxcert.errors import InputError, above, whole_from
 from jaxcert.host import torch_module
 from jaxcert.host.answers import first_line
 from jaxcert.host.classifiers import on_host
@@ -87,7 +88,7 @@ def certify_images(
             "for each."
         )
     at, (key, said) = inputs.check_index(at), _key(seed)
-    known = np.zeros(count, np.int32) if label is None else label
+    known = np.full(count, NO_LABEL, np.int32) if label is None else label
     parts = [
         certifier.certify(key, image[part], known[part], at[part])
         for part in (slice(i, i + batch) for i in range(0, count, batch))
@@ -104,10 +105,7 @@ def certify_images(
         if label is not None:
             data = sources.Source(image, label, 0, "images")
             header["data_digest"] = recorded.data_digest(data)
-    rows = _in_order(concatenate(parts), at)
-    if label is None:
-        rows = rows._replace(label=np.full(count, NO_LABEL, np.int32))
-    return rows._replace(header=header)
+    return _in_order(concatenate(parts), at)._replace(header=header)
 
 
 def predictor(
@@ -119,7 +117,7 @@ def predictor(
 ) -> Predictor:
     """Return a function of one image [H,W,C] -> Prediction (predicted, radius, abstained). Its
     first call compiles, each later one is a pass through the network, or n of them where the
-    certificate samples.
+    certificate samples. It takes `deadline=`, the seconds in which to answer: see Predictor.
 
     Arguments as of `certify_images`. The calls count from 0, and that count is the index of
     the image: call i draws noise of its own, and says of an image what row i of certify_images
@@ -135,23 +133,62 @@ def predictor(
 
 
 class Predictor:
-    """A function of one image that counts its calls, as `predictor` returns it."""
+    """A function of one image that counts its calls, as `predictor` returns it.
+
+    With a deadline a certificate that samples draws no further vote when the time is up.
+    Procedure sequence then answers by the votes that it has, with a radius that is as true as any
+    other but smaller, and radii by those that it has proven; what needs all its n votes abstains.
+    A network that is evaluated once is not interrupted.
+    """
 
     def __init__(self, certifier: Certifier, seed: int):
         self._certifier, self._seed = certifier, seed
         (self._key, _), self._calls = _key(seed), itertools.count()
         self._precision = jax.config.jax_default_matmul_precision
 
-    def __call__(self, image: ArrayLike) -> Prediction:
+    @property
+    def header(self) -> dict[str, Any]:
+        """Return what a record's header says of the certificate."""
+        return self._certifier.header
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Return the shape of the images that it takes; None: any."""
+        return self._certifier.image_shape
+
+    @property
+    def stops(self) -> bool:
+        """Return whether a deadline can end an answer that was begun."""
+        return self._certifier.stops
+
+    def __call__(
+        self, image: ArrayLike, *, deadline: float | None = None
+    ) -> Prediction:
+        rows = self.certify(image, deadline=deadline)
+        predicted = int(rows.predicted[0])
+        return Prediction(predicted, float(rows.radius[0]), predicted < 0)
+
+    def certify(
+        self, image: ArrayLike, *, deadline: float | None = None
+    ) -> Certificates:
+        """Return the row of a Prediction with its evidence: predicted is -1 where the predictor
+        abstains. Raises InputError as `certify_images`, and for a deadline that is no number."""
+        began = time.monotonic()
+        if deadline is not None:
+            above(0, deadline=deadline)
         one = _array(image, "image")[None]
         one = _checked(one, "image", self._certifier.image_shape)
-        label, index = np.zeros(1, np.int32), np.array([next(self._calls)])
+        label = np.full(1, NO_LABEL, np.int32)
+        index = np.array([next(self._calls)])
+        how = {}
+        if deadline is not None and self._certifier.stops:
+            how = dict(left=lambda: began + deadline - time.monotonic())
         with jax.default_matmul_precision(self._precision):
-            rows = self._certifier.certify(self._key, one, label, index)
-        predicted = int(rows.predicted[0])
-        if predicted >= 0 and not _sure(rows):
-            predicted = ABSTAIN
-        return Prediction(predicted, float(rows.radius[0]), predicted < 0)
+            rows = self._certifier.certify(self._key, one, label, index, **how)
+        if rows.predicted[0] >= 0 and not _sure(rows):
+            none = np.full(1, ABSTAIN, np.int32)
+            rows = rows._replace(predicted=none, radius=np.zeros(1))
+        return rows
 
     def __repr__(self) -> str:
         runs_in = "float64"

@@ -58,7 +58,7 @@ def counter(vote: HostVote, noise, *, num_classes: int, chunk: int) -> Counter:
 
     def counted(key, index, image, rows, start, size) -> np.ndarray:
         start, size = (np.broadcast_to(x, rows.shape) for x in (start, size))
-        ends, step = np.cumsum(size, dtype=np.int64), chunk or _chunk_of(image)
+        ends, step = np.cumsum(size, dtype=np.int64), chunk_of(image, chunk)
         first, total = start - (ends - size), int(size.sum())
         counts = np.zeros((len(rows), num_classes), np.int64)
         for begin in range(0, total, step):
@@ -80,7 +80,7 @@ def counter(vote: HostVote, noise, *, num_classes: int, chunk: int) -> Counter:
         return functools.partial(counted, *work)
 
     def memory(image) -> int:
-        step = chunk or _chunk_of(image)
+        step = chunk_of(image, chunk)
         none = np.zeros(step, np.int32)
         images = np.repeat(image[:1], step, 0)
         args = noise, random_keys.key(0), none.astype(np.uint32), none, images
@@ -99,5 +99,7 @@ def _noisy(noise, key, index, sample, image):
     return jax.vmap(noise)(keys[:, 0], unit(image))
 
 
-def _chunk_of(image: np.ndarray) -> int:
-    return max(1, min(_LARGEST, _NUMBERS // math.prod(image.shape[1:])))
+def chunk_of(image: np.ndarray, chunk: int) -> int:
+    """Return how many images [B,H,W,C] are passed to a classifier together, chunk where that is
+    not 0."""
+    return chunk or max(1, min(_LARGEST, _NUMBERS // math.prod(image.shape[1:])))

@@ -3,12 +3,13 @@ probabilities that hold at all looks together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxcert.certificates import sequential, statistics
+from jaxcert.certificates.deadlines import TimeUp
 from jaxcert.certificates.runner_up import Chosen
 
 _FUTILE = 0.01
@@ -37,9 +38,18 @@ class Walk:
         self.agreeing = np.full((images, len(looks)), -1, np.int64)
         self.rivals = np.full((images, len(looks)), -1, np.int64)
 
-    def look(self, j: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the rows that are still undecided, their votes so far for the selected class,
-        and the most that another class has."""
+    def looks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield, for each look until the time is up, its number, the rows that are still
+        undecided, their votes so far for the selected class, and the most that another class
+        has."""
+        for j in range(len(self._looks)):
+            try:
+                found = self._look(j)
+            except TimeUp:
+                return
+            yield j, *found
+
+    def _look(self, j: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = np.flatnonzero(self._active)
         before = self._looks[j - 1] if j else 0
         if len(rows):

@@ -23,7 +23,9 @@ radii: radius r is true if p > p0(r). Each p <= p0(r) is tested by a group-seque
 sequence: the bounds at all looks hold together with 1 - alpha, so the largest does, and
     stopping may depend on anything.
 
-Giving up an image claims nothing, and costs no alpha.
+Giving up an image claims nothing, and costs no alpha. `draw` may end with `TimeUp`
+(deadlines.py): radii and sequence then answer by the looks that they have, of which the same
+holds, and the others end as well, without an answer.
 
 That is with `rival` single. certify, two_stage and sequence take the others of `runner_up.py`,
 which bound the other classes as well: each of these statements then holds for every bound, at
@@ -202,8 +204,7 @@ def radii(
     bounds = boundaries(p0, looks, alpha)
     needed = np.append(np.asarray(p0, np.float64), 0.0)
     following = np.vstack([bounds, np.add(looks, 1)])  # nothing follows the last
-    for j in range(len(looks)):
-        rows, k, _ = walk.look(j)
+    for j, rows, k, _ in walk.looks():
         done = reached(walk.agreeing[rows], bounds)
         # even if all votes to come agree
         best = k[:, None] + np.subtract(looks[j + 1 :], looks[j])
@@ -365,8 +366,8 @@ def sequence(
     def hope(k, other, both, level):
         return runner_up.radius(k, other, n, both, level, radius_of)
 
-    for j, look in enumerate(looks):
-        rows, k, other = walk.look(j)
+    for j, rows, k, other in walk.looks():
+        look = looks[j]
         both, level = walk.chosen.both[rows], walk.chosen.level[rows]
         lower = statistics.once(lower_of(j), k, level)
         p_lower[rows] = np.maximum(p_lower[rows], lower)
@@ -425,6 +426,14 @@ def _walked(walk: looking.Walk, answered, radius, p_lower) -> Decided:
         walk.selection,
         walk.rivals,
     )
+
+
+def unanswered(images: int, num_classes: int) -> Decided:
+    """Return the decisions of a procedure whose time was up before it could answer."""
+    no, zero = np.zeros(images, bool), np.zeros(images)
+    none = np.zeros((images, num_classes), np.int64)
+    n = np.zeros(images, np.int64)
+    return Decided(n, no, zero, zero, n, none, no, selection=none)
 
 
 def recheck(c: Certificates, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -46,6 +46,7 @@ from jaxcert.certificate import ABSTAIN, ERROR, Certificates
 from jaxcert.certificates import (
     _arithmetic,
     bounding,
+    deadlines,
     hosting,
     inputs,
     networks,
@@ -171,7 +172,9 @@ def certifier(
     if isinstance(vote, HostVote):
         hosting.check(vote, procedure=procedure, rival=rival, mesh=mesh)
         count = hosting.counter(vote, drawn, num_classes=num_classes, chunk=chunk)
+        piece = functools.partial(hosting.chunk_of, chunk=chunk)
     else:
+        piece = lambda image: chunk or _default_chunk()  # noqa: E731
         count = counter(_partial(vote), drawn, num_classes=num_classes)
         if exact is not None:
             both = Partial(_differ_of(num_classes), _partial(vote), _partial(exact))
@@ -180,7 +183,7 @@ def certifier(
     warned = set()
 
     @random_keys.pinned()
-    def certify(key, image, label, index) -> Certificates:
+    def certify(key, image, label, index, *, left=None) -> Certificates:
         start = time.perf_counter()
         if isinstance(vote, HostVote):
             vote.check()
@@ -197,7 +200,13 @@ def certifier(
         if exact is not None:
             rows = np.arange(len(index))
             changed = count_changed.begin(key, index, image, rows, 0, n0)
-        decided = run(functools.partial(count, key, index, image), len(index))
+        draw = functools.partial(count, key, index, image)
+        if left is not None:
+            draw = deadlines.in_pieces(draw, left, piece(image))
+        try:
+            decided = run(draw, len(index))
+        except deadlines.TimeUp:
+            decided = procedures.unanswered(len(index), num_classes)
         failed = decided.failed | ~finite
         says = decided.answered & ~failed
         predicted = np.where(says, decided.selected, ABSTAIN)
@@ -261,7 +270,7 @@ def certifier(
         header["procedure"]["d"] = d
     if isinstance(vote, HostVote):
         header["base"] = vote.base
-    return Certifier(header, certify, plan, image_shape)
+    return Certifier(header, certify, plan, image_shape, stops=True)
 
 
 def takes_options(make: _Make) -> _Make:
