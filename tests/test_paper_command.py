@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from command_line import end
@@ -16,7 +17,8 @@ from study_runs import of_counts, workdir
 from jaxcert import config as configs
 from jaxcert import paper, papers
 from jaxcert.errors import InputError
-from jaxcert.papers import paper_runs, plans
+from jaxcert.interfaces import Run
+from jaxcert.papers import gradient_norms, paper_runs, plans
 
 METHODS = {"gaussian", "stability", "smoothadv", "macer", "consistency"}
 METHODS |= {"smoothmix", "catrs", "sun"}
@@ -233,6 +235,29 @@ def test_what_the_command_refuses(tmp_path, capsys, words, fault):
     status, said = end(capsys, paper, *words, "--workdir", tmp_path / "none")
     assert status != 0 and tells(said, *map(str, fault))
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_every_method_of_sun_has_gradients():
+    """Of shapes alone, as at the last step of each row."""
+    for config in configs_of(plans.plan("sun", "digits", workdir="runs/s"), "norms"):
+        config = configs.tiny(config)
+        total = plans.steps_of(config)
+        run = Run(max(1, total // config.data.epochs), total, 24)
+        model = gradient_norms.inference(configs.build("models", config.model))
+        method = configs.build("methods", config.method, model=model, run=run)
+        of = gradient_norms.gradient_norms(model, method, sigma=0.25, step=total - 1)
+        params, state = jax.eval_shape(model.init, jax.random.key(0))
+        batch = dict(
+            image=jax.ShapeDtypeStruct((2, *model.image_shape), np.float32),
+            label=jax.ShapeDtypeStruct((2,), np.int32),
+            real=jax.ShapeDtypeStruct((2,), bool),
+            index=jax.ShapeDtypeStruct((2,), np.int32),
+        )
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
+        extra = jax.eval_shape(method.init_extra)
+        votes, norm = jax.eval_shape(of, params, state, extra, keys, batch)
+        assert votes.shape == norm.shape == (2,), config.method.name
 
 
 @pytest.mark.slow

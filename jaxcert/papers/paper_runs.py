@@ -77,6 +77,7 @@ def run(rows: Sequence[Row], workdir: str | Path) -> None:
             for step in row.steps:
                 if not _is_done(step, workdir, row.folder):
                     DO[step.what](step, workdir / row.folder)
+            jax.clear_caches()  # no other row has its programs
             spent += row.seconds
 
 
