@@ -125,7 +125,7 @@ def _table(name, title, keys: Sequence[Key], sources, caption: str) -> Exhibit:
             images = len(source.certificates.index)
             rows.append([key.sigma, key.method, key.parts, source.name, images])
             rows[-1] += [found.get(column) for column in columns]
-            cells = [_cell(source, c, found, known) for c in columns]
+            cells = [_cell(source, c, found, known or gaussian) for c in columns]
             what = "log" if source.is_log else escape(source.name)
             shown.append([f'<span class="weak">– {what}</span>', *cells])
     names = ["ACR" if c == "acr" else radius_text(float(c[3:])) for c in columns]
