@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,14 @@ def _loaded(name: str, dir: str, download: bool) -> Mapping[str, Any]:
     path, _, config = name.partition(":")
     local = home(path)
     how: dict[str, Any] = {"cache_dir": dir or None}
+    if (
+        local.is_dir()
+    ):  # by itself it would look for splits in the names of all folders above
+        path, how["data_files"], config = "parquet", _files(local, config), ""
     if not download:
         how["download_config"] = datasets.DownloadConfig(local_files_only=True)
     try:
-        place = str(local) if local.is_dir() else path
-        found = datasets.load_dataset(place, config or None, **how)
+        found = datasets.load_dataset(path, config or None, **how)
     except Exception as error:  # of the network, of the Hub, of files
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(
@@ -96,6 +100,23 @@ def _loaded(name: str, dir: str, download: bool) -> Mapping[str, Any]:
         else data
         for split, data in found.items()
     }
+
+
+def _files(folder: Path, config: str) -> dict[str, list[str]]:
+    """Return the parquet files of each split in a folder, or in its sub-folder of the config or
+    `data`. Raises InputError where there are none."""
+    places = [folder / config] if config else [folder, folder / "data"]
+    for place in places:
+        found = {
+            split: sorted(map(str, place.glob(f"{split}*.parquet")))
+            for split in ("train", "test", "validation")
+        }
+        if any(found.values()):
+            return {split: paths for split, paths in found.items() if paths}
+    raise InputError(
+        f"there are no train*.parquet and test*.parquet in {places[0]}: name their folder, or "
+        "give folder:DIR for pictures."
+    )
 
 
 def _known(data: Any, names: tuple[str, ...]) -> str:

@@ -154,6 +154,29 @@ def test_what_is_no_data_set_of_images_is_one_sentence(opens, case):
     assert "\n" not in str(error.value)
 
 
+def test_the_files_of_a_folder_are_those_of_the_splits(opens, tmp_path):
+    """Whatever the folders above are called."""
+    folder = tmp_path / "test" / "train"
+    for name in ("data/train-1.parquet", "data/train-0.parquet", "data/test.parquet"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "data" / "notes.txt").touch()
+    columns = {"image": PICTURES, "label": [0] * 5}
+    opens.splits = {"train": Split(columns), "test": Split(columns)}
+    for name in (folder, f"{folder}:data"):
+        sources.open(f"hf:{name}", "test")
+        path, config, how = opens.asked
+        files = {k: [f.split("/")[-1] for f in v] for k, v in how["data_files"].items()}
+        assert (path, config) == ("parquet", None)
+        assert files == {
+            "train": ["train-0.parquet", "train-1.parquet"],
+            "test": ["test.parquet"],
+        }
+    for name in (tmp_path, f"{folder}:more"):
+        with pytest.raises(InputError, match="parquet"):
+            sources.open(f"hf:{name}", "test")
+
+
 def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=names("datasets", "jaxcert[hf]")):

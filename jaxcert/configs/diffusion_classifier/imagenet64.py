@@ -16,7 +16,9 @@ from jaxcert.configs.diffusion_classifier import cifar10
 from jaxcert.configs.edm import imagenet64 as edm
 
 WORDS = cifar10.WORDS
-ROWS = tuple(row.replace(",sift", ",full") for row in cifar10.ROWS)  # sift needs no word
+ROWS = tuple(
+    row.replace(",sift", ",full") for row in cifar10.ROWS
+)  # sift needs no word
 
 
 def get_config(arg=""):
