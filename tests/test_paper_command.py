@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections import Counter
 from pathlib import Path
@@ -28,8 +29,13 @@ def configs_of(rows, what="train"):
     return [s.config for row in rows for s in row.steps if s.what == what]
 
 
+@functools.cache
+def altstidl():
+    return plans.plan("altstidl", "digits", workdir="runs/a")
+
+
 def test_digits_of_altstidl_are_four_systems_two_sizes_epochs_and_seeds():
-    rows = plans.plan("altstidl", "digits", workdir="runs/a")
+    rows = altstidl()
     assert len({row.folder for row in rows}) == len(rows)
     edm, *runs = rows
     assert edm.steps[1].more["count"] == 5000
@@ -167,6 +173,15 @@ def test_a_record_is_finished_with_all_images_that_it_asks_for(tmp_path):
     assert paper_runs.finished(row._replace(folder="whole"), tmp_path)
     config.certify.radii = (0.0, 0.5)
     assert not paper_runs.finished(row._replace(folder="whole"), tmp_path)
+
+
+def test_images_that_are_there_need_no_edm(tmp_path):
+    edm = altstidl()[0]
+    place = tmp_path / edm.steps[-1].out
+    place.mkdir()
+    for done in (False, True):
+        (place / "images.json").write_text(json.dumps(dict(done=done, count=9000)))
+        assert paper_runs.finished(edm, tmp_path) == done
 
 
 def test_after_a_kill_what_is_finished_is_not_done_again(tmp_path, monkeypatch):

@@ -82,8 +82,9 @@ def run(rows: Sequence[Row], workdir: str | Path) -> None:
 
 
 def finished(row: Row, workdir: Path) -> bool:
-    """Return whether nothing of a row is left to do."""
-    return all(_is_done(step, workdir, row.folder) for step in row.steps)
+    """Return whether nothing of a row is left to do. Images that are there need no EDM."""
+    steps = row.steps[-1:] if row.steps[-1].what == "images" else row.steps
+    return all(_is_done(step, workdir, row.folder) for step in steps)
 
 
 def _is_done(step: Step, workdir: Path, folder: str) -> bool:
