@@ -34,6 +34,11 @@ OPTIONS: cli.Options = {
         "certify at these radii alone, such as 0,0.25,36/255: a smoothed classifier by "
         "certify.procedure=radii, the interval certificate instead of certify.radii",
     ),
+    "--part I/N": (
+        "",
+        "certify part I, from 1, of N parts of the images, into WORKDIR/certificates-I-of-N.jsonl; "
+        "`python -m jaxcert.merge` joins the parts",
+    ),
 }
 
 
@@ -44,8 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     from jaxcert.analysis import report
     from jaxcert.certificates import run
 
-    run.certify(args.config, args.workdir, out=args.out)
-    return report.show([args.out or args.workdir])
+    run.certify(args.config, args.workdir, out=args.out, part=args.part)
+    part = run.place(args.workdir, args.part) if args.part else None
+    return report.show([args.out or part or args.workdir])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Join the record files of parts of one request into one.
 
-    python -m jaxcert.certify --workdir RUN --out a.jsonl --config.certify.stop=5000
-    python -m jaxcert.certify --workdir RUN --out b.jsonl --config.certify.start=5000
-    python -m jaxcert.merge a.jsonl b.jsonl --out certificates.jsonl
+    python -m jaxcert.certify --workdir RUN --part 1/2
+    python -m jaxcert.certify --workdir RUN --part 2/2
+    python -m jaxcert.merge RUN/certificates-*-of-2.jsonl --out RUN/certificates.jsonl
 
-The parts are of the same network, data and settings, and of different images. The new file has
-the requests of all, so that a report says which of their images are missing.
+The parts are of the same network, data and settings, and of different images. The record of all
+parts I/N is that of a certification that was not divided; a part that is missing or not finished is
+refused. Other parts are joined in the order given: the new file then has the requests of all, so
+that a report says which of their images are missing.
 """
 
 from __future__ import annotations

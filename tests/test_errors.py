@@ -26,6 +26,11 @@ FAULTS = {
         1,
         "memory",
     ),
+    "lost": (
+        RuntimeError("INTERNAL: Gloo context initialization failed: Connect timeout"),
+        1,
+        "same commands again",
+    ),
     "depth": (RecursionError("x"), 2, "nested"),
     "size": (OverflowError("int too large"), 2, "(int too large)"),
     "reading": (

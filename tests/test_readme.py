@@ -4,6 +4,7 @@ Python runs, tables are what the committed results say."""
 from __future__ import annotations
 
 import ast
+import glob
 import importlib
 import inspect
 import json
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import jax
@@ -60,7 +62,7 @@ KINDS = {"", "bash", "python", "json", "{toctree}"}
 
 COMMANDS = """
 function . { :; }; function pip { :; }; function python3 { :; }
-function srun { "$@"; }
+function srun { while [[ $1 == -* ]]; do shift; done; "$@"; }
 function python { printf '%s\\0' "$@"; printf '\\n'; }
 """
 """What stands in for the programs that the pages start: the arguments are printed."""
@@ -94,7 +96,8 @@ def test_every_block_is_looked_at():
     fences = sum(len(re.findall(r"^```", text, re.M)) for text in PAGES.values())
     assert len(BLOCKS) * 2 == fences
     said = sum(
-        len(re.findall(r"^ *(?:\S+ && |srun )*python -m", text, re.M)) for text in SHELL
+        len(re.findall(r"^ *(?:\S+ && |srun (?:-\S+ )*)*python -m", text, re.M))
+        for text in SHELL
     )
     assert len(commands()) >= said > 30
 
@@ -209,6 +212,7 @@ WORK = {
     "bound": "jaxcert.api.files.open_records",
     "audit_network": "jaxcert.audit_network.read_weights",
     "export": "jaxcert.workdirs.weights.export",
+    "publish": "jaxcert.api.cards.publish",
     "zoo": "jaxcert.zoos.places.split",
     "generate": "jaxcert.image_generation.generate",
     "merge": "jaxcert.merge.merge",
@@ -270,7 +274,7 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             monkeypatch.chdir(home)
     assert seen == set("train certify report attack generate import_torch".split()) | {
         *"convert study quality audit bound merge export recertify".split(),
-        *"audit_network paper zoo serve".split(),
+        *"audit_network paper publish zoo serve".split(),
     }
 
 
@@ -422,24 +426,31 @@ def test_example_that_joins_records_leaves_one_that_is_checked(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     whole = records.load(tables.RECORD / "certificates.jsonl")
     Path("runs/lot_s").mkdir(parents=True)
-    for name, start, stop in (("first", 0, 400), ("second", 400, 797)):
-        asked = [dict(start=start, stop=stop, step=1)]
+    for number in range(1, 9):
+        images = range(number - 1, 797, 8)
+        asked = dict(start=images[0], stop=images[-1] + 1, step=8)
+        config = deepcopy(whole.header["config"])
+        config["certify"] |= dict(start=number - 1, step=8)
         part = whole._replace(
             **{
-                key: column[start:stop]
+                key: column[images]
                 for key, column in whole._asdict().items()
                 if isinstance(column, np.ndarray)
             },
-            header=whole.header | {"requests": asked},
+            header=whole.header
+            | {"part": f"{number}/8", "requests": [asked], "config": config},
         )
-        with records.Writer(f"runs/lot_s/{name}.jsonl", part.header) as writer:
-            writer.append(part)
+        records.save(
+            f"runs/lot_s/certificates-{number}-of-8.jsonl", part.header, [part]
+        )
     (arguments,) = [
         rest for _, module, *rest in commands() if module == "jaxcert.merge"
     ]
-    assert not exit_cleanly(lambda: merge.main(arguments))
+    found = glob.glob(arguments.pop(0))  # as a shell does
+    assert not exit_cleanly(lambda: merge.main([*found, *arguments]))
     joined = records.load("runs/lot_s/certificates.jsonl")
     assert joined.index.tolist() == list(range(797))
+    assert joined.header["requests"] == [dict(start=0, stop=797, step=1)]
     said = report.report(["runs/lot_s"])
     assert "All 797 predictions and radii follow" in said
     assert "request" not in said

@@ -316,3 +316,39 @@ def test_what_has_no_votes_is_refused(smoothing):
     c = c._replace(header=c.header | dict(method="diffusion_classifier"))
     with pytest.raises(InputError, match=names("diffusion_classifier", "none")):
         recertifying.claimed(c, np.arange(2))
+
+
+@pytest.mark.parametrize(
+    "kind", ["smoothing", pytest.param("lipschitz", marks=pytest.mark.slow)]
+)
+def test_parts_of_a_certification_make_the_record_of_one(kind, request, tmp_path):
+    """Also where a job was killed within a line and came again. Seconds and dates differ, and
+    the last digits of what is computed for another number of images at once."""
+    workdir = request.getfixturevalue(kind)
+    config, paths = configs.read(workdir), []
+    for number in (1, 2):
+        rows = run.certify(config, workdir, part=f"{number}/2")
+        assert rows.index.tolist() == list(range(5 * (number - 1), 60, 10))
+        paths.append(workdir / f"certificates-{number}-of-2.jsonl")
+        if number == 2:
+            text = paths[1].read_text()
+            paths[1].write_text(text[: text.rindex("\n", 0, -1) - 9])
+            with pytest.raises(InputError, match=names("part", '"2/2"', '"1/2"')):
+                run.certify(config, workdir, part="1/2", out=paths[1])
+            run.certify(config, workdir, part="2/2")
+    assert records.merge(paths, tmp_path / "all.jsonl") == 12
+    found, wanted = (
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (tmp_path / "all.jsonl", workdir / "certificates.jsonl")
+    )
+    for one, other in zip(found, wanted, strict=True):
+        if kind == "lipschitz":
+            for key in ("radius", "radius_paper", "logits"):
+                close = pytest.approx(other.pop(key, 0), rel=1e-12)
+                assert one.pop(key, 0) == close
+        differ = {k for k in one | other if one.get(k) != other.get(k)}
+        assert differ <= {"seconds", "date"}
+    assert list(found[0]) == list(wanted[0])
+    for part in ("13/13", "3/2", "a third"):
+        with pytest.raises(InputError, match=names(f"--part={part}")):
+            run.certify(config, workdir, part=part)

@@ -53,6 +53,16 @@ def written(path, *index: int, header=HEADER):
     return path
 
 
+def some(c, first: int, step: int):
+    """Every `step`th row."""
+    columns = {
+        k: v[first::step]
+        for k, v in c._asdict().items()
+        if k != "header" and v is not None
+    }
+    return c._replace(**columns)
+
+
 def edited(path, number: int, **changed):
     """The file with keys of one line (from 1) replaced."""
     lines = path.read_text().splitlines()
@@ -797,6 +807,84 @@ class TestMerge:
         with pytest.raises(InputError, match=names(tmp_path / "none")):
             records.merge([found[0], tmp_path / "none"], tmp_path / "all.jsonl")
         assert not (tmp_path / "all.jsonl").exists()
+
+    def divided(self, folder, count=3, images=range(2, 14, 2)):
+        """The files of all parts as `certify --part` writes them."""
+        for number in range(1, count + 1):
+            part = list(images)[number - 1 :: count]
+            step = images.step * count
+            asked = dict(start=part[0], stop=part[-1] + 1, step=step)
+            config = dict(certify=dict(start=part[0], stop=0, step=step))
+            header = HEADER | dict(part=f"{number}/{count}", requests=[asked])
+            header |= dict(config=config)
+            path = folder / f"{number}-of-{count}.jsonl"
+            records.save(path, header, [some(rows(*images), number - 1, count)])
+            yield path
+
+    def test_numbered_parts_become_the_record_of_one_certification(self, tmp_path):
+        whole = list(range(2, 14, 2))
+        config = dict(certify=dict(start=2, stop=0, step=2))
+        asked = dict(requests=[dict(start=2, stop=13, step=2)], config=config)
+        at_once = written(tmp_path / "at_once.jsonl", *whole, header=HEADER | asked)
+        third, *others = sorted(self.divided(tmp_path), reverse=True)
+        assert records.merge([third, *others], tmp_path / "all.jsonl") == 6
+        assert (tmp_path / "all.jsonl").read_bytes() == at_once.read_bytes()
+        # images that abstain may lack the evidence that those of other parts have
+        lines = third.read_text().splitlines()
+        lines[1:] = ['{"index": 6, "label": 1, "predicted": -1, "radius": 0, "n": 0, '
+                     '"seconds": 0}', lines[2]]  # fmt: skip
+        third.write_text("\n".join(lines) + "\n")
+        records.merge([third, *others], tmp_path / "again.jsonl")
+        found = (tmp_path / "again.jsonl").read_text().splitlines()
+        assert json.loads(found[3])["predicted"] == -1
+        del found[3]
+        before = at_once.read_text().splitlines()
+        del before[3]
+        assert found == before
+
+    def test_parts_that_are_not_all_of_one_division_are_refused(self, tmp_path):
+        paths = dict(zip((1, 2, 3), self.divided(tmp_path), strict=True))
+        (tmp_path / "two").mkdir()
+        first, second = self.divided(tmp_path / "two", 2)
+        again = tmp_path / "again.jsonl"
+        again.write_text(paths[1].read_text().splitlines()[0] + "\n")
+        other = next(self.parts(tmp_path, [30]))
+        short = tmp_path / "short.jsonl"
+        short.write_text("\n".join(paths[2].read_text().splitlines()[:-1]) + "\n")
+        unknown = tmp_path / "unknown.jsonl"
+        unknown.write_text(edited(paths[3], 1, requests=[None]).read_text())
+        (tmp_path / "wide").mkdir()
+        _, wide = self.divided(tmp_path / "wide", 2, range(2, 30, 2))
+        for taken, said in [
+            ([paths[1]], ["2, 3", "missing"]),
+            ([paths[1], paths[2]], ["3 parts", "3 is missing"]),
+            ([paths[1], other], [other, "--part"]),
+            ([paths[1], second], [second, "2/2", "of 3"]),
+            ([paths[1], again], [again, paths[1], "1/3"]),
+            ([paths[1], short], [short, "2/3", "1 of its 2"]),
+            ([paths[1], unknown], [unknown, "3/3"]),
+            ([first, wide], ["certify.start"]),
+        ]:
+            with pytest.raises(InputError, match=names(*said)):
+                records.merge(taken, tmp_path / "all.jsonl")
+        assert not (tmp_path / "all.jsonl").exists()
+
+    @pytest.mark.parametrize(
+        "part", ["2/1", "0/2", "1/2/3", "", 3, [1, 2], "1/1000000"]
+    )
+    def test_a_header_has_the_number_of_its_part(self, tmp_path, part):
+        path = next(self.divided(tmp_path))
+        edited(path, 1, part=part)
+        with pytest.raises(InputError, match=names(path, "line 1", "part")):
+            records.load(path)
+
+    def test_a_part_continues_its_own_file_alone(self, tmp_path):
+        path, *_ = self.divided(tmp_path)
+        with Writer(path, HEADER | dict(part="1/3")) as writer:
+            assert writer.done == {2, 8}
+        for other in (dict(part="2/3"), {}):
+            with pytest.raises(InputError, match=names(path, "part", '"1/3"')):
+                Writer(path, HEADER | other)
 
     def test_a_file_that_is_there_is_kept(self, tmp_path):
         first, second = self.parts(tmp_path, [0], [1])

@@ -66,6 +66,11 @@ def notes(c: Certificates) -> list[str]:
             f"the record is of the format {FORMAT_1}, which holds less evidence: the norms of "
             f"layers and the rule of the procedure{chose} are not seen"
         )
+    if part := c.header.get("part"):
+        found.append(
+            f"the record is part {part} of a certification: `python -m jaxcert.merge` joins "
+            "all parts"
+        )
     ranges = known + _of_config(c.header)
     if ranges:
         asked = _asked(ranges, c)

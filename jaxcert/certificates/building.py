@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from ml_collections import ConfigDict
 
 from jaxcert import config as configs
+from jaxcert import records
 from jaxcert.errors import InputError, at_least, one_of, whole_from
 from jaxcert.workdirs.networks import open_all
 
@@ -48,6 +51,25 @@ def selected(chosen: ConfigDict, size: int) -> list[int]:
             f"certify.start={chosen.start} and stop={chosen.stop} leave none of {size} images."
         )
     return index
+
+
+def part_of(config: ConfigDict, part: str, size: int) -> ConfigDict:
+    """Return the config whose certificate is of one part of the images: of part 2/4 every
+    fourth image that config.certify names, from the second on. Raises InputError for another
+    text, and for more parts than images of `size` ones."""
+    if (numbers := records.part_numbers(part)) is None:
+        raise InputError(
+            f"--part={part}: give the number of this part, from 1, and of all, such as 2/4."
+        )
+    number, count = numbers
+    if (images := len(selected(config.certify, size))) < count:
+        raise InputError(
+            f"--part={part} divides {images} images: give at most as many parts as images."
+        )
+    divided = deepcopy(config)
+    divided.certify.start += (number - 1) * config.certify.step
+    divided.certify.step *= count
+    return divided
 
 
 def check_selection(chosen: ConfigDict) -> None:

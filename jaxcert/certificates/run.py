@@ -30,16 +30,31 @@ _QUICK = 5.0
 """How many seconds of sampling an interruption may lose."""
 
 
-def certify(config: ConfigDict, workdir: str | Path, *, out: str | Path | None = None):
+def certify(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    out: str | Path | None = None,
+    part: str = "",
+):
     """Certify the images of config.certify with the newest checkpoint, and return their
     Certificates.
 
-    Appends to `out`, by default `<workdir>/certificates.jsonl`, skipping images that are
-    there. Raises InputError for a foreign record, a missing checkpoint or bad settings.
+    Appends to `out`, by default the file of `place`, skipping images that are there. part: such
+    as "2/4", to certify one of several parts of the images, as several jobs do. Raises
+    InputError for a foreign record, a missing checkpoint or bad settings.
     """
-    path = Path(out) if out else own_file(workdir, "certificates.jsonl")
-    made = building.certifier_of
-    return run(config, workdir, path, made, what="certify", labels=False)
+    path, made = Path(out) if out else place(workdir, part), building.certifier_of
+    return run(
+        config, workdir, path, made, what="certify", labels=False, part=part
+    )
+
+
+def place(workdir: str | Path, part: str = "") -> Path:
+    """Return the record file of a workdir, or of a part of its images:
+    `certificates.jsonl`, or `certificates-2-of-4.jsonl` for part "2/4"."""
+    name = f"certificates-{part.replace('/', '-of-')}" if part else "certificates"
+    return own_file(workdir, f"{name}.jsonl")
 
 
 def run(
@@ -51,13 +66,16 @@ def run(
     what: str,
     first: int | None = None,
     labels: bool = True,
+    part: str = "",
 ):
     """Write the rows of `make(config, network, mesh)` for the images of config.certify
-    to `path`, and return all rows of the file. first: the images of the first part, None: one
-    for each device. labels: whether the images must have some."""
-    chosen = config.certify
-    data = config.data
+    to `path`, and return all rows of the file. first: the images of the first batch, None: one
+    for each device. labels: whether the images must have some. part: as of `certify`."""
+    chosen, data = config.certify, config.data
     source = sources.of(data, chosen.split, labels=labels)
+    if part:
+        config = building.part_of(config, part, len(source.label))
+        chosen = config.certify
     model = configs.build("models", config.model)
     sources.check_model(
         source, image_shape=model.image_shape, num_classes=model.num_classes
@@ -79,6 +97,7 @@ def run(
         "data_digest": recorded.data_digest(source),
         "images": len(source.label),
         **({"resize": list(data.resize)} if data.resize else {}),
+        **({"part": part} if part else {}),
         "requests": [{"start": index[0], "stop": index[-1] + 1, "step": chosen.step}],
         "num_classes": source.num_classes if source.labelled else model.num_classes,
         "model": config.model.to_dict(),

@@ -27,6 +27,8 @@ _ADVICE = {
     errno.EIO: "check the disk",
 }
 """Advice by error number of the system, the same for reading and for writing."""
+_LOST = r"(?i)\bgloo\b|\bnccl\b|CoordinationService|coordination service"
+"""What errors of jax speak of where another process of a training does not answer."""
 
 
 def exit_cleanly(command: Callable[[], int | None]) -> int:
@@ -83,6 +85,13 @@ def _sentence(error: BaseException) -> tuple[str, int] | None:
     exhausted = str(error).startswith("RESOURCE_EXHAUSTED")  # jax has its own class
     if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and exhausted:
         return _of_memory(error), 1
+    if isinstance(error, RuntimeError) and re.search(_LOST, str(error)):
+        why = str(error).splitlines()[0]
+        return (
+            "the processes of this run lost each other: end those that are left and give the same "
+            f"commands again, which continue from the newest checkpoint ({why[-200:]}).",
+            1,
+        )
     return None
 
 

@@ -6,6 +6,7 @@ reads and writes the tables of Cohen et al., frames.py makes a table of pandas.
 """
 
 from jaxcert.certificate import ABSTAIN, ATTACKS, ERROR, Certificates, concatenate
+from jaxcert.records.checks import part_numbers
 from jaxcert.records.files import (
     SAME,
     Writer,
@@ -33,6 +34,7 @@ __all__ = [
     "identity",
     "load",
     "merge",
+    "part_numbers",
     "save",
     "to_frame",
     "to_tsv",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,11 @@ def check_header(path: Path, header: dict[str, Any]) -> None:
                 "certify again into another one with --out."
             )
     _check_requests(path, header.get("requests", []))
+    if "part" in header and part_numbers(header["part"]) is None:
+        raise InputError(
+            f"{path}, line 1 has the part {short(header['part'])}, not one such as 2/4: "
+            "restore the file or certify again into another one with --out."
+        )
     for name in ("method", "norm", "dataset", "split"):
         if type(header.get(name, "")) is not str:
             raise InputError(
@@ -129,6 +135,16 @@ def _check_requests(path: Path, requests: Any) -> None:
                 f"{path} has the request {short(one)}, not one of start, stop and step: "
                 "restore the file or certify again into another one with --out."
             )
+
+
+def part_numbers(part: Any) -> tuple[int, int] | None:
+    """Return (number from 1, count) of a part "2/4" of a certification; None for anything
+    else."""
+    match = re.fullmatch(
+        r"([1-9]\d{0,5})/([1-9]\d{0,5})", part if type(part) is str else ""
+    )
+    number, count = map(int, match.groups()) if match else (1, 0)
+    return (number, count) if number <= count else None
 
 
 def short(value: Any) -> str:

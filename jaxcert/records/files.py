@@ -34,7 +34,7 @@ except ImportError:  # Windows: files are not locked there
 
 IDENTITY = (
     "method norm alpha sigma procedure dataset split resize data_digest num_classes model "
-    "precision checkpoint seed generator base networks bounded_again"
+    "precision checkpoint seed generator base networks bounded_again part"
 ).split()
 """Header keys that say what was asked for. Rows of headers that differ here never share
 a file."""

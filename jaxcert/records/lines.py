@@ -123,7 +123,7 @@ def read(
         known = header.get("requests", [None])
         known = known if isinstance(known, list) else [known]
         header["requests"] = known + asked
-    return header, _joined(path, parts or [_columns(path, [], 2, [])])
+    return header, joined(path, parts or [_columns(path, [], 2, [])])
 
 
 def parsed(path: Path, lines: Sequence[str]) -> dict[str, np.ndarray]:
@@ -253,9 +253,10 @@ def _missing(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.full(shape, np.nan)
 
 
-def _joined(path: Path, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def joined(path: Path, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Join the columns of all parts, freeing each part as it is copied, so that no
-    column is there twice."""
+    column is there twice. A column that some parts lack becomes NaN or zero counts in
+    their rows. path: the file that an error names."""
     sizes = [len(part["index"]) for part in parts]
     begins = np.cumsum([0, *sizes[:-1]])
     columns = {}
