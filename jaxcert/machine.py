@@ -18,7 +18,10 @@ from jaxcert import random_keys, version
 _CORE = (
     "jax jaxlib flax optax orbax-checkpoint grain ml_collections numpy scipy matplotlib"
 )
-_EXTRAS = "tensorflow-datasets datasets safetensors onnxruntime torch pandas"
+_EXTRAS = (
+    "tensorflow-datasets datasets safetensors onnxruntime torch pandas tensorboard wandb "
+    "trackio"
+)
 _SETTINGS = r"(JAX|XLA|TF32|NVIDIA_TF32|OMP)_|CUDA_VISIBLE_DEVICES$"
 """The variables of the environment that change what is computed, or where."""
 

@@ -48,7 +48,7 @@ OUTSIDE = {
     "torch_import": JAX | {"safetensors", "ml_collections"},
     "methods": JAX | {"optax"},
     "analysis": NUMPY | {"scipy", "matplotlib"},
-    "training": JAX | {"optax", "ml_collections"},
+    "training": JAX | {"optax", "ml_collections", "tensorboard", "wandb", "trackio"},
     "attacks": JAX | {"optax", "ml_collections"},
     "api": JAX | {"ml_collections"},
     "papers": JAX | {"scipy", "optax", "matplotlib", "ml_collections"},
@@ -60,7 +60,7 @@ EVIDENCE = [
 ]
 """What proves a radius, without jax."""
 LAZY = {"grain", "array_record", "tensorflow_datasets", "PIL", "safetensors", "pandas"}
-LAZY |= {"torch", "onnxruntime", "datasets"}
+LAZY |= {"torch", "onnxruntime", "datasets", "tensorboard", "wandb", "trackio"}
 """Imported inside the functions that need them: not every machine has them."""
 
 

@@ -13,6 +13,7 @@ _HARMLESS = (
     "certify.",
     "eval.",
     "log.",
+    "track",
     "checkpoint.",
     "reference.",
     "tiny.",

@@ -172,7 +172,7 @@ def read(workdir: str | Path) -> ConfigDict:
         if isinstance(config.get("data", {}).get("augment"), ConfigDict):
             known = base().data.augment.to_dict()
             config.data.augment = known | config.data.augment.to_dict()
-        for key in ("ema_halflife", "init", "batch_statistics"):
+        for key in ("ema_halflife", "init", "batch_statistics", "track"):
             config[key] = config.get(key, base()[key])
         if config.get("certify", {}).get("name") == "smoothing":
             config.certify = _SMOOTHING | config.certify.to_dict()

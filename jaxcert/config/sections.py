@@ -42,6 +42,7 @@ def base() -> ConfigDict:
             precision="default",
             batch_statistics="global",  # or "device": training.step.on_each_device
             log=dict(every_steps=50),
+            track="",  # programs that get the metrics as well: tensorboard,wandb,trackio
             # every_epochs 0: only at the end. keep: the newest. best: keep the best as well,
             # and certify it: [holdout: | test:]certified_R, as an evaluation writes it
             checkpoint=dict(every_epochs=1, keep=2, best=""),

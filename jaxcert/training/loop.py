@@ -20,6 +20,7 @@ from jaxcert.progress import Progress, say
 from jaxcert.training import build, limits, manifold, optim
 from jaxcert.training.evaluation import Evaluations, network_of
 from jaxcert.training.metrics import MetricWriter, Speed
+from jaxcert.training.trackers import Trackers
 from jaxcert.workdirs.checkpoint import Checkpoints
 from jaxcert.workdirs.runs import refuse_another
 
@@ -40,6 +41,7 @@ def train(config: ConfigDict, workdir: str | Path) -> Any:
 
 def _train(config: ConfigDict, workdir: Path) -> Any:
     before = refuse_another(workdir, config)
+    Trackers(config.track)  # a package that is missing is said before any work
     built = build.build(config)  # which fixes the generator
     key, init_key, sweep_key = jax.random.split(random_keys.key(config.seed), 3)
     data, model, method, mesh = built.data, built.model, built.method, built.mesh
@@ -60,6 +62,7 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
     keeping = config.checkpoint.keep, config.checkpoint.best
     with (
         Checkpoints(workdir, keep=keeping[0], best=keeping[1]) as checkpoints,
+        _trackers(config) as trackers,
         _interruptible() as ends,
     ):
         start = checkpoints.latest() or 0
@@ -69,7 +72,8 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
         run_step = build.compiled(built, config)
         configs.save(config, workdir / "config.json")
         batches = data.batches(start, weights=_weights(state), mesh=mesh)
-        log = _Log(config, built, workdir, start)
+        trackers.start(workdir, config.to_dict(), start)
+        log = _Log(config, built, workdir, start, trackers)
         evaluations = Evaluations(config, data.images)
         if start and config.data.epochs > before:
             log.longer(before)
@@ -129,6 +133,7 @@ def check(config: ConfigDict) -> int:
     """Return the bytes that the checkpoints of a run take. Raises InputError, before
     any work, for whatever `train` would refuse of a config."""
     state = build.build(config).state
+    Trackers(config.track)
     return config.checkpoint.keep * limits.checkpoint_bytes(state)
 
 
@@ -156,6 +161,11 @@ def _check_places(config: ConfigDict, workdir: Path, built) -> None:
             )
 
 
+def _trackers(config: ConfigDict) -> Trackers:
+    """Return the programs that get the metrics; of several processes one has them."""
+    return Trackers("" if jax.process_index() else config.track)
+
+
 def _interruptible():
     """Yield a function that says whether Ctrl-C or SIGTERM came. Several processes
     cannot agree on a step to stop at, so they end at once, as Python does."""
@@ -168,7 +178,14 @@ class _Log:
     """Writes metrics.jsonl and a line of progress. Of several processes one writes; all
     of them stop at a step that was not finite."""
 
-    def __init__(self, config: ConfigDict, built, workdir: Path, start: int):
+    def __init__(
+        self,
+        config: ConfigDict,
+        built,
+        workdir: Path,
+        start: int,
+        trackers: Trackers | None = None,
+    ):
         self._config, self._method, self._run = config, built.method, built.data.run
         self._start, self._explained, self._drifted = start, False, False
         self._rate = partial(optim.rate_at, config.optim, self._run)
@@ -177,7 +194,9 @@ class _Log:
         self.writer = None
         if jax.process_index() == 0:
             per_epoch = self._run.steps_per_epoch
-            self.writer = MetricWriter(workdir, resume_step=start, per_epoch=per_epoch)
+            self.writer = MetricWriter(
+                workdir, resume_step=start, per_epoch=per_epoch, trackers=trackers
+            )
 
     def restart(self, done: int) -> None:
         """Measure the speed from step `done` on."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from jaxcert.errors import InputError, replacing
+from jaxcert.training.trackers import Trackers
 
 
 class MetricWriter:
@@ -14,11 +15,19 @@ class MetricWriter:
 
     Each line has `step`, `split`, `epoch` (epochs done), the values, and two times of training
     so far, in all sessions of the run: `seconds`, and `cpu_seconds` of all cores of this
-    process, evaluation and compiling included. Raises InputError for a file that is not
-    text.
+    process, evaluation and compiling included. trackers: programs that get every line as well.
+    Raises InputError for a file that is not text.
     """
 
-    def __init__(self, workdir: str | Path, *, resume_step: int, per_epoch: int):
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        resume_step: int,
+        per_epoch: int,
+        trackers: Trackers | None = None,
+    ):
+        self._trackers = trackers
         self._path, self._per_epoch = Path(workdir) / "metrics.jsonl", per_epoch
         lines = _lines(self._path) if self._path.exists() else []
         kept = [x for x in lines if _step(x) <= resume_step]
@@ -34,6 +43,9 @@ class MetricWriter:
         line["cpu_seconds"] = round(time.process_time() - self._used, 2)
         with open(self._path, "a") as file:
             file.write(json.dumps(line) + "\n")
+        if self._trackers is not None:
+            del line["step"], line["split"]
+            self._trackers.write(step, split, line)
 
 
 class Speed:
