@@ -7,6 +7,7 @@ and the difference to Gaussian training at the same sigma.
 
   python -m jaxcert.report runs/lot --radii 0,36/255,72/255 --format csv
   python -m jaxcert.report gaussian.tsv macer.tsv --sigma 0.5 --format latex --out both.tex
+  python -m jaxcert.report runs/rs --against cohen.tsv --format pdf --out curves.pdf
   python -m jaxcert.report --study runs/lot_* --format html --out study.html
 """
 
@@ -30,6 +31,10 @@ OPTIONS: cli.Options = {
         None,
         "bonferroni or holm: radii from the same votes that are all true together with "
         "probability 1 - ALPHA (default: the alpha of the record)",
+    ),
+    "--against FILE[,FILE]": (
+        (),
+        "draw the curves of these records or tables beside, such as published logs",
     ),
     **table_settings.OPTIONS,
     "--out FILE": (None, "write the report there (default: to the terminal)"),

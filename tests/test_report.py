@@ -566,13 +566,13 @@ def test_report_that_cannot_be_written_leaves_the_one_before(
     monkeypatch.setitem(reports.FORMS, "html", lambda found: "<html>" + "x" * 100)
     assert report.main([str(run)]) == 0
     page = (run / "report.html").read_text()
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def half(path, text, **how):
-        write(path, text[: len(text) // 2], **how)
+    def half(path, data):
+        write(path, data[: len(data) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     for words in (
         [str(run)],
         [str(run), "--format=html", f"--out={run / 'report.html'}"],

@@ -38,6 +38,24 @@ def gradients(path: str | Path, c: Certificates) -> dict[str, Any] | None:
 _KINDS = ("easy", "hard")
 
 
+def metrics_of(path: str | Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl of a workdir that have a step, a split and an epoch; []
+    without such a file. Lines that a kill left are passed over."""
+    file, found = Path(path) / "metrics.jsonl", []
+    if not file.is_file():
+        return []
+    for text in file.read_text("utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+            float(line["step"])
+            float(line["epoch"])
+            str(line["split"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue
+        found.append(line)
+    return found
+
+
 def reference(config: dict[str, Any]) -> Reference | None:
     """Return the `reference` of a config: paper, table, clean and, at `radius`,
     certified accuracy in percent."""

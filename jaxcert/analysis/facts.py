@@ -43,6 +43,12 @@ class Entry(NamedTuple):
     """why it cannot be compared with the baseline that was chosen for it"""
     gradients: dict[str, Any] | None = None
     """gradient_norms.json of the same checkpoint, if there is one"""
+    source: Any = None
+    """the images that it certifies (data.sources.Source), where they are at hand"""
+    metrics: Sequence[dict[str, Any]] = ()
+    """the lines of metrics.jsonl of its workdir"""
+    beside: Sequence[tuple[str, Certificates]] = ()
+    """(name, certificates) of published logs whose curves are drawn beside all records"""
 
 
 def radius_text(radius: float) -> str:
@@ -266,6 +272,24 @@ def first_positive(s: Summary) -> int | None:
     certified."""
     stated = np.flatnonzero((s.radii > 0) & ~np.isnan(s.certified))
     return int(stated[0]) if len(stated) else None
+
+
+def result(entry: Entry, norm: str = "") -> str:
+    """Return clean and certified accuracy at the first radius above 0 as a sentence; '' where
+    neither is known. norm: what to call the norm, by default as the header does."""
+    s, header = entry.summary, entry.certificates.header
+    data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
+    norm, parts = norm or str(header.get("norm", "l2")), []
+    right = "are classified correctly" if entry.certificates.labelled else "get a class"
+    first = first_positive(s)
+    for i in [0] if first is None else sorted({0, first}):
+        radius, share = s.radii[i], certified_share(s, i)
+        if share == "--":
+            continue
+        within = f"provably so within {norm} radius {radius_text(radius)}"
+        parts.append(f"{share} % {within if radius else right}")
+    images = " ".join([f"{s.images:,}", *data, "images"])
+    return f"Of {images}, {', '.join(parts)}." if parts else ""
 
 
 def mean_and_median(entry: Entry) -> str:

@@ -7,6 +7,7 @@ have the colour-blind-safe hues of Okabe & Ito (2008), and differ in dash as wel
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import matplotlib
@@ -41,13 +42,27 @@ _WIDE = (8.2, 3.7)
 NORMS = {"l2": r"$\ell_2$", "linf": r"$\ell_\infty$", "l1": r"$\ell_1$"}
 
 
-def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
+def radius_curves(
+    names: Sequence[str],
+    records: Sequence[Certificates],
+    beside: Sequence[tuple[str, Certificates]] = (),
+) -> str:
+    """Return the figure of `draw_radius_curves` as SVG."""
+    return as_svg(*draw_radius_curves(names, records, beside))
+
+
+def draw_radius_curves(
+    names: Sequence[str],
+    records: Sequence[Certificates],
+    beside: Sequence[tuple[str, Certificates]] = (),
+) -> tuple[Figure, Axes, bool]:
     """`certified_share` against radius, a line per record that certifies, the band the 95 %
     interval. A record that tried some radii alone has a mark at each: between two the line is
-    a lower bound.
+    a lower bound. Returns the figure, its axes, and whether it needs a legend.
 
     Over several records of the same images their envelope is drawn, and below the axis a
     strip in the colour of the one that is best there; not if one tried some radii alone.
+    beside: (name, certificates) of others whose lines are drawn thin and grey.
     """
     figure, (axes,) = new_figure()
     short = short_names(names, 50)
@@ -66,11 +81,18 @@ def radius_curves(names: Sequence[str], records: Sequence[Certificates]) -> str:
     alike = sum(map(certifies, records)) > 1 and all(tried(c) is None for c in records)
     if alike and envelope(records, [0.0]) is not None:
         _envelope(axes, records)
+    for i, (name, c) in enumerate(beside):
+        known = tried(c)
+        radii = _steps(c.radius[c.counted]) if known is None else known
+        shares = 100 * certified_share(c, radii)
+        style = dict(color=INK, alpha=0.6, linewidth=1, drawstyle="steps-pre")
+        style["linestyle"] = _DASHES[(i + 1) % len(_DASHES)]
+        axes.plot(radii, shares, label=name, **style)
     axes.set_xlabel(_radius_label(records))
     axes.set_ylabel("certified accuracy" if records[0].labelled else "with a class")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.01 * axes.dataLim.x1 or None)
     _percent(axes)
-    return as_svg(figure, axes, len(names) > 1)
+    return figure, axes, len(names) + len(beside) > 1
 
 
 def difference_curves(
@@ -213,6 +235,7 @@ def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
     axes.set_ylabel("certified accuracy")
     axes.grid(axis="x", visible=False)
     axes.set_axisbelow(True)
+    axes.set_xlim(-0.6, len(place) - 0.4)
     _percent(axes)
     return as_svg(figure, axes, True, salt=name)
 
@@ -313,8 +336,58 @@ def _radius_label(records: Sequence[Certificates]) -> str:
 
 
 def _percent(axes: Axes) -> None:
-    axes.set_ylim(0, 100)
+    """Let the axis of shares end at the first multiple of ten that nothing drawn is above."""
+    most = axes.dataLim.y1 if np.isfinite(axes.dataLim.y1) else 100.0
+    axes.set_ylim(0, min(100, 10 * max(1, math.ceil(most / 10 - 1e-9))))
     axes.yaxis.set_major_formatter("{x:.0f} %")
+
+
+def training_curves(
+    found: dict[str, dict[str, tuple[list[float], list[float]]]],
+) -> str:
+    """Draw what `pictures.training_lines` returns: left the losses against the epoch, right
+    accuracies and certified shares. One panel where there is one kind."""
+    kinds = {n.startswith("loss") for names in found.values() for n in names}
+    figure, panels = new_figure(len(kinds))
+    lines = 0
+    for split, names in found.items():
+        for name, (epochs, values) in names.items():
+            axes = panels[0 if name.startswith("loss") else -1]
+            y = values if name.startswith("loss") else 100 * np.asarray(values)
+            hue, dash = line_style(lines)
+            style = dict(color=hue, linestyle=dash, linewidth=1.6)
+            style |= dict(marker="o", markersize=4) if len(epochs) < 12 else {}
+            axes.plot(epochs, y, **style)
+            label = f"{split}: {name.replace('certified_', 'certified at ')}"
+            panels[0].plot([], [], label=label, **style)
+            lines += 1
+    for axes in panels:
+        axes.set_xlabel("epoch")
+        axes.set_xlim(0, axes.dataLim.x1)
+        axes.set_ylabel("loss" if axes is panels[0] and True in kinds else "share")
+    if False in kinds:
+        _percent(panels[-1])
+    return as_svg(figure, panels[0], True, salt="training")
+
+
+def as_bytes(figure: Figure, axes: Axes, legend: bool, form: str) -> bytes:
+    """Return a figure as 'pdf', 'svg' or 'png' for a paper, dark on white or nothing; equal
+    figures give equal bytes."""
+    if legend:
+        add_legend(figure, axes)
+    file, dates = (
+        io.BytesIO(),
+        {"CreationDate": None, "Creator": None, "Producer": None},
+    )
+    more: dict = dict(metadata=dates)
+    if form == "svg":
+        more = dict(metadata={"Date": None, "Creator": None})
+    elif form == "png":
+        more = dict(metadata={"Software": None}, dpi=200)
+    figure.patch.set(alpha=1.0 if form == "png" else 0.0, facecolor="white")
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "jaxcert"}):
+        figure.savefig(file, format=form, **more)
+    return file.getvalue()
 
 
 def as_svg(figure: Figure, axes: Axes, legend: bool, salt: str = "") -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcert.analysis import facts, figures, metrics, tables
+from jaxcert.analysis import facts, figures, metrics, pictures, tables
 from jaxcert.analysis.facts import UNITS, Entry, percent, radius_text
 from jaxcert.certificate import certifies, share_is_known, tried
 
@@ -31,7 +31,7 @@ def page(entries: Sequence[Entry]) -> str:
     records = [e.certificates for e in entries]
     parts = [
         f"<h1>{escape(title)}</h1>",
-        *map(_lead, entries[:alone]),
+        _lead(entries[0]) if alone else _headline(entries),
         _checks(entries),
     ]
     share, labelled = facts.share_name(records[0]).capitalize(), records[0].labelled
@@ -50,7 +50,11 @@ def page(entries: Sequence[Entry]) -> str:
             "with radii have: a line, of all the images of its record, can lie above it."
         )
     if any(map(certifies, records)):
-        parts.append(html_figure(figures.radius_curves(names, records), caption))
+        beside = entries[0].beside
+        if beside:
+            caption += " Thin and grey: other records and logs, for reference."
+        svg = figures.radius_curves(names, records, beside)
+        parts.append(html_figure(svg, caption))
     parts += _best(entries) + _against(entries)
     parts += [f'<p class="soft">{escape(note)}</p>' for note in tables.notes(entries)]
     if labelled and any(metrics.vote_probability(c) is not None for c in records):
@@ -68,6 +72,8 @@ def page(entries: Sequence[Entry]) -> str:
             )
             parts.append(html_figure(figures.votes_curves(names, records), caption))
         parts += _theory(entries)
+    parts += pictures.gallery(entries[0]) if alone else []
+    parts += _training(entries[0]) if alone else []
     parts += ["<h2>What was certified</h2>", _facts(entries, _request)]
     parts += map(_config, entries)
     parts += ["<h2>Other numbers</h2>", _facts(entries, _numbers)]
@@ -143,6 +149,24 @@ def _difference(entry: Entry, i: int) -> str:
     return f"{value} <small>{interval.replace('-', '−')}</small>"
 
 
+def _headline(entries: Sequence[Entry]) -> str:
+    """Return in words which record is ahead where."""
+    text = tables.headline(entries)
+    return f'<p class="lead">{escape(text)}</p>' if text else ""
+
+
+def _training(entry: Entry) -> list[str]:
+    """Return the section on the training of the network; [] where nothing is known of it."""
+    found = pictures.training_lines(entry.metrics)
+    if not found:
+        return []
+    caption = (
+        "What metrics.jsonl has of each epoch: means of the training over each interval, and "
+        "evaluations of certified accuracy, which may use fewer images than the record."
+    )
+    return ["<h2>Training</h2>", html_figure(figures.training_curves(found), caption)]
+
+
 def _theory(entries: Sequence[Entry]) -> list[str]:
     settings = set()
     for c in (e.certificates for e in entries):
@@ -169,22 +193,8 @@ _NOTE = (
 
 def _lead(entry: Entry) -> str:
     """Return the result in words."""
-    s, header = entry.summary, entry.certificates.header
-    right = "are classified correctly" if entry.certificates.labelled else "get a class"
-    data = [str(header[k]) for k in ("dataset", "split") if header.get(k)]
-    parts = []
-    first = facts.first_positive(s)
-    for i in [0] if first is None else sorted({0, first}):
-        radius, share = s.radii[i], facts.certified_share(s, i)
-        if share == "--":
-            continue
-        within = f"provably so within {_norm([entry])} radius {radius_text(radius)}"
-        parts.append(f"{share} % {within if radius else right}")
-    if not parts:
-        return ""
-    images = " ".join([f"{s.images:,}", *data, "images"])
-    text = f"Of {images}, {', '.join(parts)}."
-    return f'<p class="lead">{escape(text)}</p>'
+    text = facts.result(entry, _norm([entry]))
+    return f'<p class="lead">{escape(text)}</p>' if text else ""
 
 
 def _checks(entries: Sequence[Entry]) -> str:

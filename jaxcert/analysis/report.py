@@ -15,18 +15,22 @@ from jaxcert.analysis import compare, configured, spreadsheet, table_settings, t
 from jaxcert.analysis import familywise as families
 from jaxcert.analysis.facts import Entry, distinct
 from jaxcert.analysis.latex import latex
+from jaxcert.analysis.markdown import markdown
 from jaxcert.analysis.metrics import summary
 from jaxcert.analysis.recheck import Recheck
 from jaxcert.analysis.table_settings import Stated
-from jaxcert.certificate import ATTACKS, Certificates
+from jaxcert.certificate import ATTACKS, Certificates, certifies
 from jaxcert.errors import InputError, is_stream, own_file, replacing
 
 RECORD = "certificates.jsonl"
 
 
-def report(paths: Sequence[str | Path], *, form: str = "text", **how: Any) -> str:
-    """Return the report on some records as 'text', 'csv', 'html', 'latex' or 'tsv' (the
-    table of locuslab/smoothing). Arguments and errors as in `entries`."""
+def report(
+    paths: Sequence[str | Path], *, form: str = "text", **how: Any
+) -> str | bytes:
+    """Return the report on some records in one of `FORMS`: 'text', 'csv', 'html', 'latex',
+    'markdown', 'tsv' (the table of locuslab/smoothing), and as bytes a figure. Arguments and
+    errors as in `entries`."""
     return render(entries(paths, **how), form)
 
 
@@ -44,6 +48,8 @@ def show(
     Other arguments as of `entries`. Raises InputError as `entries`, and, after all is written,
     if a radius exceeds its evidence.
     """
+    if how.get("against") and str(form).startswith(("csv", "tsv")):
+        raise InputError(f"--against draws curves, which {form} has not: leave it out.")
     found = entries(paths, **how)
     write(render(found, form or "text"), out)
     workdir = Path(paths[0])
@@ -66,6 +72,7 @@ def entries(
     alpha: Stated = None,
     n: Stated = None,
     familywise: str | None = None,
+    against: Sequence[str | Path] = (),
 ) -> list[Entry]:
     """Read, measure, re-check and compare records of one norm.
 
@@ -73,12 +80,15 @@ def entries(
     else a usual grid of the norm. baseline: names of records to compare with, one per sigma;
     by default those that the method gaussian trained. sigma, alpha, n: of tables, which do
     not say them. familywise: 'bonferroni' or 'holm', if wanted with '=ALPHA', for radii that all
-    hold together (familywise.py). Raises InputError if a record cannot be read, is empty,
-    certifies in another norm than the first, contradicts the sigma, alpha or n that was given for
-    it, or does not allow such radii.
+    hold together (familywise.py). against: records or tables, such as published logs, whose curves
+    are drawn beside. Raises InputError if a record cannot be read, is empty, certifies in
+    another norm than the first, contradicts the sigma, alpha or n that was given for it, or does
+    not allow such radii.
     """
     names = _names(paths)
     certificates = [_load(path) for path in paths]
+    sources = [_check_data(*one) for one in zip(paths, certificates, strict=True)]
+    beside = list(zip(_names(against), map(_load, against), strict=True))
     given = dict(sigma=sigma, alpha=alpha, n=n)
     for key, value in given.items():
         if isinstance(value, Mapping):
@@ -87,13 +97,14 @@ def entries(
         table_settings.with_settings(*one, given)
         for one in zip(certificates, names, paths, strict=True)
     ]
-    norms = list(dict.fromkeys(c.header.get("norm", "l2") for c in certificates))
+    all_of_them = [*certificates, *(c for _, c in beside)]
+    norms = list(dict.fromkeys(c.header.get("norm", "l2") for c in all_of_them))
     if len(norms) > 1:
         raise InputError(
             f"the records certify in {' and '.join(norms)}, whose radii do not compare: "
             "report them one at a time."
         )
-    if len({c.labelled for c in certificates}) > 1:
+    if len({c.labelled for c in all_of_them}) > 1:
         raise InputError(
             "some of the records have labels and others not, so that their shares are of other "
             "things: report them one at a time."
@@ -110,7 +121,7 @@ def entries(
     if familywise is not None:
         family = families.parse(familywise)
         certificates = [families.together(c, family, radii[-1]) for c in certificates]
-    against = compare.against(names, certificates, radii, chosen)
+    differences = compare.against(names, certificates, radii, chosen)
     return [
         Entry(
             name=name,
@@ -121,15 +132,25 @@ def entries(
             against=difference,
             not_comparable=not_comparable,
             gradients=configured.gradients(path, c),
+            source=source,
+            metrics=configured.metrics_of(path),
+            beside=beside,
         )
-        for name, path, c, check, config, (difference, not_comparable) in zip(
-            names, paths, certificates, checks, configs, against, strict=True
+        for name, path, c, check, config, source, (difference, not_comparable) in zip(
+            names,
+            paths,
+            certificates,
+            checks,
+            configs,
+            sources,
+            differences,
+            strict=True,
         )
     ]
 
 
-def render(found: Sequence[Entry], form: str) -> str:
-    """Return entries in one of the forms of `report`."""
+def render(found: Sequence[Entry], form: str) -> str | bytes:
+    """Return entries in one of the forms of `report`; a figure as bytes."""
     return FORMS[form](found)
 
 
@@ -139,20 +160,37 @@ def _html(found: Sequence[Entry]) -> str:
     return page(found)
 
 
+def _figure(found: Sequence[Entry], *, form: str) -> bytes:
+    """Return certified accuracy against radius as 'pdf', 'svg' or 'png'."""
+    from jaxcert.analysis import figures
+
+    records_of = [e.certificates for e in found]
+    if not any(map(certifies, records_of)):
+        raise InputError(
+            f"{form} draws certified accuracy against radius, and no record has radii: take "
+            "another --format."
+        )
+    names = [e.name for e in found]
+    drawn = figures.draw_radius_curves(names, records_of, found[0].beside)
+    return figures.as_bytes(*drawn, form)
+
+
 def _tsv(found: Sequence[Entry]) -> str:
     if len(found) > 1:
         raise InputError("a tsv table holds one record: give one PATH.")
     return records.to_tsv(found[0].certificates)
 
 
-FORMS: dict[str, Callable[[Sequence[Entry]], str]] = {
+FORMS: dict[str, Callable[[Sequence[Entry]], str | bytes]] = {
     "text": tables.text,
     "csv": spreadsheet.csv,
     "csv-classes": spreadsheet.csv_classes,
     "csv-votes": spreadsheet.csv_votes,
     "html": _html,
     "latex": latex,
+    "markdown": markdown,
     "tsv": _tsv,
+    **{form: functools.partial(_figure, form=form) for form in ("pdf", "svg", "png")},
 }
 
 
@@ -160,8 +198,14 @@ _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)"
 """Characters of names that a terminal would obey."""
 
 
-def write(document: str, out: str | Path | None = None) -> None:
-    """Write a document to a file, or to stdout without the characters that a terminal obeys."""
+def write(document: str | bytes, out: str | Path | None = None) -> None:
+    """Write a document to a file, or to stdout without the characters that a terminal obeys.
+    Raises InputError for a figure without a file."""
+    if isinstance(document, bytes):
+        if out is None:
+            raise InputError("a figure is no text: name a file for it with --out.")
+        _replace(Path(out), document)
+        return
     document = re.sub(_CONTROL, lambda found: repr(found[0])[1:-1], document)
     if out:
         _replace(Path(out), document)
@@ -170,13 +214,15 @@ def write(document: str, out: str | Path | None = None) -> None:
         sys.stdout.flush()
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, document: str | bytes) -> None:
     """Write a file as a whole; until then the one that was there stays."""
+    if isinstance(document, str):
+        document = document.encode("utf-8", errors="backslashreplace")
     if is_stream(path):
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        path.write_bytes(document)
         return
     with replacing(os.path.realpath(path)) as part:  # what a link leads to
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        part.write_bytes(document)
 
 
 def _file(path: str | Path) -> Path:
@@ -192,7 +238,6 @@ def _load(path: str | Path) -> Certificates:
         raise InputError(
             f"{path} holds attacks, not certificates: `jaxcert.attack` prints them."
         )
-    _check_data(path, c)
     return c
 
 
@@ -211,9 +256,9 @@ def _data_at_hand(name: str, split: str, dir: str, pad: int, resize: tuple):
     return source, recorded.data_digest(source)
 
 
-def _check_data(path: str | Path, c: Certificates) -> None:
-    """Raises InputError for a record of other images or labels than those of its data set,
-    where that is at hand."""
+def _check_data(path: str | Path, c: Certificates):
+    """Return the data set of a record, a Source, where that is at hand, else None. Raises
+    InputError for a record of other images or labels."""
     config = _section(c.header, "config")
     data, certify = _section(config, "data"), _section(config, "certify")
     resize = data["resize"] if isinstance(data.get("resize"), list) else []
@@ -225,10 +270,10 @@ def _check_data(path: str | Path, c: Certificates) -> None:
         tuple(resize) if all(type(x) is int for x in resize) else (),
     )
     if tuple(map(type, asked[:2])) != (str, str):
-        return
+        return None
     found = _data_at_hand(*asked)
     if found is None:
-        return
+        return None
     from jaxcert.data import recorded
 
     source, digest = found
@@ -239,6 +284,7 @@ def _check_data(path: str | Path, c: Certificates) -> None:
             f"{source.name} here is {digest}: restore the file, or give it the data that it "
             "was made with."
         )
+    return source
 
 
 def _section(of: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -12,7 +12,13 @@ import numpy as np
 from jaxcert.analysis import compare, facts
 from jaxcert.analysis.compare import Difference, Envelope
 from jaxcert.analysis.facts import UNITS, Entry, percent, radius_text
-from jaxcert.certificate import Certificates, certifies, share_is_known, tried
+from jaxcert.certificate import (
+    Certificates,
+    certified_share,
+    certifies,
+    share_is_known,
+    tried,
+)
 
 _NAME_WIDTH = 20
 
@@ -66,11 +72,49 @@ def best_name(names: Sequence[str], best: Envelope, i: int) -> str:
     return f"{name} (or {listed})"
 
 
+def headline(entries: Sequence[Entry]) -> str:
+    """Return in one sentence which of several records is ahead at which radii, by the interval of
+    the paired difference to every other; '' where they are not compared."""
+    best, radii = best_of(entries), entries[0].summary.radii
+    if best is None or (best.winner < 0).all():
+        return ""
+    ahead: dict[int, list[int]] = {}
+    close = []
+    for i, winner in enumerate(best.winner.tolist()):
+        if winner >= 0:
+            (close if best.rivals[i] else ahead.setdefault(winner, [])).append(i)
+
+    def at(positions):
+        return facts.in_words([radius_text(radii[i]) for i in positions])
+
+    parts = []
+    for winner, won in ahead.items():
+        share = f"{percent(best.certified[won[0]])} %"
+        if len(won) > 1:
+            share += f" at {radius_text(radii[won[0]])}"
+        name = entries[winner].name
+        parts.append(f"{name} certifies most at radius {at(won)} ({share})")
+    if close:
+        parts.append(
+            f"at {at(close)} no record is ahead of all others by the 95 % interval"
+        )
+    images = f"{best.images:,} images that all records with radii have"
+    return f"Of the {images}, {'; '.join(parts)}."
+
+
 def notes(entries: Sequence[Entry]) -> list[str]:
-    """Return what is not compared and why, a sentence each."""
+    """Return what is not compared and why, and what is drawn beside, a sentence each."""
     found = []
     if not entries[0].certificates.labelled:
         found.append(NO_LABELS)
+    radii = entries[0].summary.radii
+    for name, c in entries[0].beside:
+        pairs = zip(radii, certified_share(c, radii), strict=True)
+        shares = [f"{percent(y)} % at {radius_text(r)}" for r, y in pairs if y == y]
+        found.append(
+            f"For reference {name}: {', '.join(shares)}, of its own {len(c.index):,} images; "
+            "its radii were not re-checked."
+        )
     kept = _certifying(entries)
     if len(kept) > 1 and best_of(entries) is None:
         not_comparable = compare.why_not_comparable

@@ -18,6 +18,10 @@ _FORMS = {
     ".html": "html",
     ".tex": "latex",
     ".tsv": "tsv",
+    ".md": "markdown",
+    ".pdf": "pdf",
+    ".svg": "svg",
+    ".png": "png",
 }
 """Suffix of a file -> the form of the report in it."""
 
@@ -77,18 +81,21 @@ def write_report(
     alpha: float | Mapping[str, float] | None = None,
     n: float | Mapping[str, float] | None = None,
     familywise: str | None = None,
+    against: Sequence[str | Path] = (),
 ) -> None:
     """Write a report on one or several records, every radius re-checked, to a file or, without
     `out`, to the terminal. Several are compared at the images that all have.
 
     paths: record files, workdirs, or tables of locuslab/smoothing.
-    form: text | csv | csv-classes | csv-votes | html | latex | tsv; by default what the suffix
-        of `out` says, without one text.
+    form: text | csv | csv-classes | csv-votes | html | latex | markdown | tsv, or a figure of
+        certified accuracy against radius: pdf | svg | png; by default what the suffix of `out`
+        says, without one text.
     radii: where to state certified accuracy, in the scale of [0, 1].
     baseline: names of the records to compare with, one for each sigma.
     sigma, alpha, n: of tables, which do not say them: one number, or one for each name.
     familywise: bonferroni | holm, or with its alpha as holm=0.05: radii from the same votes that
         are all true together, with probability 1 - alpha.
+    against: records or tables, such as published logs, whose curves are drawn beside.
 
     Raises InputError for records that cannot be read or compared and, when all is written, for
     a radius that exceeds its evidence.
@@ -117,4 +124,5 @@ def write_report(
         alpha=alpha,
         n=n,
         familywise=familywise,
+        against=against,
     )

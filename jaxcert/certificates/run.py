@@ -45,9 +45,7 @@ def certify(
     InputError for a foreign record, a missing checkpoint or bad settings.
     """
     path, made = Path(out) if out else place(workdir, part), building.certifier_of
-    return run(
-        config, workdir, path, made, what="certify", labels=False, part=part
-    )
+    return run(config, workdir, path, made, what="certify", labels=False, part=part)
 
 
 def place(workdir: str | Path, part: str = "") -> Path:

@@ -13,12 +13,11 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcert.analysis import report
-from jaxcert.analysis.figures import add_legend, as_svg
+from jaxcert.analysis.figures import as_bytes, as_svg
 from jaxcert.analysis.page import document, html_figure, html_table
 from jaxcert.errors import own_file
 
@@ -76,26 +75,17 @@ def write(
         if exhibit.shown is not None:
             parts.append(html_table(*exhibit.shown, exhibit.caption, kind="dense"))
         if exhibit.figure is not None:
-            own_file(folder, f"{exhibit.name}.pdf").write_bytes(_pdf(exhibit))
-            svg = as_svg(exhibit.figure, _any_axes(exhibit), False, salt=exhibit.name)
+            axes = _any_axes(exhibit)
+            new = exhibit.legend is not None and not exhibit.figure.legends
+            pdf = as_bytes(exhibit.figure, axes, new, "pdf")
+            own_file(folder, f"{exhibit.name}.pdf").write_bytes(pdf)
+            svg = as_svg(exhibit.figure, axes, False, salt=exhibit.name)
             parts.append(html_figure(svg, exhibit.caption))
     if missing := [f"{e.title} ({e.missing})" for e in exhibits if e.missing]:
         parts.append(f'<p class="soft">Not here: {escape("; ".join(missing))}.</p>')
     page = own_file(folder, "paper.html")
     report.write(document(title, parts), page)
     return page
-
-
-def _pdf(exhibit: Exhibit) -> bytes:
-    """Return the figure with its legend, which stays on it; equal figures give equal
-    bytes."""
-    if exhibit.legend is not None and not exhibit.figure.legends:
-        add_legend(exhibit.figure, exhibit.legend)
-    file = io.BytesIO()
-    with matplotlib.rc_context({"pdf.fonttype": 42}):
-        dates = {"CreationDate": None, "Creator": None, "Producer": None}
-        exhibit.figure.savefig(file, format="pdf", metadata=dates)
-    return file.getvalue()
 
 
 def _any_axes(exhibit: Exhibit) -> Axes:

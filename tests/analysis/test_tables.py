@@ -39,7 +39,8 @@ def entry(name="gaussian", *, k=(400, 700, 900, N), reference=None, radii=RADII)
 
 
 FIGURES = (
-    "class_bars difference_curves p_lower_curves radius_curves radius_theory votes_curves"
+    "class_bars difference_curves p_lower_curves radius_curves radius_theory votes_curves "
+    "training_curves"
 ).split()
 
 
