@@ -27,6 +27,7 @@ COMMANDS = {
     "generate": "generate",
     "import_torch": "import_torch",
     "export": "export",
+    "publish": "publish",
     "zoo": "zoo",
     "convert": "convert",
     "study": "study",

@@ -18,9 +18,10 @@ from refusals import names, tells
 
 import jaxcert
 from benchmarks import zoo as making
-from jaxcert import audit, audit_network, zoo
+from jaxcert import audit, audit_network, publish, zoo
 from jaxcert import config as configs
-from jaxcert.api import sharing
+from jaxcert.analysis import facts
+from jaxcert.api import cards, sharing
 from jaxcert.data import download, sources
 from jaxcert.errors import InputError
 from jaxcert.workdirs import checkpoint
@@ -150,6 +151,35 @@ def test_a_workdir_that_is_added_comes_back(workdir, folder, tmp_path):
     assert checkpoint.network_digest(jaxcert.load(tmp_path / "again")) == listed.digest
     (shown,) = sharing.listed(str(folder))
     assert sharing.row(shown)[5] in sharing.text(sharing.listed())
+
+
+def test_a_card_says_what_is_certified_and_keeps_what_stands_around(
+    workdir, tmp_path, capsys
+):
+    zoo_folder = tmp_path / "shared"
+    for name in ("first", "second_one"):
+        words = [f"--workdir={workdir}", f"--zoo={zoo_folder}", f"--name={name}"]
+        assert publish.main(words) is None
+        assert name in capsys.readouterr().out
+        text = (zoo_folder / cards.FILE).read_text()
+        mine = f"Ours, for {name}.\n"
+        (zoo_folder / cards.FILE).write_text(mine + text + mine)
+    added = places.listed(str(zoo_folder))["first"]
+    text = (zoo_folder / cards.FILE).read_text()
+    assert text.startswith(
+        "Ours, for second_one.\nOurs, for first.\n---\nlibrary_name:"
+    )
+    assert text.count("Ours, for first.") == 2 and text.count("## first\n") == 1
+    assert "## second\\_one" in text and added.weights.sha256 in text
+    (shown, _) = sharing.listed(str(zoo_folder))
+    for i in range(len(shown.entry.summary.radii)):
+        assert f" | {facts.certified_share(shown.entry.summary, i)}" in text
+    assert text == cards.card(zoo_folder), "it is made again as it is"
+    (zoo_folder / cards.FILE).write_text(text.replace(cards._END, ""))
+    before = {p.name: p.read_bytes() for p in zoo_folder.iterdir()}
+    with pytest.raises(InputError, match=names(cards.FILE, "lost")):
+        cards.publish(workdir, zoo_folder, "third")
+    assert before == {p.name: p.read_bytes() for p in zoo_folder.iterdir()}
 
 
 def test_folders_of_this_machine_are_left_out(workdir, tmp_path):
@@ -367,12 +397,17 @@ class _Handler(BaseHTTPRequestHandler):
     """Files of server.folder. server.does[file name], once each: what to do instead."""
 
     def do_GET(self):
-        name, asked = self.path.rpartition("/")[2], self.headers.get("Range")
+        name = self.path.partition("?")[0].rpartition("/")[2]
+        asked = self.headers.get("Range")
         self.server.asked.append((name, asked))
         path = self.server.folder / name
         does = self.server.does.pop(name, "")
         if does == "404" or not path.is_file():
             return self.send_error(404)
+        if does == "elsewhere":  # as hubs of models do with large files
+            self.send_response(302)
+            self.send_header("Location", f"/cdn/{name}?signature=x/y")
+            return self.end_headers()
         if does == "hang":
             return self.server.end.wait(20)
         content, start = path.read_bytes(), int(asked[6:-1]) if asked else 0
@@ -451,6 +486,19 @@ def test_a_download_that_broke_goes_on_where_it_stopped(server, folder):
     assert (server.cache / "zoo" / part).read_bytes() == content[:half]
     assert weights_of(server).read_bytes() == content
     assert server.asked[-1] == (WEIGHTS, f"bytes={half}-")
+
+
+def test_a_server_that_sends_elsewhere_is_followed(server, folder):
+    """With the part of the file that is missing."""
+    content = (folder / WEIGHTS).read_bytes()
+    server.does[WEIGHTS] = "break"
+    with pytest.raises(InputError, match=names(WEIGHTS)):
+        weights_of(server)
+    server.does[WEIGHTS] = "elsewhere"
+    assert weights_of(server).read_bytes() == content
+    assert [asked for _, asked in server.asked[-2:]] == [
+        f"bytes={len(content) // 2}-"
+    ] * 2
 
 
 def test_a_server_that_sends_another_part_is_asked_again(server, folder):
