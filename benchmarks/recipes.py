@@ -1,9 +1,11 @@
 """Learning curves and certified accuracy against core minutes, of finished workdirs.
 
-    python -m benchmarks.recipes WORKDIR... --out benchmarks/results/DATE-recipes.json
+    python -m benchmarks.recipes WORKDIR... --tuning TRIAL... --out FILE
 
-A workdir holds a training whose metrics.jsonl has evaluations, and the record that was certified
-with its last checkpoint. `python -m docs.tables` makes the table and the figure of the page.
+WORKDIR holds a training whose metrics.jsonl has evaluations, and the record that was certified
+with its last checkpoint. TRIAL is a workdir of a shorter training with held-out images; how its
+config differs from that of the WORKDIR with the same model is kept. `python -m docs.tables` makes
+the tables and the figure of the page.
 """
 
 from __future__ import annotations
@@ -55,13 +57,71 @@ def measure(workdir: Path) -> dict[str, Any]:
     }
 
 
+NOT_COMPARED = (
+    "certify",
+    "checkpoint",
+    "data.dir",
+    "data.epochs",
+    "data.holdout",
+    "eval",
+    "log",
+    "reference",
+    "tiny",
+)
+"""Keys, or beginnings of keys, of a config that do not change what a training learns, and the
+number of epochs, which has a column of its own."""
+
+
+def tried(workdir: Path, finished: list[Path]) -> dict[str, Any]:
+    """Return what a trial reached on its held-out images, in percent, and the values of its
+    config that are not those of the finished run of its family. Raises ValueError if there is
+    no such run."""
+    config = json.loads((workdir / "config.json").read_text())
+    for other in finished:
+        chosen = json.loads((other / "config.json").read_text())
+        if chosen["model"]["name"] == config["model"]["name"]:
+            break
+    else:
+        raise ValueError(f"no finished run has the model of {workdir}")
+    lines = [
+        json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]
+    last = [line for line in lines if line["split"] == "holdout"][-1]
+    mine, theirs = _flat(config), _flat(chosen)
+    changed = {
+        key: mine.get(key)
+        for key in sorted(mine.keys() | theirs.keys())
+        if not key.startswith(NOT_COMPARED) and mine.get(key) != theirs.get(key)
+    }
+    return {
+        "name": workdir.name,
+        "family": config["model"]["name"],
+        "changed": changed,
+        "epochs": config["data"]["epochs"],
+        "minutes": round(last["cpu_seconds"] / 60, 1),
+        "certified": [round(100 * last[f"certified_{r:.3g}"], 2) for r in RADII],
+    }
+
+
+def _flat(config: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Return the values of nested sections under names such as optim.lr."""
+    found = {}
+    for key, value in config.items():
+        inner = isinstance(value, dict)
+        found |= _flat(value, f"{before}{key}.") if inner else {before + key: value}
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")
+    parser.add_argument("--tuning", nargs="*", type=Path, default=[], metavar="TRIAL")
     parser.add_argument("--out", required=True, metavar="FILE")
     given = parser.parse_args(argv)
     rows = [measure(workdir) for workdir in given.workdirs]
-    Path(given.out).write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    trials = [tried(workdir, given.workdirs) for workdir in given.tuning]
+    found = {"rows": rows, "tuning": trials}
+    Path(given.out).write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ them is made here and never typed. NAME is one of
     powers FILE               ten differentiated power steps against two, likewise
     report, row               the report on docs/records/quickstart, and its first row
     zoo                       the networks of the package, from their records
+    recipes FILE              those of a file of benchmarks/recipes.py, with core minutes
+    tuning FILE               what was tried before, and what it reached on held-out images
+    curves FILE               their learning curves, a figure that is written beside the page
     any other                 a table of benchmarks/results/runs.json of this name
 
-`--check` writes nothing and ends with an error where a page is not what the results say.
+`--check` writes nothing and ends with an error where a page or figure is not what they say.
 """
 
 from __future__ import annotations
@@ -52,6 +55,14 @@ def table(name: str) -> str:
         return _zoo()
     if kind == "ratios":
         return _ratios(json.loads((RESULTS / rest).read_text()))
+    if kind == "recipes":
+        return _recipes(json.loads((RESULTS / rest).read_text())["rows"])
+    if kind == "curves":
+        from docs import curves
+
+        return f"![Learning curves](figures/{curves.path(rest).name})"
+    if kind == "tuning":
+        return _tuning(json.loads((RESULTS / rest).read_text())["tuning"])
     if kind == "rivals":
         return _rivals(json.loads((RESULTS / rest).read_text())["rows"])
     if kind == "boundaries":
@@ -273,6 +284,36 @@ def _zoo() -> str:
     return _markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
 
 
+def _recipes(rows: Iterable[dict[str, Any]]) -> str:
+    """Shares from the records of the zoo; what the runs took from the file."""
+    from jaxcert.api import sharing
+    from jaxcert.certificate import certified_accuracy
+
+    found = {one.listed.name: one.entry.certificates for one in sharing.listed()}
+    lines = []
+    for row in rows:
+        c = found[row["name"]]
+        if c.header["checkpoint"] != row["checkpoint"]:
+            raise ValueError(f"{row['name']} of the zoo is another network")
+        took = [row["training_minutes"], row["certificate_seconds"] / 60]
+        shares = 100 * certified_accuracy(c, row["radii"])
+        cells = [f"{len(c.index):,}", *(f"{value:.1f}" for value in (*took, *shares))]
+        lines.append([f"`{row['name']}`", str(row["epochs"]), *cells])
+    head = ["network", "epochs", "test images", "core minutes", "certificate, min"]
+    return _markdown([*head, "clean, %", "36/255", "72/255", "108/255"], lines)
+
+
+def _tuning(rows: Iterable[dict[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        changed = ", ".join(f"{key} {value}" for key, value in row["changed"].items())
+        took = [str(row["epochs"]), f"{row['minutes']:.1f}"]
+        shares = [f"{share:.1f}" for share in row["certified"]]
+        lines.append([row["family"], changed, *took, *shares])
+    head = ["family", "differs in", "epochs", "core minutes", "clean, %"]
+    return _markdown([*head, "36/255", "72/255", "108/255"], lines)
+
+
 def _block(kind: str, text: str) -> str:
     return f"```{kind}\n{text}\n```"
 
@@ -282,8 +323,16 @@ def _markdown(head: list[str], rows: Iterable[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _figures() -> set[str]:
+    """Files of benchmarks/results whose curves are on a page."""
+    text = "".join(path.read_text() for path in PAGES)
+    return {
+        name[7:] for _, name, _, _ in _MARKED.findall(text) if name[:7] == "curves "
+    }
+
+
 def main(arguments: list[str]) -> int:
-    """Write the pages, or with --check compare them. Returns the exit status."""
+    """Write the pages and figures, or with --check compare them. Returns the exit status."""
     stale = []
     for path in PAGES:
         old = path.read_text()
@@ -292,6 +341,13 @@ def main(arguments: list[str]) -> int:
             stale.append(path.relative_to(ROOT))
             if arguments != ["--check"]:
                 path.write_text(new)
+    if drawn := _figures():
+        from docs import curves
+
+        for result in filter(curves.is_stale, drawn):
+            stale.append(curves.path(result).name)
+            if arguments != ["--check"]:
+                curves.draw(result)
     for path in stale:
         print(f"{path} {'is stale' if arguments else 'was written'}")
     return 1 if stale and arguments else 0
