@@ -1,0 +1,64 @@
+"""Trials beside the finished run of their family, and the figure of its curve."""
+
+import json
+import shutil
+
+import pytest
+
+from benchmarks import recipes
+from docs import curves, tables
+
+
+@pytest.fixture
+def finished(tmp_path):
+    folder = tmp_path / "lot-digits"
+    shutil.copytree(tables.RECORD, folder)
+    line = {"split": "holdout", "loss": 1.5, "grad_norm": 2.0}
+    shares = {f"certified_{r:.3g}": 0.5 + i / 10 for i, r in enumerate(recipes.RADII)}
+    lines = [line | shares | {"epoch": i, "cpu_seconds": 90 * i} for i in (1, 2)]
+    lines.append({"split": "train", "epoch": 3, "cpu_seconds": 300, "lr": 0.1})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text)
+    return folder
+
+
+def trial(finished, **changed):
+    folder = finished.with_name("trial")
+    shutil.copytree(finished, folder)
+    config = json.loads((folder / "config.json").read_text())
+    for key, value in changed.items():
+        section, _, name = key.partition("_")
+        config[section][name] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_what_a_trial_changed_and_reached(finished):
+    changes = dict(optim_lr=0.5, data_holdout=7.0, data_epochs=3, eval_images=9)
+    found = recipes.tried(trial(finished, **changes), [finished])
+    assert found["changed"] == {
+        "optim.lr": 0.5
+    }  # the others do not change what is learnt
+    assert (found["epochs"], found["minutes"]) == (3, 3.0)
+    assert found["certified"] == [50.0, 60.0, 70.0, 80.0]
+
+
+def test_a_trial_of_another_family_is_refused(finished):
+    with pytest.raises(ValueError, match="no finished run"):
+        recipes.tried(trial(finished, model_name="lipnext"), [finished])
+
+
+def test_curves_are_those_of_the_file(finished, tmp_path, monkeypatch):
+    row = recipes.measure(finished)
+    holdout = row["curves"]["holdout"]
+    assert [(p["epoch"], p["minutes"]) for p in holdout] == [(1, 1.5), (2, 3.0)]
+    assert "grad_norm" not in holdout[0] and row["training_minutes"] == 5.0
+    monkeypatch.setattr(curves, "FOLDER", tmp_path / "figures")
+    monkeypatch.setattr(curves, "RESULTS", tmp_path)
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps({"rows": [row]}))
+    assert curves.is_stale("x.json")
+    curves.draw("x.json")
+    assert not curves.is_stale("x.json")
+    file.write_text(json.dumps({"rows": [row | {"epochs": 7}]}))
+    assert curves.is_stale("x.json")
