@@ -29,7 +29,7 @@ BUDGETS = {
         model=dict(depth=6, width=128),
         method=dict(last=1.0),
         data=dict(epochs=64, holdout=1000.0, augment=dict(crop=0, randaugment=0.0)),
-        optim=dict(lr=8e-3, lookahead=False),
+        optim=dict(lr=2e-3, lookahead=False),
         eval=dict(every_epochs=4, images=1000),
         checkpoint=dict(every_epochs=4),
         certify=dict(after_training=True),
