@@ -16,6 +16,9 @@ fast and narrow, which the paper did not train. We have not run these widths.
 `five_minutes`, which stands alone, is size s, fast, with all images on the device and an
 epoch as one program: about five minutes of an H200, by the counts of the compiled program
 (docs/accelerator.md). We have not run it.
+
+`laptop`, which stands alone as well, is size s, fast, with an eighth of the width, for
+about 80 minutes of one core (docs/results.md).
 """
 
 from jaxcert.config import base, rows, words
@@ -52,7 +55,15 @@ WORDS = {
             model=dict(power_steps=2, differentiated=False),
             data=dict(epochs=340, placement="epoch"),
             optim=dict(warmup_epochs=10),
-        )
+        ),
+        "laptop": dict(
+            model=dict(width=16, power_steps=2, differentiated=False),
+            data=dict(epochs=60, epoch_images=0, holdout=1000.0, augment=dict(crop=0)),
+            optim=dict(warmup_epochs=2),
+            eval=dict(every_epochs=4, images=1000),
+            checkpoint=dict(every_epochs=4),
+            certify=dict(after_training=True),
+        ),
     },
 }
 ROWS = rows(WORDS)
