@@ -18,7 +18,18 @@ from jaxcert.configs.edm import digits as edm
 
 CLASSIFIER = "runs/digits_classifier"
 WORDS = {name: words for name, words in cifar10.WORDS.items() if name != "t1001"}
-ROWS = tuple(row for row in cifar10.ROWS if "t1001" not in row)
+_IDLE = {
+    "race",
+    "dc,edm",
+    "t1001",
+}  # the default of these digits, and what they have not
+ROWS = (
+    *(r for r in cifar10.ROWS if not {r, *r.split(",")} & _IDLE),
+    *(f"{kind},{s},full" for kind in cifar10.KINDS[:3] for s in ("0.50", "1.00")),
+    *(f"{kind},0.25,full,repo" for kind in cifar10.KINDS[:3]),
+    "apndc,0.25,full,noisy,repo",
+    "dc,repo",
+)
 
 
 def get_config(arg=""):
