@@ -370,7 +370,7 @@ CLAIMS = (
         "sun",
         "Theorem 1",
         "With enough samples a classifier of one class has a larger ACR than any.",
-        why="a statement of arithmetic, see docs/guarantees.md on what an average hides",
+        why="proven in the paper; the tutorial on smoothing shows what an average hides",
     ),
     Claim(
         "sun",

@@ -173,7 +173,7 @@ def claims(result: dict[str, Any], paper: str) -> str:
         measured = "; ".join(map(_measured, parts)) or claim["why"]
         rows.append(
             [
-                f"{claim['says']} ({claim['where']})",
+                f"{claim['says'].rstrip('.')} ({claim['where']})",
                 measured,
                 ", ".join(map(str, sorted(seeds))),
                 f"**{said}**" if said != "not tested" else said,

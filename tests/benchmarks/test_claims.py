@@ -180,7 +180,10 @@ def test_every_number_of_a_claim_has_a_run_of_each_seed(tmp_path):
 
 
 def test_power_steps_are_compared_seed_by_seed():
-    runs = [[{"0": a, "core seconds": 10.0} for a in row] for row in ([1, 2], [0, 3])]
+    runs = [
+        [{"0": a, "core milliseconds a step": 10.0} for a in row]
+        for row in ([1, 2], [0, 3])
+    ]
     found = power_steps.compared(("a", "b"), runs)["numbers"]["0"]
     half = 12.706204736 * math.sqrt(2 / 2)
     assert found["rows"] == [[1, 2], [0, 3]] and found["difference"] == 0
