@@ -20,6 +20,7 @@ ROWS = "configs/diffusion_classifier"
         ("cifar10.py:apndc,0.25,full,edm", ("full", "edm", 126)),
         ("cifar10.py:apndc,0.50,sift", ("sift", "edm", 126)),
         ("cifar10.py:epndc,0.50,stabilised", ("full", "stabilised", 126)),
+        ("imagenet64.py", ("sift", "edm", 126)),
         ("imagenet64.py:apndc,0.25", ("sift", "edm", 126)),
         ("imagenet64.py:epndc,0.25", ("full", "repo", 126)),
         ("imagenet64.py:apndc,0.25,race", ("race", "repo", 126)),

@@ -103,7 +103,8 @@ def row_of(arg, groups=WORDS):
 def authors(row, search="full"):
     """Return a row with the authors' search and weights where it names none. Sift-and-Refine
     has the weights of training."""
-    row.search = row.search or (search if row.kind in (None, "apndc") else "full")
+    own = search if (row.kind or "apndc") == "apndc" else "full"
+    row.search = row.search or own
     row.weighting = row.weighting or ("edm" if row.search == "sift" else "repo")
     return row
 

@@ -21,14 +21,6 @@ FAULTS = [
         f"{_NET}::test_parts_of_an_image_are_read_alike_and_the_head_sees_all_of_them",
     ),
     (
-        "rows: a head of one part",
-        "models/dist_net.py",
-        "sizes = [(height - self.stride) * (width - self.stride) * channels]",
-        "sizes = [height * width * channels]",
-        f"{_NET}::test_published_networks_of_parts_have_their_number_of_parameters"
-        "[imagenet64,2x-204147689]",
-    ),
-    (
         "rows: the auditor reads one corner four times",
         "audit_models.py",
         "corners = [(i, j) for i in (0, step) for j in (0, step)]",
