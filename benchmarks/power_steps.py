@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder = given.workdir / f"{configs.system_name(row)}_seed{seed}"
             train_and_certify(config, folder)
             rows[number].append(measure(folder))
-    found = compared(given.pair, rows)
+    found = compared(given.pair, rows) | dict(epochs=config.data.epochs)
     print(json.dumps(found["numbers"], indent=1))
     if given.out:
         given.out.write_text(json.dumps(found, indent=1) + "\n")

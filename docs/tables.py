@@ -214,7 +214,8 @@ def powers(result: dict[str, Any]) -> str:
         label = f"certified at {float(name):.3g}, %" if known and float(name) else name
         label = "clean, %" if name == "0" else label
         rows.append([label, *(f"{mean:.1f}" for mean in means), difference])
-    head = [f"mean of {result['seeds']} seeds", *(f"`{row}`" for row in result["pair"])]
+    head = [f"mean of {result['seeds']} seeds, {result['epochs']} epochs"]
+    head += [f"`{row}`" for row in result["pair"]]
     return _markdown([*head, "difference [95 % interval]"], rows)
 
 
