@@ -324,7 +324,7 @@ CALLED = [
         dict(label=[0]),
         dict(label=[0, 1]),
     ),
-    (names("label", 0), certified, dict(label=[0, -1]), dict(label=[0, 1])),
+    (names("label", 0), certified, dict(label=[0, -2]), dict(label=[0, 1])),
     (
         names("index", "2^32 - 1"),
         certified,

@@ -146,8 +146,10 @@ def test_a_workdir_that_is_added_comes_back(workdir, folder, tmp_path):
     )
     assert (listed.family, listed.norm) == (OWN[NAME].family, OWN[NAME].norm)
     networks.unpack(f"{folder}#mine.v1", tmp_path / "again")
-    for name in ("certificates.jsonl", "config.json"):
-        assert (tmp_path / "again" / name).read_bytes() == (workdir / name).read_bytes()
+    rows = [path / "certificates.jsonl" for path in (tmp_path / "again", workdir)]
+    assert rows[0].read_bytes() == rows[1].read_bytes()
+    again, before = (configs.read(path) for path in (tmp_path / "again", workdir))
+    assert again.to_dict() == before.to_dict()
     assert checkpoint.network_digest(jaxcert.load(tmp_path / "again")) == listed.digest
     (shown,) = sharing.listed(str(folder))
     assert sharing.row(shown)[5] in sharing.text(sharing.listed())

@@ -181,6 +181,7 @@ def _tsv(found: Sequence[Entry]) -> str:
     return records.to_tsv(found[0].certificates)
 
 
+FIGURES = ("pdf", "svg", "png")
 FORMS: dict[str, Callable[[Sequence[Entry]], str | bytes]] = {
     "text": tables.text,
     "csv": spreadsheet.csv,
@@ -190,7 +191,7 @@ FORMS: dict[str, Callable[[Sequence[Entry]], str | bytes]] = {
     "latex": latex,
     "markdown": markdown,
     "tsv": _tsv,
-    **{form: functools.partial(_figure, form=form) for form in ("pdf", "svg", "png")},
+    **{form: functools.partial(_figure, form=form) for form in FIGURES},
 }
 
 

@@ -104,6 +104,8 @@ def write_report(
         raise InputError(
             f"form must be one of {', '.join(report.FORMS)}, not {form!r}."
         )
+    if form in report.FIGURES and out is None:
+        raise InputError(f"form {form!r} is a figure and no text: give out, its file.")
     paths = list(paths) if isinstance(paths, list | tuple) else [paths]
     if not paths:
         raise InputError("paths is empty: give at least one record file.")

@@ -39,6 +39,9 @@ _LARGEST = 1 << 26
 """The most bytes of a request."""
 _SECONDS = 30.0
 """A client that sends nothing for so long is given up."""
+_NEAR = 1 / 8
+"""The part of a deadline below which a count that abstains was ended by it: a piece of a count
+is rarely longer, see `deadlines.in_pieces`."""
 _SHOWN = ("method", "norm", "alpha", "sigma", "procedure", "num_classes")
 
 
@@ -127,7 +130,9 @@ class Server(ThreadingHTTPServer):
         if predicted >= 0:
             found = dict(predicted=predicted, radius=float(row.radius[0]), n=n)
             return found | dict(abstained=False, reason="", **self._said())
-        late = end is not None and self.predictor.stops and _left(end) <= 0
+        late = deadline is not None and self.predictor.stops
+        # a count ends before votes that would take longer than there is left
+        late = late and (n == 0 or _left(end) <= _NEAR * deadline)
         why = "not finite" if predicted < ABSTAIN else "not sure"
         return self._none("deadline" if late else why, n)
 

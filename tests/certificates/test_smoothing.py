@@ -66,7 +66,7 @@ def test_rows_that_no_record_takes_are_refused():
     ):
         with pytest.raises(InputError, match=words):
             certifier.certify(KEY, image, index, wrong)
-    for wrong in ([0, 1, -1], [0.0, 1.0, 1.0]):
+    for wrong in ([0, 1, -2], [0.0, 1.0, 1.0]):
         with pytest.raises(InputError, match=names("label", 0)):
             certifier.certify(KEY, image, wrong, index)
     for wrong in ("200", 200.0, None):

@@ -2,7 +2,7 @@
 
 FOLDER = "jaxcert"
 
-_PICTURES = "tests/analysis/test_pictures.py"
+_PICTURES = "tests/analysis/test_report_pictures.py"
 _TRACKERS = "tests/training/test_trackers.py"
 
 FAULTS = [
