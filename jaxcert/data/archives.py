@@ -48,11 +48,9 @@ class _Cifar(NamedTuple):
 
 
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
-_MNIST_URLS = (
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-)
-"""Where the same files are; the second place is asked where the first one fails."""
+_MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+_MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+"""Where the same files are; it is asked where the first address fails."""
 
 _CIFAR = {
     "cifar10": (
@@ -183,7 +181,7 @@ def read_mnist(split: str, *, folder: Path, fetch: bool) -> Arrays:
         if path is None:
             if not fetch:
                 raise _missing("mnist", folder, f"{stem}.gz")
-            urls = [f"{place}{stem}.gz" for place in _MNIST_URLS]
+            urls = [f"{place}{stem}.gz" for place in (_MNIST_URL, _MNIST_MIRROR)]
             path = download.fetch_any(urls, folder / "mnist" / f"{stem}.gz", md5=packed)
         data = _unzip(path) if path.suffix == ".gz" else _content(path)
         arrays.append(_idx(data, rank, path))

@@ -55,13 +55,16 @@ def fetch(
 
 def fetch_any(urls: Sequence[str], target: Path, **how: Any) -> Path:
     """`fetch` the same file from the first of several addresses that has it. Raises InputError
-    of the last one, after all have failed."""
-    for url in urls[:-1]:
+    with the faults of all of them, after all have failed."""
+    faults = []
+    for url in urls:
+        if faults:
+            say(f"{faults[-1]} Now from {url}.")
         try:
             return fetch(url, target, **how)
         except InputError as error:
-            say(f"{error} Now from {urls[-1]}.")
-    return fetch(urls[-1], target, **how)
+            faults.append(str(error))
+    raise InputError(" ".join(faults))
 
 
 def read(url: str, *, most: int) -> bytes:

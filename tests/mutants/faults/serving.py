@@ -71,4 +71,18 @@ FAULTS = [
         'name="shortcut")(x)',
         f"{_WIDE}::test_imported_network_gives_the_logits_of_another_form",
     ),
+    (
+        "downloads: the fault of the first address is not told",
+        "data/download.py",
+        'raise InputError(" ".join(faults))',
+        "raise InputError(faults[-1])",
+        "tests/data/test_download.py::test_a_second_address_is_asked_where_the_first_fails",
+    ),
+    (
+        "serve: a count that its deadline ended is not sure",
+        "api/serving.py",
+        "late and (n == 0 or",
+        "late and (n < 0 or",
+        "tests/test_serving.py::test_a_deadline_ends_what_takes_longer",
+    ),
 ]
