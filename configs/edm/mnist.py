@@ -1,4 +1,4 @@
-"""EDM on MNIST, small enough for an hour of a CPU: 0.3 million parameters.
+"""EDM on MNIST, small enough for a CPU: 0.3 million parameters.
 
 The rows and the recipe are in jaxcert/configs/edm/mnist.py;
 copy that file for a config of your own.

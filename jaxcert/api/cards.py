@@ -33,7 +33,7 @@ tags:
 Add here whom these networks are for, what they were trained on, and their license.
 
 """
-"""What a new card begins with: what hubs of models read, and words to be replaced."""
+"""A new card begins with it: the lines that hubs of models read, and words to be replaced."""
 
 
 def publish(

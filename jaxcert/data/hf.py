@@ -21,7 +21,7 @@ from jaxcert.progress import Progress
 _IMAGES = ("image", "img")
 _LABELS = ("label", "labels", "fine_label")
 _SPLITS = {"train": ("train",), "test": ("test", "validation")}
-"""What our splits are called there; the first that there is counts."""
+"""Names that our splits have there; the first one that a data set has is opened."""
 
 
 def read(

@@ -28,7 +28,7 @@ _ADVICE = {
 }
 """Advice by error number of the system, the same for reading and for writing."""
 _LOST = r"(?i)\bgloo\b|\bnccl\b|CoordinationService|coordination service"
-"""What errors of jax speak of where another process of a training does not answer."""
+"""It is found in the errors that jax raises where another process of a run does not answer."""
 
 
 def exit_cleanly(command: Callable[[], int | None]) -> int:

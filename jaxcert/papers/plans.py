@@ -1,7 +1,7 @@
-"""What the tables and figures of a paper take: rows of trainings, certificates and measurements.
+"""Plans what the tables and figures of a paper take: trainings, certificates and measurements.
 
 A `Row` is a workdir below that of the paper and what is done in it, step by step; `paper_runs`
-does what is missing. Times are estimates that nothing was stopped by: at scale cifar10 the hours
+does what is missing. Times are estimates: at scale cifar10 the hours
 of one H200 by the counts of its compiled programs (docs/accelerator.md; nothing was timed), at
 digits and mnist those of one core of a server CPU.
 """

@@ -29,8 +29,8 @@ from jaxcert.training import limits, loop
 MARKS = ("p_start", "p_end", "eps_start", "eps_end")
 """Keys of config.method that are epochs."""
 TINY_IMAGES, TINY_STEPS, TINY_TRAIN_IMAGES = 64, 4, 20
-"""Most generated images, their noise levels, and training images to certify, of a study that
-is shrunk to seconds."""
+"""A study that is shrunk to seconds has at most so many generated images, noise levels of them,
+and training images to certify."""
 
 
 WANG_STEPS = {"cifar10": 20, "cifar100": 25}

@@ -8,7 +8,7 @@ Words after the colon: ddpmpp | ncsnpp; uncond (without classes); dropped (a ten
 the labels is left out, so that the network also denoises without a class, as the
 diffusion classifiers need; not in the paper); bf16; small (a network of 5.0 million
 parameters and a schedule of 2 million images, for an hour of a GPU; ours) | laptop (0.7
-million parameters and 10 epochs, for some hours of a CPU; ours).
+million parameters and 10 epochs, for a CPU; ours).
 
 FID in the paper: 1.79 with classes, 1.97 without (ddpmpp), 200 million images, two days
 of 8 V100. We have not run it. Weights published by the authors: `jaxcert.import_torch`.

@@ -17,8 +17,8 @@ fast and narrow, which the paper did not train. We have not run these widths.
 epoch as one program: about five minutes of an H200, by the counts of the compiled program
 (docs/accelerator.md). We have not run it.
 
-`laptop`, which stands alone as well, is size s, fast, with an eighth of the width, for
-about 80 minutes of one core (docs/results.md).
+`laptop`, which stands alone as well, is size s, fast, with an eighth of the width, for one
+core. We have not run it to its end.
 """
 
 from jaxcert.config import base, rows, words

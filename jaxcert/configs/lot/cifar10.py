@@ -18,9 +18,9 @@ literature. Sizes m and l reach their depth with residual layers.
 epoch as one program: about five minutes of an H200, by the counts of the compiled program
 (docs/accelerator.md). We have not run it.
 
-`laptop`, which stands alone as well, is size s of width 8 with the loss of LiResNet, for
-about 100 minutes of one core (docs/results.md). In trials of three epochs that loss
-certified 6 points more at 36/255 than the paper's.
+`laptop`, which stands alone as well, is size s of width 8 for one core, with EMMA and Adam
+instead of the paper's loss and SGD. We have not run it to its end. In trials of three
+epochs it certified 6 points more at 36/255 than these.
 """
 
 from jaxcert.config import base, rows, words
