@@ -31,8 +31,8 @@ BUDGETS = {
     "laptop": dict(
         model=dict(depth=6, width=128),
         method=dict(last=1.0),
-        data=dict(epochs=64, holdout=1000.0, augment=dict(crop=0, randaugment=0.0)),
-        optim=dict(lr=2e-3, lookahead=False),
+        data=dict(epochs=40, holdout=1000.0, augment=dict(crop=1, randaugment=0.0)),
+        optim=dict(lr=3e-3, lookahead=False),
         eval=dict(every_epochs=4, images=1000),
         checkpoint=dict(every_epochs=4),
         certify=dict(after_training=True),

@@ -66,9 +66,9 @@ WORDS = {
         "laptop": dict(
             model=dict(width=8, polar="minimax"),
             method=dict(name="gloro", loss="emma", eps=36 / 255, first=0.1, last=1.5),
-            data=dict(epochs=30, holdout=1000.0, augment=dict(crop=0)),
+            data=dict(epochs=20, holdout=1000.0, augment=dict(crop=0)),
             optim=dict(name="adam", lr=5e-3),
-            eval=dict(every_epochs=3, images=1000),
+            eval=dict(every_epochs=2, images=1000),
             checkpoint=dict(every_epochs=1),
             certify=dict(after_training=True),
         ),
