@@ -416,3 +416,16 @@ def test_a_config_that_takes_no_row_is_told_how_to(tmp_path):
     (tmp_path / "own.py").write_text("def get_config():\n    return None\n")
     with pytest.raises(InputError, match=names("own.py", "get_config(arg='')")):
         configs.load(str(tmp_path / "own.py"))
+
+
+def test_config_json_of_a_workdir_is_a_config(tmp_path):
+    """As JSON: run as a Python file, it would only say that `true` is not defined."""
+    config = configs.load("lot/digits")
+    configs.save(config, tmp_path / "config.json")
+    found = configs.load(str(tmp_path / "config.json"))
+    assert configs.differences(found, config) == []
+    with pytest.raises(InputError, match=names("config.json", ":s")):
+        configs.load(f"{tmp_path}/config.json:s")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=names("config.json", "damaged")):
+        configs.load(str(tmp_path / "config.json"))

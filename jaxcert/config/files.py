@@ -61,13 +61,20 @@ def described(name: str) -> tuple[str, str]:
 def load(argument: str) -> ConfigDict:
     """`lot/cifar10:m,400` -> that row of a config in the package; `FILE:m,400` -> of a file.
 
-    `configs/lot/cifar10.py` is the packaged one where there is no such file. Raises
-    InputError for what is neither, and for a broken file.
+    `configs/lot/cifar10.py` is the packaged one where there is no such file. The config.json
+    of a workdir is read as `read` does. Raises InputError for what is neither, and for a broken
+    file.
     """
     path, row = split(argument)
     file = _file_of(path)
     if not file:
         raise InputError(_nothing(path))
+    if Path(file).name == "config.json":
+        if row:
+            raise InputError(f"{path} is of one run and has no rows: leave :{row} out.")
+        config = read(Path(file).parent)
+        check(config, path)
+        return config
     try:
         namespace = _executed(file)
         if "get_config" not in namespace:

@@ -13,6 +13,9 @@ We have not run this width.
 `five_minutes`, which stands alone, is six blocks of width 128 and four dense layers of 512,
 with all images on the device and an epoch as one program: about five minutes of an H200, by
 the counts of the compiled program (docs/accelerator.md). We have not run it.
+
+`laptop`, which stands alone as well, has six blocks of width 32 and four dense layers of 256,
+for one core. We have not run it to its end.
 """
 
 from jaxcert.config import rows, words
@@ -29,7 +32,21 @@ WORDS = {
             model=dict(depth=6, width=128, dense=512, dense_depth=4, power_steps=2),
             data=dict(epochs=200, placement="epoch"),
             optim=dict(warmup_epochs=5),
-        )
+        ),
+        "laptop": dict(
+            model=dict(depth=6, width=32, dense=256, dense_depth=4, power_steps=2),
+            method=dict(last=1.5),
+            data=dict(
+                epochs=12,
+                epoch_images=0,
+                holdout=1000.0,
+                augment=dict(crop=0, randaugment=0.0),
+            ),
+            optim=dict(warmup_epochs=1),
+            eval=dict(every_epochs=2, images=1000),
+            checkpoint=dict(every_epochs=1),
+            certify=dict(after_training=True),
+        ),
     },
 }
 ROWS = rows(WORDS)
