@@ -3,7 +3,7 @@
 A page has two marks, `<!-- table: NAME -->` and `<!-- end of table -->`; what stands between
 them is made here and never typed. NAME is one of
 
-    runs, run FILE:ROW        all measured runs, or one of them, of benchmarks/results/runs.json
+    runs                      the measured runs of benchmarks/results/runs.json
     attacks FILE              pairs of an image and an attack, of a file of benchmarks/results
     ratios FILE               CPU seconds beside PyTorch, of a file of benchmarks/results
     rivals FILE               certified accuracy by every rival from the same votes, likewise
@@ -11,7 +11,7 @@ them is made here and never typed. NAME is one of
     claims FILE [PAPER]       how many claims hold, or those of a paper with verdicts, likewise
     powers FILE               ten differentiated power steps against two, likewise
     report, row               the report on docs/records/quickstart, and its first row
-    zoo                       the networks of the package, from their records
+    zoo [NAME]                the networks of the package, or one, from their records
     recipes FILE              those of a file of benchmarks/recipes.py, with core minutes
     tuning FILE               what was tried before, and what it reached on held-out images
     curves FILE               their learning curves, a figure that is written beside the page
@@ -51,8 +51,8 @@ def table(name: str) -> str:
         return _block("", _report())
     if name == "row":
         return _block("json", _row())
-    if name == "zoo":
-        return _zoo()
+    if kind == "zoo":
+        return _zoo(rest)
     if kind == "ratios":
         return _ratios(json.loads((RESULTS / rest).read_text()))
     if kind == "recipes":
@@ -78,9 +78,6 @@ def table(name: str) -> str:
     results = json.loads((RESULTS / "runs.json").read_text())
     if name == "runs":
         return _runs(results["runs"])
-    if kind == "run":
-        (run,) = [run for run in results["runs"] if run["config"] == rest]
-        return _run(run)
     found = results["tables"][name]
     return _markdown(found["head"], found["rows"])
 
@@ -91,9 +88,6 @@ def _runs(runs: Iterable[dict[str, Any]]) -> str:
         certified = ", ".join(
             f"{_percent(at)} at {at['radius']}" for at in run["certified"]
         )
-        if "estimates" in run:
-            shown = ", ".join(f"{value:.1f}" for value in run["estimates"])
-            certified += f" (by the paper's estimates: {shown})"
         rows.append(
             [
                 f"`{run['config']}`",
@@ -105,12 +99,6 @@ def _runs(runs: Iterable[dict[str, Any]]) -> str:
         )
     head = ["config", "what was run", "images", "clean, %", "certified, %"]
     return _markdown(head, rows)
-
-
-def _run(run: dict[str, Any]) -> str:
-    head = ["images", "0", *(at["radius"] for at in run["certified"])]
-    shares = [_percent(at) for at in (run["clean"], *run["certified"])]
-    return _markdown(head, [[f"{run['images']:,}", *shares]])
 
 
 def attacks(result: dict[str, Any]) -> str:
@@ -278,10 +266,12 @@ def _row() -> str:
     return (RECORD / "certificates.jsonl").read_text().splitlines()[1]
 
 
-def _zoo() -> str:
+def _zoo(name: str = "") -> str:
+    """All networks of the package, or the one of this name, by what their records show."""
     from jaxcert.api import sharing
 
-    rows = [sharing.row(shown) for shown in sharing.listed()]
+    shown = [one for one in sharing.listed() if name in ("", one.listed.name)]
+    rows = [sharing.row(one) for one in shown]
     return _markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
 
 

@@ -515,18 +515,6 @@ def test_errors_of_measured_runs_are_those_of_their_shares(measured):
     assert falling == sorted(falling, reverse=True)
 
 
-def test_first_measured_run_is_the_committed_record():
-    c = records.load(tables.RECORD / "certificates.jsonl")
-    assert RUNS[0]["config"] == "configs/quickstart.py"
-    assert RUNS[0]["images"] == len(c.index)
-    assert f"{100 * c.correct.mean():.1f}" == str(RUNS[0]["clean"]["percent"])
-    for at in RUNS[0]["certified"]:
-        over, _, under = at["radius"].partition("/")
-        radius = float(over) / float(under or 1)
-        share = (c.correct & (c.radius >= radius)).mean()
-        assert f"{100 * share:.1f}" == str(at["percent"])
-
-
 def test_what_is_printed_is_best_or_worse_only_by_its_interval():
     for text in PAGES.values():
         rows = [line for line in text.splitlines() if line.startswith("| ")]

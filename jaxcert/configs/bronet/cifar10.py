@@ -37,7 +37,7 @@ WORDS = {
             model=dict(depth=6, width=32, dense=256, dense_depth=4, power_steps=2),
             method=dict(last=1.5),
             data=dict(
-                epochs=12,
+                epochs=10,
                 epoch_images=0,
                 holdout=1000.0,
                 augment=dict(crop=0, randaugment=0.0),

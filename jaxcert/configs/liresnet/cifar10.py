@@ -58,7 +58,7 @@ WORDS = {
         ),
         "laptop": dict(
             model=dict(width=16, power_steps=2, differentiated=False),
-            data=dict(epochs=14, epoch_images=0, holdout=1000.0, augment=dict(crop=0)),
+            data=dict(epochs=10, epoch_images=0, holdout=1000.0, augment=dict(crop=0)),
             optim=dict(warmup_epochs=2),
             eval=dict(every_epochs=2, images=1000),
             checkpoint=dict(every_epochs=2),
