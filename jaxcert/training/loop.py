@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -23,6 +25,9 @@ from jaxcert.training.metrics import MetricWriter, Speed
 from jaxcert.training.trackers import Trackers
 from jaxcert.workdirs.checkpoint import Checkpoints
 from jaxcert.workdirs.runs import refuse_another
+
+AHEAD = 2
+"""Steps that may be under way before the loop waits for the first of them."""
 
 
 def train(config: ConfigDict, workdir: str | Path) -> Any:
@@ -74,7 +79,7 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
         batches = data.batches(start, weights=_weights(state), mesh=mesh)
         trackers.start(workdir, config.to_dict(), start)
         log = _Log(config, built, workdir, start, trackers)
-        evaluations = Evaluations(config, data.images)
+        evaluations, queue = Evaluations(config, data.images), _Queue()
         if start and config.data.epochs > before:
             log.longer(before)
         for t in range(start, total, stride):
@@ -88,6 +93,7 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
                 log.restart(t)
             phase = method.phase(t)
             state, totals = run_step(state, totals, next(batches), key, phase=phase)
+            queue.add(state.step)
             done = t + stride
             if t == start:  # compiled: now the speed can be measured
                 log.restart(done)
@@ -172,6 +178,21 @@ def _interruptible():
     if jax.process_count() > 1:
         return nullcontext(lambda: False)
     return interruptible(at_once=False)
+
+
+class _Queue:
+    """Keeps the loop at most AHEAD steps before the device. JAX would queue tens of steps: a
+    run that is told to stop would still take them all, and their batches fill memory."""
+
+    def __init__(self):
+        self._under_way: deque[jax.Array] = deque()
+
+    def add(self, step: jax.Array) -> None:
+        """Wait until all but the newest AHEAD steps are done. step: of the state, which the
+        next step overwrites, so a copy of it is waited for."""
+        self._under_way.append(jnp.copy(step))
+        if len(self._under_way) > AHEAD:
+            self._under_way.popleft().block_until_ready()
 
 
 class _Log:

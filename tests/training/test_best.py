@@ -212,11 +212,28 @@ def test_an_evaluation_takes_evenly_spread_images():
     assert evaluation._spread(list(range(0, 20, 2)), 4).tolist() == [0, 4, 10, 14]
 
 
-def test_lines_have_epoch_rate_speed_and_time(tmp_path):
+def test_the_loop_waits_for_all_but_two_steps_under_way(monkeypatch):
+    """A run that is told to stop takes the steps that are queued before it saves."""
+
+    class Step(int):
+        def block_until_ready(self):
+            waited.append(self)
+
+    waited = []
+    monkeypatch.setattr(loop.jnp, "copy", lambda step: step)
+    queue = loop._Queue()
+    for step in range(5):
+        queue.add(Step(step))
+    assert waited == [0, 1, 2]
+
+
+def test_lines_have_epoch_rate_speed_and_time(tmp_path, monkeypatch):
+    queued = []
+    monkeypatch.setattr(loop._Queue, "add", lambda _, step: queued.append(int(step)))
     config = small(data__holdout=100, eval__every_epochs=2)
     loop.train(config, tmp_path)
     train = [x for x in lines(tmp_path) if "loss" in x]
-    assert [x["epoch"] for x in train] == [0.5, 1, 1.5, 2]
+    assert [x["epoch"] for x in train] == [0.5, 1, 1.5, 2] and queued == [1, 2, 3, 4]
     cosine = [0.5 * 0.1 * (1 + np.cos(np.pi * t / 4)) for t in range(4)]
     np.testing.assert_allclose([x["lr"] for x in train], cosine, rtol=1e-5)
     for key in ("seconds", "cpu_seconds"):

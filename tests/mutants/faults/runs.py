@@ -72,4 +72,25 @@ FAULTS = [
         "old = self._run",
         f"{_BEST}::test_more_epochs_of_a_falling_rate_say_what_changes",
     ),
+    (
+        "runs: no step is waited for",
+        "training/loop.py",
+        "if len(self._under_way) > AHEAD:",
+        "if len(self._under_way) > 32:",
+        f"{_BEST}::test_the_loop_waits_for_all_but_two_steps_under_way",
+    ),
+    (
+        "runs: the loop runs ahead of the device",
+        "training/loop.py",
+        "queue.add(state.step)",
+        "pass",
+        f"{_BEST}::test_lines_have_epoch_rate_speed_and_time",
+    ),
+    (
+        "runs: config.json is run as Python",
+        "config/files.py",
+        'if Path(file).name == "config.json":',
+        "if False:",
+        "tests/test_config.py::test_config_json_of_a_workdir_is_a_config",
+    ),
 ]
