@@ -26,6 +26,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -266,21 +267,28 @@ def _row() -> str:
     return (RECORD / "certificates.jsonl").read_text().splitlines()[1]
 
 
+@cache
+def _networks() -> list[Any]:
+    """The networks of the package, whose records are read and re-checked once for all pages."""
+    from jaxcert.api import sharing
+
+    return sharing.listed()
+
+
 def _zoo(name: str = "") -> str:
     """All networks of the package, or the one of this name, by what their records show."""
     from jaxcert.api import sharing
 
-    shown = [one for one in sharing.listed() if name in ("", one.listed.name)]
+    shown = [one for one in _networks() if name in ("", one.listed.name)]
     rows = [sharing.row(one) for one in shown]
     return _markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
 
 
 def _recipes(rows: Iterable[dict[str, Any]]) -> str:
     """Shares from the records of the zoo; what the runs took from the file."""
-    from jaxcert.api import sharing
     from jaxcert.certificate import certified_accuracy
 
-    found = {one.listed.name: one.entry.certificates for one in sharing.listed()}
+    found = {one.listed.name: one.entry.certificates for one in _networks()}
     lines = []
     for row in rows:
         c = found[row["name"]]
