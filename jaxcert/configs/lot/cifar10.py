@@ -19,8 +19,8 @@ epoch as one program: about five minutes of an H200, by the counts of the compil
 (docs/accelerator.md). We have not run it.
 
 `laptop`, which stands alone as well, is size s of width 8 for one core, with EMMA and Adam
-instead of the paper's loss and SGD. We have not run it to its end. In trials of three
-epochs it certified 6 points more at 36/255 than these.
+instead of the paper's loss and SGD: 84 core minutes, 70.5 % clean and 56.6 % at 36/255,
+proven, on all test images (docs/results.md).
 """
 
 from jaxcert.config import base, rows, words
