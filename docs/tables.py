@@ -286,6 +286,7 @@ def _zoo(name: str = "") -> str:
 
 def _recipes(rows: Iterable[dict[str, Any]]) -> str:
     """Shares from the records of the zoo; what the runs took from the file."""
+    from jaxcert.analysis import facts
     from jaxcert.certificate import certified_accuracy
 
     found = {one.listed.name: one.entry.certificates for one in _networks()}
@@ -295,8 +296,8 @@ def _recipes(rows: Iterable[dict[str, Any]]) -> str:
         if c.header["checkpoint"] != row["checkpoint"]:
             raise ValueError(f"{row['name']} of the zoo is another network")
         took = [row["training_minutes"], row["certificate_seconds"] / 60]
-        shares = 100 * certified_accuracy(c, row["radii"])
-        cells = [f"{len(c.index):,}", *(f"{value:.1f}" for value in (*took, *shares))]
+        shares = map(facts.percent, certified_accuracy(c, row["radii"]))
+        cells = [f"{len(c.index):,}", *(f"{value:.1f}" for value in took), *shares]
         lines.append([f"`{row['name']}`", str(row["epochs"]), *cells])
     head = ["network", "epochs", "test images", "core minutes", "certificate, min"]
     return _markdown([*head, "clean, %", "36/255", "72/255", "108/255"], lines)

@@ -18,7 +18,8 @@ epoch as one program: about five minutes of an H200, by the counts of the compil
 (docs/accelerator.md). We have not run it.
 
 `laptop`, which stands alone as well, is size s, fast, with an eighth of the width, for one
-core. We have not run it to its end.
+core: 20 core minutes, 54.0 % clean and 45.6 % at 36/255, proven, on all test images
+(docs/results.md).
 """
 
 from jaxcert.config import base, rows, words
