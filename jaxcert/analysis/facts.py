@@ -82,7 +82,8 @@ def with_error(
     100.0]'. '--' for nan. sign: '+' to print that of what is above 0, too"""
     if math.isnan(share):
         return "--"
-    text = f"{round(100 * share, 1) + 0.0:{sign}.1f}"  # not -0.0
+    # numpy would round 59.85 to 59.8, and formats to 59.9; + 0.0: not -0.0
+    text = f"{round(100 * float(share), 1) + 0.0:{sign}.1f}"
     if round(100 * error, 1) > 0:
         return f"{text} ±{100 * error:.1f}"
     low, high = outwards(low, high)

@@ -172,7 +172,7 @@ def points(against: Difference, i: int) -> str:
     if math.isnan(against.difference[i]):
         return "--"
     low, high = facts.outwards(against.low[i], against.high[i])
-    value = round(100 * against.difference[i], 1) + 0.0  # not -0.0
+    value = round(100 * float(against.difference[i]), 1) + 0.0  # not -0.0
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 

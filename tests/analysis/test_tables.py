@@ -75,6 +75,13 @@ def test_radii_are_written_as_papers_write_them(radius, text):
     assert facts.radius_text(radius) == text
 
 
+def test_a_share_is_rounded_alike_with_and_without_its_error():
+    """numpy rounds 59.85 to 59.8."""
+    share = np.float64(5985 / 10_000)
+    assert facts.percent(share) == "59.9"
+    assert facts.with_error(share, 0.005, 0.58, 0.61) == "59.9 ±0.5"
+
+
 def test_two_radii_never_share_a_column():
     radii = facts.distinct([0.12346, 0.123456, 3 * 0.05, 0.15, 0.0, 0.12346])
     assert radii.tolist() == [0.0, 0.123456, 0.12346, 0.15]

@@ -15,7 +15,7 @@ with all images on the device and an epoch as one program: about five minutes of
 the counts of the compiled program (docs/accelerator.md). We have not run it.
 
 `laptop`, which stands alone as well, has six blocks of width 32 and four dense layers of 256,
-for one core: 41 core minutes, 59.8 % clean and 48.1 % at 36/255, proven, on all test images
+for one core: 41 core minutes, 59.9 % clean and 48.1 % at 36/255, proven, on all test images
 (docs/results.md).
 """
 
