@@ -279,8 +279,9 @@ def _zoo(name: str = "") -> str:
     """All networks of the package, or the one of this name, by what their records show."""
     from jaxcert.api import sharing
 
-    shown = [one for one in _networks() if name in ("", one.listed.name)]
-    rows = [sharing.row(one) for one in shown]
+    rows = [sharing.row(one) for one in _networks() if name in ("", one.listed.name)]
+    if not rows:
+        raise KeyError(name)
     return _markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
 
 

@@ -418,14 +418,15 @@ def test_a_config_that_takes_no_row_is_told_how_to(tmp_path):
         configs.load(str(tmp_path / "own.py"))
 
 
-def test_config_json_of_a_workdir_is_a_config(tmp_path):
-    """As JSON: run as a Python file, it would only say that `true` is not defined."""
-    config = configs.load("lot/digits")
-    configs.save(config, tmp_path / "config.json")
-    found = configs.load(str(tmp_path / "config.json"))
+@pytest.mark.parametrize("name", ["config.json", "lot-digits.json"])
+def test_a_config_that_was_saved_is_read_as_json(name, tmp_path):
+    """Run as a Python file, it would only say that `true` is not defined."""
+    config, path = configs.load("lot/digits"), tmp_path / name
+    configs.save(config, path)
+    found = configs.load(str(path))
     assert configs.differences(found, config) == []
-    with pytest.raises(InputError, match=names("config.json", ":s")):
-        configs.load(f"{tmp_path}/config.json:s")
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=names("config.json", "damaged")):
-        configs.load(str(tmp_path / "config.json"))
+    with pytest.raises(InputError, match=names(name, ":s")):
+        configs.load(f"{path}:s")
+    path.write_text("{")
+    with pytest.raises(InputError, match=names(name, "damaged")):
+        configs.load(str(path))

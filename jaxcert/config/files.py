@@ -61,18 +61,18 @@ def described(name: str) -> tuple[str, str]:
 def load(argument: str) -> ConfigDict:
     """`lot/cifar10:m,400` -> that row of a config in the package; `FILE:m,400` -> of a file.
 
-    `configs/lot/cifar10.py` is the packaged one where there is no such file. The config.json
-    of a workdir is read as `read` does. Raises InputError for what is neither, and for a broken
+    `configs/lot/cifar10.py` is the packaged one where there is no such file. A JSON file is read
+    as the config.json of a workdir. Raises InputError for what is neither, and for a broken
     file.
     """
     path, row = split(argument)
     file = _file_of(path)
     if not file:
         raise InputError(_nothing(path))
-    if Path(file).name == "config.json":
+    if Path(file).suffix == ".json":
         if row:
             raise InputError(f"{path} is of one run and has no rows: leave :{row} out.")
-        config = read(Path(file).parent)
+        config = _parsed(Path(file))
         check(config, path)
         return config
     try:
@@ -167,6 +167,11 @@ def read(workdir: str | Path) -> ConfigDict:
         raise InputError(
             f"{workdir} is no workdir: it has no config.json; train into it first."
         )
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> ConfigDict:
+    """Return the config in a JSON file, as `read` does."""
     try:
         config = ConfigDict(
             _tuples(json.loads(path.read_text("utf-8"))), convert_dict=True

@@ -79,7 +79,8 @@ def _train(config: ConfigDict, workdir: Path) -> Any:
         batches = data.batches(start, weights=_weights(state), mesh=mesh)
         trackers.start(workdir, config.to_dict(), start)
         log = _Log(config, built, workdir, start, trackers)
-        evaluations, queue = Evaluations(config, data.images), _Queue()
+        evaluations = Evaluations(config, data.images)
+        queue = _Queue()
         if start and config.data.epochs > before:
             log.longer(before)
         for t in range(start, total, stride):
