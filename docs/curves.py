@@ -35,7 +35,7 @@ def is_stale(result: str) -> bool:
 
 def draw(result: str) -> None:
     """Write the figure: certified accuracy at 36/255 on held-out images against core minutes, a
-    line for each network, its name at the end of the line."""
+    line for each network."""
     rows = json.loads((RESULTS / result).read_text())["rows"]
     figure, (axes,) = figures.new_figure()
     for i, row in enumerate(rows):
@@ -44,7 +44,7 @@ def draw(result: str) -> None:
         minutes, shares = zip(*points, strict=True)
         style = dict(color=hue, linestyle=dash, linewidth=2)
         axes.plot(minutes, shares, label=row["name"], **style)
-    axes.set(xlabel="core minutes", ylabel="certified at 36/255, held-out images")
+    axes.set(xlabel="core minutes", ylabel="certified at 36/255")
     axes.set_xlim(0)
     axes.yaxis.set_major_formatter("{x:.0f} %")
     svg = figures.as_svg(figure, axes, legend=True)
