@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +96,7 @@ def run(
     with only_writer(workdir, option="--workdir"):
         if edm and count:
             _refuse_other_images(workdir, count)
-            loop.check(_edm_config(edm, tiny=tiny))
+            loop.check(_edm_config(edm, words, tiny=tiny))
         needed = 0
         for name, config in {run.name: run.config for run in planned}.items():
             size = _check(config, without_images=bool(edm), train_images=train_images)
@@ -103,7 +104,7 @@ def run(
         limits.check_disk(workdir, needed)
         keep_programs(workdir)
         if edm and count:
-            make_images(edm, workdir, count, tiny=tiny)
+            make_images(edm, workdir, count, words=words, tiny=tiny)
         folders = study(planned, workdir, train_images=train_images)
     return folders
 
@@ -203,22 +204,27 @@ def study(planned: list[Run], workdir: Path, *, train_images: int = 1000) -> lis
     return [workdir / name for name, _ in planned]
 
 
-def make_images(edm: str, workdir: Path, count: int, *, tiny: bool) -> Path:
+def make_images(
+    edm: str, workdir: Path, count: int, *, words: Sequence[str] = (), tiny: bool
+) -> Path:
     """Train the EDM of a config, sample `count` images, and return the folder of their
-    shards."""
+    shards. words: `--config.key=value` of the systems, of which the EDM takes where the data
+    set is."""
     folder = workdir / f"generated_{count}"
-    config = _edm_config(edm, tiny=tiny)
+    config = _edm_config(edm, words, tiny=tiny)
     loop.train(config, workdir / "edm")
     steps = TINY_STEPS if tiny else WANG_STEPS.get(config.data.name, 18)
     generate(workdir / "edm", folder, count=count, steps=steps)
     return folder
 
 
-def _edm_config(edm: str, *, tiny: bool) -> ConfigDict:
+def _edm_config(edm: str, words: Sequence[str] = (), *, tiny: bool) -> ConfigDict:
     """Return the config of a denoiser with classes. Raises InputError for one of
     another network."""
     config = configs.load(edm)
     config = configs.tiny(config) if tiny else config
+    places = ("--config.data.dir=", "--config.data.download=")
+    config = configs.override(config, [w for w in words if w.startswith(places)])
     if configs.build("models", config.model).unconditional is None:
         raise InputError(
             f"--edm {edm} trains a classifier: give the config of an EDM, such as "

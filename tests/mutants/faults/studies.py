@@ -7,6 +7,13 @@ _COMMAND = "tests/test_study_command.py"
 
 FAULTS = [
     (
+        "studies: the EDM looks for its images elsewhere",
+        "papers/study.py",
+        "[w for w in words if w.startswith(places)]",
+        "[]",
+        f"{_COMMAND}::test_the_edm_reads_its_images_where_the_systems_do",
+    ),
+    (
         "studies: a tiny study samples at all levels",
         "papers/study.py",
         "steps = TINY_STEPS if tiny else",
