@@ -112,7 +112,6 @@ def test_a_tiny_study_samples_few_images_at_few_levels(tmp_path, monkeypatch):
     assert counts == {0, 13, 64}
 
 
-@pytest.mark.slow
 def test_the_edm_reads_its_images_where_the_systems_do():
     words = ["--config.data.dir=elsewhere", "--config.optim.lr=7.0"]
     config = studies._edm_config("configs/edm/mnist.py:500", words, tiny=False)
@@ -120,6 +119,7 @@ def test_the_edm_reads_its_images_where_the_systems_do():
     assert config.optim.lr == configs.load("configs/edm/mnist.py:500").optim.lr
 
 
+@pytest.mark.slow
 def test_a_study_from_nothing_to_its_report_and_again(tmp_path, capsys):
     words = [
         "--config",
