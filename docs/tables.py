@@ -10,6 +10,7 @@ them is made here and never typed. NAME is one of
     boundaries FILE           classes beside the boundaries of a network, likewise
     claims FILE [PAPER]       how many claims hold, or those of a paper with verdicts, likewise
     powers FILE               ten differentiated power steps against two, likewise
+    few FILE                  what generated images gain beside few real ones, likewise
     report, row               the report on docs/records/quickstart, and its first row
     zoo [NAME]                the networks of the package, or one, from their records
     recipes FILE              those of a file of benchmarks/recipes.py, with core minutes
@@ -74,6 +75,8 @@ def table(name: str) -> str:
         return claims(found, paper) if paper else claims_in_all(found)
     if kind == "powers":
         return powers(json.loads((RESULTS / rest).read_text()))
+    if kind == "few":
+        return few_images(json.loads((RESULTS / rest).read_text()))
     if kind == "attacks":
         return attacks(json.loads((RESULTS / rest).read_text()))
     results = json.loads((RESULTS / "runs.json").read_text())
@@ -206,6 +209,38 @@ def powers(result: dict[str, Any]) -> str:
     head = [f"mean of {result['seeds']} seeds, {result['epochs']} epochs"]
     head += [f"`{row}`" for row in result["pair"]]
     return _markdown([*head, "difference [95 % interval]"], rows)
+
+
+def few_images(result: dict[str, Any]) -> str:
+    """Markdown of a result of benchmarks/few_images.py: means over seeds."""
+    rows, rises = [], []
+    for found in result["systems"]:
+        runs = found["arms"].values()
+        rises += [_mean([run["rise"] for run in arm]) for arm in runs]
+        for at, radius in enumerate(found["radii"]):
+            means = [
+                f"{_mean([run[split][at] for run in arm]):.1f}"
+                for split in ("train", "test")
+                for arm in runs
+            ]
+            gain, low, high = (
+                f"{found['test_gain'][at][k]:+.1f}" for k in ("gain", "low", "high")
+            )
+            label = f"certified at {radius:.3g}" if radius else "clean"
+            named = "" if at else f"`{found['system']}`"
+            rows.append([named, label, *means, f"{gain} [{low}, {high}]"])
+    amount = f"{result['generated']:,} generated"
+    head = [f"mean of {result['seeds']} seeds", "%", "training images, none generated"]
+    head += [amount, "test images, none generated", amount, "gain [95 % interval]"]
+    return (
+        f"{_markdown(head, rows)}\n\nFrom the tenth before the last to the last tenth of the "
+        f"epochs, training accuracy rose by {min(rises):.1f} to {max(rises):.1f} points (means "
+        "of the arms)."
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _percent(share: dict[str, float]) -> str:

@@ -5,7 +5,30 @@ FOLDER = "."
 _TEST = "tests/benchmarks/test_claims.py"
 _VERDICT = f"{_TEST}::test_the_verdict_follows_from_the_intervals"
 
+_FEW = "tests/benchmarks/test_few_images.py::test_gains_are_of_paired_seeds_and_the_table_says_them"
+
 FAULTS = [
+    (
+        "few_images: the gain of the arm without generated images",
+        "benchmarks/few_images.py",
+        "columns = (after - before).T",
+        "columns = (before - after).T",
+        _FEW,
+    ),
+    (
+        "few_images: training accuracy of the last half of the epochs",
+        "benchmarks/few_images.py",
+        "tenth = max(1, len(accuracy) // 10)",
+        "tenth = max(1, len(accuracy) // 2)",
+        _FEW,
+    ),
+    (
+        "few_images: the table has one arm twice",
+        "docs/tables.py",
+        "for arm in runs\n            ]",
+        "for arm in [*runs][:1] * 2\n            ]",
+        _FEW,
+    ),
     (
         "claims: an interval around 0 shows a claim",
         "docs/tables.py",
