@@ -115,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         count=GENERATED,
         out=given.workdir / "quality",
     )
+    look["generated"] = f"generated_{GENERATED}"  # not where that folder is
     found = dict(
         date=datetime.date.today().isoformat(),
         version=version.__version__,

@@ -226,16 +226,21 @@ def few_images(result: dict[str, Any]) -> str:
             gain, low, high = (
                 f"{found['test_gain'][at][k]:+.1f}" for k in ("gain", "low", "high")
             )
-            label = f"certified at {radius:.3g}" if radius else "clean"
             named = "" if at else f"`{found['system']}`"
-            rows.append([named, label, *means, f"{gain} [{low}, {high}]"])
-    amount = f"{result['generated']:,} generated"
-    head = [f"mean of {result['seeds']} seeds", "%", "training images, none generated"]
-    head += [amount, "test images, none generated", amount, "gain [95 % interval]"]
+            rows.append([named, f"{radius:.3g}", *means, f"{gain} [{low}, {high}]"])
+    head = [f"mean of {result['seeds']} seeds, certified, %", "at radius"]
+    head += ["training images, without", "with", "test images, without", "with"]
+    took = [
+        run["core_minutes"]
+        for found in result["systems"]
+        for arm in found["arms"].values()
+        for run in arm
+    ]
     return (
-        f"{_markdown(head, rows)}\n\nFrom the tenth before the last to the last tenth of the "
-        f"epochs, training accuracy rose by {min(rises):.1f} to {max(rises):.1f} points (means "
-        "of the arms)."
+        f"{_markdown([*head, 'gain on test images [95 % interval]'], rows)}\n\n"
+        f"The EDM took {result['edm']['core_minutes']:.0f} core minutes, the {len(took)} networks "
+        f"{sum(took):.0f}. From the tenth before the last to the last tenth of the epochs, training "
+        f"accuracy rose by {min(rises):.1f} to {max(rises):.1f} points (means of the arms)."
     )
 
 

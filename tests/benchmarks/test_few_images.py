@@ -43,12 +43,13 @@ def test_gains_are_of_paired_seeds_and_the_table_says_them(tmp_path):
     ends = [gain[k] for k in ("gain", "low", "high")]
     assert ends == pytest.approx(interval(differences.tolist()))
     shown = tables.few_images(
-        dict(systems=[found], seeds=3, generated=few_images.GENERATED)
+        dict(systems=[found], seeds=3, edm=dict(core_minutes=7.4))
     )
-    line = next(x for x in shown.splitlines() if "certified at 0.1" in x)
+    line = next(x for x in shown.splitlines() if "| 0.1 |" in x)
     cells = [cell.strip() for cell in line.split("|")]
     assert cells[3:7] == ["55.0", "59.0", "45.0", "49.0"]
     assert cells[7] == "{:+.1f} [{:+.1f}, {:+.1f}]".format(*ends)
+    assert "took 7 core minutes, the 6 networks 12." in shown
     assert "rose by 25.0 to 25.0 points" in shown
 
 
