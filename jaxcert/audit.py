@@ -250,7 +250,7 @@ def margin(head: dict, exact: bool):
                 m, v = row["means"][j], row["variances"][j]
                 lower = m - math.sqrt(2 * v * log / n) - wide
                 fits = fits and abs(m) * (1 - 1e-9) <= span and gap <= lower
-            must(fits, f"radius {r!r}: {float(gap)!r} to class {j}")
+            must(fits, f"radius {r!r}: no gap of {float(gap)!r} to class {j} proves it")
 
     return check
 
@@ -357,7 +357,7 @@ def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], lis
             fits = all(type(x) is int for x in numbers) and type(r) in (int, float)
             width = len(row.get("counts") or row.get("logits") or []) or K
             fits = fits and -2 <= y < K > label >= 0 <= n and width >= K
-            must(fits, f"{numbers} of {K} classes, radius {r!r}, {width} of evidence")
+            must(fits, f"index, class, n, label {numbers} of {K}, radius {r!r}")
             must(0 <= r < math.inf and (y >= 0 or r == 0), f"radius {r!r} of class {y}")
             known = index not in seen and 0 <= index < head.get("images", math.inf)
             must(known, f"image {index} was there before, or is beyond the data set")
@@ -367,7 +367,7 @@ def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], lis
         except NotImplementedError as why:
             return 2, [f"cannot be judged: {why}"], []
         except Exception as error:  # any: what cannot be checked is not proven
-            faults.append(f"line {line}: {error or repr(error)}")
+            faults.append(f"line {line}: {getattr(error, 'msg', error) or repr(error)}")
             if not head:
                 return 1, faults, []
     lost = {*asked, *head["rows"]} - {*seen, None}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,6 +74,18 @@ class Parser(argparse.ArgumentParser):
             elif default is not None:
                 more["type"] = type(default)
             self.add_argument(name, help=what, **more)
+
+    def parse_known_args(self, args=None, namespace=None) -> Any:
+        """As argparse's, with InputErrors; an option that there is not is named before one that
+        is missing, as it may be that one misspelt."""
+        words = sys.argv[1:] if args is None else [*args]
+        for word in words:
+            name = word.partition("=")[0]
+            known = name in self._option_string_actions or name.startswith("--config.")
+            if name.startswith("--") and name != "--" and not known:
+                near = difflib.get_close_matches(name, self._option_string_actions, 1)
+                raise _unknown(word, near)
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         _, required, missing = message.partition("arguments are required: ")
@@ -191,7 +204,12 @@ def check_words(words: list[str]) -> None:
     """Raises InputError for words that no option takes and that are no --config.key=value."""
     wrong = [word for word in words if not word.startswith("--config.")]
     if wrong:
-        raise InputError(f"unknown argument {wrong[0]!r}; --help lists what there is.")
+        raise _unknown(wrong[0])
+
+
+def _unknown(word: str, near: Sequence[str] = ()) -> InputError:
+    hint = f"did you mean {near[0]}?" if near else "--help lists what there is."
+    return InputError(f"unknown argument {word!r}; {hint}")
 
 
 def quiet() -> None:

@@ -13,6 +13,8 @@ and the difference to Gaussian training at the same sigma.
 
 from __future__ import annotations
 
+import sys
+
 from jaxcert import cli
 from jaxcert.analysis import report, table_settings
 from jaxcert.errors import exit_cleanly
@@ -57,8 +59,12 @@ def _run(paths, radii, study, **how) -> int:
     if study:
         from jaxcert.papers import study_report
 
-        return study_report.show(paths, **how)
-    return report.show(paths, **how)
+        status = study_report.show(paths, **how)
+    else:
+        status = report.show(paths, **how)
+    if how["out"]:
+        print(f"wrote {how['out']}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -53,6 +53,11 @@ def main(argv: list[str] | None = None) -> int:
     args, overrides = parser.parse_known_args(argv)
     cli.check_words(overrides)
     if args.new is not None:
+        if overrides:
+            raise InputError(
+                f"{overrides[0]} changes a config, and --new writes one: change the file, or "
+                "give the override when it is trained; --resize and --dir are there for --new."
+            )
         return _new(args)
     if args.config is None:
         for name in configs.shipped():

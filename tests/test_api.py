@@ -237,6 +237,38 @@ def test_predictor_gives_no_class_where_no_output_is_finite():
     assert jaxcert.predictor(f)(IMAGES[0]) == (-2, 0.0, True)
 
 
+@pytest.mark.parametrize(
+    "f", [lambda x: brightest(x) * jnp.nan, lambda x: jnp.full(len(x), CLASSES)]
+)
+def test_images_without_a_class_are_warned_of(f):
+    with pytest.warns(UserWarning, match=f"6 of 6 images .* 0 to {CLASSES - 1}"):
+        rows = jaxcert.certify_images(
+            jaxcert.smooth(f, num_classes=CLASSES, **VOTES), IMAGES
+        )
+    assert set(rows.predicted.tolist()) == {-2} and not rows.radius.any()
+
+
+@pytest.mark.parametrize(
+    "f, told",
+    [
+        (lambda x: np.zeros(len(np.asarray(x)), int), "function of NumPy arrays"),
+        (lambda x: x @ jnp.zeros((7, 7)), "correct f"),
+    ],
+)
+def test_a_function_that_takes_no_images_is_told_why(f, told):
+    certifier = jaxcert.smooth(f, num_classes=CLASSES, **VOTES)
+    with pytest.raises(InputError, match=told):
+        jaxcert.certify_images(certifier, IMAGES)
+
+
+def test_outputs_of_other_classes_name_their_number():
+    certifier = jaxcert.smooth(
+        lambda x: jnp.zeros((len(x), CLASSES + 1)), num_classes=CLASSES, **VOTES
+    )
+    with pytest.raises(InputError, match=f"num_classes={CLASSES + 1}"):
+        jaxcert.certify_images(certifier, IMAGES)
+
+
 def test_a_call_of_the_predictor_draws_noise_of_its_own(smoothed):
     image = np.full(SHAPE, 128, np.uint8)
     image[0] = 190

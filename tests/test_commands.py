@@ -63,6 +63,7 @@ TRAIN = {
     "no config file": (f"--config={__file__}", names(__file__, "get_config")),
     "unknown row": (f"--config={CONFIG}:0.3", names("row", "'0.3'", "0.25 | 0.50")),
     "unknown argument": ("--lr=1", names("argument", "'--lr=1'")),
+    "misspelt": ("--wokrdir=1", names("'--wokrdir=1'", "--workdir")),
     "unknown key": ("--config.optim.lrr=1", names("--config.optim.lrr", "'lr'")),
     "odd key": (
         "--config.optim.zzz=1",

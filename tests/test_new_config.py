@@ -10,7 +10,7 @@ import pytest
 from jaxcert import certify, show_configs, train
 from jaxcert import config as configs
 from jaxcert.data import opened, sources
-from jaxcert.errors import exit_cleanly
+from jaxcert.errors import InputError, exit_cleanly
 from tests.command_line import end
 
 DRAW = np.random.default_rng(0)
@@ -37,6 +37,12 @@ def new(tmp_path, capsys):
         return configs.load(str(out)), out
 
     return write
+
+
+def test_an_override_beside_new_is_refused(tmp_path, capsys):
+    words = ["--new", "digits", "--config.data.resize=64"]
+    with pytest.raises(InputError, match="--config.data.resize=64 .*--resize"):
+        show_configs.main(words)
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,15 @@ REFUSED = {
 }
 
 
+def test_a_picture_of_another_size_is_told_what_the_network_takes(running):
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.fromarray(np.zeros((9, 7, 3), np.uint8)).save(file, "PNG")
+    status, found = running.ask(file.getvalue(), "image/png")
+    assert status == 400 and f"the network takes {SHAPE}" in found["error"]
+    assert "(9, 7, 3)" in found["error"]
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_request_gets_a_sentence_and_the_next_one_an_answer(running, case):
     status, how, body = REFUSED[case]

@@ -55,9 +55,10 @@ def gallery(entry: Entry) -> list[str]:
         parts.append(f'<h3>{title}</h3>\n<div class="images">{"".join(shown)}</div>')
     if not parts:
         return []
+    unlabelled = (c.label == NO_LABEL).all()
     what = (
-        "Below each image its position in the data set, its class, where it is another one the "
-        "class that it is certified for, and its radius."
+        "Below each image its position in the data set, the class that it is certified for"
+        f"{'' if unlabelled else ', its own class where that is another one,'} and its radius."
     )
     return ["<h2>Images</h2>", f'<p class="soft">{what}</p>', *parts]
 
@@ -67,7 +68,7 @@ def _shown(image: np.ndarray, row: int, c: Certificates) -> str:
     label, predicted = int(c.label[row]), int(c.predicted[row])
     words = f"class {predicted}"
     if label not in (predicted, NO_LABEL):
-        words = f"{label}, not {predicted}"
+        words = f"{predicted}, is {label}"
     text = f"image {c.index[row]}: {words}"
     radius = radius_text(float(f"{c.radius[row]:.3g}"))
     return (

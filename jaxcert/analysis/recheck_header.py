@@ -88,8 +88,8 @@ def notes(c: Certificates) -> list[str]:
             )
     if len(known) < len(requests):
         found.append(
-            "the record does not say which images were asked for, as in version 0.1: rows "
-            "that were deleted are not seen"
+            "the record does not say which images were asked for: rows that were deleted are "
+            "not seen"
         )
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from jaxcert import config as configs
 from jaxcert import random_keys, sharding, version
-from jaxcert.certificate import ABSTAIN, NO_LABEL, Certificates, concatenate
+from jaxcert.certificate import ABSTAIN, ERROR, NO_LABEL, Certificates, concatenate
 from jaxcert.certificates import inputs, smoothing
 from jaxcert.data import recorded, sources
 from jaxcert.errors import InputError, above, whole_from
@@ -73,8 +74,10 @@ def certify_images(
     batch: images that are passed through a deterministic network together.
 
     Where alpha is not 0, each row is wrong with probability at most alpha, for images that do
-    not depend on the seed. Raises InputError for images or labels of a wrong shape, type or
-    range, for a pixel that is not finite, and for settings that the certificate does not take.
+    not depend on the seed. predicted is -1 where the certificate abstains, and -2, with a warning,
+    where the classifier gives no class. Raises InputError for images or labels of a wrong shape,
+    type or range, for a pixel that is not finite, and for settings that the certificate does not
+    take.
     """
     certifier = _certifier_of(network, certificate, settings)
     whole_from(1, batch=batch)
@@ -93,6 +96,15 @@ def certify_images(
         certifier.certify(key, image[part], known[part], at[part])
         for part in (slice(i, i + batch) for i in range(0, count, batch))
     ]
+    rows = concatenate(parts)
+    if lost := int((rows.predicted == ERROR).sum()):
+        classes = certifier.header.get("num_classes")
+        warnings.warn(
+            f"{lost:,} of {count:,} images are predicted -2, no class and no certificate: what "
+            "the classifier gives for them is not finite, or no class from 0 to "
+            f"{classes - 1 if classes else 'num_classes - 1'}.",
+            stacklevel=2,
+        )
     header = random_keys.with_key(certifier.header, said) | {
         "seed": int(seed),
         "versions": {"jaxcert": version.__version__, "jax": jax.__version__},
@@ -105,7 +117,7 @@ def certify_images(
         if label is not None:
             data = sources.Source(image, label, 0, "images")
             header["data_digest"] = recorded.data_digest(data)
-    return _in_order(concatenate(parts), at)._replace(header=header)
+    return _in_order(rows, at)._replace(header=header)
 
 
 def predictor(
@@ -257,13 +269,16 @@ def _vote(f, keys, image):
     """interfaces.VoteFn of a function that draws nothing."""
     try:
         return f(image)
-    except (
-        TypeError
-    ) as error:  # what takes arrays of NumPy cannot take those that are traced
-        raise InputError(
-            f"JAX cannot trace f, {first_line(error)}: if it is a function of NumPy arrays, "
-            "give on_host(f)."
-        ) from error
+    except TypeError as error:
+        said = f"f cannot take images {list(image.shape)}, {first_line(error)}"
+        # what takes arrays of NumPy cannot take those that are traced
+        if isinstance(error, jax.errors.JAXTypeError):
+            how = ": if it is a function of NumPy arrays, give on_host(f)."
+        elif torch_module.is_of_torch(getattr(f.func, "__self__", None)):
+            how = ": give the module itself."
+        else:
+            how = ": correct f; what runs outside of JAX is given as on_host(f)."
+        raise InputError(said + how) from error
 
 
 def _key(seed: int):
@@ -341,7 +356,7 @@ def _checked(images: ArrayLike, name: str, shape: tuple[int, ...] | None) -> np.
         wanted = ",".join(map(str, shape or "HWC"))
         raise InputError(
             f"{name} has the shape {given} where [{'' if single else 'N,'}{wanted}] is asked "
-            "for: channels come last, and one image is a batch of one."
+            f"for: channels come last{'' if single else ', and one image is a batch of one'}."
         )
     if not image.size:
         raise InputError(f"{name} has the shape {given}: give at least one image.")
@@ -355,8 +370,12 @@ def _checked(images: ArrayLike, name: str, shape: tuple[int, ...] | None) -> np.
         image = image.astype(np.float32)
     finite = np.isfinite(image).reshape(len(image), -1).all(1)
     if not finite.all():
-        where = "" if single else f"[{int(finite.argmin())}]"
-        raise InputError(f"{name}{where} has a pixel that is not finite: leave it out.")
+        if single:
+            raise InputError("image has a pixel that is not finite: give numbers.")
+        where = int(finite.argmin())
+        raise InputError(
+            f"{name}[{where}] has a pixel that is not finite: leave it out."
+        )
     if ends := outside(image):
         raise InputError(
             f"{name} has pixels from {ends[0]:.7g} to {ends[1]:.7g}: divide floats so that "

@@ -237,7 +237,9 @@ def _image(body: bytes, kind: str, server: Server) -> np.ndarray:
     """Return the image of a request. Raises InputError for one that cannot be read."""
     shape, resize = server.predictor.image_shape, server.resize
     if kind.startswith("image/"):
-        pixels = pictures.decoded(io.BytesIO(body), "the picture", shape, resize)
+        pixels = pictures.decoded(
+            io.BytesIO(body), "the picture", shape, resize, network=True
+        )
         return pixels
     readers: dict[str, Callable[[bytes], Any]] = {
         "application/x-npy": _of_npy,

@@ -53,8 +53,7 @@ def write(name: str, *, dir: str = "", resize: tuple[int, ...] = ()) -> str:
         test=f"{len(test.label):,}",
         size=sources.times(shape),
         classes=classes,
-        least=f"{counts.min():,}",
-        most=f"{counts.max():,}",
+        counts=" to ".join(f"{n:,}" for n in sorted({counts.min(), counts.max()})),
         model=model,
         more=more,
         shape=shape,
@@ -64,6 +63,7 @@ def write(name: str, *, dir: str = "", resize: tuple[int, ...] = ()) -> str:
         epochs=int(np.clip(400_000 // len(train.label), 20, 100)),
         crop=min(shape[:2]) // 8,
         step=step,
+        stop=4 * step,
         few=min(32, len(train.label)),
     )
 
@@ -98,7 +98,7 @@ _TEXT = '''"""Smoothing on {name}: {train} images of {size} for training, {test}
     jaxcert serve --workdir runs/mine --config.certify.procedure=sequence
 
 The word after the colon is sigma, the noise of training and of the certificate: more of it gives
-larger radii and lower accuracy. {classes} classes, with {least} to {most} training images each. The
+larger radii and lower accuracy. {classes} classes, with {counts} training images each. The
 settings are a start and nothing that was tuned; jaxcert --help and docs/howto/config.md say more.
 """
 
@@ -143,7 +143,7 @@ def get_config(arg=""):
     # what --tiny does, to see in seconds that everything fits
     config.tiny = dict(
         data=dict(epochs=1, batch={few}, epoch_images={few}),
-        certify=dict(n0=10, n=100, stop=4 * {step}),
+        certify=dict(n0=10, n=100, stop={stop}),
     )
     return config
 '''

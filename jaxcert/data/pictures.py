@@ -165,9 +165,12 @@ def decoded(
     path: Path | str,
     expected: tuple[int, ...] | None = None,
     resize: tuple[int, ...] = (),
+    *,
+    network: bool = False,
 ) -> np.ndarray:
     """Return one picture as an array [H,W,C], as the table above has it. path: what to call it;
-    resize: as of `resizing.fit`. Raises InputError for one that is damaged or of a kind that is
+    resize: as of `resizing.fit`; network: whether a network expects that shape, and not the
+    pictures before. Raises InputError for one that is damaged or of a kind that is
     not read; a size other than expected is refused before it is decoded, if it is not
     resized."""
     from PIL import Image, ImageOps
@@ -198,11 +201,19 @@ def decoded(
     except Exception as error:  # a damaged picture can raise anything
         if isinstance(error, PermissionError | FileNotFoundError):
             raise
-        raise InputError(f"{path} is no picture that can be read: remove it.") from None
+        raise InputError(
+            f"{path} is no picture that can be read: "
+            f"{'send another file' if network else 'remove it'}."
+        ) from None
     shape = (sides[1], sides[0], channels)
+    if network:
+        raise InputError(
+            f"{path} is {shape}, and the network takes {expected} (height, width, channels): "
+            "send one of this size and kind; a server with --config.data.resize brings it there."
+        )
     how = ""
     if expected is not None and shape[:2] != expected[:2]:
-        how = "; --config.data.resize=64 makes them 64 x 64"
+        how = "; --config.data.resize=64 (--resize 64 of configs --new) makes them 64 x 64"
     raise InputError(
         f"{path} is {shape}, the pictures before it {expected} (height, width, channels): "
         f"bring all to one size and kind{how}."

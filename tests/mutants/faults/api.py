@@ -7,6 +7,13 @@ _MISTAKE = f"{_API}::test_a_mistake_with_a_certifier_names_its_argument"
 
 FAULTS = [
     (
+        "api: images without a class pass in silence",
+        "api/certifying.py",
+        "if lost := int((rows.predicted == ERROR).sum()):",
+        "if lost := 0:",
+        f"{_API}::test_images_without_a_class_are_warned_of",
+    ),
+    (
         "api: an abstention without a label is correct",
         "certificate.py",
         "return (self.predicted == self.label) & (self.label != NO_LABEL)",

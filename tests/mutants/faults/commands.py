@@ -6,6 +6,20 @@ FOLDER = "jaxcert"
 
 FAULTS = [
     (
+        "cli: what is missing is told before what is misspelt",
+        "cli.py",
+        'if name.startswith("--") and name != "--" and not known:',
+        "if False and not known:",
+        "tests/test_commands.py::test_train_refuses[misspelt]",
+    ),
+    (
+        "configs: --new drops overrides",
+        "show_configs.py",
+        "if overrides:",
+        "if False:",
+        "tests/test_new_config.py::test_an_override_beside_new_is_refused",
+    ),
+    (
         "overrides: a named option of another certificate is kept",
         "config/overrides.py",
         "k not in takes or takes[k] != had.get(k, takes[k])",

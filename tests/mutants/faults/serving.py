@@ -9,6 +9,13 @@ _HTTP, _WIDE = "tests/test_serving.py", "tests/torch_import/test_import_wide.py"
 
 FAULTS = [
     (
+        "serve: a picture is compared with pictures before it",
+        "api/serving.py",
+        "shape, resize, network=True",
+        "shape, resize, network=False",
+        f"{_HTTP}::test_a_picture_of_another_size_is_told_what_the_network_takes",
+    ),
+    (
         "labels: an image without a label counts where it is right by chance",
         "certificate.py",
         "return self.correct if self.labelled else self.predicted >= 0",
