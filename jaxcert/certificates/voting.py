@@ -193,14 +193,11 @@ def classes(votes: Array, images: int, num_classes: int) -> Array:
     if shape == (images, num_classes) and jnp.issubdtype(kind, jnp.floating):
         finite = jnp.isfinite(votes).all(-1)
         return jnp.where(finite, votes.argmax(-1), num_classes).astype(jnp.int32)
-    if (
-        len(shape or ()) == 2
-        and shape[0] == images
-        and jnp.issubdtype(kind, jnp.floating)
-    ):
+    rows, outputs = shape if shape is not None and len(shape) == 2 else (0, 0)
+    if rows == images and jnp.issubdtype(kind, jnp.floating):
         raise InputError(
-            f"the classifier gives {shape[1]} outputs for {num_classes} classes: give "
-            f"num_classes={shape[1]}, or the classifier of {num_classes}."
+            f"the classifier gives {outputs} outputs for {num_classes} classes: give "
+            f"num_classes={outputs}, or the classifier of {num_classes}."
         )
     given = kind.__name__ if shape is None else f"{kind} {list(shape)}"
     raise InputError(
