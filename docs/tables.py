@@ -240,7 +240,8 @@ def few_images(result: dict[str, Any]) -> str:
         f"{_markdown([*head, 'gain on test images [95 % interval]'], rows)}\n\n"
         f"The EDM took {result['edm']['core_minutes']:.0f} core minutes, the {len(took)} networks "
         f"{sum(took):.0f}. From the tenth before the last to the last tenth of the epochs, "
-        f"training accuracy rose by {min(rises):.1f} to {max(rises):.1f} points (means of the arms)."
+        f"training accuracy rose by {min(rises):.1f} to {max(rises):.1f} points (means of the "
+        "arms)."
     )
 
 

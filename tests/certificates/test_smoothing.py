@@ -498,7 +498,6 @@ def test_logits_vote_for_their_argmax_unless_one_is_not_finite():
 @pytest.mark.parametrize(
     "wrong, shape",
     [
-        (lambda keys, x: jnp.zeros((len(x), 4)), "float32 [64, 4]"),
         (lambda keys, x: jnp.zeros(len(x)), "float32 [64]"),
         (lambda keys, x: jnp.zeros((len(x), 1), int), "int32 [64, 1]"),
         (lambda keys, x: jnp.zeros(1, int), "int32 [1]"),
@@ -507,6 +506,11 @@ def test_logits_vote_for_their_argmax_unless_one_is_not_finite():
 def test_a_classifier_of_another_shape_is_refused(wrong, shape):
     with pytest.raises(InputError, match=names(shape, 64)):
         certify(wrong, images([0.0]))
+
+
+def test_a_classifier_of_more_classes_is_refused():
+    with pytest.raises(InputError, match=names("4 outputs", "3 classes", 4)):
+        certify(lambda keys, x: jnp.zeros((len(x), 4)), images([0.0]))
 
 
 @pytest.mark.parametrize(
