@@ -23,7 +23,7 @@ from jaxcert import random_keys, records, sharding, version
 from jaxcert.certificates import building, reach
 from jaxcert.data import recorded, sources
 from jaxcert.errors import interruptible, own_file
-from jaxcert.progress import Progress, clock
+from jaxcert.progress import Progress, clock, say
 from jaxcert.workdirs import checkpoint
 
 _QUICK = 5.0
@@ -119,6 +119,7 @@ def run(
         done, counted = len(index) - len(todo), 0
         what_counts = "correct" if source.labelled else "with a class"
         if certifier.plan and todo:
+            say(f"{what}: compile, and time some samples")
             say_plan(certifier, key, source.image[todo[:1]], len(todo))
             say_untried(certifier.header, chosen.radii)
         line = Progress(what, len(index), start=done)
