@@ -11,8 +11,10 @@ them is made here and never typed. NAME is one of
     claims FILE [PAPER]       how many claims hold, or those of a paper with verdicts, likewise
     powers FILE               ten differentiated power steps against two, likewise
     few FILE                  what generated images gain beside few real ones, likewise
+    quality FILE              how good generated images are, likewise
     report, row               the report on docs/records/quickstart, and its first row
     zoo [NAME]                the networks of the package, or one, from their records
+    deterministic             those of them whose certificates are
     recipes FILE              those of a file of benchmarks/recipes.py, with core minutes
     tuning FILE               what was tried before, and what it reached on held-out images
     curves FILE               their learning curves, a figure that is written beside the page
@@ -26,7 +28,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,9 @@ def table(name: str) -> str:
     if name == "row":
         return _block("json", _row())
     if kind == "zoo":
-        return _zoo(rest)
+        return _zoo(lambda one: rest in ("", one.listed.name), rest)
+    if kind == "deterministic":
+        return _zoo(lambda one: one.entry.certificates.header["alpha"] == 0, kind)
     if kind == "ratios":
         return _ratios(json.loads((RESULTS / rest).read_text()))
     if kind == "recipes":
@@ -75,6 +79,11 @@ def table(name: str) -> str:
         return claims(found, paper) if paper else claims_in_all(found)
     if kind == "powers":
         return powers(json.loads((RESULTS / rest).read_text()))
+    if kind == "quality":
+        from jaxcert.papers import quality
+
+        found = json.loads((RESULTS / rest).read_text())
+        return _block("", quality.table(found["quality"]))
     if kind == "few":
         return few_images(json.loads((RESULTS / rest).read_text()))
     if kind == "attacks":
@@ -316,13 +325,13 @@ def _networks() -> list[Any]:
     return sharing.listed()
 
 
-def _zoo(name: str = "") -> str:
-    """All networks of the package, or the one of this name, by what their records show."""
+def _zoo(shown: Callable[[Any], bool], which: str) -> str:
+    """Those networks of the package that are to be shown, by what their records show."""
     from jaxcert.api import sharing
 
-    rows = [sharing.row(one) for one in _networks() if name in ("", one.listed.name)]
+    rows = [sharing.row(one) for one in _networks() if shown(one)]
     if not rows:
-        raise KeyError(name)
+        raise KeyError(which)
     return _markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
 
 

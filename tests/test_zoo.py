@@ -30,6 +30,9 @@ from jaxcert.zoos import index, networks, places
 NAME = "lipnext-digits"
 """A network of the package that is loaded quickly."""
 OWN = places.listed()
+EDM = "edm-cifar10-laptop"
+"""The one whose record is of votes, and of a hundred images."""
+CLASSIFIERS = [name for name in OWN if name != EDM]
 IMAGES = dict(digits=797, cifar10=10_000)
 """All test images."""
 # a record of 10,000 images takes the auditor some seconds
@@ -65,8 +68,10 @@ def test_records_of_the_package_hold(name, tmp_path):
     assert audit.audit(path)[:2] == (0, [])
     c = jaxcert.open_records(path)
     check = jaxcert.recheck(c)
-    assert check.holds and check.checked > 700
-    assert c.index.tolist() == list(range(IMAGES[OWN[name].dataset]))
+    every = 100 if name == EDM else 1
+    asked = range(0, IMAGES[OWN[name].dataset], every)
+    assert c.index.tolist() == list(asked)
+    assert check.holds and check.checked == (c.predicted >= 0).sum() > 0
     assert c.header["checkpoint"] == OWN[name].digest
 
 
@@ -84,7 +89,7 @@ def test_weights_of_the_package_give_its_record(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_network_of_the_package_gives_its_record(name, tmp_path):
     path = record_of(name, tmp_path)
     audited_by_network(name, path)

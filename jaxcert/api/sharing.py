@@ -167,9 +167,10 @@ def _check_new(zoo: Path, name: str, manifest: dict[str, Any]) -> None:
 
 
 def _family(config: ConfigDict) -> str:
-    """Return what kind of network it is: of a frame for several, what was put into it."""
-    model = config.model
-    frames = {"lip_convnet": model.get("conv"), "dist_net": config.method.name}
+    """Return what kind of network it is: of a frame for several, what was put into it, and of an
+    EDM that, whatever network denoises."""
+    model, method = config.model, config.method.name
+    frames = {"lip_convnet": model.get("conv"), "dist_net": method, "edm_unet": method}
     return frames.get(model.name) or model.name
 
 
