@@ -83,8 +83,8 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             known = name in self._option_string_actions or name.startswith("--config.")
             if name.startswith("--") and name != "--" and not known:
-                near = difflib.get_close_matches(name, self._option_string_actions, 1)
-                raise _unknown(word, near)
+                there = [option.strip("-") for option in self._option_string_actions]
+                raise _unknown(word, difflib.get_close_matches(name[2:], there, 1))
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -208,7 +208,7 @@ def check_words(words: list[str]) -> None:
 
 
 def _unknown(word: str, near: Sequence[str] = ()) -> InputError:
-    hint = f"did you mean {near[0]}?" if near else "--help lists what there is."
+    hint = f"did you mean --{near[0]}?" if near else "--help lists what there is."
     return InputError(f"unknown argument {word!r}; {hint}")
 
 

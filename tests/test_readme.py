@@ -31,6 +31,7 @@ from jaxcert.data import sources
 from jaxcert.errors import InputError, exit_cleanly
 from jaxcert.records import files
 from jaxcert.training import processes
+from jaxcert.zoos import places
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT): path.read_text() for path in tables.PAGES}
@@ -268,6 +269,12 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             pytest.fail(f"{module} {arguments} never began")
         except Reached:
             seen.add(name)
+            if name == "zoo" and "--workdir" in arguments:
+                workdir = Path(arguments[arguments.index("--workdir") + 1])
+                workdir.mkdir(parents=True, exist_ok=True)
+                shutil.copy(
+                    places.OWN / f"{arguments[0]}.json", workdir / "config.json"
+                )
         except (InputError, SystemExit) as error:
             pytest.fail(f"{module} {' '.join(arguments)}: {error}")
         finally:
