@@ -269,12 +269,11 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             pytest.fail(f"{module} {arguments} never began")
         except Reached:
             seen.add(name)
-            if name == "zoo" and "--workdir" in arguments:
+            config = places.OWN / f"{arguments[0]}.json" if arguments else places.OWN
+            if name == "zoo" and "--workdir" in arguments and config.is_file():
                 workdir = Path(arguments[arguments.index("--workdir") + 1])
                 workdir.mkdir(parents=True, exist_ok=True)
-                shutil.copy(
-                    places.OWN / f"{arguments[0]}.json", workdir / "config.json"
-                )
+                shutil.copy(config, workdir / "config.json")
         except (InputError, SystemExit) as error:
             pytest.fail(f"{module} {' '.join(arguments)}: {error}")
         finally:
