@@ -83,7 +83,7 @@ def table(name: str) -> str:
         from jaxcert.papers import quality
 
         found = json.loads((RESULTS / rest).read_text())
-        return _block("", quality.table(found["quality"]))
+        return _block("text", quality.table(found["quality"]))
     if kind == "few":
         return few_images(json.loads((RESULTS / rest).read_text()))
     if kind == "attacks":
