@@ -250,7 +250,7 @@ def margin(head: dict, exact: bool):
                 m, v = row["means"][j], row["variances"][j]
                 lower = m - math.sqrt(2 * v * log / n) - wide
                 fits = fits and abs(m) * (1 - 1e-9) <= span and gap <= lower
-            must(fits, f"radius {r!r}: no gap of {float(gap)!r} to class {j} proves it")
+            must(fits, f"radius {r!r}: the gap {float(gap)!r} to class {j} proves less")
 
     return check
 
@@ -357,7 +357,7 @@ def audit(path: str | Path, *, exact: bool = False) -> tuple[int, list[str], lis
             fits = all(type(x) is int for x in numbers) and type(r) in (int, float)
             width = len(row.get("counts") or row.get("logits") or []) or K
             fits = fits and -2 <= y < K > label >= 0 <= n and width >= K
-            must(fits, f"index, class, n, label {numbers} of {K}, radius {r!r}")
+            must(fits, f"index, class, n, label {numbers}, r {r}, {width}/{K} classes")
             must(0 <= r < math.inf and (y >= 0 or r == 0), f"radius {r!r} of class {y}")
             known = index not in seen and 0 <= index < head.get("images", math.inf)
             must(known, f"image {index} was there before, or is beyond the data set")

@@ -79,10 +79,10 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, with InputErrors; an option that there is not is named before one that
         is missing, as it may be that one misspelt."""
         words = sys.argv[1:] if args is None else [*args]
-        for word in words:
+        for word in words[: words.index("--")] if "--" in words else words:
             name = word.partition("=")[0]
             known = name in self._option_string_actions or name.startswith("--config.")
-            if name.startswith("--") and name != "--" and not known:
+            if name.startswith("--") and not known:
                 there = [option.strip("-") for option in self._option_string_actions]
                 raise _unknown(word, difflib.get_close_matches(name[2:], there, 1))
         return super().parse_known_args(words, namespace)

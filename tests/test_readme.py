@@ -59,7 +59,7 @@ MADE_UP = {
 """Files that the recipes write, or a build."""
 NOT_NEEDED = ("torch", "pandas")
 """Packages that examples import and the tests do without."""
-KINDS = {"", "bash", "python", "json", "{toctree}"}
+KINDS = {"", "bash", "text", "python", "json", "{toctree}"}
 
 COMMANDS = """
 function . { :; }; function pip { :; }; function python3 { :; }
@@ -269,11 +269,12 @@ def test_every_command_is_one_that_its_own_parser_takes(home, monkeypatch):
             pytest.fail(f"{module} {arguments} never began")
         except Reached:
             seen.add(name)
-            config = places.OWN / f"{arguments[0]}.json" if arguments else places.OWN
-            if name == "zoo" and "--workdir" in arguments and config.is_file():
+            if name == "zoo" and "--workdir" in arguments:
                 workdir = Path(arguments[arguments.index("--workdir") + 1])
-                workdir.mkdir(parents=True, exist_ok=True)
-                shutil.copy(config, workdir / "config.json")
+                config = places.OWN / f"{arguments[0]}.json"
+                if config.is_file():  # no zoo of somebody else
+                    workdir.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(config, workdir / "config.json")
         except (InputError, SystemExit) as error:
             pytest.fail(f"{module} {' '.join(arguments)}: {error}")
         finally:

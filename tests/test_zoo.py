@@ -37,7 +37,7 @@ IMAGES = dict(digits=797, cifar10=10_000)
 """All test images."""
 # a record of 10,000 images takes the auditor some seconds
 BY_SIZE = [
-    pytest.param(name, marks=[pytest.mark.slow] * (one.dataset != "digits"))
+    pytest.param(name, marks=[pytest.mark.slow] * (one.unpacked > 10**6))
     for name, one in OWN.items()
 ]
 

@@ -170,9 +170,8 @@ def decoded(
 ) -> np.ndarray:
     """Return one picture as an array [H,W,C], as the table above has it. path: what to call it;
     resize: as of `resizing.fit`; network: whether a network expects that shape, and not the
-    pictures before. Raises InputError for one that is damaged or of a kind that is
-    not read; a size other than expected is refused before it is decoded, if it is not
-    resized."""
+    pictures before. Raises InputError for one that is damaged or of a kind that is not read; a
+    size other than expected is refused before it is decoded, if it is not resized."""
     from PIL import Image, ImageOps
 
     try:
@@ -209,7 +208,7 @@ def decoded(
     if network:
         raise InputError(
             f"{path} is {shape}, and the network takes {expected} (height, width, channels): "
-            "send one of this size and kind; a server with --config.data.resize brings it there."
+            "send one like that; a server that is started with --config.data.resize changes sizes."
         )
     how = ""
     if expected is not None and shape[:2] != expected[:2]:

@@ -7,6 +7,7 @@ from study_runs import of_counts, with_generated, workdir
 from benchmarks import few_images
 from benchmarks.claims import interval
 from docs import tables
+from jaxcert.papers import study
 
 SORTNET = few_images.SYSTEMS[0]
 ACCURACIES = [0.1] * 16 + [0.5, 0.5, 0.75, 0.75]
@@ -54,8 +55,6 @@ def test_gains_are_of_paired_seeds_and_the_table_says_them(tmp_path):
 
 
 def test_an_arm_is_a_run_of_the_study():
-    from jaxcert.papers import study
-
     planned = study.runs(
         [*few_images.SYSTEMS],
         generated="images",

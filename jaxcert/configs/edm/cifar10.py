@@ -11,8 +11,8 @@ parameters and a schedule of 2 million images, for an hour of a GPU; ours) | lap
 million parameters and 7 epochs, for a CPU; ours).
 
 FID in the paper: 1.79 with classes, 1.97 without (ddpmpp), 200 million images, two days
-of 8 V100. We have not run it. `dropped,laptop` took 104 minutes of a core, and its network is
-edm-cifar10-laptop of the zoo. Weights published by the authors: `jaxcert.import_torch`.
+of 8 V100. We have run none of that size. `dropped,laptop` took 104 minutes of a core, and its
+network is edm-cifar10-laptop of the zoo. Weights published by the authors: `jaxcert.import_torch`.
 """
 
 from jaxcert.config import base, words
