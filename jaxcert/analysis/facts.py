@@ -51,6 +51,16 @@ class Entry(NamedTuple):
     """(name, certificates) of published logs whose curves are drawn beside all records"""
 
 
+def class_name(entry: Entry, number: int) -> str:
+    """Return what a class is called: its name where the data set is at hand and has names, else
+    its number."""
+    names = entry.source.class_names if entry.source is not None else ()
+    if not 0 <= number < len(names):
+        return str(number)
+    # names of folders may hold bytes that are no text, and breaks of lines
+    return " ".join(names[number].encode("utf-8", "replace").decode().split())
+
+
 def radius_text(radius: float) -> str:
     """Return a radius as text: '0.25', '36/255', '0.123456'. Digits are kept up to 1e-9
     of it, so that nobody reads a share at 0.1235 off 0.123456."""

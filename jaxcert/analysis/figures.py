@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -218,8 +219,11 @@ def draw_radius_theory(
     return figure, left
 
 
-def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
-    """Certified accuracy of every class, a bar per radius, the smallest behind the others."""
+def class_bars(
+    name: str, c: Certificates, radii: ArrayLike, classes: Sequence[str]
+) -> str:
+    """Certified accuracy of every class, a bar per radius, the smallest behind the others.
+    classes: what those of the labels that occur are called, in their order."""
     figure, (axes,) = new_figure()
     radii = np.asarray(radii, np.float64)
     found = metrics.per_class(c, radii)
@@ -230,7 +234,10 @@ def class_bars(name: str, c: Certificates, radii: ArrayLike) -> str:
         style = dict(width=0.8 - 0.55 * part, color=_mixed(_HUES[0], 0.3 + 0.7 * part))
         label = f"radius {radius_text(radii[j])}"
         axes.bar(place, 100 * found.certified[:, j], label=label, **style)
-    axes.set_xticks(place, [str(label) for label in found.label])
+    long = max(map(len, classes), default=0) > 4
+    turned: dict[str, Any] = dict(rotation=40, ha="right") if long else {}
+    short = [name if len(name) <= 20 else name[:19] + "…" for name in classes]
+    axes.set_xticks(place, short, parse_math=False, **turned)
     axes.set_xlabel("class")
     axes.set_ylabel("certified accuracy")
     axes.grid(axis="x", visible=False)
@@ -339,7 +346,7 @@ def _percent(axes: Axes) -> None:
     """Let the axis of shares end at the first multiple of ten that nothing drawn is above."""
     most = axes.dataLim.y1 if np.isfinite(axes.dataLim.y1) else 100.0
     axes.set_ylim(0, min(100, 10 * max(1, math.ceil(most / 10 - 1e-9))))
-    axes.yaxis.set_major_formatter("{x:.0f} %")
+    axes.yaxis.set_major_formatter("{x:.3g} %")
 
 
 def training_curves(

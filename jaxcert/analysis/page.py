@@ -321,7 +321,8 @@ def _classes(entry: Entry, *, opened: bool) -> str:
     rows = []
     for label, count, shares, acr in zip(*table, strict=True):
         own = [f"{acr:.3f}"] if average else []
-        rows.append([str(label), str(count), *map(percent, shares), *own])
+        name = escape(facts.class_name(entry, label))
+        rows.append([name, str(count), *map(percent, shares), *own])
     body = html_table(
         head, rows, "Certified accuracy in % of the class' images, by radius."
     )
@@ -330,7 +331,8 @@ def _classes(entry: Entry, *, opened: bool) -> str:
         caption = (
             "The same; a bar for each radius, the smallest radius behind the others."
         )
-        svg = figures.class_bars(entry.name, entry.certificates, radii)
+        names = [facts.class_name(entry, label) for label in table.label]
+        svg = figures.class_bars(entry.name, entry.certificates, radii, names)
         body += html_figure(svg, caption)
     mark = " open" if opened and few else ""
     return f"<details{mark}><summary>{escape(entry.name)}</summary>{body}</details>"
@@ -361,7 +363,10 @@ def _plain(value: Any) -> str:
     """Return a header's value as words."""
     if isinstance(value, dict):
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
-    text = value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, list) and any(isinstance(x, dict) for x in value):
+        text = "; ".join(map(_plain, value))
+    else:
+        text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 200 else text[:197] + "..."
 
 

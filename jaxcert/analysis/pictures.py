@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 import matplotlib.image
 import numpy as np
 
-from jaxcert.analysis.facts import Entry, radius_text
+from jaxcert.analysis.facts import Entry, class_name, radius_text
 from jaxcert.certificate import NO_LABEL, Certificates, certifies
 
 _SHOWN = 10
@@ -42,6 +43,7 @@ def gallery(entry: Entry) -> list[str]:
     """Return the section of these images as parts of a page; [] without radii, without the data
     set, or where no image is certified."""
     c = entry.certificates
+    name = partial(class_name, entry)
     found = extremes(c) if entry.source is not None and certifies(c) else {}
     parts = []
     for title, rows in found.items():
@@ -51,7 +53,7 @@ def gallery(entry: Entry) -> list[str]:
         taken = np.asarray(entry.source.image[c.index[rows[order]]])
         for place, image in zip(order, taken, strict=True):
             images[place] = image
-        shown = map(_shown, images, rows, [c] * len(rows))
+        shown = (_shown(*one, c, name) for one in zip(images, rows, strict=True))
         parts.append(f'<h3>{title}</h3>\n<div class="images">{"".join(shown)}</div>')
     if not parts:
         return []
@@ -63,12 +65,15 @@ def gallery(entry: Entry) -> list[str]:
     return ["<h2>Images</h2>", f'<p class="soft">{what}</p>', *parts]
 
 
-def _shown(image: np.ndarray, row: int, c: Certificates) -> str:
-    """Return one image with what is known of it as HTML."""
+def _shown(
+    image: np.ndarray, row: int, c: Certificates, name: Callable[[int], str]
+) -> str:
+    """Return one image with what is known of it as HTML. name: what a class is called."""
     label, predicted = int(c.label[row]), int(c.predicted[row])
-    words = f"class {predicted}"
+    words = name(predicted)
+    words = f"class {words}" if words.isdigit() else words
     if label not in (predicted, NO_LABEL):
-        words = f"{predicted}, is {label}"
+        words = f"{name(predicted)}, is {name(label)}"
     text = f"image {c.index[row]}: {words}"
     radius = radius_text(float(f"{c.radius[row]:.3g}"))
     return (

@@ -26,6 +26,7 @@ NAMES = (
     "npz:<folder>, npy:<folder> and folder:<folder>"
 )
 
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
 _CHUNK = 1 << 14  # images looked at together
 _MOST_CLASSES = 1 << 24
 _RESIZED = ("folder", "hf", "tfds")
@@ -45,6 +46,8 @@ class Source(NamedTuple):
     name: str
     files: tuple[tuple[str, str], ...] = ()
     """name and digest of the files of a generated set, in their order"""
+    class_names: tuple[str, ...] = ()
+    """names of the classes in the order of their numbers; (): they are not known"""
 
     @property
     def labelled(self) -> bool:
@@ -94,7 +97,7 @@ def open(
     one_of(("train", "test"), split=split)
     resizing.check(resize)
     kind, _, rest = name.partition(":")
-    classes = 0
+    classes, names = 0, ()
     if name == "digits":
         image, label, classes = *_digits(split), 10
     elif name == "mnist":
@@ -104,13 +107,14 @@ def open(
         folder = _folder(dir)
         image, label = archives.read_cifar(name, split, folder=folder, fetch=download)
         classes = int(name.removeprefix("cifar"))
+        names = _CIFAR10 if classes == 10 else ()
     elif kind == "cifar10_c" and rest:
         if split == "test":
             image, label = archives.read_cifar10_c(rest, folder=_folder(dir))
         else:
             how = dict(folder=_folder(dir), fetch=download)
             image, label = archives.read_cifar("cifar10", split, **how)
-        classes = 10
+        classes, names = 10, _CIFAR10
     elif kind == "hf" and rest:
         how = dict(dir=dir, download=download, labels=labels, resize=resize)
         image, label, classes = hf.read(rest, split, **how)
@@ -118,12 +122,15 @@ def open(
         image, label, classes = tfds.read(rest, split, dir=dir, resize=resize)
     elif kind == "folder" and rest:
         how = dict(labels=labels, resize=resize)
-        image, label, classes = pictures.read_folder(_there(kind, rest), split, **how)
+        folder = _there(kind, rest)
+        image, label, classes = pictures.read_folder(folder, split, **how)
+        names = pictures.classes(folder) if classes else ()
     elif kind in ("npz", "npy") and rest:
         image, label, classes = _own(kind, _there(kind, rest), split, labels)
     else:
         raise InputError(f"no data set is called {name!r}: there are {NAMES}.")
     source = checked(image, label, num_classes=classes, name=name)
+    source = source._replace(class_names=tuple(names))
     if resize and kind not in _RESIZED:
         image = [resizing.fit(pixels, resize, name) for pixels in source.image]
         source = source._replace(image=np.stack(image))

@@ -82,6 +82,10 @@ def test_a_page_has_the_images_of_these_rows_and_what_is_said_of_them():
             shown[..., 0], image[position, ..., 0] / 255, atol=1e-6
         )
     assert "2<br>1, is 2<br>r 0.25" in html and 'alt="image 4: class 1"' in html
+    named = e._replace(source=source._replace(class_names=("cat", "dog", "<owl>")))
+    html = "".join(pictures.gallery(named))
+    assert "dog, is &lt;owl&gt;<br>r 0.25" in html
+    assert 'alt="image 4: dog"' in html
     wide = np.zeros((1, 200, 100, 3), np.float32)
     wide[:, :2, :2] = [[[1.0, 0.0, 0.5]]]
     many = e._replace(

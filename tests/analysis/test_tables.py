@@ -24,6 +24,7 @@ from jaxcert.analysis.latex import latex
 from jaxcert.analysis.metrics import interval, per_class, summary
 from jaxcert.analysis.page import _theory, page
 from jaxcert.analysis.recheck import recheck
+from jaxcert.data.sources import Source
 from jaxcert.errors import InputError
 
 RADII = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -386,11 +387,30 @@ def test_figures_are_svg_that_follows_the_page():
         figures.p_lower_curves(names, both),
         figures.difference_curves(names, both, [None, 0]),
         figures.radius_theory([(0.25, 0.001, 100, 0.0), (0.5, 0.001, 10**8, 1e-6)]),
-        figures.class_bars("a", c, RADII),
+        figures.class_bars("a", c, RADII, ["$a", "猫" * 30][: len(np.unique(c.label))]),
     ]
     for svg in drawn:
         assert ElementTree.fromstring(svg).tag.endswith("svg")
         assert "currentColor" in svg and figures.INK not in svg
+
+
+def test_classes_are_called_by_the_names_of_their_data_set(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        figures, "class_bars", lambda *given, **_: told.append(given[3]) or "<svg/>"
+    )
+    for name in FIGURES[1:]:
+        monkeypatch.setattr(figures, name, lambda *_, **__: "<svg/>")
+    plain = entry()
+    image = np.zeros((plain.certificates.index.max() + 1, 2, 2, 1), np.uint8)
+    called = tuple(f"<{k}>\udcff" for k in range(plain.certificates.label.max() + 1))
+    source = Source(image, plain.certificates.label, 9, "mine", class_names=called)
+    text = page([plain._replace(source=source)])
+    number = plain.certificates.label[0]
+    assert f'<th scope="row">&lt;{number}&gt;?</th>' in text
+    assert f"<{number}>?" in told[0]
+    page([plain])
+    assert str(number) in told[1]
 
 
 @pytest.mark.parametrize("noise, reach", [("gaussian", "4.75"), ("grid", "5.27")])

@@ -76,7 +76,7 @@ def test_cifar10_is_found_packed_and_unpacked(tmp_path, place):
     )
     _check(train, image[:n], label[:n])
     _check(test, image[n:], label[n:])
-    assert train.num_classes == 10
+    assert train.num_classes == 10 == len(test.class_names)
 
 
 def _python_batch(image, label, key):

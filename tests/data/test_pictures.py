@@ -174,3 +174,4 @@ def test_classes_may_be_called_anything(tmp_path, name):
         Image.fromarray(BYTES).save(tmp_path / name / split / name / "0.png")
     source = sources.open(f"folder:{tmp_path / name}", "test")
     np.testing.assert_array_equal(source.image[0, ..., 0], BYTES)
+    assert source.class_names == (name,)
