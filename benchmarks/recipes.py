@@ -4,8 +4,9 @@
 
 WORKDIR holds a training whose metrics.jsonl has evaluations, and the record that was certified
 with its last checkpoint. TRIAL is a workdir of a shorter training with held-out images; how its
-config differs from that of the WORKDIR with the same model is kept. `python -m docs.tables` makes
-the tables and the figure of the page.
+config differs from that of the WORKDIR with the same model is kept. Runs and trials of other names
+that FILE has already stay in it. `python -m docs.tables` makes the tables and the figure of the
+page.
 """
 
 from __future__ import annotations
@@ -112,6 +113,11 @@ def _flat(config: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
+def _with(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the old rows and the new ones, which replace those of their names."""
+    return list({row["name"]: row for row in [*old, *new]}.values())
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")
@@ -120,8 +126,10 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     rows = [measure(workdir) for workdir in given.workdirs]
     trials = [tried(workdir, given.workdirs) for workdir in given.tuning]
-    found = {"rows": rows, "tuning": trials}
-    Path(given.out).write_text(json.dumps(found, indent=1) + "\n")
+    out = Path(given.out)
+    old = json.loads(out.read_text()) if out.exists() else {"rows": [], "tuning": []}
+    found = {"rows": _with(old["rows"], rows), "tuning": _with(old["tuning"], trials)}
+    out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

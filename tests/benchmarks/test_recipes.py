@@ -48,6 +48,20 @@ def test_a_trial_of_another_family_is_refused(finished):
         recipes.tried(trial(finished, model_name="lipnext"), [finished])
 
 
+def test_other_runs_and_trials_stay_in_the_file(finished, tmp_path):
+    tuned, file = trial(finished, optim_lr=0.5), tmp_path / "x.json"
+    old = {
+        "rows": [{"name": "lot-digits"}, {"name": "other"}],
+        "tuning": [{"name": "t"}],
+    }
+    file.write_text(json.dumps(old))
+    recipes.main([str(finished), "--tuning", str(tuned), "--out", str(file)])
+    found = json.loads(file.read_text())
+    assert [row["name"] for row in found["rows"]] == ["lot-digits", "other"]
+    assert found["rows"][0]["training_minutes"] == 5.0
+    assert [row["name"] for row in found["tuning"]] == ["t", "trial"]
+
+
 def test_curves_are_those_of_the_file(finished, tmp_path, monkeypatch):
     row = recipes.measure(finished)
     holdout = row["curves"]["holdout"]
