@@ -169,7 +169,9 @@ def test_what_the_last_run_would_refuse_ends_a_study_before_the_first(
 
 def test_programs_of_a_system_are_dropped_before_the_next_one(tmp_path, monkeypatch):
     did = []
-    monkeypatch.setattr(studies.loop, "train", lambda config, folder: did.append(config))
+    monkeypatch.setattr(
+        studies.loop, "train", lambda config, folder: did.append(config)
+    )
     monkeypatch.setattr(studies, "certify", lambda *_: None)
     monkeypatch.setattr(studies.jax, "clear_caches", lambda: did.append("dropped"))
     planned = [studies.Run("a", "first"), studies.Run("b", "second")]

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,8 @@ from jaxcert.papers.study_numbers import (
 from jaxcert.papers.study_runs import Run
 
 NONE = "none"
+PUBLISHED = (NONE, "1M", "5M", "10M")
+"""Amounts of generated images that the paper has."""
 STATES = ("right, certified", "right, not", "wrong, certified", "wrong, not")
 _NO_PAIR = "no system has runs with and without generated images at equal epochs"
 
@@ -131,13 +134,13 @@ def table(study: Study) -> Exhibit:
     """Return the table of the paper with rows of this norm and data set: 1 (linf) and 2 (l2)
     of CIFAR-10, 3 of CIFAR-100. Delta is the best over the amounts minus none."""
     rows = rows_of(study)
-    names = amounts_of(rows)
+    ours = amounts_of(rows)
     number, theirs = _published(study)
-    theirs_names = [NONE, "1M", "5M", "10M"]
-    names = list(dict.fromkeys([*names, *theirs_names]))
+    names = list(dict.fromkeys([*ours, *PUBLISHED]))
     head = ["system", "epochs", "source"]
     head += [f"{kind}_{name}" for kind in ("clean", "certified") for name in names]
     head += ["delta_clean", "delta_certified"]
+    columns = _columns(ours)
     lines, shown = [], []
     for row in rows:
         found = {name: accuracy(c, study.radii) for name, c in row.cells.items()}
@@ -146,11 +149,15 @@ def table(study: Study) -> Exhibit:
         at = {k: (100 * e.mean[[0, study.at]]).tolist() for k, e in found.items()}
         lines.append([row.system, row.epochs, "ours", *_cells(at, names)])
         half = {k: (100 * e.half[[0, study.at]]).tolist() for k, e in found.items()}
-        shown.append(drawing.table_row(lines[-1], names, _cells(half, names)))
+        own = [*lines[-1][:3], *_cells(at, columns[0])]
+        shown.append(drawing.table_row(own, columns[0], _cells(half, columns[0])))
+    if len(columns) > 1 and theirs:
+        shown.append([f"<b>{escape(x)}</b>" for x in ("published", *columns[1], "Δ")])
     for (family, size, epochs), at in theirs.items():
         system = f"{family} {size}".strip()
         lines.append([system, epochs, "published", *_cells(at, names)])
-        shown.append(drawing.table_row(lines[-1], names, None))
+        own = [*lines[-1][:3], *_cells(at, columns[-1])]
+        shown.append(drawing.table_row(own, columns[-1], None))
     radius = radius_text(study.radius)
     caption = (
         f"Clean / certified accuracy at {radius} in %, by the number of generated images; Δ: the "
@@ -161,8 +168,17 @@ def table(study: Study) -> Exhibit:
         caption += f" In grey: published, of CIFAR-{'100' if number == 3 else '10'}."
     title = f"Table {number}" if number else "Tables 1 to 3"
     title += f": {study.dataset}, {drawing.norm_of(study)} {radius}"
-    header = ["system, epochs", *names, "Δ"]
+    header = ["system, epochs", *columns[0], "Δ"]
     return Exhibit("table", title, caption, head, lines, shown=(header, shown))
+
+
+def _columns(ours: Sequence[str]) -> list[list[str]]:
+    """Return the amounts that the columns of the page are of: one list where ours are among those
+    of the paper, else ours and theirs, which share the columns so that the gains stay in sight."""
+    if set(ours) <= set(PUBLISHED):
+        return [list(PUBLISHED)]
+    most = max(len(ours), len(PUBLISHED))
+    return [[*x, *[""] * (most - len(x))] for x in (ours, PUBLISHED)]
 
 
 def _cells(at: dict, names: Sequence[str]) -> list[float | None]:

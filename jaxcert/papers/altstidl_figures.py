@@ -121,6 +121,7 @@ def shares(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
         axes.set_ylabel(what)
         axes.set_xlabel("generated images in a batch (%)")
         axes.set_xlim(-4, 104)
+        _within_percent(axes)
     return figure, panels[0]
 
 
@@ -176,7 +177,14 @@ def by_amount(lines: Sequence, names: Sequence[str], study: Study):
     axes.set_xticks(range(len(names)), [textwrap.fill(n, 12) for n in names])
     axes.set_xlabel("generated images")
     axes.set_ylabel(f"certified at {norm_of(study)} {radius_text(study.radius)} (%)")
+    _within_percent(axes)
     return figure, axes
+
+
+def _within_percent(axes: Axes) -> None:
+    """Cut an axis of shares where bars of few seeds go below 0 or above 100 %."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0.0), min(high, 100.0))
 
 
 def _bars_line(axes: Axes, i: int, x, y, error, label: str) -> None:

@@ -175,9 +175,16 @@ def _agree(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
     return math.isclose(a * other["data.epochs"], b * one["data.epochs"])
 
 
+_NETWORKS = ("linf_dist", "sortnet", "lot")
+
+
 def _names(systems: Sequence[dict[str, Any]]) -> list[str]:
-    """Return names of systems: model and method, and as many keys as tell them apart."""
-    names = [f"{s['model.name']} {s['method.name']}" for s in systems]
+    """Return names of systems: model and method, or the method alone where it is called after
+    its network, and as many keys as tell them apart."""
+    names = []
+    for s in systems:
+        model, method = s["model.name"], s["method.name"]
+        names.append(method if method in _NETWORKS else f"{model} {method}")
     for key in dict.fromkeys(key for s in systems for key in s):
         split = [
             (i, j)
