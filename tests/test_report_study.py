@@ -153,7 +153,7 @@ def test_batches_that_differ_from_the_baseline_are_told(tmp_path):
         workdir(tmp_path / "b", test=test, data=with_generated(batch=40)),
     ]
     text = " ".join(study_report.study(paths).split())
-    assert "net lot has data.batch 40 where the runs without have 10" in text
+    assert "lot has data.batch 40 where the runs without have 10" in text
 
 
 def test_a_damaged_reference_is_refused(tmp_path):

@@ -12,11 +12,12 @@ from study_runs import RADII, of_counts, with_generated, workdir
 
 from jaxcert import paper
 from jaxcert.papers import altstidl
+from jaxcert.papers import altstidl_figures as drawing
 from jaxcert.papers.exhibits import as_csv
 from jaxcert.papers.study_groups import make
 from jaxcert.papers.study_runs import read
 
-SYSTEM = "net lot, depth 2"
+SYSTEM = "lot, depth 2"
 LINES = [
     dict(split=split, step=10 * k, epoch=float(k), certified_0=clean, **more)
     for k, test, train, certified in (
@@ -95,12 +96,38 @@ def test_table_has_the_best_gain_over_the_amounts(study):
     assert column(theirs, "delta_clean") == [79.22 - 76.6]
 
 
+def test_other_amounts_share_the_columns_so_that_gains_stay_in_sight(study):
+    amounts = {"1M": "1k", "5M": "5k"}
+    cells = [c._replace(amount=amounts.get(c.amount, c.amount)) for c in study.cells]
+    head, shown = altstidl.table(study._replace(cells=cells)).shown
+    assert list(head) == ["system, epochs", "none", "1k", "5k", "", "Δ"]
+    assert {len(row) for row in shown} == {len(head)}
+    assert shown[0][-1] == "+4.0 / +9.0"
+    published = ["published", "none", "1M", "5M", "10M", "Δ"]
+    (place,) = [
+        i for i, row in enumerate(shown) if row == [f"<b>{x}</b>" for x in published]
+    ]
+    assert shown[place + 1][-2:] == ["79.22 / 66.17", "+2.62 / +2.72"]
+    head, shown = altstidl.table(study).shown
+    assert list(head) == ["system, epochs", "none", "1M", "5M", "10M", "Δ"]
+    assert not any("<b>" in row[0] for row in shown)
+
+
+def test_axes_of_shares_end_at_0_and_100(study):
+    _, (one, other) = drawing.panels_of(2, 2.0)
+    one.set_ylim(-20, 130)
+    other.set_ylim(30, 60)
+    for axes in (one, other):
+        drawing._within_percent(axes)
+    assert (one.get_ylim(), other.get_ylim()) == ((0, 100), (30, 60))
+
+
 def test_figure_2_is_the_mean_gain_over_the_amounts(study):
     found = rows(altstidl.figure_2(study), source="ours")
     assert [(r["family"], r["size"], r["epochs"]) for r in found] == [
-        ("net lot", "depth 2", "10"),
-        ("net lot", "depth 2", "20"),
-        ("net lot", "depth 4", "10"),
+        ("lot", "depth 2", "10"),
+        ("lot", "depth 2", "20"),
+        ("lot", "depth 4", "10"),
     ]
     assert column(found, "mean_gain") == [7, 8, 4]
     theirs = rows(altstidl.figure_2(study), source="published", size="S", epochs="200")
@@ -126,7 +153,7 @@ def test_figure_4_has_clean_and_certified_by_share(study):
 
 
 def test_figure_5_counts_images_with_a_radius_or_more(study):
-    found = rows(altstidl.figure_5(study), system="net lot, depth 4")
+    found = rows(altstidl.figure_5(study), system="lot, depth 4")
     for amount, certified, right in (("none", 42, 70), ("5M", 48, 74)):
         own = [r for r in found if r["generated"] == amount]
         first, middle, last = own[0], own[50], own[-1]
@@ -142,7 +169,7 @@ def test_figure_6_is_the_epochs_from_the_best_to_the_last(study):
 
 
 def test_figure_7_pairs_the_states_of_the_same_images(study):
-    found = rows(altstidl.figure_7(study), system="net lot, depth 4")
+    found = rows(altstidl.figure_7(study), system="lot, depth 4")
     some = {(r["without"], r["with"]): float(r["percent"]) for r in found}
     assert len(some) == 16
     right, held, wrong = "right, not", "right, certified", "wrong, not"

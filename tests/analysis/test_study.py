@@ -42,7 +42,7 @@ def pair(tmp_path, seeds=((0, 40), (1, 44)), generated=((0, 50), (1, 52)), image
 def test_runs_that_differ_in_the_seed_are_one_cell_with_the_t_interval(tmp_path):
     none, more = pair(tmp_path).cells
     assert (none.amount, more.amount) == ("none", "1M")
-    assert list(none.runs) == [0, 1] and none.system == more.system == "net lot"
+    assert list(none.runs) == [0, 1] and none.system == more.system == "lot"
     found = numbers.accuracy(none, np.array([0.0, 0.25, 0.5]))
     assert np.allclose(found.mean, [0.70, 0.42, 0.0])
     assert np.allclose(found.error, [0, 0.02, 0])
@@ -129,9 +129,9 @@ def test_systems_are_named_by_what_tells_them_apart(tmp_path):
         model = dict(depth=depth, width=width, residual=depth > 6)
         made.append(workdir(tmp_path / str(i), test=test, model=model))
     assert study(*made).systems == [
-        "net lot, depth 6",
-        "net lot, depth 18, width 128",
-        "net lot, depth 18, width 256",
+        "lot, depth 6",
+        "lot, depth 18, width 128",
+        "lot, depth 18, width 256",
     ]
 
 
@@ -150,7 +150,7 @@ def test_marks_in_proportion_to_the_epochs_are_one_system(tmp_path):
         tmp_path / "c", test=test, method=dict(p_end=80.0), data=dict(epochs=10)
     )
     s = study(*runs, other)
-    assert s.systems == ["net lot, p_end 180.0", "net lot, p_end 80.0"]
+    assert s.systems == ["lot, p_end 180.0", "lot, p_end 80.0"]
     assert [(c.epochs, c.factor) for c in s.cells] == [(10, 1), (20, 2), (10, 1)]
 
 
@@ -305,7 +305,7 @@ def test_the_result_is_one_sentence_about_every_cell(tmp_path):
     s = pair(tmp_path / "one", ((0, 40),), ((5, 50),))
     # 10 of 100 gained, none lost: the error of the test of paired images above
     assert study_page.result(s) == (
-        "With generated images net lot changes by +10.0 points of certified accuracy at ℓ₂ "
+        "With generated images lot changes by +10.0 points of certified accuracy at ℓ₂ "
         "radius 0.25 (95 % interval +3.6 to +16.4), which is above 0."
     )
     assert "-2.0 points" in study_page.result(
