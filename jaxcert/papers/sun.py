@@ -401,7 +401,9 @@ def figure_5(sources: Sequence[Source]) -> Exhibit:
         return Exhibit("figure_5", title, missing=missing)
     figure, (axes,) = figures.new_figure()
     figure.set_size_inches(8.2, 3.7)
-    for i, name in enumerate(dict.fromkeys(line[0] for line in lines)):
+    names = list(dict.fromkeys(line[0] for line in lines))
+    whole = [s.name for s in sources if not s.key.parts and s.name in names]
+    for i, name in enumerate(whole or names):
         own = np.array([line[1:] for line in lines if line[0] == name])
         hue = figures.line_style(i)[0]
         for y, mark, words in (
@@ -416,7 +418,8 @@ def figure_5(sources: Sequence[Source]) -> Exhibit:
     axes.set_ylabel("mean gradient norm")
     caption = (
         "Mean ℓ₂ norm of the gradient of the loss on single training images, by tenths of p: on "
-        "Gaussian noise (before) and on the noise that the attack makes of it (after)."
+        "Gaussian noise (before) and on the noise that the attack makes of it (after). Runs with "
+        "a part of the method alone are in the CSV, and drawn where there are no others."
     )
     head = ["source", "p_from", "p_to", "images", "before", "after"]
     return Exhibit("figure_5", title, caption, head, lines, figure, axes)

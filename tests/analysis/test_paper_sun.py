@@ -196,6 +196,13 @@ def test_figure_5_is_the_mean_of_tenths_of_p_before_and_after():
     rows = dict(p=[0.0, 0.05, 0.3, 1.0], norm=[1.0, 3.0, 5.0, 9.0])
     rows |= dict(norm_before=[1.0, 1.0, 2.0, 0.5])
     source = Source(CATRS, "mine", run([900]), False, dict(rows=rows))
+    part = source._replace(name="a part", key=source.key._replace(parts="discard"))
+    both = sun.figure_5([part, source])
+    assert {row["source"] for row in rows_of(as_csv(both))} == {"mine", "a part"}
+    labels = both.figure.axes[0].get_legend_handles_labels()[1]
+    assert labels == ["mine, before the attack", "mine, after the attack"]
+    alone = sun.figure_5([part]).figure.axes[0].get_legend_handles_labels()[1]
+    assert alone == ["a part, before the attack", "a part, after the attack"]
     found = rows_of(as_csv(sun.figure_5([source])))
     assert [
         [float(r[k]) for k in ("p_from", "images", "before", "after")] for r in found
