@@ -8,7 +8,7 @@
 GloRo networks estimate the norms of their layers by power iteration in every training step. Their
 authors take ten steps and differentiate through all of them; `fast` rows take two and differentiate
 the norm at their result. Both are certified with the same proven bounds, so only training differs.
-Finished runs in --workdir are not done again.
+`--epochs` shortens both with their warm-ups. Finished runs in --workdir are not done again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,6 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             config.seed = seed
             config.log.every_steps = 1 if given.tiny else 10
             if given.epochs:
+                share = given.epochs / config.data.epochs
+                config.optim.warmup_epochs = math.ceil(
+                    share * config.optim.warmup_epochs
+                )
                 config.data.epochs = given.epochs
             folder = given.workdir / f"{configs.system_name(row)}_seed{seed}"
             train_and_certify(config, folder)
