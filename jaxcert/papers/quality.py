@@ -70,7 +70,8 @@ def look(
     }
     if judge:
         found |= _judged(*judge, images, test)
-    place = Path(path).expanduser().resolve()
+    place = Path(path).expanduser()
+    place = place if place.name.strip(".") else place.resolve()  # "." has no name
     out = Path(out) if out else place.with_name(f"{place.stem}_quality")
     out.mkdir(parents=True, exist_ok=True)
     (out / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
