@@ -5,7 +5,9 @@ Two certifications of one network differ by their draws alone, and by n and alph
 image the votes are compared: given both numbers of votes against the class, those of the record
 are hypergeometric. An image is beyond the draws if a two-sided p-value is below 0.001, which one
 image in 1,000 is by chance. A log has radii of three digits and no votes: of the counts that
-such a radius stands for, the one nearest to the record's is taken.
+such a radius stands for, the one nearest to the record's is taken. Where one side has another
+class or abstains, the votes for the class of the other side are at most so many, and that many
+are taken.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class Agreement(NamedTuple):
     """float64 [N,2], shares of the votes for the class; nan where the classes differ. None where
     the record is of no such votes"""
     p_value: np.ndarray | None
-    """float64 [N], of equal votes; nan where the classes differ"""
+    """float64 [N], of equal votes for one class; nan where both abstain"""
     mean: float
     """of the S differences of radii, record minus log; nan for none"""
     half: float
@@ -64,7 +66,7 @@ class Agreement(NamedTuple):
     @property
     def beyond_by_chance(self) -> int:
         """Return the most that are beyond the draws with 99.9 % if all differences are draws."""
-        images = int(self.same.sum())
+        images = 0 if self.p_value is None else int((~np.isnan(self.p_value)).sum())
         return int(np.ceil(special.bdtrik(0.999, images, LEVEL))) if images else 0
 
 
@@ -96,12 +98,18 @@ def agreement(record: Certificates, log: Certificates, *, name: str = "the log")
         n, alpha, sigma = known
         place = np.argsort(record.index)
         place = place[np.searchsorted(record.index, index, sorter=place)]
-        k = np.round(share[place][same] * n)
-        low, high, n_log, alpha_log = counts_of(log._replace(radius=b.radius[same]))
-        k_log = np.clip(np.round(k / n * n_log), low, high)
-        votes, p_value = np.full((len(index), 2), np.nan), np.full(len(index), np.nan)
-        votes[same] = np.stack([k / n, k_log / n_log], 1)
-        p_value[same] = _p_value(n - k, n, n_log - k_log, n_log)
+        low, high, n_log, alpha_log = counts_of(log._replace(radius=b.radius))
+        ours, theirs = classes.T >= 0
+        k = np.where(ours, np.round(share[place] * n), _most_unproven(n, alpha))
+        most = np.where(theirs, n_log - low, _most_unproven(n_log, alpha_log))
+        nearest = np.round(k / n * n_log)
+        one = same | ~ours  # the class is that of the log
+        k_log = np.where(one, np.clip(nearest, low, high), np.minimum(nearest, most))
+        votes = np.where(same[:, None], np.stack([k / n, k_log / n_log], 1), np.nan)
+        p_value = np.where(
+            ours | theirs, _p_value(n - k, n, n_log - k_log, n_log), np.nan
+        )
+        k, low, high = k[same], low[same], high[same]
         middle = np.round((low + high) / 2)
         by_record = smoothing_radius(np.round(middle / n_log * n), n, alpha, sigma)
         by_log = smoothing_radius(middle, n_log, alpha_log, sigma)
@@ -114,6 +122,11 @@ def agreement(record: Certificates, log: Certificates, *, name: str = "the log")
         of_settings=of_settings,
         **found,
     )
+
+
+def _most_unproven(n: int, alpha: float) -> float:
+    """Return the most votes of n that do not prove a majority, so that CERTIFY abstains."""
+    return float(np.ceil(special.bdtrik(1 - alpha, n, 0.5)))
 
 
 def counts_of(log: Certificates) -> tuple[np.ndarray, np.ndarray, int, float]:

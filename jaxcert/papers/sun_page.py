@@ -110,7 +110,7 @@ def agreement_text(found: Agreement) -> list[str]:
         text.append(
             f"Other n and alpha make {found.of_settings:+.4f} of it, for the votes of the log."
         )
-    if found.beyond is not None and same:
+    if found.beyond is not None and not np.isnan(found.p_value).all():
         most = found.beyond_by_chance
         verdict = "as of one network" if found.beyond <= most else "not of one network"
         text.append(

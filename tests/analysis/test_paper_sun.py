@@ -226,7 +226,10 @@ def test_agreement_of_draws_of_one_network():
     votes = found.votes[:2]
     assert votes[:, 0].tolist() == [0.9, 1.0]
     assert np.allclose(votes[:, 1], [0.9, 1.0], atol=2e-3)
-    assert found.beyond == 0 and (found.p_value[:2] > 0.9).all()
+    assert (found.p_value[:2] > 0.9).all()
+    # 700 of 1,000 for one class, and at most 40,000 of 100,000 by the log: not by chance
+    assert found.p_value[2] < 1e-12 and np.isnan(found.p_value[3])
+    assert found.beyond == 1
     ours = smoothing_radius([900, 1000], 1000, ALPHA, 0.5)
     assert found.mean == pytest.approx(np.mean(ours - radius[:2]))
     # both differences are those of n = 1,000 instead of 100,000, up to the third digit
@@ -241,6 +244,27 @@ def test_votes_of_another_network_are_beyond_the_draws():
     assert "not of one network" in sun_page.agreement_text(found)[-1]
     # 30 of 1,000 against, and 100 of 100,000: binomial, so 30 or more of 130 at 1/101
     assert found.p_value[1] < 1e-12
+
+
+def test_other_classes_and_abstentions_speak_against_one_network():
+    radius = [float(f"{r:.3g}") for r in smoothing_radius([99_000] * 3, N, ALPHA, 0.5)]
+    log = log_of(radius, predicted=[1, 1, -1])
+    found = agreement.agreement(run([990, 500, 990]), log)
+    assert not found.same.any() and found.beyond == 3
+    text = sun_page.agreement_text(found)
+    assert text[-1].endswith("not of one network.")
+    # near one half the draws decide: 549 of 1,000 are no majority, 50,700 of 100,000 are
+    (near,) = smoothing_radius([50_700], N, ALPHA, 0.5)
+    # two majorities are none of them: CERTIFY states one of them with probability alpha
+    for predicted, k, beyond in ((0, 500, 0), (-1, 560, 0), (1, 560, 1)):
+        c = log_of([float(f"{near:.3g}")], predicted=[predicted])
+        found = agreement.agreement(run([k]), c)
+        assert found.beyond == beyond
+
+
+def test_where_both_abstain_there_is_no_verdict():
+    found = agreement.agreement(run([500]), log_of([0.1], predicted=[-1]))
+    assert found.beyond == 0 and found.beyond_by_chance == 0
 
 
 @pytest.mark.parametrize("sigma", [0.25, None])

@@ -35,6 +35,13 @@ FAULTS = [
         f"{_SUN}::test_agreement_of_draws_of_one_network",
     ),
     (
+        "papers: another class is no sign of another network",
+        "papers/agreement.py",
+        "np.minimum(nearest, most)",
+        "nearest",
+        f"{_SUN}::test_other_classes_and_abstentions_speak_against_one_network",
+    ),
+    (
         "papers: before the attack is after it",
         "papers/gradient_norms.py",
         'norm_of = _norm_of(method, step, "plain")',
