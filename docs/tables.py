@@ -199,9 +199,17 @@ def _measured(part: dict[str, Any]) -> str:
     if "mean" not in part:
         return part["what"]
     digits = 1 if part["unit"] == "points" else 3
-    mean, low, high = (f"{part[k]:+.{digits}f}" for k in ("mean", "low", "high"))
+    mean, low, high = (_signed(part[k], digits) for k in ("mean", "low", "high"))
     unit = "" if part["unit"] in ("r", "ln") else f" {part['unit']}"
     return f"{part['what']}: {mean} [{low}, {high}]{unit}"
+
+
+def _signed(value: float, digits: int) -> str:
+    """Return a number with its sign; what rounds to 0 gets as many digits as it takes to say
+    on which side of it it lies."""
+    while value and not float(f"{value:.{digits}f}") and digits < 6:
+        digits += 1
+    return f"{value:+.{digits}f}"
 
 
 def powers(result: dict[str, Any]) -> str:

@@ -28,9 +28,10 @@ import numpy as np
 
 from jaxcert.analysis.compare import common
 from jaxcert.analysis.facts import radius_text
-from jaxcert.analysis.metrics import summary
+from jaxcert.certificate import tried
 from jaxcert.papers import altstidl_figures as drawing
 from jaxcert.papers.exhibits import Exhibit, printed
+from jaxcert.papers.study_epochs import clean_gap, epochs_of
 from jaxcert.papers.study_groups import Cell, Study, in_order
 from jaxcert.papers.study_numbers import (
     accuracy,
@@ -41,22 +42,12 @@ from jaxcert.papers.study_numbers import (
     pairs_of,
     usual_share,
 )
-from jaxcert.papers.study_runs import Run
 
 NONE = "none"
 PUBLISHED = (NONE, "1M", "5M", "10M")
 """Amounts of generated images that the paper has."""
 STATES = ("right, certified", "right, not", "wrong, certified", "wrong, not")
 _NO_PAIR = "no system has runs with and without generated images at equal epochs"
-
-
-class Epochs(NamedTuple):
-    """The epochs of a run at which its evaluations certify most test images, and the last."""
-
-    best: float
-    last: float
-    gap: float | None
-    """clean accuracy on training minus test images at the best one"""
 
 
 class Row(NamedTuple):
@@ -97,37 +88,6 @@ def amounts_of(rows: Iterable[Row]) -> list[str]:
     """Return all amounts in order."""
     shown = {(in_order(c.generated), name) for r in rows for name, c in r.cells.items()}
     return list(dict.fromkeys(name for _, name in sorted(shown)))
-
-
-def epochs_of(run: Run, radius: float) -> Epochs | None:
-    """Return when a run was best; None without two evaluations."""
-    key = f"certified_{radius:.3g}"
-    lines = [line for line in run.evaluations if key in line and "epoch" in line]
-    if len(lines) < 2:
-        return None
-    best = max(lines, key=lambda line: line[key])  # the first of equals
-    seen = {line["step"]: line for line in run.seen if "certified_0" in line}
-    gap = None
-    if best["step"] in seen and "certified_0" in best:
-        gap = seen[best["step"]]["certified_0"] - best["certified_0"]
-    return Epochs(best["epoch"], lines[-1]["epoch"], gap)
-
-
-def clean_gap(cell: Cell, radius: float) -> float | None:
-    """Return the mean clean gap of a cell's runs; None where one does not say it."""
-    gaps = []
-    for run in cell.runs.values():
-        found = epochs_of(run, radius)
-        if found is not None and found.gap is not None:
-            gaps.append(found.gap)
-        elif run.train is not None:
-            train, test = (
-                summary(c, [0.0]).certified[0] for c in (run.train, run.test)
-            )
-            gaps.append(train - test)
-        else:
-            return None
-    return float(np.mean(gaps))
 
 
 def table(study: Study) -> Exhibit:
@@ -242,6 +202,12 @@ def figure_2(study: Study) -> Exhibit:
     return Exhibit("figure_2", title, caption, head, lines, figure)
 
 
+_EVALUATED = (
+    "The gap is that of the evaluations during training, which may use fewer images than the "
+    "records (eval.images)."
+)
+
+
 def figure_3_left(study: Study) -> Exhibit:
     """Return Figure 3 (left): a point per system, epochs and amount."""
     title, lines = "Figure 3 (left): clean gap and gain", []
@@ -261,7 +227,8 @@ def figure_3_left(study: Study) -> Exhibit:
     caption = (
         "Clean accuracy on training minus test images of the system without generated images, "
         f"at its best epoch, against the gain at {radius_text(study.radius)} with each "
-        f"amount.{told}"
+        f"amount.{told} {_EVALUATED} Points of a system share its gap, so they are not "
+        "independent."
     )
     head = ["system", "epochs", "generated", "clean_gap", "gain"]
     figure, axes = drawing.points(lines, study)
@@ -280,7 +247,8 @@ def figure_3_right(study: Study) -> Exhibit:
         missing = "no run has evaluations on both splits, or a train.jsonl"
         return Exhibit("figure_3_right", title, missing=missing)
     caption = (
-        "Clean accuracy on training minus test images at the best epoch, in points."
+        "Clean accuracy on training minus test images at the best epoch, in points. "
+        + _EVALUATED
     )
     head = ["system", "epochs", "generated", "clean_gap"]
     figure, axes = drawing.bars(lines, "clean gap (points)")
@@ -321,11 +289,14 @@ def figure_5(study: Study) -> Exhibit:
     title, pairs = "Figure 5: images by radius", pairs_of(study)
     if not pairs:
         return Exhibit("figure_5", title, missing=_NO_PAIR)
-    lines = []
+    lines, some = [], False
     for i, pair in pairs.items():
         tests = [[run.test for run in cell.runs.values()] for cell in pair]
-        most = max(float(c.radius.max()) for records in tests for c in records)
-        grid = np.linspace(0, most, 101)
+        whole = [c for records in tests for c in records]
+        known = [radii for c in whole if (radii := tried(c)) is not None]
+        some = some or bool(known)
+        grid = np.linspace(0, max(float(c.radius.max()) for c in whole), 101)
+        grid = np.unique(np.concatenate(known)) if known else grid
         for amount, records in zip((NONE, pair[1].amount), tests, strict=True):
             radius = np.concatenate([c.radius for c in records])
             right = np.concatenate([c.correct for c in records])
@@ -339,6 +310,11 @@ def figure_5(study: Study) -> Exhibit:
         "predictions, dashed without and solid with generated images (the best cell). An "
         "abstention is wrong and has radius 0."
     )
+    if some:
+        caption += (
+            " Records that tried some radii have a mark at each; the line between two is a lower "
+            "bound, the number at the next one."
+        )
     head = ["system", "generated", "radius", "right", "wrong"]
     figure, axes = drawing.cumulative(lines, study)
     return Exhibit("figure_5", title, caption, head, lines, figure, axes)
@@ -419,7 +395,7 @@ def amounts(study: Study) -> Exhibit:
             found = accuracy(cell, study.radii)
             values = 100 * found.mean[study.at], 100 * found.half[study.at]
             lines.append(["ours", row.system, row.epochs, name, *map(float, values)])
-    names = amounts_of(rows)
+    names = list(dict.fromkeys([*amounts_of(rows), *PUBLISHED]))
     for (*system, epochs), at in _published(study)[1].items():
         system = " ".join(system).strip()
         for name, values in at.items():
@@ -427,8 +403,10 @@ def amounts(study: Study) -> Exhibit:
     caption = (
         f"Certified accuracy at {radius_text(study.radius)} by the number of generated images. "
         "Bars: half the 95 % interval over seeds, of one seed the standard error. Dotted: as "
-        "published."
+        "published, of CIFAR."
     )
+    if all(line[0] == "ours" for line in lines):
+        names = amounts_of(rows)
     head = ["source", "system", "epochs", "generated", "certified", "error"]
     figure, axes = drawing.by_amount(lines, names, study)
     return Exhibit("amounts", title, caption, head, lines, figure, axes)

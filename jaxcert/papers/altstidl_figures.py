@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -134,8 +135,11 @@ def cumulative(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
             by(group, lambda line: line[1]), ("--", "-"), strict=True
         ):
             r, right, wrong = np.array([line[2:] for line in own], float).T
+            style: dict[str, Any] = dict(linestyle=dash, linewidth=1.8)
+            if len(r) < 50:  # radii that were tried
+                style |= dict(drawstyle="steps-pre", marker="o", markersize=4)
             for y, hue in ((right, _RIGHT), (wrong, _WRONG)):
-                axes.plot(r, y, color=hue, linestyle=dash, linewidth=1.8)
+                axes.plot(r, y, color=hue, **style)
         axes.set_xlabel(f"{norm_of(study)} radius r")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)

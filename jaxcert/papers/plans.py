@@ -159,7 +159,8 @@ def _of_study(folder: str, system: str, config: ConfigDict, rate: float) -> Row:
     certified on test and on training images."""
     config = deepcopy(config)
     every = max(1, config.data.epochs // 5)
-    config.eval.update(every_epochs=every, images=400, share=0.0)
+    images = 0 if config.data.name == "digits" else 400
+    config.eval.update(every_epochs=every, images=images, share=0.0)
     config.checkpoint.every_epochs = max(every, config.checkpoint.every_epochs)
     seen = deepcopy(config)
     seen.certify.update(split="train", start=0, step=1, stop=1000)
@@ -328,9 +329,8 @@ def _sun(scale: str, workdir: str, seeds: Iterable[int]) -> Iterable[Row]:
     for seed in seeds:
         of = partial(_method, scale, seed)
         first = "gaussian" if small else "gaussian_m1"
-        if scale == "cifar10":
-            for sigma in ("0.25", "0.50"):
-                yield of("gaussian_m1", f"gaussian,{sigma}", sigma)
+        for sigma in {"cifar10": ("0.25", "0.50"), "digits": ("0.50",)}.get(scale, ()):
+            yield of("gaussian_m1", f"gaussian,{sigma}", sigma)
         for sigma in sigmas:
             for name in SUN_STEP:
                 row = f"{name},{sigma}{',m4' if name == 'gaussian' else ''}{small}"

@@ -10,7 +10,8 @@ Smoothing" (2024, arXiv:2410.06895), of logs and runs beside what the paper prin
     figure_4         the radius of 16 votes and the weight of an image, against its p
     figure_5         gradient norms against p, before and after the attack on the noise
 
-Each function returns an `Exhibit`. Shares are of all images; an abstention is wrong.
+The figures are in `sun_figures`. Each function returns an `Exhibit`. Shares are of all images;
+an abstention is wrong.
 """
 
 from __future__ import annotations
@@ -19,41 +20,36 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 import numpy as np
-from matplotlib.axes import Axes
-from scipy import special
 
-from jaxcert.analysis import figures, metrics
+from jaxcert.analysis import metrics
 from jaxcert.analysis.facts import radius_text
 from jaxcert.certificate import certified_accuracy
-from jaxcert.certificates.statistics import radius_sensitivity, smoothing_radius
+from jaxcert.certificates.statistics import smoothing_radius
+from jaxcert.papers import sun_figures
 from jaxcert.papers.exhibits import Exhibit, number, printed
 from jaxcert.papers.sun_rows import (
-    ALPHA,
     METHODS,
     Key,
-    N,
     Source,
     published,
     radii_of,
+    short_name,
 )
 
-GRID = np.linspace(0.5, 1, 501)
-"""The k/N at which the paper's data has a share. Counts of 100,000 lie exactly on it."""
-WEIGHT_N, WEIGHT_ALPHA, WEIGHT_FROM = 16, 0.1, 0.75
 _SIGMAS = (0.25, 0.5, 1.0)
 
 
 def exhibits(sources: Sequence[Source]) -> list[Exhibit]:
     """Return all tables and figures in the order of the paper."""
     return [
-        figure_2(),
+        sun_figures.figure_2(),
         table_1(sources),
-        figure_3(sources),
-        figure_4(),
-        figure_5(sources),
+        sun_figures.figure_3(sources),
+        sun_figures.figure_4(),
+        sun_figures.figure_5(sources),
         remaining_data(sources),
         table_2(sources),
-        differing_cells(sources),
+        *([differing_cells(sources)] if any(s.is_log for s in sources) else []),
         table_3(sources),
     ]
 
@@ -85,7 +81,8 @@ def table_2(sources: Sequence[Source]) -> Exhibit:
     caption = (
         "Certified accuracy in % at each ℓ₂ radius, ACR: average certified radius. In grey: "
         "published and below Gaussian training at that sigma. In red: a log that does not "
-        "round to what is published. ±: one standard error."
+        "round to what is published. ±: one standard error. –: more than the votes of the run can "
+        "prove."
     )
     return _table("table_2", "Table 2: CIFAR-10", keys, sources, caption)
 
@@ -112,9 +109,11 @@ def _table(name, title, keys: Sequence[Key], sources, caption: str) -> Exhibit:
     columns = list(dict.fromkeys(c for key in keys for c in published().get(key, {})))
     head = ["sigma", "method", "parts", "source", "images", *columns]
     rows, shown = [], []
+    first: dict[float, Key] = {}
+    """the row of Gaussian training, which is the first of a sigma"""
     for key in keys:
         known = published().get(key, {})
-        gaussian = published()[Key(METHODS["gaussian"], key.sigma)]
+        gaussian = published()[first.setdefault(key.sigma, key)]
         if known:
             rows.append([key.sigma, key.method, key.parts, "published", None])
             rows[-1] += [known.get(column) for column in columns]
@@ -126,7 +125,7 @@ def _table(name, title, keys: Sequence[Key], sources, caption: str) -> Exhibit:
             rows.append([key.sigma, key.method, key.parts, source.name, images])
             rows[-1] += [found.get(column) for column in columns]
             cells = [_cell(source, c, found, known or gaussian) for c in columns]
-            what = "log" if source.is_log else escape(source.name)
+            what = "log" if source.is_log else escape(short_name(source, sources))
             shown.append([f'<span class="weak">– {what}</span>', *cells])
     names = ["ACR" if c == "acr" else radius_text(float(c[3:])) for c in columns]
     return Exhibit(
@@ -151,6 +150,8 @@ def _cell(source: Source, column: str, found, known) -> str:
     value, was = found.get(column), known.get(column)
     if value is None or (not value and not was):
         return ""
+    if not source.is_log and column != "acr" and float(column[3:]) > _most(source):
+        return "–"
     if not source.is_log:
         images, text = len(source.certificates.index), _rounded(column, value, 0)
         error = 100 * float(metrics.standard_error(value / 100, images))
@@ -158,6 +159,12 @@ def _cell(source: Source, column: str, found, known) -> str:
     if was is not None and differs(column, value, was):
         return f'<span class="differs">{_rounded(column, value, 1)}</span>'
     return _rounded(column, value, 1)
+
+
+def _most(source: Source) -> float:
+    """Return the largest radius that the votes of a run can prove."""
+    known = metrics.certify_numbers(source.certificates)
+    return np.inf if known is None else float(smoothing_radius(known[0], *known))
 
 
 def _rounded(column: str, value: float, more: int) -> str:
@@ -218,24 +225,31 @@ def differing(sources: Iterable[Source]) -> list[tuple[Key, str, float, float]]:
 def table_1(sources: Sequence[Source]) -> Exhibit:
     """Return Table 1, the mean gradient norm of easy (p > 1/2) and hard training images."""
     own = {s.key: s for s in sources if s.gradients}
+    names_of = {s.name: short_name(s, sources) for s in own.values()}
     head = ["sigma", "method", "source", "acr", "easy", "hard", "easy_over_hard"]
+    head += ["easy_images", "hard_images", "ratio_error"]
     rows = []
     for line in printed("sun_table1_gradient_norm"):
         key = Key(line["method"], float(line["sigma"]))
         rows.append([key.sigma, key.method, "published"])
-        rows[-1] += [float(line[name]) for name in head[3:]]
+        rows[-1] += [*(float(line[name]) for name in head[3:7]), None, None, None]
         rows += [_norms(s) for s in own.values() if _of_method(s.key) == key]
     done = {row[2] for row in rows}
-    rows += [_norms(s) for s in own.values() if s.name not in done]
-    shown = [
-        [f"{row[0]:g} {escape(row[1])}", escape(row[2])]
-        + [number(v, d) for v, d in zip(row[3:], (3, 2, 2, 2), strict=True)]
-        for row in rows
-    ]
+    rest = sorted(own.values(), key=lambda s: s.key.sigma)
+    rows += [_norms(s) for s in rest if s.name not in done]
+    shown = []
+    for sigma, label, name, average, easy, hard, ratio, *images, error in rows:
+        of = [f" <small>({n:,})</small>" if n is not None else "" for n in images]
+        spread = f" <small>±{error:.2f}</small>" if error is not None else ""
+        cells = [number(easy, 2) + of[0], number(hard, 2) + of[1]]
+        cells = [number(average, 3), *cells, number(ratio, 2) + spread]
+        short = names_of.get(name, name)
+        shown.append([f"{sigma:g} {escape(label)}", escape(short), *cells])
     caption = (
         "Mean ℓ₂ norm of the gradient of a method's own loss on single training images, easy "
         "ones with p above 1/2 and hard ones below. jaxcert.gradient_norms measures it of a "
-        "run; which images and parameters the published norms are of, the paper does not say."
+        "run; which images and parameters the published norms are of, the paper does not say. In "
+        "brackets the number of images, ± one standard error of the ratio."
     )
     names = ["σ, method", "source", "ACR", "easy", "hard", "easy / hard"]
     title = "Table 1: gradient norms"
@@ -245,7 +259,15 @@ def table_1(sources: Sequence[Source]) -> Exhibit:
 def _norms(source: Source) -> list:
     g = source.gradients
     numbers = [metrics.acr(source.certificates), g["easy"]["mean"], g["hard"]["mean"]]
-    return [source.key.sigma, source.key.method, source.name, *numbers, g["ratio"]]
+    counts = [g["easy"]["images"], g["hard"]["images"], g.get("ratio_error")]
+    return [
+        source.key.sigma,
+        source.key.label,
+        source.name,
+        *numbers,
+        g["ratio"],
+        *counts,
+    ]
 
 
 def _of_method(key: Key) -> Key:
@@ -255,13 +277,17 @@ def _of_method(key: Key) -> Key:
 
 def remaining_data(sources: Sequence[Source]) -> Exhibit:
     """Return which share of the training images their training keeps at each sigma."""
-    rows = []
+    rows, shown = [], []
     for line in printed("sun_remaining_data_ratio"):
         sigma = float(line["sigma"])
         rows.append([sigma, "published", float(line["remaining_percent"])])
-        own = [s for s in sources if s.kept is not None and s.key.sigma == sigma]
-        rows += [[sigma, s.name, 100 * s.kept] for s in own]
-    shown = [[f"{s:g}", escape(name), number(kept)] for s, name, kept in rows]
+        shown.append([f"{sigma:g}", "published", number(rows[-1][-1])])
+        for s in sources:
+            discards = not s.key.parts or "discard" in s.key.parts
+            if s.kept is not None and s.key.sigma == sigma and discards:
+                rows.append([sigma, s.name, 100 * s.kept])
+                label = escape(f"{s.key.label}, {short_name(s, sources)}")
+                shown.append([f"{sigma:g}", label, number(rows[-1][-1])])
     caption = (
         "% of the training images that the method of the paper still trains on after it has "
         "discarded those with p below p_t. That of a run is read from its metrics.jsonl."
@@ -274,159 +300,6 @@ def remaining_data(sources: Sequence[Source]) -> Exhibit:
         rows,
         shown=(["σ", "source", "remaining (%)"], shown),
     )
-
-
-def figure_2() -> Exhibit:
-    """Return Figure 2: radius and slope, of sigma 1 with n and alpha of the paper."""
-    figure, legend = figures.draw_radius_theory([(1.0, ALPHA, N, 0.0)])
-    p = np.linspace(0.5, 0.999, 500)
-    rows = np.stack([p, special.ndtri(p), radius_sensitivity(p, 1.0)])
-    caption = (
-        "Left: radius for sigma = 1 by vote probability; right: its slope, what a little more "
-        "p is worth. The dot is the most that n votes prove."
-    )
-    head, title = ["p", "radius", "slope"], "Figure 2: radius and its slope"
-    return Exhibit("figure_2", title, caption, head, rows.T.tolist(), figure, legend)
-
-
-def vote_shares(source: Source) -> np.ndarray | None:
-    """Return k/N of each image, float64 [N], nan where nothing is predicted; None where it is
-    not known. Of a log k is, as in the data that the authors released, the fewest votes that
-    prove the printed radius: at most some too many, as radii are rounded to nearest."""
-    c = source.certificates
-    if not source.is_log:
-        return metrics.vote_share(c)
-    n, alpha, sigma = metrics.certify_numbers(c)
-    k = special.bdtrik(1 - alpha, n, special.ndtr(c.radius / sigma)) + 1
-    k = np.minimum(np.ceil(k), n)
-    return np.where(c.predicted >= 0, k / n, np.nan)
-
-
-def figure_3(sources: Sequence[Source]) -> Exhibit:
-    """Return Figure 3, a panel per sigma: share of images that are wrong or have k/N < x."""
-    title, lines = "Figure 3: distribution of the share of the votes", []
-    for source in sources:
-        values = vote_shares(source)
-        if values is not None:
-            share = metrics.survival(source.certificates, values, GRID)
-            lines.append((source, share))
-    if not lines:
-        return Exhibit("figure_3", title, missing="no log and no run of CERTIFY")
-    sigmas = sorted({source.key.sigma for source, _ in lines})
-    figure, panels = figures.new_figure(len(sigmas))
-    names = list(dict.fromkeys(_of_figure(source) for source, _ in lines))
-    for source, share in lines:
-        axes = panels[sigmas.index(source.key.sigma)]
-        hue, dash = figures.line_style(names.index(_of_figure(source)))
-        axes.plot(GRID, 1 - share, color=hue, linestyle=dash, linewidth=1.8)
-    for name in names:
-        hue, dash = figures.line_style(names.index(name))
-        panels[0].plot([], [], color=hue, linestyle=dash, linewidth=1.8, label=name)
-    for axes, sigma in zip(panels, sigmas, strict=True):
-        axes.set_xlim(0.5, 1)
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("share of the votes k/N")
-        _head(axes, rf"$\sigma$ = {sigma:g}")
-    panels[0].set_ylabel("share of images")
-    caption = (
-        "Share of images that are wrong, or right with fewer votes than k/N. Of a log k is the "
-        "fewest votes that prove its radius of three digits, as in the data that the authors "
-        "released."
-    )
-    head = ["sigma", "method", "source", "k_over_n", "right_at_least", "ecdf"]
-    rows = [
-        [source.key.sigma, source.key.label, source.name, round(x, 3), y, 1 - y]
-        for source, share in lines
-        for x, y in zip(GRID.tolist(), share.tolist(), strict=True)
-    ]
-    return Exhibit("figure_3", title, caption, head, rows, figure, panels[0])
-
-
-def _of_figure(source: Source) -> str:
-    return source.key.label + ("" if source.is_log else ", run")
-
-
-def figure_4() -> Exhibit:
-    """Return Figure 4: of k of 16 copies that are right the lower bound's radius, by that of
-    12, and the weight with which the image is drawn."""
-    k = np.arange(WEIGHT_N + 1)
-    radius = smoothing_radius(k, WEIGHT_N, WEIGHT_ALPHA, 1.0)
-    least = int(WEIGHT_FROM * WEIGHT_N)
-    normalised = radius / radius[least]
-    weight = np.maximum(normalised, 1.0)
-    p = np.linspace(WEIGHT_FROM, 1, 101)[:-1]
-    figure, (axes,) = figures.new_figure()
-    figure.set_size_inches(8.2, 3.7)
-    dots = dict(clip_on=False, zorder=3)
-    blue, red, green = (figures.line_style(i)[0] for i in range(3))
-    axes.plot(k / WEIGHT_N, normalised, "o--", color=blue, label="radius", **dots)
-    axes.plot(k / WEIGHT_N, weight, "s-", color=red, label="weight", **dots)
-    formula = special.ndtri(p) / special.ndtri(WEIGHT_FROM)
-    axes.plot(p, formula, ":", color=green, label="printed formula", linewidth=2)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 8)
-    axes.set_xlabel("p, of 16 noisy copies")
-    axes.set_ylabel("by the value at p = 0.75")
-    caption = (
-        "Radius that 16 noisy copies prove with 90 %, and the weight of an image, both by the "
-        "radius at 12 of 16. The printed formula max(1, Φ⁻¹(p) / Φ⁻¹(0.75)) takes p itself "
-        "where the authors' code takes its lower bound."
-    )
-    with np.errstate(divide="ignore"):
-        by_formula = np.maximum(1, special.ndtri(k / WEIGHT_N) / special.ndtri(0.75))
-    rows = np.stack([k, k / WEIGHT_N, normalised, weight, by_formula], 1).tolist()
-    head = ["copies_right", "p", "radius", "weight", "printed_formula"]
-    title = "Figure 4: radius and weight against p"
-    return Exhibit("figure_4", title, caption, head, rows, figure, axes)
-
-
-def figure_5(sources: Sequence[Source]) -> Exhibit:
-    """Return Figure 5: the mean norm of the gradient of training images in tenths of p, on
-    Gaussian noise and on the noise that their attack makes of it."""
-    title, lines = "Figure 5: gradient norms before and after the attack", []
-    for source in sources:
-        found = (source.gradients or {}).get("rows") or {}
-        if "norm_before" not in found:
-            continue
-        p, after, before = (
-            np.asarray(found[k], float) for k in ("p", "norm", "norm_before")
-        )
-        tenth = np.minimum(np.floor(p * 10 + 1e-9), 9)
-        for i in np.unique(tenth):
-            own = tenth == i
-            means = before[own].mean(), after[own].mean()
-            lines.append([source.name, i / 10, (i + 1) / 10, int(own.sum()), *means])
-    if not lines:
-        missing = "jaxcert.gradient_norms of a run of sun writes its numbers"
-        return Exhibit("figure_5", title, missing=missing)
-    figure, (axes,) = figures.new_figure()
-    figure.set_size_inches(8.2, 3.7)
-    names = list(dict.fromkeys(line[0] for line in lines))
-    whole = [s.name for s in sources if not s.key.parts and s.name in names]
-    for i, name in enumerate(whole or names):
-        own = np.array([line[1:] for line in lines if line[0] == name])
-        hue = figures.line_style(i)[0]
-        for y, mark, words in (
-            (own[:, 3], "o--", "before"),
-            (own[:, 4], "s-", "after"),
-        ):
-            x = own[:, :2].mean(1)
-            axes.plot(x, y, mark, color=hue, label=f"{name}, {words} the attack")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("p, share of noisy copies that are right")
-    axes.set_ylabel("mean gradient norm")
-    caption = (
-        "Mean ℓ₂ norm of the gradient of the loss on single training images, by tenths of p: on "
-        "Gaussian noise (before) and on the noise that the attack makes of it (after). Runs with "
-        "a part of the method alone are in the CSV, and drawn where there are no others."
-    )
-    head = ["source", "p_from", "p_to", "images", "before", "after"]
-    return Exhibit("figure_5", title, caption, head, lines, figure, axes)
-
-
-def _head(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=11, color=figures.INK, loc="left")
 
 
 def summary(sources: Sequence[Source]) -> list[str]:

@@ -13,7 +13,7 @@ rounded to nearest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,6 +156,21 @@ def published() -> dict[Key, dict[str, float]]:
         elif parts and len(parts) < len(PARTS):
             found[Key(METHODS["sun"], sigma, "+".join(parts))] = numbers
     return found
+
+
+def short_name(source: Source, sources: Sequence[Source]) -> str:
+    """Return what to call a run below its row: 'run, digits, seed 0', or its name where another
+    run is called so."""
+
+    def called(one: Source) -> str:
+        header = one.certificates.header
+        dataset = header.get("dataset", DATASET)
+        of = "" if dataset == DATASET else f", {dataset}"
+        seed = header["config"].get("seed") if header.get("config") else None
+        return f"run{of}" + ("" if seed is None else f", seed {seed}")
+
+    own = [called(s) for s in sources if s.key == source.key and not s.is_log]
+    return called(source) if own.count(called(source)) == 1 else source.name
 
 
 def radii_of(numbers: dict[str, float]) -> list[float]:

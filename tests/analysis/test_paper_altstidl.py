@@ -163,6 +163,24 @@ def test_figure_5_counts_images_with_a_radius_or_more(study):
         assert last["right"] == str(certified)
 
 
+def test_figure_5_has_the_radii_that_were_tried_and_no_others(study):
+    def tried(run):
+        procedure = dict(name="box", radii=[0.1, 0.25])
+        header = run.test.header | dict(method="interval", procedure=procedure)
+        return run._replace(test=run.test._replace(header=header))
+
+    cells = [
+        c._replace(runs={seed: tried(run) for seed, run in c.runs.items()})
+        for c in study.cells
+    ]
+    found = altstidl.figure_5(study._replace(cells=cells))
+    own = rows(found, system="lot, depth 4", generated="none")
+    assert [float(r["radius"]) for r in own] == [0, 0.1, 0.25]
+    assert [r["right"] for r in own] == ["70", "42", "42"]
+    assert "lower bound" in found.caption
+    assert "lower bound" not in altstidl.figure_5(study).caption
+
+
 def test_figure_6_is_the_epochs_from_the_best_to_the_last(study):
     (row,) = rows(altstidl.figure_6(study))
     assert (row["generated"], float(row["epochs_between"])) == ("none", 2.0)
@@ -190,6 +208,14 @@ def test_amounts_have_ours_and_theirs(study):
         altstidl.amounts(study), source="published", system="LOT S", epochs="200"
     )
     assert column(theirs, "certified") == [63.45, 65.81, 65.93, 66.17]
+    # those of the paper are drawn where ours are others
+    cells = [c for c in study.cells if c.amount != "1M"]
+    cells = [c._replace(amount=c.amount.replace("5M", "5k")) for c in cells]
+    axes = altstidl.amounts(study._replace(cells=cells)).figure.axes[0]
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    assert ticks == ["none", "5k", "1M", "5M", "10M"]
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert [0, 2, 3, 4] in [line.get_xdata().tolist() for line in dotted]
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -15,9 +15,9 @@ from jaxcert import paper
 from jaxcert.certificate import Certificates
 from jaxcert.certificates.statistics import clopper_pearson_lower, smoothing_radius
 from jaxcert.errors import InputError
-from jaxcert.papers import agreement, sun, sun_page, sun_rows
+from jaxcert.papers import agreement, sun, sun_figures, sun_page, sun_rows
 from jaxcert.papers.exhibits import as_csv
-from jaxcert.papers.sun_rows import ALPHA, Key, N, Source, key_of_name, logs
+from jaxcert.papers.sun_rows import ALPHA, METHODS, Key, N, Source, key_of_name, logs
 
 CATRS = Key("CAT-RS", 0.5)
 IMAGES = 1000
@@ -162,7 +162,9 @@ def test_a_cell_agrees_up_to_half_a_unit_of_its_last_digit():
 def test_votes_of_a_log_are_the_fewest_that_prove_its_radius():
     counts = np.array([60_000, 81_600, 99_000, N - 1, N])
     printed = [float(f"{r:.3g}") for r in smoothing_radius(counts, N, ALPHA, 0.5)]
-    k = np.round(sun.vote_shares(Source(CATRS, "log", log_of(printed), True)) * N)
+    k = np.round(
+        sun_figures.vote_shares(Source(CATRS, "log", log_of(printed), True)) * N
+    )
     proven = smoothing_radius(k, N, ALPHA, 0.5)
     before = smoothing_radius(k - 1, N, ALPHA, 0.5)
     assert (before < printed).all() and (proven >= printed)[:-1].all()
@@ -174,17 +176,17 @@ def test_votes_of_a_log_are_the_fewest_that_prove_its_radius():
 def test_figure_3_is_one_minus_the_share_that_is_right_with_k_of_n():
     # right with 600, 900 and 1000 of 1000 votes, and one that abstains
     source = Source(CATRS, "mine", run([600, 900, 1000, 500]), False)
-    rows = rows_of(as_csv(sun.figure_3([source])))
+    rows = rows_of(as_csv(sun_figures.figure_3([source])))
     at = {float(r["k_over_n"]): float(r["ecdf"]) for r in rows}
     assert len(at) == 501
     assert [at[x] for x in (0.5, 0.6, 0.601, 0.9, 0.901, 1.0)] == [
         *(0.25, 0.25, 0.5, 0.5, 0.75, 0.75)
     ]
-    assert sun.figure_3([]).missing
+    assert sun_figures.figure_3([]).missing
 
 
 def test_figure_4_has_the_weights_of_the_authors_code():
-    rows = rows_of(as_csv(sun.figure_4()))
+    rows = rows_of(as_csv(sun_figures.figure_4()))
     weights = [round(float(r["weight"]), 3) for r in rows]
     assert weights == [1.0] * 13 + [2.138, 3.42, 4.976, 7.206]
     assert [float(r["radius"]) for r in rows[:11]] == [0.0] * 11
@@ -197,13 +199,13 @@ def test_figure_5_is_the_mean_of_tenths_of_p_before_and_after():
     rows |= dict(norm_before=[1.0, 1.0, 2.0, 0.5])
     source = Source(CATRS, "mine", run([900]), False, dict(rows=rows))
     part = source._replace(name="a part", key=source.key._replace(parts="discard"))
-    both = sun.figure_5([part, source])
+    both = sun_figures.figure_5([part, source])
     assert {row["source"] for row in rows_of(as_csv(both))} == {"mine", "a part"}
     labels = both.figure.axes[0].get_legend_handles_labels()[1]
     assert labels == ["mine, before the attack", "mine, after the attack"]
-    alone = sun.figure_5([part]).figure.axes[0].get_legend_handles_labels()[1]
+    alone = sun_figures.figure_5([part]).figure.axes[0].get_legend_handles_labels()[1]
     assert alone == ["a part, before the attack", "a part, after the attack"]
-    found = rows_of(as_csv(sun.figure_5([source])))
+    found = rows_of(as_csv(sun_figures.figure_5([source])))
     assert [
         [float(r[k]) for k in ("p_from", "images", "before", "after")] for r in found
     ] == [
@@ -212,7 +214,75 @@ def test_figure_5_is_the_mean_of_tenths_of_p_before_and_after():
         [0.9, 1, 0.5, 9.0],
     ]
     del rows["norm_before"]
-    assert sun.figure_5([source]).missing
+    assert sun_figures.figure_5([source]).missing
+
+
+def test_rows_of_table_3_alone_are_drawn_where_there_are_no_others():
+    part = Key(METHODS["sun"], 0.5, "discard")
+    sources = [
+        Source(CATRS, "whole", run([900]), False),
+        Source(part, "part", run([900]), False),
+    ]
+    for given, drawn in (
+        (sources, ["CAT-RS, run"]),
+        (sources[1:], ["Sun et al. (discard), run"]),
+    ):
+        found = sun_figures.figure_3(given)
+        assert found.figure.axes[0].get_legend_handles_labels()[1] == drawn
+        assert {row[2] for row in found.rows} == {s.name for s in given}
+
+
+def test_a_radius_that_no_votes_prove_is_no_share():
+    source = Source(
+        CATRS, "mine", run([1000, 400]), False
+    )  # 1,000 of 1,000: radius 1.23
+    (row,) = [r for r in sun.table_2([source]).shown[1] if "run" in r[0]]
+    head = sun.table_2([source]).shown[0]
+    cells = dict(zip(head, row, strict=True))
+    assert cells["1"].startswith("50.0") and cells["1.25"] == "–" == cells["1.5"]
+
+
+def test_runs_of_a_row_are_called_by_data_set_and_seed():
+    configs = [dict(seed=seed) for seed in (0, 1, 1)]
+    made = [
+        Source(CATRS, f"name {i}", run([900], dataset="digits", config=c), False)
+        for i, c in enumerate(configs)
+    ]
+    told = [sun_rows.short_name(source, made) for source in made]
+    assert told == ["run, digits, seed 0", "name 1", "name 2"]
+
+
+def test_table_1_says_of_how_many_images_a_ratio_is():
+    group = dict(easy=dict(mean=3.0, images=9), hard=dict(mean=2.0, images=1))
+    source = Source(
+        CATRS, "mine", run([900]), False, group | dict(ratio=1.5, ratio_error=0.25)
+    )
+    (row,) = [r for r in sun.table_1([source]).shown[1] if r[1] == "run"]
+    assert row[3:] == [
+        "3.00 <small>(9)</small>",
+        "2.00 <small>(1)</small>",
+        "1.50 <small>±0.25</small>",
+    ]
+
+
+def test_what_discards_nothing_has_no_remaining_data():
+    sources = [
+        Source(Key(METHODS["sun"], 0.5, parts), parts, run([900]), False, None, kept)
+        for parts, kept in (("discard+reweight", 0.75), ("reweight", 1.0), ("", 0.5))
+    ]
+    own = [row for row in sun.remaining_data(sources).rows if row[1] != "published"]
+    assert own == [[0.5, "discard+reweight", 75.0], [0.5, "", 50.0]]
+
+
+def test_cells_below_gaussian_training_of_their_own_table_are_grey():
+    m1 = sun_rows.published()[Key(METHODS["gaussian"], 0.5, "m1")]
+    rows = sun.table_3([]).shown[1]
+    (gaussian,) = [r for r in rows if r[0] == "0.5 Gaussian (m1)"]
+    assert not any("weak" in cell for cell in gaussian)
+    (whole,) = [r for r in rows if r[0] == "0.5 Sun et al."]
+    known = sun_rows.published()[Key(METHODS["sun"], 0.5)]
+    below = [known[c] < m1[c] for c in m1]
+    assert ["weak" in cell for cell in whole[1 : 1 + len(below)]] == below
 
 
 def test_agreement_of_draws_of_one_network():

@@ -201,3 +201,8 @@ def test_the_script_from_nothing_and_again(tmp_path):
     before = (tmp_path / "w" / "done.json").read_text()
     assert claims.main(words) == 0
     assert (tmp_path / "w" / "done.json").read_text() == before
+
+
+def test_ends_near_zero_say_on_which_side_they_lie():
+    assert tables._signed(-0.0004, 1) == "-0.0004"
+    assert tables._signed(0.26, 1) == "+0.3" and tables._signed(0.0, 1) == "+0.0"

@@ -15,7 +15,7 @@ FAULTS = [
     ),
     (
         "papers: votes of a log are the nearest",
-        "papers/sun.py",
+        "papers/sun_figures.py",
         "k = np.minimum(np.ceil(k), n)",
         "k = np.minimum(np.round(k), n)",
         f"{_SUN}::test_votes_of_a_log_are_the_fewest_that_prove_its_radius",
@@ -51,7 +51,7 @@ FAULTS = [
     ),
     (
         "papers: the last epoch is the best",
-        "papers/altstidl.py",
+        "papers/study_epochs.py",
         "best = max(lines, key=lambda line: line[key])",
         "best = lines[-1]",
         f"{_ALTSTIDL}::test_figure_3_has_the_clean_gap_at_the_best_epoch",
