@@ -207,6 +207,7 @@ def _measured(part: dict[str, Any]) -> str:
 def _signed(value: float, digits: int) -> str:
     """Return a number with its sign; what rounds to 0 gets as many digits as it takes to say
     on which side of it it lies."""
+    value = round(value, 9) + 0.0  # what is left of sums that are 0
     while value and not float(f"{value:.{digits}f}") and digits < 6:
         digits += 1
     return f"{value:+.{digits}f}"

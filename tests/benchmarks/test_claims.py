@@ -205,4 +205,5 @@ def test_the_script_from_nothing_and_again(tmp_path):
 
 def test_ends_near_zero_say_on_which_side_they_lie():
     assert tables._signed(-0.0004, 1) == "-0.0004"
+    assert tables._signed(-1e-15, 1) == "+0.0"
     assert tables._signed(0.26, 1) == "+0.3" and tables._signed(0.0, 1) == "+0.0"
