@@ -83,7 +83,15 @@ def test_digits_of_sun_are_eight_methods_and_the_parts_of_theirs():
             parts.add((method.sigma, *(method[p] for p in plans.PARTS)))
         else:
             whole[method.name, method.sigma] += 1
-    assert whole == {(name, sigma): 2 for name in METHODS for sigma in (0.25, 0.5)}
+    # Gaussian training with one copy of each image is the first row of Table 3 at sigma 0.5
+    twice = {(name, sigma): 2 for name in METHODS for sigma in (0.25, 0.5)}
+    assert whole == twice | {("gaussian", 0.5): 4}
+    first = {
+        (c.method.sigma, c.method.m)
+        for c in configs_of(rows)
+        if c.method.name == "gaussian"
+    }
+    assert first == {(0.25, 4), (0.5, 4), (0.5, 1)}
     assert len(parts) == 2 * 6
     assert {c.seed for c in configs_of(rows)} == {0, 1}
     assert len({row.folder for row in rows}) == len(rows)
