@@ -2,7 +2,7 @@
 
     python -m benchmarks.power_steps --workdir runs/power_steps \\
         --out benchmarks/results/power_steps.json
-    python -m benchmarks.power_steps --workdir runs/power_steps_cifar10 --seeds 3 \\
+    python -m benchmarks.power_steps --workdir runs/power_steps_cifar10 --seeds 3 --epochs 4 \\
         --pair configs/liresnet/cifar10.py:xs,fast,narrow configs/liresnet/cifar10.py:xs,narrow
 
 GloRo networks estimate the norms of their layers by power iteration in every training step. Their
