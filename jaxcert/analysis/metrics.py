@@ -319,6 +319,15 @@ def certify_numbers(c: Certificates) -> tuple[int, float, float] | None:
     return n, alpha / _split(c), sigma
 
 
+def most_provable(c: Certificates) -> float:
+    """Return the radius that all votes agreeing prove in a record of CERTIFY with Gaussian noise;
+    infinity for others."""
+    known = certify_numbers(c)
+    if known is None:
+        return float("inf")
+    return float(statistics.smoothing_radius(known[0], *known, least_tail(c)))
+
+
 def _split(c: Certificates) -> int:
     """Return over how many bounds of one image alpha is divided where all votes agree."""
     if c.procedure.get("rival") != "runner_up":

@@ -19,12 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-import numpy as np
-
 from jaxcert.analysis import metrics
 from jaxcert.analysis.facts import radius_text
 from jaxcert.certificate import certified_accuracy
-from jaxcert.certificates.statistics import smoothing_radius
 from jaxcert.papers import sun_figures
 from jaxcert.papers.exhibits import Exhibit, number, printed
 from jaxcert.papers.sun_rows import (
@@ -150,7 +147,8 @@ def _cell(source: Source, column: str, found, known) -> str:
     value, was = found.get(column), known.get(column)
     if value is None or (not value and not was):
         return ""
-    if not source.is_log and column != "acr" and float(column[3:]) > _most(source):
+    most = metrics.most_provable(source.certificates)
+    if not source.is_log and column != "acr" and float(column[3:]) > most:
         return "–"
     if not source.is_log:
         images, text = len(source.certificates.index), _rounded(column, value, 0)
@@ -159,12 +157,6 @@ def _cell(source: Source, column: str, found, known) -> str:
     if was is not None and differs(column, value, was):
         return f'<span class="differs">{_rounded(column, value, 1)}</span>'
     return _rounded(column, value, 1)
-
-
-def _most(source: Source) -> float:
-    """Return the largest radius that the votes of a run can prove."""
-    known = metrics.certify_numbers(source.certificates)
-    return np.inf if known is None else float(smoothing_radius(known[0], *known))
 
 
 def _rounded(column: str, value: float, more: int) -> str:

@@ -104,6 +104,15 @@ def test_radii_that_were_not_tried_are_empty():
     assert line["ca_0.25"] == "50.0" and line["ca_0.50"] == line["ca_1.00"] == ""
 
 
+def test_radii_that_no_votes_prove_are_empty():
+    found = chen.record(
+        "a", noised("apndc", 0.25, [0.3] * 5)
+    )  # 1,000 votes: up to 0.616
+    (line,) = [r for r in rows(chen.table_1([found])) if r["source"] == "digits"]
+    cells = [line[f"ca_{r}"] for r in ("0.25", "0.50", "0.75", "1.00")]
+    assert cells == ["50.0", "0.0", "", ""]
+
+
 def test_radii_of_dc_are_averaged_over_all_images():
     procedure = dict(levels=4, weighting="edm")
     dc = dict(method="diffusion_classifier", norm="l2", alpha=0.001, dataset="digits")
