@@ -135,8 +135,14 @@ def test_digits_of_chen_are_dc_and_three_kinds_at_two_noises_and_levels():
     }
     assert len({(row.folder, row.steps[-1].out) for row in rows}) == len(rows)
     assert {c.certify.sigma for c in configs_of(rows, "votes")} == {0.25, 0.5}
-    (edm,) = configs_of(rows)
-    assert edm.model.name == "edm_unet"
+    edm, classifier = configs_of(rows)
+    assert edm.model.name == "edm_unet" and classifier.method.name == "cross_entropy"
+    denoised = [c for c in found if c.name == "denoised_smoothing"]
+    assert {c.sigma for c in denoised} == {0.25, 0.5}
+    folders = {
+        row.folder for row in rows if row.steps[0].config.model == classifier.model
+    }
+    assert {c.networks.classifier for c in denoised} == {f"runs/c/{f}" for f in folders}
 
 
 @pytest.mark.slow

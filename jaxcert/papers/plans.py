@@ -266,7 +266,7 @@ DC_WEIGHTS = (
 
 def _chen(scale: str, workdir: str, seeds: Iterable[int]) -> Iterable[Row]:
     """Chen et al.: single votes, DC by its weights, the noised classifiers at each noise and
-    number of levels."""
+    number of levels, and denoised smoothing beside them."""
     shipped = f"diffusion_classifier/{'cifar10' if scale == 'cifar10' else 'digits'}"
     for seed in seeds:
         edm = _edm(scale, seed)
@@ -291,6 +291,29 @@ def _chen(scale: str, workdir: str, seeds: Iterable[int]) -> Iterable[Row]:
             more = dict(chosen, levels=levels, n=CHEN_N[scale])
             system = f"{shipped}:{','.join((kind, sigma, *words))}"
             yield row("certify", system, out, spent, **more)
+        classifier = _classifier(scale, seed)
+        yield classifier
+        networks = dict(classifier=f"{workdir}/{classifier.folder}")
+        for sigma in CHEN_SIGMAS[scale]:
+            spent = images * (100 + CHEN_N[scale])
+            more = dict(chosen, n=CHEN_N[scale], networks=networks)
+            system, out = f"{shipped}:denoised,{sigma}", f"denoised_{sigma}.jsonl"
+            yield row("certify", system, out, spent, **more)
+
+
+def _classifier(scale: str, seed: int) -> Row:
+    """Return the row of the classifier that denoised smoothing takes, of clean images."""
+    system = f"denoised/{'cifar10' if scale == 'cifar10' else 'digits'}"
+    words = (
+        dict(data__name="mnist", data__epochs=5, **_PADDED) if scale == "mnist" else {}
+    )
+    config = configs.resolve(system, _word(seed=seed, **words))
+    seconds = {"digits": 40, "mnist": 600}.get(scale) or SUN_STEP[
+        "gaussian"
+    ] * steps_of(config)
+    return Row(
+        f"classifier_{scale}_seed{seed}", system, (Step("train", config),), seconds
+    )
 
 
 def _of_edm(
