@@ -26,6 +26,7 @@ them is made here and never typed. NAME is one of
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -217,7 +218,7 @@ def powers(result: dict[str, Any]) -> str:
     """Markdown of a result of benchmarks/power_steps.py: means over seeds."""
     rows = []
     for name, found in result["numbers"].items():
-        means = [sum(values) / len(values) for values in found["rows"]]
+        means = [_mean(values) for values in found["rows"]]
         ends = ", ".join(f"{found[k]:+.1f}" for k in ("low", "high"))
         difference = f"{found['difference']:+.1f} [{ends}]"
         known = name[0].isdigit()
@@ -264,7 +265,8 @@ def few_images(result: dict[str, Any]) -> str:
 
 
 def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    # sum rounds otherwise in Python 3.11 than in later ones
+    return math.fsum(values) / len(values)
 
 
 def _percent(share: dict[str, float]) -> str:
