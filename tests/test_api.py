@@ -8,6 +8,7 @@ import pydoc
 import re
 import subprocess
 import sys
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -507,3 +508,20 @@ def test_images_have_four_dimensions_and_an_image_three():
 def test_what_is_no_path_is_refused_by_the_name_of_its_argument(call, said):
     with pytest.raises(InputError, match=names(*said)):
         call()
+
+
+def test_images_that_look_like_channels_first_are_warned_of():
+    votes = jaxcert.smooth(
+        lambda x: x.reshape(len(x), -1)[:, :CLASSES],
+        num_classes=CLASSES,
+        sigma=0.5,
+        n=20,
+    )
+    image = np.zeros((2, 3, 8, 8), np.float32)
+    with pytest.warns(
+        UserWarning, match=r"\(2, 3, 8, 8\).*np\.transpose\(images, \(0, 2"
+    ):
+        jaxcert.certify_images(votes, image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jaxcert.certify_images(votes, np.transpose(image, (0, 2, 3, 1)))

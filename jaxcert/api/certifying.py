@@ -82,6 +82,7 @@ def certify_images(
     certifier = _certifier_of(network, certificate, settings)
     whole_from(1, batch=batch)
     image = _checked(images, "images", certifier.image_shape)
+    _warn_of_channels_first(image)
     count = len(image)
     label = _labels(labels, count, certifier.header.get("num_classes"))
     at = np.arange(count) if index is None else _array(index, "index")
@@ -118,6 +119,18 @@ def certify_images(
             data = sources.Source(image, label, 0, "images")
             header["data_digest"] = recorded.data_digest(data)
     return _in_order(rows, at)._replace(header=header)
+
+
+def _warn_of_channels_first(image: np.ndarray) -> None:
+    """Warn of images that look like [N,C,H,W]: a network that takes any shape certifies them
+    for classes that it does not give them."""
+    channels, height, width = image.shape[1:]
+    if channels in (1, 3) and height == width > 4:
+        warnings.warn(
+            f"images of shape {image.shape} are read as [N,H,W,C], of {width} channels: if they "
+            "are [N,C,H,W], give np.transpose(images, (0, 2, 3, 1)).",
+            stacklevel=3,
+        )
 
 
 def predictor(

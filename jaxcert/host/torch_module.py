@@ -61,7 +61,8 @@ def classifier(module: Any, name: str = "") -> HostVote:
         except Exception as error:  # any: a module is somebody's own code
             raise InputError(
                 f"f, the module, fails for images [B,C,H,W] of {tuple(x.shape)}: "
-                f"{first_line(error)}; it must take these and give logits."
+                f"{first_line(error)}; it must take these and give logits. Images go in as "
+                "[N,H,W,C]."
             ) from error
         found = getattr(found, "logits", found)  # what the models of transformers give
         if not isinstance(found, torch.Tensor):
