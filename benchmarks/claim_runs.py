@@ -139,7 +139,7 @@ def run(seeds: int, workdir: Path, papers: tuple[str, ...], *, tiny: bool) -> fl
                 if key not in done:
                     began = time.process_time()
                     work()
-                    jax.clear_caches()  # a process may map so many pieces of memory
+                    jax.clear_caches()  # compiled programs use up the memory maps of a process
                     done[key] = round(time.process_time() - began, 2)
                     _write(known, done)
                     print(f"{key}: {done[key]:.0f} core seconds", file=sys.stderr)

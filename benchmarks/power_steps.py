@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 config.data.epochs = given.epochs
             folder = given.workdir / f"{configs.system_name(row)}_seed{seed}"
             train_and_certify(config, folder)
-            jax.clear_caches()  # a process may map so many pieces of memory
+            jax.clear_caches()  # compiled programs use up the memory maps of a process
             rows[number].append(measure(folder))
     found = compared(given.pair, rows) | dict(epochs=config.data.epochs)
     print(json.dumps(found["numbers"], indent=1))

@@ -265,7 +265,7 @@ def few_images(result: dict[str, Any]) -> str:
 
 
 def _mean(values: list[float]) -> float:
-    # sum rounds otherwise in Python 3.11 than in later ones
+    # sum is compensated from Python 3.12 on, and a tie would be rounded otherwise before
     return math.fsum(values) / len(values)
 
 

@@ -518,10 +518,10 @@ def test_images_that_look_like_channels_first_are_warned_of():
         n=20,
     )
     image = np.zeros((2, 3, 8, 8), np.float32)
-    with pytest.warns(
-        UserWarning, match=r"\(2, 3, 8, 8\).*np\.transpose\(images, \(0, 2"
-    ):
+    with pytest.warns(UserWarning, match=r"\(2, 3, 8, 8\).*np\.moveaxis\(images, -3"):
         jaxcert.certify_images(votes, image)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        jaxcert.certify_images(votes, np.transpose(image, (0, 2, 3, 1)))
+        jaxcert.certify_images(votes, np.moveaxis(image, -3, -1))
+    with pytest.warns(UserWarning, match=r"image has the shape \(3, 8, 8\)"):
+        jaxcert.predictor(votes)(image[0])

@@ -236,7 +236,7 @@ def class_bars(
         axes.bar(place, 100 * found.certified[:, j], label=label, **style)
     long = max(map(len, classes), default=0) > 4
     turned: dict[str, Any] = dict(rotation=40, ha="right") if long else {}
-    short = [name if len(name) <= 20 else name[:19] + "…" for name in classes]
+    short = [x if len(x) <= 20 else x[:19] + "…" for x in classes]
     axes.set_xticks(place, short, parse_math=False, **turned)
     axes.set_xlabel("class")
     axes.set_ylabel("certified accuracy")

@@ -325,7 +325,7 @@ def most_provable(c: Certificates) -> float:
     known = certify_numbers(c)
     if known is None:
         return float("inf")
-    return float(statistics.smoothing_radius(known[0], *known, least_tail(c)))
+    return float(statistics.max_radius(*known, least_tail(c)))
 
 
 def _split(c: Certificates) -> int:

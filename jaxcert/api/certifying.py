@@ -82,7 +82,6 @@ def certify_images(
     certifier = _certifier_of(network, certificate, settings)
     whole_from(1, batch=batch)
     image = _checked(images, "images", certifier.image_shape)
-    _warn_of_channels_first(image)
     count = len(image)
     label = _labels(labels, count, certifier.header.get("num_classes"))
     at = np.arange(count) if index is None else _array(index, "index")
@@ -119,18 +118,6 @@ def certify_images(
             data = sources.Source(image, label, 0, "images")
             header["data_digest"] = recorded.data_digest(data)
     return _in_order(rows, at)._replace(header=header)
-
-
-def _warn_of_channels_first(image: np.ndarray) -> None:
-    """Warn of images that look like [N,C,H,W]: a network that takes any shape certifies them
-    for classes that it does not give them."""
-    channels, height, width = image.shape[1:]
-    if channels in (1, 3) and height == width > 4:
-        warnings.warn(
-            f"images of shape {image.shape} are read as [N,H,W,C], of {width} channels: if they "
-            "are [N,C,H,W], give np.transpose(images, (0, 2, 3, 1)).",
-            stacklevel=3,
-        )
 
 
 def predictor(
@@ -373,6 +360,17 @@ def _checked(images: ArrayLike, name: str, shape: tuple[int, ...] | None) -> np.
         )
     if not image.size:
         raise InputError(f"{name} has the shape {given}: give at least one image.")
+    if (
+        shape is None
+        and image.shape[1] in (1, 3)
+        and image.shape[2] == image.shape[3] > 4
+    ):
+        # a network that takes any shape would be certified for other classes than it gives
+        warnings.warn(
+            f"{name} has the shape {given}, which is read as {given[-1]} channels: if its "
+            f"channels come first, give np.moveaxis({name}, -3, -1).",
+            stacklevel=3,
+        )
     if image.dtype == np.uint8:
         return image
     if not jnp.issubdtype(image.dtype, jnp.floating):

@@ -5,9 +5,11 @@ Two certifications of one network differ by their draws alone, and by n and alph
 image the votes are compared: given both numbers of votes against the class, those of the record
 are hypergeometric. An image is beyond the draws if a two-sided p-value is below 0.001, which one
 image in 1,000 is by chance. A log has radii of three digits and no votes: of the counts that
-such a radius stands for, the one nearest to the record's is taken. Where one side has another
-class or abstains, the votes for the class of the other side are at most so many, and that many
-are taken.
+such a radius stands for, the one nearest to the record's is taken.
+
+Where the two name different classes, or one abstains, the votes of one side for the class of the
+other are known from above alone: all that are not for its own class, or the most with which
+CERTIFY abstains. Of the counts up to that bound, the one nearest to the other side's is taken.
 """
 
 from __future__ import annotations
@@ -103,8 +105,10 @@ def agreement(record: Certificates, log: Certificates, *, name: str = "the log")
         k = np.where(ours, np.round(share[place] * n), _most_unproven(n, alpha))
         most = np.where(theirs, n_log - low, _most_unproven(n_log, alpha_log))
         nearest = np.round(k / n * n_log)
-        one = same | ~ours  # the class is that of the log
-        k_log = np.where(one, np.clip(nearest, low, high), np.minimum(nearest, most))
+        # of the class of the log, or else of that of the record, which has at most so many
+        k_log = np.where(
+            same | ~ours, np.clip(nearest, low, high), np.minimum(nearest, most)
+        )
         votes = np.where(same[:, None], np.stack([k / n, k_log / n_log], 1), np.nan)
         p_value = np.where(
             ours | theirs, _p_value(n - k, n, n_log - k_log, n_log), np.nan

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from html import escape
 from typing import NamedTuple
 
@@ -289,14 +290,16 @@ def figure_5(study: Study) -> Exhibit:
     title, pairs = "Figure 5: images by radius", pairs_of(study)
     if not pairs:
         return Exhibit("figure_5", title, missing=_NO_PAIR)
-    lines, some = [], False
+    lines, stepped = [], set()
     for i, pair in pairs.items():
         tests = [[run.test for run in cell.runs.values()] for cell in pair]
         whole = [c for records in tests for c in records]
         known = [radii for c in whole if (radii := tried(c)) is not None]
-        some = some or bool(known)
-        grid = np.linspace(0, max(float(c.radius.max()) for c in whole), 101)
-        grid = np.unique(np.concatenate(known)) if known else grid
+        if known:  # the others say nothing of some records
+            grid = reduce(np.intersect1d, known)
+            stepped.add(study.systems[i])
+        else:
+            grid = np.linspace(0, max(float(c.radius.max()) for c in whole), 101)
         for amount, records in zip((NONE, pair[1].amount), tests, strict=True):
             radius = np.concatenate([c.radius for c in records])
             right = np.concatenate([c.correct for c in records])
@@ -310,13 +313,13 @@ def figure_5(study: Study) -> Exhibit:
         "predictions, dashed without and solid with generated images (the best cell). An "
         "abstention is wrong and has radius 0."
     )
-    if some:
+    if stepped:
         caption += (
             " Records that tried some radii have a mark at each; the line between two is a lower "
             "bound, the number at the next one."
         )
     head = ["system", "generated", "radius", "right", "wrong"]
-    figure, axes = drawing.cumulative(lines, study)
+    figure, axes = drawing.cumulative(lines, study, stepped)
     return Exhibit("figure_5", title, caption, head, lines, figure, axes)
 
 
@@ -395,8 +398,10 @@ def amounts(study: Study) -> Exhibit:
             found = accuracy(cell, study.radii)
             values = 100 * found.mean[study.at], 100 * found.half[study.at]
             lines.append(["ours", row.system, row.epochs, name, *map(float, values)])
-    names = list(dict.fromkeys([*amounts_of(rows), *PUBLISHED]))
-    for (*system, epochs), at in _published(study)[1].items():
+    names, published = amounts_of(rows), _published(study)[1]
+    if published:
+        names = list(dict.fromkeys([*names, *PUBLISHED]))
+    for (*system, epochs), at in published.items():
         system = " ".join(system).strip()
         for name, values in at.items():
             lines.append(["published", system, epochs, name, values[1], None])
@@ -405,8 +410,6 @@ def amounts(study: Study) -> Exhibit:
         "Bars: half the 95 % interval over seeds, of one seed the standard error. Dotted: as "
         "published, of CIFAR."
     )
-    if all(line[0] == "ours" for line in lines):
-        names = amounts_of(rows)
     head = ["source", "system", "epochs", "generated", "certified", "error"]
     figure, axes = drawing.by_amount(lines, names, study)
     return Exhibit("amounts", title, caption, head, lines, figure, axes)

@@ -6,7 +6,7 @@ Each function returns a matplotlib figure and the axes that have its legend.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from html import escape
 from typing import Any
 
@@ -126,8 +126,9 @@ def shares(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
     return figure, panels[0]
 
 
-def cumulative(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
-    """system, amount, radius, right, wrong -> a panel per system."""
+def cumulative(lines: Sequence, study: Study, stepped: Set[str]) -> tuple[Figure, Axes]:
+    """system, amount, radius, right, wrong -> a panel per system; stepped: those of which radii
+    were tried, and nothing is known between two."""
     groups = by(lines, lambda line: line[0])
     figure, panels = panels_of(len(groups), 2.4)
     for axes, (system, group) in zip(panels, groups, strict=True):
@@ -136,7 +137,7 @@ def cumulative(lines: Sequence, study: Study) -> tuple[Figure, Axes]:
         ):
             r, right, wrong = np.array([line[2:] for line in own], float).T
             style: dict[str, Any] = dict(linestyle=dash, linewidth=1.8)
-            if len(r) < 50:  # radii that were tried
+            if system in stepped:
                 style |= dict(drawstyle="steps-pre", marker="o", markersize=4)
             for y, hue in ((right, _RIGHT), (wrong, _WRONG)):
                 axes.plot(r, y, color=hue, **style)

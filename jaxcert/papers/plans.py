@@ -304,16 +304,13 @@ def _chen(scale: str, workdir: str, seeds: Iterable[int]) -> Iterable[Row]:
 def _classifier(scale: str, seed: int) -> Row:
     """Return the row of the classifier that denoised smoothing takes, of clean images."""
     system = f"denoised/{'cifar10' if scale == 'cifar10' else 'digits'}"
-    words = (
-        dict(data__name="mnist", data__epochs=5, **_PADDED) if scale == "mnist" else {}
-    )
+    words: dict[str, Any] = {}
+    if scale == "mnist":
+        words = dict(data__name="mnist", data__epochs=5, **_PADDED)
     config = configs.resolve(system, _word(seed=seed, **words))
-    seconds = {"digits": 40, "mnist": 600}.get(scale) or SUN_STEP[
-        "gaussian"
-    ] * steps_of(config)
-    return Row(
-        f"classifier_{scale}_seed{seed}", system, (Step("train", config),), seconds
-    )
+    spent = dict(digits=40, mnist=600, cifar10=SUN_STEP["gaussian"] * steps_of(config))
+    steps = (Step("train", config),)
+    return Row(f"classifier_{scale}_seed{seed}", system, steps, spent[scale])
 
 
 def _of_edm(

@@ -201,7 +201,7 @@ def study(planned: list[Run], workdir: Path, *, train_images: int = 1000) -> lis
             seen = deepcopy(config)
             seen.certify.update(split="train", start=0, step=1, stop=train_images)
             certify(seen, folder, out=folder / "train.jsonl")
-        jax.clear_caches()  # of many systems: a process may map so many pieces of memory
+        jax.clear_caches()  # compiled programs use up the memory maps of a process
     return [workdir / name for name, _ in planned]
 
 

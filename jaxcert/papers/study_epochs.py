@@ -1,4 +1,4 @@
-"""What the evaluations of a run say of its epochs: which was the best, and its gap."""
+"""Finds the best epoch of a run in its evaluations, and the gap of clean accuracy there."""
 
 from __future__ import annotations
 

@@ -176,11 +176,12 @@ def _agree(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
 
 
 _NETWORKS = ("linf_dist", "sortnet", "lot")
+"""Methods that are called after their network."""
 
 
 def _names(systems: Sequence[dict[str, Any]]) -> list[str]:
-    """Return names of systems: model and method, or the method alone where it is called after
-    its network, and as many keys as tell them apart."""
+    """Return names of systems: model and method, or the method alone if it is called after its
+    network, and as many keys as tell them apart."""
     names = []
     for s in systems:
         model, method = s["model.name"], s["method.name"]

@@ -1,4 +1,4 @@
-"""The figures of Sun et al. (2024): vote shares, weights and gradient norms of logs and runs."""
+"""Draws the figures of Sun et al. (2024): vote shares, weights and gradient norms."""
 
 from __future__ import annotations
 

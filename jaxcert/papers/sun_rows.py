@@ -166,7 +166,7 @@ def short_name(source: Source, sources: Sequence[Source]) -> str:
         header = one.certificates.header
         dataset = header.get("dataset", DATASET)
         of = "" if dataset == DATASET else f", {dataset}"
-        seed = header["config"].get("seed") if header.get("config") else None
+        seed = (header.get("config") or {}).get("seed")
         return f"run{of}" + ("" if seed is None else f", seed {seed}")
 
     own = [called(s) for s in sources if s.key == source.key and not s.is_log]
