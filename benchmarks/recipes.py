@@ -1,12 +1,13 @@
 """Learning curves and certified accuracy against core minutes, of finished workdirs.
 
-    python -m benchmarks.recipes WORKDIR... --tuning TRIAL... --out FILE
+    python -m benchmarks.recipes WORKDIR... --tuning TRIAL... --against ROW... --out FILE
 
 WORKDIR holds a training whose metrics.jsonl has evaluations, and the record that was certified
 with its last checkpoint. TRIAL is a workdir of a shorter training with held-out images; how its
-config differs from that of the WORKDIR with the same model is kept. Runs and trials of other names
-that FILE has already stay in it. `python -m docs.tables` makes the tables and the figure of the
-page.
+config differs from that of the WORKDIR with the same model is kept. ROW is a workdir with such a
+config whose numbers are in FILE already: `python -m jaxcert.zoo NAME --workdir ROW` makes one. Runs
+and trials of other names that FILE has stay in it. `python -m docs.tables` makes the tables and the
+figure of the page.
 """
 
 from __future__ import annotations
@@ -120,12 +121,14 @@ def _with(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")
+    parser.add_argument("workdirs", nargs="*", type=Path, metavar="WORKDIR")
     parser.add_argument("--tuning", nargs="*", type=Path, default=[], metavar="TRIAL")
+    parser.add_argument("--against", nargs="*", type=Path, default=[], metavar="ROW")
     parser.add_argument("--out", required=True, metavar="FILE")
     given = parser.parse_args(argv)
     rows = [measure(workdir) for workdir in given.workdirs]
-    trials = [tried(workdir, given.workdirs) for workdir in given.tuning]
+    chosen = [*given.workdirs, *given.against]
+    trials = [tried(workdir, chosen) for workdir in given.tuning]
     out = Path(given.out)
     old = json.loads(out.read_text()) if out.exists() else {"rows": [], "tuning": []}
     found = {"rows": _with(old["rows"], rows), "tuning": _with(old["tuning"], trials)}

@@ -130,8 +130,10 @@ def shapes(built: Built, extra: PyTree) -> TrainState:
 
 
 def initial_state(built: Built, key: Key) -> TrainState:
-    """Return the state before the first step, on all devices."""
+    """Return the state before the first step, on all devices. Raises InputError for
+    orthogonal parameters that are far from it."""
     state = jax.jit(partial(_initial, built))(key, built.method.init_extra())
+    manifold.check_start(state.params)
     return sharding.replicate(state, built.mesh)
 
 

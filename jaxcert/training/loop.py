@@ -236,9 +236,9 @@ class _Log:
         totals = jax.device_get(totals)
         if totals.bad_step < done:
             raise InputError(
-                f"the loss or its gradient was not finite at step {int(totals.bad_step)}; the "
-                "last good checkpoint is kept: train into another --workdir with a lower "
-                "optim.lr, or with optim.clip_norm."
+                "the loss, its gradient or the new parameters were not finite at step "
+                f"{int(totals.bad_step)}: train into another --workdir with a lower optim.lr, or "
+                "with optim.clip_norm. A checkpoint from before is kept and good."
             )
         if self.writer is None:
             return
@@ -248,12 +248,11 @@ class _Log:
         self.writer.write(done, "train", {**means, "lr": self._rate(done - 1), **more})
         shown = [f"{k} {means[k]:.4g}" for k in ("loss", "accuracy") if k in means]
         self._line.update(done, ", ".join(shown))
-        if means.get("early") and not self._drifted:
+        if means.get("far") and not self._drifted:
             self._drifted = True
             say(
                 f"train: by step {done:,} matrices had drifted by more than {manifold.LIMIT:g} "
-                "from orthogonal within an epoch and were made orthogonal at once; a lower "
-                "optim.lr drifts less"
+                "from orthogonal and were made orthogonal at once; a lower optim.lr drifts less"
             )
         if means["loss"] < 0 and not self._explained:
             self._explained = True

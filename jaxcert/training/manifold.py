@@ -111,6 +111,19 @@ def _by_squaring(a: Array, size: Array) -> Array:
     )
 
 
+def check_start(params: Any) -> None:
+    """Raises InputError if orthogonal parameters start further from orthogonal than
+    LIMIT: a retraction reaches the nearest orthogonal matrix only from nearby."""
+    flags = jax.tree.leaves(labelled(params))
+    for leaf, own in zip(jax.tree.leaves(params), flags, strict=True):
+        if own and not (found := float(drift(leaf))) <= LIMIT:
+            raise InputError(
+                f"parameters below the name {LABEL!r} start at a distance of {found:.3g} from "
+                f"orthogonal, which may be {LIMIT:g}: give them flax.linen.initializers."
+                "orthogonal(), or another name."
+            )
+
+
 def drift(x: Array) -> Array:
     """Return the largest Frobenius norm of X^T X - I over a stack [...,N,N]. A singular
     value of X is at most the root of 1 + drift."""
@@ -133,8 +146,8 @@ class State(NamedTuple):
     """the optimizer steps so far"""
     drift: Array
     """as it was last measured, before a retraction"""
-    early: Array
-    """bool, whether this step retracted because of it"""
+    far: Array
+    """bool, whether this step measured it, and it was above LIMIT"""
     slow: optax.Params | None
     """X where the last lookahead left it"""
     walked: optax.Updates | None
@@ -182,7 +195,7 @@ def _onto_group(epoch: int, lookahead: int) -> optax.GradientTransformation:
             walked = jax.tree.map(jnp.add, walked, steps)
             new = jax.lax.cond(sync, _half_way, lambda slow, *_: new, slow, walked)
         measured = ends | (count % MEASURED == 0)
-        new, found, early = jax.lax.cond(
+        new, found, far = jax.lax.cond(
             measured,
             _settled,
             lambda x, _: (x, state.drift, jnp.array(False)),
@@ -193,7 +206,7 @@ def _onto_group(epoch: int, lookahead: int) -> optax.GradientTransformation:
             slow = jax.tree.map(partial(jnp.where, sync), new, slow)
             walked = jax.tree.map(lambda w: jnp.where(sync, 0, w), walked)
         updates = jax.tree.map(jnp.subtract, new, params)
-        return updates, State(count, found, early, slow, walked)
+        return updates, State(count, found, far, slow, walked)
 
     return optax.GradientTransformation(init, update)
 
@@ -207,23 +220,23 @@ def _half_way(slow, walked):
 
 
 def _settled(x, ends):
-    """Return (x, its drift, whether that is above the limit within an epoch), with x
-    retracted where an epoch ends or the drift is above the limit."""
+    """Return (x, its drift, whether that is above the limit), with x retracted where an
+    epoch ends or the drift is above the limit."""
     found = jnp.stack([drift(leaf) for leaf in jax.tree.leaves(x)]).max()
     far = found > LIMIT
     x = jax.lax.cond(ends | far, partial(jax.tree.map, retracted), lambda x: x, x)
-    return x, found.astype(float), far & ~ends
+    return x, found.astype(float), far
 
 
 def metrics(opt_state: Any) -> dict[str, Array]:
-    """Return what a step tells of orthogonal parameters: `drift` and `early` of State;
+    """Return what a step tells of orthogonal parameters: `drift` and `far` of State;
     nothing where there are none."""
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda s: isinstance(s, State))
     found = [leaf for leaf in leaves if isinstance(leaf, State)]
     return {
         key: getattr(state, key).astype(state.drift.dtype)
         for state in found
-        for key in ("drift", "early")
+        for key in ("drift", "far")
     }
 
 

@@ -113,9 +113,23 @@ FAULTS = [
     (
         "manifold: an early retraction is not told",
         "training/manifold.py",
-        "far & ~ends",
-        "far & ends",
+        "found.astype(float), far\n",
+        "found.astype(float), far & ends\n",
         _EARLY,
+    ),
+    (
+        "manifold: drift where an epoch ends is not told",
+        "training/manifold.py",
+        "found.astype(float), far\n",
+        "found.astype(float), far & ~ends\n",
+        f"{_GROUP}::test_drift_above_the_limit_is_told_where_an_epoch_ends",
+    ),
+    (
+        "manifold: any start is taken",
+        "training/manifold.py",
+        "<= LIMIT:",
+        "<= 10 * LIMIT:",
+        f"{_GROUP}::test_a_start_that_is_far_from_orthogonal_is_refused",
     ),
     (
         "manifold: lookahead takes the whole way",
