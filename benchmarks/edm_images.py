@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.commands import command_of
 from jaxcert import config as configs
 from jaxcert import version
 from jaxcert.image_generation import generate
@@ -27,9 +28,9 @@ from jaxcert.papers import quality
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=Path, required=True, help="of the EDM")
-    parser.add_argument("--classifier", default="", help="workdir of a classifier")
+    parser.add_argument("--classifier", type=Path, help="workdir of a classifier")
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--dir", default="", help="the archives of the data set")
+    parser.add_argument("--dir", type=Path, help="the archives of the data set")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(argv)
     images = given.workdir / f"generated_{given.count}"
@@ -38,23 +39,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     found, _ = quality.look(
         images,
         config.data.name,
-        dir=given.dir or config.data.dir,
-        classifier=given.classifier or None,
+        dir=str(given.dir or config.data.dir),
+        classifier=str(given.classifier) if given.classifier else None,
         count=given.count,
         out=given.workdir / "quality",
     )
     found["generated"] = images.name  # not where the folders are
     if given.classifier:
-        found["classifier"]["workdir"] = Path(given.classifier).name
+        found["classifier"]["workdir"] = given.classifier.name
     last = (given.workdir / "metrics.jsonl").read_text().splitlines()[-1]
     training = json.loads(last)
     training = dict(
         steps=training["step"],
         epochs=config.data.epochs,
         batch=config.data.batch,
+        seed=config.seed,
         core_minutes=round(training["cpu_seconds"] / 60, 1),
     )
     facts = dict(date=datetime.date.today().isoformat(), version=version.__version__)
+    facts["command"] = command_of("edm_images", given)
     text = json.dumps(facts | dict(training=training, quality=found), indent=1)
     given.out.write_text(text + "\n")
     return 0

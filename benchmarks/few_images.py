@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims import interval
+from benchmarks.commands import command_of
 from jaxcert import config as configs
 from jaxcert import version
 from jaxcert.certificate import certified_accuracy
@@ -88,7 +89,7 @@ def compared(workdir: Path, system: str, seeds: Sequence[int]) -> dict[str, Any]
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--dir", default="", help="the archives of MNIST")
+    parser.add_argument("--dir", type=Path, help="the archives of MNIST")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(argv)
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     look, _ = quality.look(
         given.workdir / f"generated_{GENERATED}",
         "mnist",
-        dir=given.dir,
+        dir=str(given.dir or ""),
         count=GENERATED,
         out=given.workdir / "quality",
     )
@@ -118,10 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = dict(
         date=datetime.date.today().isoformat(),
         version=version.__version__,
+        command=command_of("few_images", given),
         real=REAL,
         generated=GENERATED,
         share=SHARE,
-        seeds=given.seeds,
+        seeds=[*seeds],
         edm=dict(
             system=EDM,
             steps=edm["step"],

@@ -17,12 +17,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxcert import config as configs
 from jaxcert.certificate import certified_accuracy
 from jaxcert.records import load
 
 RADII = (0.0, 36 / 255, 72 / 255, 108 / 255)
 KEPT = ("accuracy", "certified", "loss")
 """Beginnings of the names of values that a curve keeps."""
+
+
+def row_of(workdir: Path) -> str:
+    """Return the row that a workdir is named for: lot-cifar10-laptop is
+    configs/lot/cifar10.py:laptop. Raises ValueError if its config is not that of the row."""
+    family, data, *row = workdir.name.split("-")
+    name = ":".join([f"configs/{family}/{data}.py", *row])
+    mine = _flat(json.loads((workdir / "config.json").read_text()))
+    theirs = _flat(json.loads(json.dumps(configs.load(name).to_dict())))
+    for key in sorted(mine.keys() | theirs.keys()):
+        of_machine = key == "data.dir" or key.startswith("tiny.")
+        if not of_machine and mine.get(key) != theirs.get(key):
+            raise ValueError(f"{workdir} has another {key} than {name}")
+    return name
 
 
 def measure(workdir: Path) -> dict[str, Any]:
@@ -43,6 +58,7 @@ def measure(workdir: Path) -> dict[str, Any]:
     }
     return {
         "name": workdir.name,
+        "command": f"python -m jaxcert.train --config {row_of(workdir)}",
         "model": config["model"],
         "method": config["method"],
         "epochs": config["data"]["epochs"],
@@ -91,14 +107,16 @@ def tried(workdir: Path, finished: list[Path]) -> dict[str, Any]:
     last = [line for line in lines if line["split"] == "holdout"][-1]
     mine, theirs = _flat(config), _flat(chosen)
     changed = {
-        key: mine.get(key)
-        for key in sorted(mine.keys() | theirs.keys())
-        if not key.startswith(NOT_COMPARED) and mine.get(key) != theirs.get(key)
+        key: mine[key]
+        for key in sorted(mine)  # not what only the other's loss has
+        if not key.startswith(NOT_COMPARED) and mine[key] != theirs.get(key)
     }
     return {
         "name": workdir.name,
         "family": config["model"]["name"],
         "changed": changed,
+        "seed": config["seed"],
+        "holdout": config["data"]["holdout"],
         "epochs": config["data"]["epochs"],
         "minutes": round(last["cpu_seconds"] / 60, 1),
         "certified": [round(100 * last[f"certified_{r:.3g}"], 2) for r in RADII],

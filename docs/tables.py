@@ -9,7 +9,7 @@ them is made here and never typed. NAME is one of
     rivals FILE               certified accuracy by every rival from the same votes, likewise
     boundaries FILE           classes beside the boundaries of a network, likewise
     claims FILE [PAPER]       how many claims hold, or those of a paper with verdicts, likewise
-    powers FILE               ten differentiated power steps against two, likewise
+    seeds FILE                rows of configs over seeds, beside the first of them, likewise
     few FILE                  what generated images gain beside few real ones, likewise
     quality FILE              how good generated images are, likewise
     report, row               the report on docs/records/quickstart, and its first row
@@ -78,8 +78,8 @@ def table(name: str) -> str:
         file, _, paper = rest.partition(" ")
         found = json.loads((RESULTS / file).read_text())
         return claims(found, paper) if paper else claims_in_all(found)
-    if kind == "powers":
-        return powers(json.loads((RESULTS / rest).read_text()))
+    if kind == "seeds":
+        return over_seeds(json.loads((RESULTS / rest).read_text()))
     if kind == "quality":
         from jaxcert.papers import quality
 
@@ -214,20 +214,25 @@ def _signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}"
 
 
-def powers(result: dict[str, Any]) -> str:
-    """Markdown of a result of benchmarks/power_steps.py: means over seeds."""
-    rows = []
-    for name, found in result["numbers"].items():
-        means = [_mean(values) for values in found["rows"]]
-        ends = ", ".join(f"{found[k]:+.1f}" for k in ("low", "high"))
-        difference = f"{found['difference']:+.1f} [{ends}]"
+def over_seeds(result: dict[str, Any]) -> str:
+    """Markdown of a result of benchmarks/over_seeds.py: means over seeds, with what they
+    differ by from the first row."""
+    lines = [[f"`{row}`"] for row in result["rows"]]
+    labels = []
+    for name, rows in result["numbers"].items():
         known = name[0].isdigit()
-        label = f"certified at {float(name):.3g}, %" if known and float(name) else name
-        label = "clean, %" if name == "0" else label
-        rows.append([label, *(f"{mean:.1f}" for mean in means), difference])
-    head = [f"mean of {result['seeds']} seeds, {result['epochs']} epochs"]
-    head += [f"`{row}`" for row in result["pair"]]
-    return _markdown([*head, "difference [95 % interval]"], rows)
+        labels.append(f"at {float(name):.3g}, %" if known and float(name) else name)
+        for line, found in zip(lines, rows, strict=True):
+            cell = f"{_mean(found['seeds']):.1f}"
+            if "difference" in found:
+                keys = "difference", "low", "high"
+                off, low, high = (f"{found[key]:+.1f}" for key in keys)
+                cell += f", {off} [{low}, {high}]"
+            line.append(cell)
+    labels[0] = "clean, %"
+    seeds, epochs = len(result["seeds"]), result["epochs"]
+    head = f"mean of {seeds} seeds, {epochs} epochs, difference to the first row"
+    return _markdown([head, *labels], lines)
 
 
 def few_images(result: dict[str, Any]) -> str:
@@ -247,7 +252,7 @@ def few_images(result: dict[str, Any]) -> str:
             )
             named = "" if at else f"`{found['system']}`"
             rows.append([named, f"{radius:.3g}", *means, f"{gain} [{low}, {high}]"])
-    head = [f"mean of {result['seeds']} seeds, certified, %", "at radius"]
+    head = [f"mean of {len(result['seeds'])} seeds, certified, %", "at radius"]
     head += ["training images, without", "with", "test images, without", "with"]
     took = [
         run["core_minutes"]

@@ -1,4 +1,4 @@
-"""LipNeXt on the 8x8 digits: trained and certified in two minutes of one core.
+"""LipNeXt on the 8x8 digits: trained and certified in a minute of one core.
 
 The recipe is in jaxcert/configs/lipnext/digits.py;
 copy that file for a config of your own.

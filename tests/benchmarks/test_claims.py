@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import claim_runs, claims, power_steps
+from benchmarks import claim_runs, claims
 from docs import tables
 from jaxcert.records import FORMAT_1, Certificates, Writer
 
@@ -177,17 +177,6 @@ def test_every_number_of_a_claim_has_a_run_of_each_seed(tmp_path):
     steps = claim_runs.steps(0, tmp_path, tiny=False)
     names = {name for paper in steps.values() for name, _ in paper}
     assert asked <= names and names - asked == {"edm", "generated"}
-
-
-def test_power_steps_are_compared_seed_by_seed():
-    runs = [
-        [{"0": a, "core milliseconds a step": 10.0} for a in row]
-        for row in ([1, 2], [0, 3])
-    ]
-    found = power_steps.compared(("a", "b"), runs)["numbers"]["0"]
-    half = 12.706204736 * math.sqrt(2 / 2)
-    assert found["rows"] == [[1, 2], [0, 3]] and found["difference"] == 0
-    assert (found["low"], found["high"]) == pytest.approx((-half, half))
 
 
 @pytest.mark.slow

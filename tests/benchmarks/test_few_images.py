@@ -44,7 +44,7 @@ def test_gains_are_of_paired_seeds_and_the_table_says_them(tmp_path):
     ends = [gain[k] for k in ("gain", "low", "high")]
     assert ends == pytest.approx(interval(differences.tolist()))
     shown = tables.few_images(
-        dict(systems=[found], seeds=3, edm=dict(core_minutes=7.4))
+        dict(systems=[found], seeds=[0, 1, 2], edm=dict(core_minutes=7.4))
     )
     line = next(x for x in shown.splitlines() if "| 0.1 |" in x)
     cells = [cell.strip() for cell in line.split("|")]

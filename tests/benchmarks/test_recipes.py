@@ -7,12 +7,15 @@ import pytest
 
 from benchmarks import recipes
 from docs import curves, tables
+from jaxcert import config as configs
 
 
 @pytest.fixture
 def finished(tmp_path):
-    folder = tmp_path / "lot-digits"
+    folder = tmp_path / "liresnet-digits"
     shutil.copytree(tables.RECORD, folder)
+    config = configs.load("configs/liresnet/digits.py")
+    configs.save(config, folder / "config.json")
     line = {"split": "holdout", "loss": 1.5, "grad_norm": 2.0}
     shares = {f"certified_{r:.3g}": 0.5 + i / 10 for i, r in enumerate(recipes.RADII)}
     lines = [line | shares | {"epoch": i, "cpu_seconds": 90 * i} for i in (1, 2)]
@@ -40,7 +43,15 @@ def test_what_a_trial_changed_and_reached(finished):
         "optim.lr": 0.5
     }  # the others do not change what is learnt
     assert (found["epochs"], found["minutes"]) == (3, 3.0)
+    assert (found["seed"], found["holdout"]) == (0, 7.0)
     assert found["certified"] == [50.0, 60.0, 70.0, 80.0]
+
+
+def test_a_workdir_that_is_not_of_the_row_it_is_named_for(finished):
+    other = trial(finished, optim_lr=0.5).rename(finished.with_name("bronet-digits"))
+    with pytest.raises(ValueError, match="has another .* than configs/bronet/digits"):
+        recipes.row_of(other)
+    assert recipes.row_of(finished) == "configs/liresnet/digits.py"
 
 
 def test_a_trial_of_another_family_is_refused(finished):
@@ -51,13 +62,15 @@ def test_a_trial_of_another_family_is_refused(finished):
 def test_other_runs_and_trials_stay_in_the_file(finished, tmp_path):
     tuned, file = trial(finished, optim_lr=0.5), tmp_path / "x.json"
     old = {
-        "rows": [{"name": "lot-digits"}, {"name": "other"}],
+        "rows": [{"name": "liresnet-digits"}, {"name": "other"}],
         "tuning": [{"name": "t"}],
     }
     file.write_text(json.dumps(old))
     recipes.main([str(finished), "--tuning", str(tuned), "--out", str(file)])
     found = json.loads(file.read_text())
-    assert [row["name"] for row in found["rows"]] == ["lot-digits", "other"]
+    assert [row["name"] for row in found["rows"]] == ["liresnet-digits", "other"]
+    command = "python -m jaxcert.train --config configs/liresnet/digits.py"
+    assert found["rows"][0]["command"] == command
     assert found["rows"][0]["training_minutes"] == 5.0
     assert [row["name"] for row in found["tuning"]] == ["t", "trial"]
 

@@ -129,6 +129,12 @@ def test_mean_and_std_of_a_row_are_those_of_a_data_set_or_none(loaded):
             )
 
 
+def test_a_tiny_row_holds_out_a_share_that_its_images_allow(loaded):
+    """Not the number of images that the row itself holds out."""
+    for row, config in loaded.items():
+        assert configs.tiny(config).data.holdout < 1, row
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_word_is_refused_with_the_words_there_are(name):
     file = module(name)

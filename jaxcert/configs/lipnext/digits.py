@@ -1,4 +1,4 @@
-"""LipNeXt on the 8x8 digits: trained and certified in two minutes of one core.
+"""LipNeXt on the 8x8 digits: trained and certified in a minute of one core.
 
 python -m jaxcert.train --config configs/lipnext/digits.py --workdir runs/lipnext_digits
 """

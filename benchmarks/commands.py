@@ -1,0 +1,24 @@
+"""The command of a script of this folder, for the file of its results."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+
+def command_of(script: str, given: argparse.Namespace) -> str:
+    """Return the command that repeats a script with the arguments it was given. Paths are
+    left out: they are of one machine."""
+    words = ["python", "-m", f"benchmarks.{script}"]
+    for name, value in vars(given).items():
+        values = value if isinstance(value, list) else [value]
+        if (
+            value is None
+            or value is False
+            or any(isinstance(one, Path) for one in values)
+        ):
+            continue
+        words += [f"--{name}"] * (name != "rows")
+        words += [] if value is True else map(str, values)
+    return shlex.join(words)
