@@ -3,9 +3,9 @@
     python -m jaxcert.train --config configs/lipnext/cifar100.py:l32w2048,bf16 \\
         --workdir runs/lipnext_cifar100
 
-Words after the colon, in any order: size l32w1024 | l32w2048 | narrow (l32w1024), bf16; each
-by itself five_minutes | laptop, sized on CIFAR-10. The paper certifies 44.1 % at 36/255. We do not know with which size, so no row has it as its
-reference.
+Words after the colon, in any order: size l32w1024 | l32w2048 | narrow (l32w1024), bf16; each by
+itself five_minutes | laptop, which were sized on CIFAR-10. The paper certifies 44.1 % at 36/255.
+We do not know with which size, so no row has it as its reference.
 """
 
 from jaxcert.config import rows
