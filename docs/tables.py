@@ -220,13 +220,13 @@ def over_seeds(result: dict[str, Any]) -> str:
     lines = [[f"`{row}`"] for row in result["rows"]]
     labels = []
     for name, rows in result["numbers"].items():
-        known = name[0].isdigit()
+        known, digits = name[0].isdigit(), 2 if name == "core minutes" else 1
         labels.append(f"at {float(name):.3g}, %" if known and float(name) else name)
         for line, found in zip(lines, rows, strict=True):
-            cell = f"{_mean(found['seeds']):.1f}"
+            cell = f"{_mean(found['seeds']):.{digits}f}"
             if "difference" in found:
                 keys = "difference", "low", "high"
-                off, low, high = (f"{found[key]:+.1f}" for key in keys)
+                off, low, high = (f"{found[key]:+.{digits}f}" for key in keys)
                 cell += f", {off} [{low}, {high}]"
             line.append(cell)
     labels[0] = "clean, %"

@@ -21,7 +21,7 @@ def get_config(arg=""):
     config.data.augment.update(crop=2, flip=False)
     config.certify.radii = (0.0, 36 / 255, 0.5, 1.0, 1.58)
     if row.images:
-        config.data.update(holdout=59_500.0, epochs=800)
-        config.checkpoint.every_epochs = 200
+        config.data.update(holdout=59_500.0, epochs=1600)
+        config.checkpoint.every_epochs = 400
         config.tiny.data.holdout = 0.0
     return config
