@@ -27,6 +27,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import claim_runs
+from benchmarks.commands import command_of
 from jaxcert import records, version
 from jaxcert.analysis.metrics import acr
 from jaxcert.certificate import certified_accuracy
@@ -501,8 +502,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     minutes = claim_runs.run(given.seeds, given.workdir, papers, tiny=given.tiny)
     print(f"{minutes:.1f} core minutes in {given.workdir}", file=sys.stderr)
     if given.out:
-        text = json.dumps(result(given.workdir, given.seeds), indent=1)
-        given.out.write_text(text + "\n")
+        command = {"command": command_of("claims", given)}
+        found = command | result(given.workdir, given.seeds)
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 
