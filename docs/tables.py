@@ -376,7 +376,7 @@ def _tuning(rows: Iterable[dict[str, Any]]) -> str:
         changed = ", ".join(f"{key} {value}" for key, value in row["changed"].items())
         took = [str(row["epochs"]), f"{row['minutes']:.1f}"]
         shares = [f"{share:.1f}" for share in row["certified"]]
-        lines.append([row["family"], changed, *took, *shares])
+        lines.append([row["family"], changed or "nothing", *took, *shares])
     head = ["family", "differs in", "epochs", "core minutes", "clean, %"]
     return _markdown([*head, "36/255", "72/255", "108/255"], lines)
 
