@@ -83,11 +83,12 @@ NOT_COMPARED = (
     "data.holdout",
     "eval",
     "log",
+    "optim.warmup_epochs",
     "reference",
     "tiny",
 )
 """Keys, or beginnings of keys, of a config that do not change what a training learns, and the
-number of epochs, which has a column of its own."""
+number of epochs, which has a column of its own, with its warm-up."""
 
 
 def tried(workdir: Path, finished: list[Path]) -> dict[str, Any]:
