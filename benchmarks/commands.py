@@ -19,6 +19,6 @@ def command_of(script: str, given: argparse.Namespace) -> str:
             or any(isinstance(one, Path) for one in values)
         ):
             continue
-        words += [f"--{name}"] * (name != "rows")
+        words += [f"--{name}"] * (name != "rows")  # which have no option
         words += [] if value is True else map(str, values)
     return shlex.join(words)

@@ -105,15 +105,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--seeds: an interval takes two or more")
     jax.config.update("jax_compilation_cache_dir", str(given.workdir / "programs"))
     runs: list[list[dict]] = [[] for _ in given.rows]
+    epochs = [0] * len(given.rows)
     for seed in range(given.seeds):
         for number, row in enumerate(given.rows):
             how = dict(seed=seed, epochs=given.epochs, tiny=given.tiny)
             config = config_of(row, **how)
+            epochs[number] = config.data.epochs
             folder = given.workdir / folder_of(row, seed)
             train_and_certify(config, folder)
             jax.clear_caches()  # compiled programs use up the memory maps of a process
             runs[number].append(measure(folder))
-    how = dict(command=command_of("over_seeds", given), epochs=config.data.epochs)
+    how = dict(command=command_of("over_seeds", given), epochs=epochs)
     found = how | compared(given.rows, runs)
     print(json.dumps(found["numbers"], indent=1))
     if given.out:

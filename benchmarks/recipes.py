@@ -1,19 +1,18 @@
 """Learning curves and certified accuracy against core minutes, of finished workdirs.
 
-    python -m benchmarks.recipes WORKDIR... --tuning TRIAL... --against ROW... --out FILE
+    python -m benchmarks.recipes WORKDIR... --tuning TRIAL... --out FILE
 
 WORKDIR holds a training whose metrics.jsonl has evaluations, and the record that was certified
 with its last checkpoint. TRIAL is a workdir of a shorter training with held-out images; how its
-config differs from that of the WORKDIR with the same model is kept. ROW is a workdir with such a
-config whose numbers are in FILE already: `python -m jaxcert.zoo NAME --workdir ROW` makes one. Runs
-and trials of other names that FILE has stay in it. `python -m docs.tables` makes the tables and the
-figure of the page.
+config differs from the row with the same model, here or in FILE, is kept. Runs and trials of other
+names that FILE has stay in it. `python -m docs.tables` makes the tables and the figure of the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,17 @@ def row_of(workdir: Path) -> str:
     family, data, *row = workdir.name.split("-")
     name = ":".join([f"configs/{family}/{data}.py", *row])
     mine = _flat(json.loads((workdir / "config.json").read_text()))
-    theirs = _flat(json.loads(json.dumps(configs.load(name).to_dict())))
+    theirs = _flat(_row(name))
     for key in sorted(mine.keys() | theirs.keys()):
         of_machine = key == "data.dir" or key.startswith("tiny.")
         if not of_machine and mine.get(key) != theirs.get(key):
             raise ValueError(f"{workdir} has another {key} than {name}")
     return name
+
+
+def _row(name: str) -> dict[str, Any]:
+    """Return the config of a row as a workdir has it."""
+    return json.loads(json.dumps(configs.load(name).to_dict()))
 
 
 def measure(workdir: Path) -> dict[str, Any]:
@@ -91,13 +95,13 @@ NOT_COMPARED = (
 number of epochs, which has a column of its own, with its warm-up."""
 
 
-def tried(workdir: Path, finished: list[Path]) -> dict[str, Any]:
+def tried(workdir: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return what a trial reached on its held-out images, in percent, and the values of its
-    config that are not those of the finished run of its family. Raises ValueError if there is
-    no such run."""
+    config that are not those of the row, as `measure` has it, with its model. Raises ValueError
+    if there is no such row."""
     config = json.loads((workdir / "config.json").read_text())
-    for other in finished:
-        chosen = json.loads((other / "config.json").read_text())
+    for row in rows:
+        chosen = _row(row["command"].split()[-1])
         if chosen["model"]["name"] == config["model"]["name"]:
             break
     else:
@@ -142,15 +146,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workdirs", nargs="*", type=Path, metavar="WORKDIR")
     parser.add_argument("--tuning", nargs="*", type=Path, default=[], metavar="TRIAL")
-    parser.add_argument("--against", nargs="*", type=Path, default=[], metavar="ROW")
     parser.add_argument("--out", required=True, metavar="FILE")
     given = parser.parse_args(argv)
-    rows = [measure(workdir) for workdir in given.workdirs]
-    chosen = [*given.workdirs, *given.against]
-    trials = [tried(workdir, chosen) for workdir in given.tuning]
     out = Path(given.out)
     old = json.loads(out.read_text()) if out.exists() else {"rows": [], "tuning": []}
-    found = {"rows": _with(old["rows"], rows), "tuning": _with(old["tuning"], trials)}
+    rows = _with(old["rows"], [measure(workdir) for workdir in given.workdirs])
+    trials = [tried(workdir, rows) for workdir in given.tuning]
+    found = {"rows": rows, "tuning": _with(old["tuning"], trials)}
     out.write_text(json.dumps(found, indent=1) + "\n")
 
 

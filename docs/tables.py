@@ -221,7 +221,7 @@ def over_seeds(result: dict[str, Any]) -> str:
     labels = []
     for name, rows in result["numbers"].items():
         known, digits = name[0].isdigit(), 2 if name == "core minutes" else 1
-        labels.append(f"at {float(name):.3g}, %" if known and float(name) else name)
+        labels.append(f"certified at {float(name):.3g}, %" if known else name)
         for line, found in zip(lines, rows, strict=True):
             cell = f"{_mean(found['seeds']):.{digits}f}"
             if "difference" in found:
@@ -230,7 +230,8 @@ def over_seeds(result: dict[str, Any]) -> str:
                 cell += f", {off} [{low}, {high}]"
             line.append(cell)
     labels[0] = "clean, %"
-    seeds, epochs = len(result["seeds"]), result["epochs"]
+    seeds = len(result["seeds"])
+    epochs = " or ".join(map(str, dict.fromkeys(result["epochs"])))
     head = f"mean of {seeds} seeds, {epochs} epochs, difference to the first row"
     return _markdown([head, *labels], lines)
 
@@ -372,12 +373,12 @@ def _recipes(rows: Iterable[dict[str, Any]]) -> str:
 
 def _tuning(rows: Iterable[dict[str, Any]]) -> str:
     lines = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["family"]):
         changed = ", ".join(f"{key} {value}" for key, value in row["changed"].items())
         took = [str(row["epochs"]), f"{row['minutes']:.1f}"]
         shares = [f"{share:.1f}" for share in row["certified"]]
         lines.append([row["family"], changed or "nothing", *took, *shares])
-    head = ["family", "differs in", "epochs", "core minutes", "clean, %"]
+    head = ["model", "differs in", "epochs", "core minutes", "clean, %"]
     return _markdown([*head, "36/255", "72/255", "108/255"], lines)
 
 

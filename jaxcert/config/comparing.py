@@ -28,9 +28,12 @@ _OF_A_RUN = ("seed", "data.generated", "optim.accumulate")
 
 def tiny(config: ConfigDict) -> ConfigDict:
     """Return the config with its `tiny` overrides applied: the same run, shrunk to
-    seconds."""
+    seconds. A number of images that the config holds out is of the whole data set, so
+    none are held out."""
     small = deepcopy(config)
     with small.unlocked():
+        if small.data.holdout >= 1:
+            small.data.holdout = 0.0
         small.update(config.tiny.to_dict())
     return without_reference(small, config)
 

@@ -248,7 +248,7 @@ class _Log:
         self.writer.write(done, "train", {**means, "lr": self._rate(done - 1), **more})
         shown = [f"{k} {means[k]:.4g}" for k in ("loss", "accuracy") if k in means]
         self._line.update(done, ", ".join(shown))
-        if means.get("far") and not self._drifted:
+        if means.get("early") and not self._drifted:
             self._drifted = True
             say(
                 f"train: by step {done:,} matrices had drifted by more than {manifold.LIMIT:g} "

@@ -146,8 +146,9 @@ class State(NamedTuple):
     """the optimizer steps so far"""
     drift: Array
     """as it was last measured, before a retraction"""
-    far: Array
-    """bool, whether this step measured it, and it was above LIMIT"""
+    early: Array
+    """bool, whether this step measured it, and it was above LIMIT. The name stays because
+    checkpoints have it; once this was told within an epoch alone."""
     slow: optax.Params | None
     """X where the last lookahead left it"""
     walked: optax.Updates | None
@@ -229,14 +230,14 @@ def _settled(x, ends):
 
 
 def metrics(opt_state: Any) -> dict[str, Array]:
-    """Return what a step tells of orthogonal parameters: `drift` and `far` of State;
+    """Return what a step tells of orthogonal parameters: `drift` and `early` of State;
     nothing where there are none."""
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda s: isinstance(s, State))
     found = [leaf for leaf in leaves if isinstance(leaf, State)]
     return {
         key: getattr(state, key).astype(state.drift.dtype)
         for state in found
-        for key in ("drift", "far")
+        for key in ("drift", "early")
     }
 
 

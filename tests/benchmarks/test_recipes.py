@@ -9,6 +9,9 @@ from benchmarks import recipes
 from docs import curves, tables
 from jaxcert import config as configs
 
+COMMAND = "python -m jaxcert.train --config configs/liresnet/digits.py"
+LIRESNET = {"command": COMMAND}
+
 
 @pytest.fixture
 def finished(tmp_path):
@@ -38,7 +41,7 @@ def trial(finished, **changed):
 
 def test_what_a_trial_changed_and_reached(finished):
     changes = dict(optim_lr=0.5, data_holdout=7.0, data_epochs=3, eval_images=9)
-    found = recipes.tried(trial(finished, **changes), [finished])
+    found = recipes.tried(trial(finished, **changes), [LIRESNET])
     assert found["changed"] == {
         "optim.lr": 0.5
     }  # the others do not change what is learnt
@@ -56,21 +59,23 @@ def test_a_workdir_that_is_not_of_the_row_it_is_named_for(finished):
 
 def test_a_trial_of_another_family_is_refused(finished):
     with pytest.raises(ValueError, match="no finished run"):
-        recipes.tried(trial(finished, model_name="lipnext"), [finished])
+        recipes.tried(trial(finished, model_name="lipnext"), [LIRESNET])
 
 
 def test_other_runs_and_trials_stay_in_the_file(finished, tmp_path):
     tuned, file = trial(finished, optim_lr=0.5), tmp_path / "x.json"
     old = {
-        "rows": [{"name": "liresnet-digits"}, {"name": "other"}],
+        "rows": [
+            LIRESNET | {"name": "liresnet-digits"},
+            {"name": "other", "command": COMMAND.replace("liresnet", "bronet")},
+        ],
         "tuning": [{"name": "t"}],
     }
     file.write_text(json.dumps(old))
     recipes.main([str(finished), "--tuning", str(tuned), "--out", str(file)])
     found = json.loads(file.read_text())
     assert [row["name"] for row in found["rows"]] == ["liresnet-digits", "other"]
-    command = "python -m jaxcert.train --config configs/liresnet/digits.py"
-    assert found["rows"][0]["command"] == command
+    assert found["rows"][0]["command"] == COMMAND
     assert found["rows"][0]["training_minutes"] == 5.0
     assert [row["name"] for row in found["tuning"]] == ["t", "trial"]
 

@@ -172,7 +172,7 @@ def test_steps_of_every_optimizer_stay_on_the_group(name):
         moved, state = last(tx, tree(x.copy()), grads)
         assert np.abs(matrix(moved) - x).max() > lr
         assert manifold.drift(jnp.asarray(matrix(moved))) < most
-        assert not state_of(state).far
+        assert not state_of(state).early
     skews = [m for m in jax.tree.leaves(state) if jnp.shape(m) == (2, N, N)]
     assert skews
     for m in skews:  # a first moment is skew and a second one symmetric, bit by bit
@@ -208,7 +208,7 @@ def test_an_epoch_ends_on_the_group():
         steps_of(sgd(0.1, epoch=4), tree(x.copy()), zeros)
     ):
         found = state_of(state)
-        assert found.count == i + 1 and not found.far
+        assert found.count == i + 1 and not found.early
         if i < 3:
             np.testing.assert_array_equal(matrix(params), x)
             assert found.drift == 0
@@ -222,12 +222,12 @@ def test_drift_above_the_limit_is_retracted_within_an_epoch():
     assert manifold.LIMIT < manifold.drift(x) < 0.2
     zeros = [tree(np.zeros_like(x))] * (manifold.MEASURED + 1)
     seen = list(steps_of(sgd(0.1), tree(x.copy()), zeros))
-    far = [bool(state_of(state).far) for _, state in seen]
+    far = [bool(state_of(state).early) for _, state in seen]
     assert far == [False] * (manifold.MEASURED - 1) + [True, False]
     np.testing.assert_array_equal(matrix(seen[-3][0]), x)
     np.testing.assert_allclose(matrix(seen[-1][0]), nearest(x), atol=5e-7)
     told = manifold.metrics(seen[-2][1])
-    assert float(told["far"]) == 1 and float(told["drift"]) > manifold.LIMIT
+    assert float(told["early"]) == 1 and float(told["drift"]) > manifold.LIMIT
     assert manifold.metrics(optax.adam(0.1).init(tree(x))) == {}
 
 
@@ -235,7 +235,7 @@ def test_drift_above_the_limit_is_told_where_an_epoch_ends():
     x = (rotations(2) + 0.01 * random(2, N, N)).astype(np.float32)
     zeros = [tree(np.zeros_like(x))] * 8
     seen = list(steps_of(sgd(0.1, epoch=4), tree(x.copy()), zeros))
-    far = [bool(state_of(state).far) for _, state in seen]
+    far = [bool(state_of(state).early) for _, state in seen]
     assert far == [False] * 3 + [True] + [False] * 4
     np.testing.assert_allclose(matrix(seen[3][0]), nearest(x), atol=5e-7)
 
@@ -399,7 +399,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_a_whole_one(tmp_path, monkeypatc
     assert bytes_of(parts) == bytes_of(whole)
     assert told(tmp_path / "parts")[-1] == told(tmp_path / "whole")[-1]
     assert all(
-        line["far"] == 0 and line["drift"] < 1e-4 for line in told(tmp_path / "whole")
+        line["early"] == 0 and line["drift"] < 1e-4 for line in told(tmp_path / "whole")
     )
 
 
@@ -415,4 +415,4 @@ def test_a_run_says_that_matrices_drifted_too_far(tmp_path, monkeypatch, capsys)
     loop.train(config(), tmp_path)
     said = capsys.readouterr().err
     assert len(re.findall(r"\bdrifted\b.* 1e-09\b.*\boptim\.lr\b", said)) == 1
-    assert any(line["far"] > 0 for line in told(tmp_path))
+    assert any(line["early"] > 0 for line in told(tmp_path))

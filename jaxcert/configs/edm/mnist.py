@@ -25,6 +25,5 @@ def get_config(arg=""):
     if row.images:
         config.data.update(holdout=59_500.0, epochs=400)
         config.checkpoint.every_epochs = 20
-    config.tiny.data.holdout = 0.0
     config.tiny.model.image_shape = (8, 8, 1)
     return config

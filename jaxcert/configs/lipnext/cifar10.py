@@ -83,7 +83,7 @@ def get_config(arg=""):
             certified=certified,
         )
     config.tiny = dict(
-        data=dict(name="digits", epochs=1, epoch_images=24, batch=8, holdout=0.0),
+        data=dict(name="digits", epochs=1, epoch_images=24, batch=8),
         model=dict(image_shape=(8, 8, 1), depth=2, width=8, patch=2),
     )
     return config

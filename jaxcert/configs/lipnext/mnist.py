@@ -23,5 +23,4 @@ def get_config(arg=""):
     if row.images:
         config.data.update(holdout=59_500.0, epochs=1600)
         config.checkpoint.every_epochs = 400
-        config.tiny.data.holdout = 0.0
     return config

@@ -129,14 +129,7 @@ def get_config(arg=""):
             certified=certified,
         )
     config.tiny = dict(
-        data=dict(
-            name="digits",
-            epochs=1,
-            epoch_images=24,
-            batch=8,
-            holdout=0.0,
-            generated_count=0,
-        ),
+        data=dict(name="digits", epochs=1, epoch_images=24, batch=8, generated_count=0),
         model=dict(image_shape=(8, 8, 1), stages=3, width=2, blocks=2, mean=(0.3,)),
     )
     return config

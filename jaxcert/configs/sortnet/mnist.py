@@ -37,7 +37,6 @@ def get_config(arg=""):
     config.method.update(eps=linf_dist.EPS[radius], lam=first, lam_end=last)
     if row.budget:
         config.update(row.budget)
-        config.tiny.data.holdout = 0.0
     elif row.laptop:
         linf_dist.laptop(config, (8, 28, 30))
         config.method.update(lam=0.2, lam_end=0.002)
