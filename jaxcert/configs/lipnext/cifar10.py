@@ -30,12 +30,25 @@ BUDGETS = {
         optim=dict(lr=2e-3),
     ),
     "laptop": dict(
-        model=dict(depth=6, width=128),
-        method=dict(last=1.0),
-        data=dict(epochs=40, holdout=1000.0, augment=dict(crop=1, randaugment=0.0)),
-        optim=dict(lr=3e-3, lookahead=False),
-        eval=dict(every_epochs=4, images=1000),
-        checkpoint=dict(every_epochs=4),
+        model=dict(depth=6, width=192),
+        method=dict(
+            name="logit_annealing",
+            eps=36 / 255,
+            xi=2.0,
+            temperature=0.75,
+            beta=5.0,
+            first=0.1,
+            last=1.5,
+        ),
+        data=dict(
+            batch=64,
+            epochs=96,
+            holdout=1000.0,
+            augment=dict(crop=2, randaugment=0.0),
+        ),
+        optim=dict(lr=2e-3, lookahead=False),
+        eval=dict(every_epochs=8, images=1000),
+        checkpoint=dict(every_epochs=8),
         certify=dict(after_training=True),
     ),
 }
@@ -73,6 +86,7 @@ def get_config(arg=""):
         radii=(0.0, 36 / 255, 72 / 255, 108 / 255, 1.0),
     )
     if row.budget:
+        config.method = row.budget.get("method", config.method)
         config.update(row.budget)
     elif not narrow:
         clean, certified = PAPER[size]
