@@ -30,7 +30,7 @@ BUDGETS = {
         optim=dict(lr=2e-3),
     ),
     "laptop": dict(
-        model=dict(depth=6, width=192),
+        model=dict(depth=6, width=192, bend=0.25),
         method=dict(
             name="logit_annealing",
             eps=36 / 255,
