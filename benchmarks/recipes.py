@@ -97,8 +97,8 @@ number of epochs, which has a column of its own, with its warm-up."""
 
 def tried(workdir: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return what a trial reached on its held-out images, in percent, and the values of its
-    config that are not those of the row, as `measure` has it, with its model. Raises ValueError
-    if there is no such row."""
+    config that are not those of the row, as `measure` has it, with its model, beside what the row
+    has there. Raises ValueError if there is no such row."""
     config = json.loads((workdir / "config.json").read_text())
     for row in rows:
         chosen = _row(row["command"].split()[-1])
@@ -120,6 +120,7 @@ def tried(workdir: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "name": workdir.name,
         "family": config["model"]["name"],
         "changed": changed,
+        "row": {key: theirs.get(key) for key in changed},
         "seed": config["seed"],
         "holdout": config["data"]["holdout"],
         "epochs": config["data"]["epochs"],

@@ -16,7 +16,7 @@ them is made here and never typed. NAME is one of
     zoo [NAME]                the networks of the package, or one, from their records
     deterministic             those of them whose certificates are
     recipes FILE              those of a file of benchmarks/recipes.py, with core minutes
-    tuning FILE               what was tried before, and what it reached on held-out images
+    tuning FILE MODEL         what was tried before, and what it reached on held-out images
     curves FILE               their learning curves, a figure that is written beside the page
     any other                 a table of benchmarks/results/runs.json of this name
 
@@ -69,7 +69,9 @@ def table(name: str) -> str:
 
         return f"![Learning curves](figures/{curves.path(rest).name})"
     if kind == "tuning":
-        return _tuning(json.loads((RESULTS / rest).read_text())["tuning"])
+        file, _, model = rest.partition(" ")
+        trials = json.loads((RESULTS / file).read_text())["tuning"]
+        return tuning([trial for trial in trials if trial["family"] == model])
     if kind == "rivals":
         return _rivals(json.loads((RESULTS / rest).read_text())["rows"])
     if kind == "boundaries":
@@ -371,14 +373,22 @@ def _recipes(rows: Iterable[dict[str, Any]]) -> str:
     return _markdown([*head, "clean, %", "36/255", "72/255", "108/255"], lines)
 
 
-def _tuning(rows: Iterable[dict[str, Any]]) -> str:
-    lines = []
-    for row in sorted(rows, key=lambda row: row["family"]):
-        changed = ", ".join(f"{key} {value}" for key, value in row["changed"].items())
-        took = [str(row["epochs"]), f"{row['minutes']:.1f}"]
-        shares = [f"{share:.1f}" for share in row["certified"]]
-        lines.append([row["family"], changed or "nothing", *took, *shares])
-    head = ["model", "differs in", "epochs", "core minutes", "clean, %"]
+def tuning(trials: list[dict[str, Any]]) -> str:
+    """Markdown of trials of benchmarks/recipes.py: a column for every value in which one of them
+    is not the row, which is the first line. Cells are empty where a trial has the row's value."""
+    row: dict[str, Any] = {}
+    for trial in trials:
+        row |= trial["row"]
+    keys = sorted(row)
+    # model.width is headed width, and method.name method
+    words = [key.removesuffix(".name").rpartition(".")[2] for key in keys]
+    cells = ["" if row[key] is None else f"**{row[key]}**" for key in keys]
+    lines = [[*cells, *[""] * 6]]
+    for trial in sorted(trials, key=lambda trial: trial["certified"][1]):
+        cells = [f"{trial['changed'].get(key, '')}" for key in keys]
+        took = [str(trial["epochs"]), f"{trial['minutes']:.1f}"]
+        lines.append([*cells, *took, *(f"{share:.1f}" for share in trial["certified"])])
+    head = [*words, "epochs", "core minutes", "clean, %"]
     return _markdown([*head, "36/255", "72/255", "108/255"], lines)
 
 

@@ -48,6 +48,27 @@ def test_what_a_trial_changed_and_reached(finished):
     assert (found["epochs"], found["minutes"]) == (3, 3.0)
     assert (found["seed"], found["holdout"]) == (0, 7.0)
     assert found["certified"] == [50.0, 60.0, 70.0, 80.0]
+    row = configs.load("configs/liresnet/digits.py")
+    assert found["row"] == {"optim.lr": row.optim.lr}
+
+
+def test_a_table_of_trials_has_the_row_first():
+    """Lines rise with certified accuracy at 36/255; what a trial did not change is left empty."""
+    took = dict(epochs=4, minutes=2.0)
+    trials = [
+        took | dict(changed=changed, row=row, certified=[60, share, 30, 20])
+        for changed, row, share in (
+            ({"model.width": 8}, {"model.width": 16}, 50),
+            ({"method.name": "gloro", "data.batch": 9}, {"method.name": "lot"}, 40),
+        )
+    ]
+    trials[1]["row"]["data.batch"] = 64
+    assert tables.tuning(trials).split("\n")[2:] == [
+        "| **64** | **lot** | **16** |  |  |  |  |  |  |",
+        "| 9 | gloro |  | 4 | 2.0 | 60.0 | 40.0 | 30.0 | 20.0 |",
+        "|  |  | 8 | 4 | 2.0 | 60.0 | 50.0 | 30.0 | 20.0 |",
+    ]
+    assert tables.tuning(trials).startswith("| batch | method | width | epochs |")
 
 
 def test_a_workdir_that_is_not_of_the_row_it_is_named_for(finished):
