@@ -374,22 +374,28 @@ def _recipes(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def tuning(trials: list[dict[str, Any]]) -> str:
-    """Markdown of trials of benchmarks/recipes.py: a column for every value in which one of them
-    is not the row, which is the first line. Cells are empty where a trial has the row's value."""
+    """Markdown of trials of benchmarks/recipes.py. The first line is the row, with those of its
+    values that a trial has changed."""
     row: dict[str, Any] = {}
     for trial in trials:
         row |= trial["row"]
-    keys = sorted(row)
-    # model.width is headed width, and method.name method
-    words = [key.removesuffix(".name").rpartition(".")[2] for key in keys]
-    cells = ["" if row[key] is None else f"**{row[key]}**" for key in keys]
-    lines = [[*cells, *[""] * 6]]
+    lines = [["", "", "", "", "", "", f"**the row: {_values(row)}**"]]
     for trial in sorted(trials, key=lambda trial: trial["certified"][1]):
-        cells = [f"{trial['changed'].get(key, '')}" for key in keys]
-        took = [str(trial["epochs"]), f"{trial['minutes']:.1f}"]
-        lines.append([*cells, *took, *(f"{share:.1f}" for share in trial["certified"])])
-    head = [*words, "epochs", "core minutes", "clean, %"]
-    return _markdown([*head, "36/255", "72/255", "108/255"], lines)
+        shares = [f"{share:.1f}" for share in trial["certified"]]
+        took = [f"{trial['minutes']:.1f}", str(trial["epochs"])]
+        lines.append([*shares, *took, _values(trial["changed"])])
+    head = ["clean, %", "36/255", "72/255", "108/255", "core minutes", "epochs"]
+    return _markdown([*head, "different"], lines)
+
+
+def _values(found: dict[str, Any]) -> str:
+    """What is in a config, in words: width 8 for model.width, and lot for method.name."""
+    words = [
+        f"{key.removesuffix('.name').rpartition('.')[2]} {found[key]}"
+        for key in sorted(found)
+        if found[key] is not None
+    ]
+    return ", ".join(words) or "nothing"
 
 
 def _block(kind: str, text: str) -> str:
