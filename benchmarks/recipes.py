@@ -5,7 +5,8 @@
 WORKDIR holds a training whose metrics.jsonl has evaluations, and the record that was certified
 with its last checkpoint. TRIAL is a workdir of a shorter training with held-out images; how its
 config differs from the row with the same model, here or in FILE, is kept. Runs and trials of other
-names that FILE has stay in it. `python -m docs.tables` makes the tables and the figure of the page.
+names that FILE has stay in it, and so does what a run reached before another took its name.
+`python -m docs.tables` makes the tables and the figure of the page.
 """
 
 from __future__ import annotations
@@ -111,6 +112,14 @@ def tried(workdir: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     ]
     last = [line for line in lines if line["split"] == "holdout"][-1]
     mine, theirs = _flat(config), _flat(chosen)
+    # another method starts from its own defaults, so all of its values are named
+    all_of = "method." if mine["method.name"] != theirs["method.name"] else "no section"
+    words = [
+        f"--config.{key}={value}"
+        for key, value in mine.items()
+        if (value != theirs.get(key) or key.startswith(all_of))
+        and not key.startswith(("data.dir", "tiny."))
+    ]
     changed = {
         key: mine[key]
         for key in sorted(mine)  # not what only the other's loss has
@@ -119,6 +128,7 @@ def tried(workdir: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": workdir.name,
         "family": config["model"]["name"],
+        "command": " ".join([row["command"], *words]),
         "changed": changed,
         "row": {key: theirs.get(key) for key in changed},
         "seed": config["seed"],
@@ -143,6 +153,18 @@ def _with(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str
     return list({row["name"]: row for row in [*old, *new]}.values())
 
 
+def _replaced(
+    old: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the old rows, without curves, whose names other networks have among the new."""
+    now = {row["name"]: row["checkpoint"] for row in new}
+    return [
+        {key: value for key, value in row.items() if key != "curves"}
+        for row in old
+        if now.get(row["name"], row.get("checkpoint")) != row.get("checkpoint")
+    ]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workdirs", nargs="*", type=Path, metavar="WORKDIR")
@@ -151,9 +173,12 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     out = Path(given.out)
     old = json.loads(out.read_text()) if out.exists() else {"rows": [], "tuning": []}
-    rows = _with(old["rows"], [measure(workdir) for workdir in given.workdirs])
+    new = [measure(workdir) for workdir in given.workdirs]
+    rows = _with(old["rows"], new)
     trials = [tried(workdir, rows) for workdir in given.tuning]
-    found = {"rows": rows, "tuning": _with(old["tuning"], trials)}
+    earlier = [*old.get("earlier", []), *_replaced(old["rows"], new)]
+    tuning = _with(old["tuning"], trials)
+    found = {"rows": rows, "earlier": earlier, "tuning": tuning}
     out.write_text(json.dumps(found, indent=1) + "\n")
 
 

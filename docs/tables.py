@@ -16,6 +16,7 @@ them is made here and never typed. NAME is one of
     zoo [NAME]                the networks of the package, or one, from their records
     deterministic             those of them whose certificates are
     recipes FILE              those of a file of benchmarks/recipes.py, with core minutes
+    earlier FILE              what networks reached whose names others took
     tuning FILE MODEL         what was tried before, and what it reached on held-out images
     curves FILE               their learning curves, a figure that is written beside the page
     any other                 a table of benchmarks/results/runs.json of this name
@@ -62,16 +63,15 @@ def table(name: str) -> str:
         return _zoo(lambda one: one.entry.certificates.header["alpha"] == 0, kind)
     if kind == "ratios":
         return _ratios(json.loads((RESULTS / rest).read_text()))
-    if kind == "recipes":
-        return _recipes(json.loads((RESULTS / rest).read_text())["rows"])
+    if kind in ("recipes", "earlier", "tuning"):
+        from docs import trials
+
+        file, _, model = rest.partition(" ")
+        return trials.table(kind, json.loads((RESULTS / file).read_text()), model)
     if kind == "curves":
         from docs import curves
 
         return f"![Learning curves](figures/{curves.path(rest).name})"
-    if kind == "tuning":
-        file, _, model = rest.partition(" ")
-        trials = json.loads((RESULTS / file).read_text())["tuning"]
-        return tuning([trial for trial in trials if trial["family"] == model])
     if kind == "rivals":
         return _rivals(json.loads((RESULTS / rest).read_text())["rows"])
     if kind == "boundaries":
@@ -83,10 +83,7 @@ def table(name: str) -> str:
     if kind == "seeds":
         return over_seeds(json.loads((RESULTS / rest).read_text()))
     if kind == "quality":
-        from jaxcert.papers import quality
-
-        found = json.loads((RESULTS / rest).read_text())
-        return _block("text", quality.table(found["quality"]))
+        return _quality(json.loads((RESULTS / rest).read_text())["quality"])
     if kind == "few":
         return few_images(json.loads((RESULTS / rest).read_text()))
     if kind == "attacks":
@@ -95,7 +92,7 @@ def table(name: str) -> str:
     if name == "runs":
         return _runs(results["runs"])
     found = results["tables"][name]
-    return _markdown(found["head"], found["rows"])
+    return markdown(found["head"], found["rows"])
 
 
 def _runs(runs: Iterable[dict[str, Any]]) -> str:
@@ -114,7 +111,7 @@ def _runs(runs: Iterable[dict[str, Any]]) -> str:
             ]
         )
     head = ["config", "what was run", "images", "clean, %", "certified, %"]
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def attacks(result: dict[str, Any]) -> str:
@@ -141,7 +138,7 @@ def attacks(result: dict[str, Any]) -> str:
             ]
         )
     rows.append(["all", "", "", "", *(f"{count:,}" for count in sums), "", ""])
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def boundaries(result: dict[str, Any]) -> str:
@@ -150,7 +147,7 @@ def boundaries(result: dict[str, Any]) -> str:
     head += ["another class by the predictor", "it abstains"]
     counts = (result[k] for k in ("float32_other", "predictor_other", "abstained"))
     row = [result["points"], f"{result['logits_differ']:.2g}", *counts]
-    return _markdown(head, [[str(cell) for cell in row]])
+    return markdown(head, [[str(cell) for cell in row]])
 
 
 VERDICTS = ("shown", "not shown", "contradicted", "not tested")
@@ -183,7 +180,7 @@ def claims(result: dict[str, Any], paper: str) -> str:
                 f"**{said}**" if said != "not tested" else said,
             ]
         )
-    return _markdown(
+    return markdown(
         ["claim", "measured: mean [95 % interval]", "seeds", "verdict"], rows
     )
 
@@ -195,7 +192,7 @@ def claims_in_all(result: dict[str, Any]) -> str:
         own = [c["parts"] for c in result["claims"] if c["paper"] == paper]
         said = [verdict(parts, least) for parts in own]
         rows.append([name, *(str(said.count(word)) for word in VERDICTS)])
-    return _markdown(["paper", *VERDICTS], rows)
+    return markdown(["paper", *VERDICTS], rows)
 
 
 def _measured(part: dict[str, Any]) -> str:
@@ -235,39 +232,32 @@ def over_seeds(result: dict[str, Any]) -> str:
     seeds = len(result["seeds"])
     epochs = " or ".join(map(str, dict.fromkeys(result["epochs"])))
     head = f"mean of {seeds} seeds, {epochs} epochs, difference to the first row"
-    return _markdown([head, *labels], lines)
+    return markdown([head, *labels], lines)
 
 
 def few_images(result: dict[str, Any]) -> str:
     """Markdown of a result of benchmarks/few_images.py: means over seeds."""
-    rows, rises = [], []
+    rows, rises, took = [], [], []
     for found in result["systems"]:
         runs = found["arms"].values()
         rises += [_mean([run["rise"] for run in arm]) for arm in runs]
+        took += [run["core_minutes"] for arm in runs for run in arm]
         for at, radius in enumerate(found["radii"]):
-            means = [
-                f"{_mean([run[split][at] for run in arm]):.1f}"
-                for split in ("train", "test")
-                for arm in runs
-            ]
-            gain, low, high = (
-                f"{found['test_gain'][at][k]:+.1f}" for k in ("gain", "low", "high")
-            )
-            named = "" if at else f"`{found['system']}`"
-            rows.append([named, f"{radius:.3g}", *means, f"{gain} [{low}, {high}]"])
+            cells = ["" if at else f"`{found['system']}`", f"{radius:.3g}"]
+            for split in ("train", "test"):
+                means = (_mean([run[split][at] for run in arm]) for arm in runs)
+                gain = found[f"{split}_gain"][at]
+                gain, low, high = (f"{gain[k]:+.1f}" for k in ("gain", "low", "high"))
+                cells += [*(f"{mean:.1f}" for mean in means), f"{gain} [{low}, {high}]"]
+            rows.append(cells)
     head = [f"mean of {len(result['seeds'])} seeds, certified, %", "at radius"]
-    head += ["training images, without", "with", "test images, without", "with"]
-    took = [
-        run["core_minutes"]
-        for found in result["systems"]
-        for arm in found["arms"].values()
-        for run in arm
-    ]
+    head += ["training images, without", "with", "gain"]
+    head += ["test images, without", "with", "gain [95 % interval]"]
     return (
-        f"{_markdown([*head, 'gain on test images [95 % interval]'], rows)}\n\n"
+        f"{markdown(head, rows)}\n\n"
         f"The EDM took {result['edm']['core_minutes']:.0f} core minutes, the {len(took)} networks "
         f"{sum(took):.0f}. From the tenth before the last to the last tenth of the epochs, "
-        f"training accuracy rose by {min(rises):.1f} to {max(rises):.1f} points (means of the "
+        f"training accuracy rose by {min(rises):.2f} to {max(rises):.2f} points (means of the "
         "arms)."
     )
 
@@ -297,7 +287,7 @@ def _ratios(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {of}" for name, of in result["versions"].items())
     return (
         f"{result['device_name']}, commit {result['commit']}, {result['started'][:10]}; "
-        f"{versions}.\n\n{_markdown(head, rows)}"
+        f"{versions}.\n\n{markdown(head, rows)}"
     )
 
 
@@ -321,7 +311,7 @@ def _rivals(rows: Iterable[dict[str, Any]]) -> str:
             lines.append([*about, f"`{rival}`", *shares])
             about = ["", "", ""]
     head = ["config", "images", "n", "rival", *(f"{r:g}" for r in radii)]
-    return _markdown([*head, "without a class", "average radius"], lines)
+    return markdown([*head, "without a class", "average radius"], lines)
 
 
 def _report() -> str:
@@ -337,7 +327,7 @@ def _row() -> str:
 
 
 @cache
-def _networks() -> list[Any]:
+def networks() -> list[Any]:
     """The networks of the package, whose records are read and re-checked once for all pages."""
     from jaxcert.api import sharing
 
@@ -348,61 +338,28 @@ def _zoo(shown: Callable[[Any], bool], which: str) -> str:
     """Those networks of the package that are to be shown, by what their records show."""
     from jaxcert.api import sharing
 
-    rows = [sharing.row(one) for one in _networks() if shown(one)]
+    rows = [sharing.row(one) for one in networks() if shown(one)]
     if not rows:
         raise KeyError(which)
-    return _markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
+    return markdown([*sharing.HEAD], [[f"`{row[0]}`", *row[1:]] for row in rows])
 
 
-def _recipes(rows: Iterable[dict[str, Any]]) -> str:
-    """Shares from the records of the zoo; what the runs took from the file."""
-    from jaxcert.analysis import facts
-    from jaxcert.certificate import certified_accuracy
+def _quality(found: dict[str, Any]) -> str:
+    """How good generated images are, judged by a network that the package still has."""
+    from jaxcert.papers import quality
 
-    found = {one.listed.name: one.entry.certificates for one in _networks()}
-    lines = []
-    for row in rows:
-        c = found[row["name"]]
-        if c.header["checkpoint"] != row["checkpoint"]:
-            raise ValueError(f"{row['name']} of the zoo is another network")
-        took = [row["training_minutes"], row["certificate_seconds"] / 60]
-        shares = map(facts.percent, certified_accuracy(c, row["radii"]))
-        cells = [f"{len(c.index):,}", *(f"{value:.1f}" for value in took), *shares]
-        lines.append([f"`{row['name']}`", str(row["epochs"]), *cells])
-    head = ["network", "epochs", "test images", "core minutes", "certificate, min"]
-    return _markdown([*head, "clean, %", "36/255", "72/255", "108/255"], lines)
-
-
-def tuning(trials: list[dict[str, Any]]) -> str:
-    """Markdown of trials of benchmarks/recipes.py. The first line is the row, with those of its
-    values that a trial has changed."""
-    row: dict[str, Any] = {}
-    for trial in trials:
-        row |= trial["row"]
-    lines = [["", "", "", "", "", "", f"**the row: {_values(row)}**"]]
-    for trial in sorted(trials, key=lambda trial: trial["certified"][1]):
-        shares = [f"{share:.1f}" for share in trial["certified"]]
-        took = [f"{trial['minutes']:.1f}", str(trial["epochs"])]
-        lines.append([*shares, *took, _values(trial["changed"])])
-    head = ["clean, %", "36/255", "72/255", "108/255", "core minutes", "epochs"]
-    return _markdown([*head, "different"], lines)
-
-
-def _values(found: dict[str, Any]) -> str:
-    """What is in a config, in words: width 8 for model.width, and lot for method.name."""
-    words = [
-        f"{key.removesuffix('.name').rpartition('.')[2]} {found[key]}"
-        for key in sorted(found)
-        if found[key] is not None
-    ]
-    return ", ".join(words) or "nothing"
+    judge = found["classifier"]
+    zoo = {one.listed.name: one.entry.certificates.header for one in networks()}
+    if zoo[judge["workdir"]]["checkpoint"] != judge["checkpoint"]:
+        raise ValueError(f"{judge['workdir']} of the zoo is another network")
+    return _block("text", quality.table(found))
 
 
 def _block(kind: str, text: str) -> str:
     return f"```{kind}\n{text}\n```"
 
 
-def _markdown(head: list[str], rows: Iterable[list[str]]) -> str:
+def markdown(head: list[str], rows: Iterable[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

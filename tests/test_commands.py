@@ -276,6 +276,19 @@ def test_another_certificate_starts_from_its_own_defaults(capsys):
         configs.override(config, ["--config.certify.name=x"])
 
 
+def test_another_method_starts_from_its_own_defaults(capsys):
+    """The radius to train for means the same in both; where it ends has another default."""
+    config = configs.load("configs/bronet/digits.py")
+    config.method.update(eps=0.2, last=2.0)
+    words = ["--config.method.loss=emma", "--config.method.name=gloro"]
+    configs.override(config, words)
+    assert re.search(r"method.name=gloro .*\bbeta, .*\bxi\b", capsys.readouterr().err)
+    method = config.method.to_dict()
+    assert method == dict(name="gloro", loss="emma", eps=0.2, first=0.1)
+    with pytest.raises(InputError, match=names("lott", "gloro")):
+        configs.override(config, ["--config.method.name=lott"])
+
+
 def test_tiny_certification(ends, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     config = configs.read(run)

@@ -35,13 +35,13 @@ def resolve(
 
 def override(config: ConfigDict, words: Sequence[str]) -> ConfigDict:
     """Apply `--config.optim.lr=0.01` and the like to the config, and return it. Another
-    certificate is applied first: it starts from its own defaults, with the keys that
-    mean the same in both."""
-    naming = "--config.certify.name="
-    for word in sorted(words, key=lambda word: not word.startswith(naming)):
-        if word.startswith(naming):
-            _change_certificate(config, word.removeprefix(naming))
-        key = word.removeprefix("--config.").partition("=")[0]
+    certificate or method is applied first: it starts from its own defaults, with the keys
+    that mean the same in both."""
+    names = ("--config.certify.name=", "--config.method.name=")
+    for word in sorted(words, key=lambda word: not word.startswith(names)):
+        key, _, value = word.removeprefix("--config.").partition("=")
+        if word.startswith(names):
+            _change_name(config, key.partition(".")[0], value)
         section, last = _place(config, key)
         before, kind = section[last], section.get_type(last).__name__
         values, arguments = flags.FlagValues(), ["jaxcert", word]
@@ -61,24 +61,25 @@ def override(config: ConfigDict, words: Sequence[str]) -> ConfigDict:
     return config
 
 
-def _change_certificate(config: ConfigDict, name: str) -> None:
-    """Take the keys of the former certificate out, but for those that the one of this name
-    has too, with the same default, and say so on stderr."""
-    certify = config.certify
-    if name == certify.name:
+def _change_name(config: ConfigDict, section: str, name: str) -> None:
+    """Take the keys of the former certificate or method out, but for those that the one of
+    this name has too, with the same default, and say so on stderr."""
+    former = config[section].name
+    if name == former:
         return
-    takes = settings("certify", name)
-    had = settings("certify", certify.name) if certify.name else takes
-    own = [key for key in certify if key not in base().certify]
+    takes = settings(section, name)
+    had = settings(section, former) if former else takes
+    own = [key for key in config[section] if key not in base()[section]]
     dropped = [k for k in own if k not in takes or takes[k] != had.get(k, takes[k])]
-    for section in (certify, config.eval.certify):
-        with section.unlocked():
-            for key in {*dropped} & {*section}:
-                del section[key]
+    of_trainings = [config.eval.certify] if section == "certify" else []
+    for place in [config[section], *of_trainings]:
+        with place.unlocked():
+            for key in {*dropped} & {*place}:
+                del place[key]
     if dropped:
         say(
-            f"certify.name={name} starts from its own defaults, without "
-            f"{', '.join(dropped)} of {certify.name or 'the config'}"
+            f"{section}.name={name} starts from its own defaults, without "
+            f"{', '.join(dropped)} of {former or 'the config'}"
         )
 
 

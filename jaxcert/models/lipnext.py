@@ -14,6 +14,8 @@ Sizes are written L32W1024 for depth 32 and width 1024.
 
 from __future__ import annotations
 
+import math
+
 from flax import linen as nn
 
 from jaxcert.errors import InputError, whole_from, within
@@ -74,12 +76,13 @@ def make(
 
 def _part(width: int, share: float, key: str) -> int:
     """Return share * width. Raises InputError if that is no whole number."""
-    if share * width != int(share * width):
+    channels = round(share * width)
+    if not math.isclose(share * width, channels):  # 100 * 0.07 is not 7 in floats
         raise InputError(
             f"model.width {width} has no whole number of channels in model.{key} {share}: give a "
             f"width that {share} times it is a whole number of, or another share."
         )
-    return int(share * width)
+    return channels
 
 
 class LipNeXt(nn.Module):

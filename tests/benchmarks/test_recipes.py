@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import recipes
 from docs import curves, tables
+from docs import trials as trial_tables
 from jaxcert import config as configs
 
 COMMAND = "python -m jaxcert.train --config configs/liresnet/digits.py"
@@ -52,6 +53,18 @@ def test_what_a_trial_changed_and_reached(finished):
     assert found["row"] == {"optim.lr": row.optim.lr}
 
 
+def test_the_command_of_a_trial_gives_its_config(finished):
+    """With another method as well."""
+    folder = trial(finished, optim_lr=0.5, data_epochs=3, eval_images=9)
+    config = json.loads((folder / "config.json").read_text())
+    config["method"] = dict(name="logit_annealing", eps=0.2, first=0.1, last=1.5)
+    (folder / "config.json").write_text(json.dumps(config))
+    words = recipes.tried(folder, [LIRESNET])["command"].split()
+    assert words[:5] == COMMAND.split()
+    again = configs.resolve(words[4], words[5:])
+    assert json.loads(json.dumps(again.to_dict())) == config
+
+
 def test_a_table_of_trials_has_the_row_first():
     """Lines rise with certified accuracy at 36/255."""
     took = dict(epochs=4, minutes=2.0)
@@ -63,10 +76,11 @@ def test_a_table_of_trials_has_the_row_first():
         )
     ]
     trials[1]["row"]["data.batch"] = 64
-    assert tables.tuning(trials).split("\n")[2:] == [
+    assert trial_tables.tuning(trials).split("\n")[2:] == [
         "|  |  |  |  |  |  | **the row: batch 64, method lot, width 16** |",
         "| 60.0 | 40.0 | 30.0 | 20.0 | 2.0 | 4 | batch 9, method gloro |",
         "| 60.0 | 50.0 | 30.0 | 20.0 | 2.0 | 4 | width 8 |",
+        "|  |  |  |  | 4.0 |  | all 2 |",
     ]
 
 
@@ -98,6 +112,21 @@ def test_other_runs_and_trials_stay_in_the_file(finished, tmp_path):
     assert found["rows"][0]["command"] == COMMAND
     assert found["rows"][0]["training_minutes"] == 5.0
     assert [row["name"] for row in found["tuning"]] == ["t", "trial"]
+
+
+def test_what_another_network_of_the_name_reached_stays(finished, tmp_path):
+    file = tmp_path / "x.json"
+    new = recipes.measure(finished)
+    old = new | {"checkpoint": "other", "training_minutes": 9.0}
+    file.write_text(json.dumps({"rows": [old], "tuning": []}))
+    for _ in range(2):
+        recipes.main([str(finished), "--out", str(file)])
+        found = json.loads(file.read_text())
+        assert [row["checkpoint"] for row in found["rows"]] == [new["checkpoint"]]
+        assert [row["training_minutes"] for row in found["earlier"]] == [9.0]
+        assert "curves" not in found["earlier"][0]
+    line = trial_tables.earlier(found["earlier"]).split("\n")[2]
+    assert line.startswith("| `liresnet-digits` | ") and " | 9.0 | " in line
 
 
 def test_curves_are_those_of_the_file(finished, tmp_path, monkeypatch):

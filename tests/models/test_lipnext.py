@@ -245,3 +245,14 @@ def test_impossible_sizes_are_refused(wrong):
     key, value = next(iter(wrong.items()))
     with pytest.raises(InputError, match=names(f"model.{key}", value)):
         lipnext.make(**TINY | wrong)
+
+
+@pytest.mark.parametrize(
+    ("width", "share", "channels"), [(100, 0.07, 7), (100, 0.29, 29), (192, 0.25, 48)]
+)
+def test_a_share_of_the_channels_is_counted_as_it_is_written(width, share, channels):
+    """In floats 100 * 0.07 is above 7 and 100 * 0.29 below 29."""
+    assert lipnext._part(width, share, "bend") == channels
+    lipnext.make(
+        **TINY | dict(width=width, bend=share, shift=0.07 if width == 100 else 0.25)
+    )

@@ -27,6 +27,13 @@ FAULTS = [
         "tests/test_commands.py::test_another_certificate_starts_from_its_own_defaults",
     ),
     (
+        "overrides: keys of the former method stay",
+        "config/overrides.py",
+        '("--config.certify.name=", "--config.method.name=")',
+        '("--config.certify.name=",)',
+        "tests/test_commands.py::test_another_method_starts_from_its_own_defaults",
+    ),
+    (
         "cli: --tiny changes nothing",
         "cli.py",
         "config.certify.update(small)",
