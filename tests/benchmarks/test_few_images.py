@@ -48,10 +48,10 @@ def test_gains_are_of_paired_seeds_and_the_table_says_them(tmp_path):
     )
     line = next(x for x in shown.splitlines() if "| 0.1 |" in x)
     cells = [cell.strip() for cell in line.split("|")]
-    assert cells[3:7] == ["55.0", "59.0", "45.0", "49.0"]
-    assert cells[7] == "{:+.1f} [{:+.1f}, {:+.1f}]".format(*ends)
+    said = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*ends)  # of the training images as well
+    assert cells[3:9] == ["55.0", "59.0", said, "45.0", "49.0", said]
     assert "took 7 core minutes, the 6 networks 12." in shown
-    assert "rose by 25.0 to 25.0 points" in shown
+    assert "rose by 25.00 to 25.00 points" in shown
 
 
 def test_an_arm_is_a_run_of_the_study():

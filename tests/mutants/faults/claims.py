@@ -25,8 +25,8 @@ FAULTS = [
     (
         "few_images: the table has one arm twice",
         "docs/tables.py",
-        "for arm in runs\n            ]",
-        "for arm in [*runs][:1] * 2\n            ]",
+        "means = (_mean([run[split][at] for run in arm]) for arm in runs)",
+        "means = (_mean([run[split][at] for run in arm]) for arm in [*runs][:1] * 2)",
         _FEW,
     ),
     (
