@@ -27,10 +27,10 @@ FAULTS = [
         "tests/test_commands.py::test_another_certificate_starts_from_its_own_defaults",
     ),
     (
-        "overrides: keys of the former method stay",
+        "overrides: a method keeps what means something else in another",
         "config/overrides.py",
-        '("--config.certify.name=", "--config.method.name=")',
-        '("--config.certify.name=",)',
+        "had = settings(section, former) if former else takes",
+        "had = takes",
         "tests/test_commands.py::test_another_method_starts_from_its_own_defaults",
     ),
     (
