@@ -88,7 +88,8 @@ TRAIN = {
     ),
     "unknown model": ("--config.model.name=resnt", names("model", "'resnt'", "resnet")),
     "unknown method": ("--config.method.name=x", names("method", "'x'", "gaussian")),
-    "keys of another": ("--config.method.name=lot", names("lot", "'m'", "gamma")),
+    "keys of another": ("--config.model.name=bronet", names("bronet", "leave it out")),
+    "method of another": ("--config.method.name=lot", names("lot", "lip_convnet")),
     "no width": ("--config.model.width=0", names("model.width", 0)),
     "no shape": (
         "--config.model.image_shape=(8,8)",
