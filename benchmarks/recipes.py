@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def measure(workdir: Path) -> dict[str, Any]:
             {"epoch": x["epoch"], "minutes": round(x["cpu_seconds"] / 60, 2)}
             | {k: round(v, 5) for k, v in x.items() if k.startswith(KEPT)}
             for x in lines
-            if x["split"] == split
+            if x["split"] == split and "certified_0" in x  # an evaluation
         ]
         for split in ("train", "holdout", "test")
     }
@@ -112,12 +113,13 @@ def tried(workdir: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     ]
     last = [line for line in lines if line["split"] == "holdout"][-1]
     mine, theirs = _flat(config), _flat(chosen)
-    # another method starts from its own defaults, so all of its values are named
-    all_of = "method." if mine["method.name"] != theirs["method.name"] else "no section"
+    another = (
+        mine["method.name"] != theirs["method.name"]
+    )  # starts from its own defaults
     words = [
         f"--config.{key}={value}"
         for key, value in mine.items()
-        if (value != theirs.get(key) or key.startswith(all_of))
+        if (value != theirs.get(key) or another and key.startswith("method."))
         and not key.startswith(("data.dir", "tiny."))
     ]
     changed = {
@@ -128,7 +130,7 @@ def tried(workdir: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": workdir.name,
         "family": config["model"]["name"],
-        "command": " ".join([row["command"], *words]),
+        "command": f"{row['command']} {shlex.join(words)}".rstrip(),
         "changed": changed,
         "row": {key: theirs.get(key) for key in changed},
         "seed": config["seed"],

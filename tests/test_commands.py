@@ -88,7 +88,6 @@ TRAIN = {
     ),
     "unknown model": ("--config.model.name=resnt", names("model", "'resnt'", "resnet")),
     "unknown method": ("--config.method.name=x", names("method", "'x'", "gaussian")),
-    "keys of another": ("--config.model.name=bronet", names("bronet", "leave it out")),
     "method of another": ("--config.method.name=lot", names("lot", "lip_convnet")),
     "no width": ("--config.model.width=0", names("model.width", 0)),
     "no shape": (
@@ -288,6 +287,18 @@ def test_another_method_starts_from_its_own_defaults(capsys):
     assert method == dict(name="gloro", loss="emma", eps=0.2, first=0.1)
     with pytest.raises(InputError, match=names("lott", "gloro")):
         configs.override(config, ["--config.method.name=lott"])
+
+
+def test_another_model_starts_from_its_own_defaults_and_keeps_the_data(capsys):
+    """Also in what --tiny applies later."""
+    config = configs.load("configs/lipnext/digits.py")
+    assert "patch" in config.tiny.model
+    words = ["--config.model.name=small_cnn", "--config.model.width=4"]
+    configs.override(config, words)
+    assert re.search(r"model.name=small_cnn .*\bpatch\b", capsys.readouterr().err)
+    data = dict(image_shape=(8, 8, 1), num_classes=10)
+    assert config.model.to_dict() == dict(name="small_cnn", width=4) | data
+    assert "patch" not in config.tiny.model
 
 
 def test_tiny_certification(ends, run, tmp_path):

@@ -20,6 +20,9 @@ from jaxcert.config.sections import base
 from jaxcert.errors import InputError
 from jaxcert.progress import say
 
+_OF_THE_DATA = ("image_shape", "num_classes")
+"""Keys of a model that another model does not change."""
+
 
 def resolve(
     argument: str, words: Sequence[str] = (), *, tiny: bool = False
@@ -35,9 +38,9 @@ def resolve(
 
 def override(config: ConfigDict, words: Sequence[str]) -> ConfigDict:
     """Apply `--config.optim.lr=0.01` and the like to the config, and return it. Another
-    certificate or method is applied first: it starts from its own defaults, with the keys
-    that mean the same in both."""
-    names = ("--config.certify.name=", "--config.method.name=")
+    model, method or certificate is applied first: it starts from its own defaults, with the
+    keys that mean the same in both."""
+    names = tuple(f"--config.{section}.name=" for section in PACKAGES)
     for word in sorted(words, key=lambda word: not word.startswith(names)):
         key, _, value = word.removeprefix("--config.").partition("=")
         if word.startswith(names):
@@ -62,17 +65,22 @@ def override(config: ConfigDict, words: Sequence[str]) -> ConfigDict:
 
 
 def _change_name(config: ConfigDict, section: str, name: str) -> None:
-    """Take the keys of the former certificate or method out, but for those that the one of
-    this name has too, with the same default, and say so on stderr."""
+    """Take the keys of the former model, method or certificate out and say so on stderr. Kept
+    are those that the one of this name has too, with the same default, and those of the
+    data."""
     former = config[section].name
     if name == former:
         return
     takes = settings(section, name)
     had = settings(section, former) if former else takes
+    takes_as_before = {
+        k for k in takes if k in _OF_THE_DATA or takes[k] == had.get(k, takes[k])
+    }
     own = [key for key in config[section] if key not in base()[section]]
-    dropped = [k for k in own if k not in takes or takes[k] != had.get(k, takes[k])]
-    of_trainings = [config.eval.certify] if section == "certify" else []
-    for place in [config[section], *of_trainings]:
+    dropped = [key for key in own if key not in takes_as_before]
+    places = [config[section], config.tiny.get(section, ConfigDict())]
+    places += [config.eval.certify] if section == "certify" else []
+    for place in places:
         with place.unlocked():
             for key in {*dropped} & {*place}:
                 del place[key]

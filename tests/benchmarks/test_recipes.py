@@ -134,6 +134,7 @@ def test_curves_are_those_of_the_file(finished, tmp_path, monkeypatch):
     holdout = row["curves"]["holdout"]
     assert [(p["epoch"], p["minutes"]) for p in holdout] == [(1, 1.5), (2, 3.0)]
     assert "grad_norm" not in holdout[0] and row["training_minutes"] == 5.0
+    assert row["curves"]["train"] == []  # a line that is no evaluation
     monkeypatch.setattr(curves, "FOLDER", tmp_path / "figures")
     monkeypatch.setattr(curves, "RESULTS", tmp_path)
     file = tmp_path / "x.json"
@@ -143,3 +144,19 @@ def test_curves_are_those_of_the_file(finished, tmp_path, monkeypatch):
     assert not curves.is_stale("x.json")
     file.write_text(json.dumps({"rows": [row | {"epochs": 7}]}))
     assert curves.is_stale("x.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("recipes", "2026-11-30-recipes.json"), ("quality", "edm_cifar10.json")],
+)
+def test_a_table_of_a_network_that_the_zoo_has_replaced_is_refused(
+    name, file, tmp_path, monkeypatch
+):
+    text = (tables.RESULTS / file).read_text()
+    found = json.loads(text)
+    judge = found["rows"][0] if name == "recipes" else found["quality"]["classifier"]
+    (tmp_path / file).write_text(text.replace(judge["checkpoint"], "0" * 32))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    with pytest.raises(ValueError, match="is another network"):
+        tables.table(f"{name} {file}")

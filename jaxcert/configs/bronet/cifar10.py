@@ -22,6 +22,15 @@ for one core: 82 core minutes, 76.7 % clean and 62.3 % at 36/255, proven, on all
 from jaxcert.config import rows, words
 from jaxcert.configs.liresnet_pp import cifar10 as liresnet_pp
 
+ANNEALING = dict(
+    name="logit_annealing",
+    eps=36 / 255,
+    xi=2.0,
+    temperature=0.75,
+    beta=5.0,
+    first=0.1,
+    last=3.0,
+)
 PAPER = {"emma": (81.0, 70.2), "annealing": (81.6, 70.6)}
 WORDS = {
     "generated": ("none", "4m"),
@@ -60,15 +69,7 @@ def get_config(arg=""):
     config = liresnet_pp.get_config(",".join(filter(None, like)))
     config.model.update(name="bronet", ratio=0.5)
     if not row.emma:
-        config.method = dict(
-            name="logit_annealing",
-            eps=36 / 255,
-            xi=2.0,
-            temperature=0.75,
-            beta=5.0,
-            first=0.1,
-            last=3.0,
-        )
+        config.method = dict(ANNEALING)
     if not generated:
         config.optim.weight_decay = 4e-5
     config.reference.update(paper="", table="", radius=0.0, clean=0.0, certified=0.0)

@@ -20,6 +20,7 @@ quarter of the channels bend, batches have 64 images, and the rate times the wid
 """
 
 from jaxcert.config import base, rows, words
+from jaxcert.configs.bronet.cifar10 import ANNEALING
 
 PAPER = {"l32w1024": (81.5, 71.2), "l32w2048": (85.0, 73.2)}
 SIZES = {"l32w1024": (32, 1024), "l32w2048": (32, 2048), "narrow": (6, 128)}
@@ -31,15 +32,7 @@ BUDGETS = {
     ),
     "laptop": dict(
         model=dict(depth=6, width=192, bend=0.25),
-        method=dict(
-            name="logit_annealing",
-            eps=36 / 255,
-            xi=2.0,
-            temperature=0.75,
-            beta=5.0,
-            first=0.1,
-            last=1.5,
-        ),
+        method=dict(ANNEALING, last=1.5),
         data=dict(
             batch=64,
             epochs=96,

@@ -24,6 +24,7 @@ minutes, 72.9 % clean and 59.8 % at 36/255, proven, on all test images (docs/res
 """
 
 from jaxcert.config import base, rows, words
+from jaxcert.configs.bronet.cifar10 import ANNEALING
 
 BLOCKS = {"s": 2, "m": 4, "l": 8}
 COUNT = {"none": 0, "1m": 1_000_000, "5m": 5_000_000, "10m": 10_000_000}
@@ -65,15 +66,7 @@ WORDS = {
         ),
         "laptop": dict(
             model=dict(blocks=1, width=8, polar="minimax"),
-            method=dict(
-                name="logit_annealing",
-                eps=36 / 255,
-                xi=2.0,
-                temperature=0.75,
-                beta=5.0,
-                first=0.1,
-                last=1.5,
-            ),
+            method=dict(ANNEALING, last=1.5),
             data=dict(batch=128, epochs=80, holdout=1000.0, augment=dict(crop=2)),
             optim=dict(name="adam", lr=5e-3),
             eval=dict(every_epochs=8, images=1000),
