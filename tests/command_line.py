@@ -24,7 +24,7 @@ def sentence(said):
     lines = [line for line in said.splitlines() if line]
     own = [line for line in lines if line.startswith("jaxcert: ")]
     before = ("train:", "plan:", "certify:", "certify.name=", "measure:", "warning:")
-    before += ("serve:", "method.name=")
+    before += ("serve:", "method.name=", "model.name=")
     others = [line for line in lines if not line.startswith(before)]
     assert others == own and len(own) <= 1, said
     assert not own or own[0].endswith((".", "?"))

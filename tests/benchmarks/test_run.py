@@ -73,9 +73,9 @@ def test_a_run_without_time_leaves_a_valid_file(tmp_path):
     done, result = benchmark(tmp_path, "--budget", "0.5", "--cells", "micro,aa")
     assert done.returncode == 0
     states = [row["status"] for row in result["rows"]]
-    states += result["skipped"].values()
-    assert all(s.startswith(("cut", "no time left")) for s in states)
-    assert len(states) > 2
+    assert set(states) <= {"ok", "cut"}  # a fast machine ends a row or two in time
+    assert len(result["skipped"]) > 2
+    assert all(s.startswith("no time left") for s in result["skipped"].values())
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     assert table.text(result)
 
