@@ -56,15 +56,15 @@ def tuning(trials: list[dict[str, Any]]) -> str:
     row: dict[str, Any] = {}
     for trial in trials:
         row |= trial["row"]
-    lines = [["", "", "", "", "", "", f"**the row: {_values(row)}**"]]
+    lines = [[f"**the row: {_values(row)}**", *[""] * 6]]
     for trial in sorted(trials, key=lambda trial: trial["certified"][1]):
         shares = [f"{share:.1f}" for share in trial["certified"]]
         took = [f"{trial['minutes']:.1f}", str(trial["epochs"])]
-        lines.append([*shares, *took, _values(trial["changed"])])
+        lines.append([_values(trial["changed"]), *shares, *took])
     whole = math.fsum(trial["minutes"] for trial in trials)
-    lines.append(["", "", "", "", f"{whole:.1f}", "", f"all {len(trials)}"])
-    head = ["clean, %", "36/255", "72/255", "108/255", "core minutes", "epochs"]
-    return markdown([*head, "different"], lines)
+    lines.append([f"all {len(trials)}", "", "", "", "", f"{whole:.1f}", ""])
+    head = ["different", "clean, %", "36/255", "72/255", "108/255", "minutes", "epochs"]
+    return markdown(head, lines)
 
 
 def _values(found: dict[str, Any]) -> str:

@@ -77,10 +77,10 @@ def test_a_table_of_trials_has_the_row_first():
     ]
     trials[1]["row"]["data.batch"] = 64
     assert trial_tables.tuning(trials).split("\n")[2:] == [
-        "|  |  |  |  |  |  | **the row: batch 64, method lot, width 16** |",
-        "| 60.0 | 40.0 | 30.0 | 20.0 | 2.0 | 4 | batch 9, method gloro |",
-        "| 60.0 | 50.0 | 30.0 | 20.0 | 2.0 | 4 | width 8 |",
-        "|  |  |  |  | 4.0 |  | all 2 |",
+        "| **the row: batch 64, method lot, width 16** |  |  |  |  |  |  |",
+        "| batch 9, method gloro | 60.0 | 40.0 | 30.0 | 20.0 | 2.0 | 4 |",
+        "| width 8 | 60.0 | 50.0 | 30.0 | 20.0 | 2.0 | 4 |",
+        "| all 2 |  |  |  |  | 4.0 |  |",
     ]
 
 
